@@ -1,0 +1,42 @@
+# Run `make help` for the targets. Every target takes VENV=DIR; several clones may share one.
+VENV ?= .venv
+PYTHON ?= python3
+ARGS ?=
+
+CONSTRAINTS := requirements/constraints.txt
+TORCH := $(shell grep -E '^(torch|torchvision)==' $(CONSTRAINTS))
+BIN := $(VENV)/bin
+
+# The stamp says which checkout the environment's editable install points to, and made from what.
+STAMP := $(VENV)/.mmseg_deeplab_study.stamp
+STATE := $(CURDIR) $(shell cat setup.cfg setup.py pyproject.toml $(CONSTRAINTS) | cksum)
+
+.DEFAULT_GOAL := help
+.PHONY: help install reinstall demo test lint
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@echo '  VENV=DIR          the virtual environment (default .venv)'
+	@echo '  PYTHON=python3    the interpreter that makes it'
+	@echo "  ARGS='...'        more arguments for demo and test"
+
+install: ## make the virtual environment, unless it is up to date
+	@[ "$$(cat '$(STAMP)' 2>/dev/null)" = '$(STATE)' ] || $(MAKE) --no-print-directory reinstall
+
+reinstall: ## install again, whatever the stamp says
+	rm -f '$(STAMP)'
+	[ -x '$(BIN)/python' ] || $(PYTHON) -m venv '$(VENV)'
+# torch goes first and alone, so that a wheel chosen for this machine (CPU, CUDA) is found and kept.
+	'$(BIN)/python' -m pip install $(TORCH)
+	'$(BIN)/python' -m pip install -c $(CONSTRAINTS) -e '.[lite,tflite,test,dev]'
+	@printf '%s\n' '$(STATE)' > '$(STAMP)'
+
+demo: install ## the whole study on embedded data; ends with the path of the report
+	'$(BIN)/python' tools/demo.py $(ARGS)
+
+test: install ## all tests, the slow ones too; ARGS='-m "not slow"' leaves those out
+	'$(BIN)/python' -m pytest $(ARGS)
+
+lint: install ## ruff: rules and format
+	'$(BIN)/ruff' check .
+	'$(BIN)/ruff' format --check .

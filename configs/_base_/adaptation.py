@@ -1,0 +1,23 @@
+# What every run from PASCAL VOC to Cityscapes' classes shares: the study's optimiser, a validation every
+# 5 iterations, head transfer and tracking. Runs set max_iters and the schedule's end.
+_base_ = [
+    'mmseg::_base_/datasets/cityscapes.py',
+    'mmseg::_base_/default_runtime.py',
+    'mmseg::_base_/schedules/schedule_20k.py',
+]
+custom_imports = dict(imports=['mmseg_deeplab_study'])
+custom_hooks = [
+    dict(type='HeadTransferHook', source='voc', target='cityscapes'),
+    dict(type='AdaptationHook'),
+]
+val_evaluator = dict(_delete_=True, type='AdaptationMetric', source='voc')
+test_evaluator = val_evaluator
+optim_wrapper = dict(
+    optimizer=dict(lr=0.001, weight_decay=0.0001),
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
+)
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=200, by_epoch=False)]
+train_cfg = dict(max_iters=200, val_interval=5)
+default_hooks = dict(
+    logger=dict(interval=5), checkpoint=dict(interval=50, max_keep_ckpts=2, save_best='mIoU')
+)

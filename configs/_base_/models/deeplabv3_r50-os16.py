@@ -1,0 +1,21 @@
+# DeepLabV3 on mmpretrain's ResNet-50 with torchvision's and VainF's head.
+_base_ = 'mmseg::_base_/models/deeplabv3_r50-d8.py'
+norm_cfg = dict(type='BN', requires_grad=True)
+model = dict(
+    pretrained=None,
+    backbone=dict(
+        _delete_=True,
+        type='AtrousBackbone',
+        backbone=dict(type='mmpretrain.ResNet', depth=50),
+        output_stride=16,
+        norm_momentum=0.01,
+    ),
+    decode_head=dict(
+        type='DeepLabV3Head',
+        channels=256,
+        dilations=(1, 6, 12, 18),
+        dropout_ratio=0.0,
+        norm_cfg=norm_cfg,
+    ),
+    auxiliary_head=None,
+)

@@ -1,0 +1,3 @@
+from .tflite import load_from_tflite
+
+__all__ = ['load_from_tflite']

@@ -1,0 +1,190 @@
+"""``tflite://``: TensorFlow's mobile DeepLabV3 as an MMSeg state dict."""
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmpretrain.models.backbones import MobileNetV2
+from torch import Tensor
+
+from ..datasets.label_spaces import resolve_classes
+
+SCHEME = 'tflite://'
+# PyTorch's default, which MobileNetV2 is built with: running_var + eps is exactly 1.
+_NORM_EPS = 1e-5
+_BACKBONE = 'MobilenetV2/'
+_HEAD = {
+    'aspp0': 'aspp.0.conv',
+    'image_pooling': 'image_pool.1.conv',
+    'concat_projection': 'project.conv',
+    'logits/semantic': 'conv_seg',
+}
+
+
+def read_constants(path: str | Path) -> dict[str, np.ndarray]:
+    """Read the float32 constants of a TensorFlow Lite file by name.
+
+    Only the flatbuffer is parsed; nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: the schema package is missing.
+        ValueError: the file is not a readable TensorFlow Lite model.
+    """
+    try:
+        import tflite
+    except ImportError as error:
+        raise ImportError(
+            f'{SCHEME} needs the flatbuffer schema: pip install "mmseg_deeplab_study[tflite]"'
+        ) from error
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'{SCHEME}{path}: no such file')
+    data = path.read_bytes()
+    # The file identifier follows the four bytes of the root offset.
+    if data[4:8] != b'TFL3':
+        raise ValueError(
+            f'{path} is not a TensorFlow Lite model: expected the identifier TFL3, got {data[4:8]!r}'
+        )
+    try:
+        model = tflite.Model.GetRootAsModel(data, 0)
+        graph = model.Subgraphs(0)
+        constants = {}
+        for i in range(graph.TensorsLength()):
+            tensor = graph.Tensors(i)
+            buffer = model.Buffers(tensor.Buffer())
+            if tensor.Type() == tflite.TensorType.FLOAT32 and buffer.DataLength():
+                values = buffer.DataAsNumpy().view('<f4').reshape(tensor.ShapeAsNumpy())
+                constants[tensor.Name().decode()] = values.copy()
+    # What a cut or damaged file does to the flatbuffer reader: offsets that point outside.
+    except (IndexError, ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
+        raise ValueError(f'{path} is damaged or cut short: {error}') from error
+    return constants
+
+
+def to_conv_weight(kernel: np.ndarray) -> np.ndarray:
+    """Bring a TensorFlow Lite kernel to PyTorch's layout.
+
+    ``(O, H, W, I)``, or ``(1, H, W, C)`` if depthwise, gives ``(O, I, H, W)`` or ``(C, 1, H, W)``.
+    """
+    depthwise = kernel.shape[0] == 1 and kernel.shape[1] > 1
+    return kernel.transpose(3, 0, 1, 2) if depthwise else kernel.transpose(0, 3, 1, 2)
+
+
+def _block_names() -> dict[str, tuple[str, bool]]:
+    """TensorFlow's name of each inverted residual, mmpretrain's, and whether it expands."""
+    blocks = [
+        (f'layer{stage}.{i}', expand != 1)
+        for stage, (expand, _, count, _) in enumerate(MobileNetV2.arch_settings, 1)
+        for i in range(count)
+    ]
+    return {f'expanded_conv_{k}' if k else 'expanded_conv': block for k, block in enumerate(blocks)}
+
+
+def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """Rename and lay out TensorFlow's constants for ``AtrousBackbone`` and ``DeepLabV3Head``.
+
+    Batch norm is folded into the file's convolutions. The backbone gets it back as the identity (statistics
+    0 and 1, scale 1) with the folded bias as shift, exact only in evaluation mode: set ``norm_eval=True``.
+    The head is a plain convolution with bias: set its ``norm_cfg=None``.
+
+    Raises:
+        ValueError: the constants are not those of a mobile DeepLabV3; lists the missing ones.
+    """
+    convs = {'backbone.conv1': ('Conv/weights', 'Conv/Conv2D_bias')}
+    for theirs, (ours, expands) in _block_names().items():
+        parts = ['expand', 'depthwise', 'project'] if expands else ['depthwise', 'project']
+        for i, part in enumerate(parts):
+            prefix = f'{theirs}/{part}'
+            names = ('depthwise_weights', 'depthwise_bias')
+            names = names if part == 'depthwise' else ('weights', 'Conv2D_bias')
+            convs[f'backbone.{ours}.conv.{i}'] = tuple(f'{prefix}/{name}' for name in names)
+    convs = {ours: tuple(_BACKBONE + name for name in names) for ours, names in convs.items()}
+    for theirs, ours in _HEAD.items():
+        convs[f'decode_head.{ours}'] = (f'{theirs}/weights', f'{theirs}/Conv2D_bias')
+    if missing := [name for names in convs.values() for name in names if name not in constants]:
+        raise ValueError(
+            'not a mobile DeepLabV3 of TensorFlow (MobileNetV2, pooling and 1x1 branch): '
+            f'{len(missing)} tensors are missing, first {missing[:3]}'
+        )
+    state = {}
+    shapes = _backbone_shapes(constants)
+    for ours, (kernel, bias) in convs.items():
+        weight = torch.from_numpy(to_conv_weight(constants[kernel]).copy())
+        bias = torch.from_numpy(constants[bias])
+        if ours.startswith('backbone.'):
+            key = f'{ours}.conv.weight'
+            state[key] = weight = _zero_pad(weight, shapes[key])
+            state.update(_identity_norm(f'{ours}.bn', _zero_pad(bias, weight.shape[:1])))
+        else:
+            state[f'{ours}.weight'], state[f'{ours}.bias'] = weight, bias
+    # TensorFlow concatenates the pooling branch first, DeepLabV3Head last.
+    project = state['decode_head.project.conv.weight']
+    state['decode_head.project.conv.weight'] = torch.cat(project.chunk(2, dim=1)[::-1], dim=1)
+    return state
+
+
+def _backbone_shapes(constants: dict[str, np.ndarray]) -> dict[str, torch.Size]:
+    """Shapes of mmpretrain's MobileNetV2 of the same width."""
+    stem_channels = constants[f'{_BACKBONE}Conv/weights'].shape[0]
+    with torch.device('meta'):
+        network = MobileNetV2(widen_factor=stem_channels / 32)
+    return {f'backbone.{key}': value.shape for key, value in network.state_dict().items()}
+
+
+def _zero_pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Append zero channels where mmpretrain rounds a width up (12 to 16) and TensorFlow does not.
+
+    Such a channel is zero, feeds nothing and gets no gradient: the network stays TensorFlow's, in training
+    too.
+    """
+    if tensor.dim() != len(shape) or any(a > b for a, b in zip(tensor.shape, shape, strict=True)):
+        raise ValueError(
+            f'a kernel of shape {tuple(tensor.shape)} does not fit MobileNetV2, which has {tuple(shape)}'
+        )
+    padded = tensor.new_zeros(shape)
+    padded[tuple(slice(size) for size in tensor.shape)] = tensor
+    return padded
+
+
+def _identity_norm(name: str, bias: Tensor) -> dict[str, Tensor]:
+    ones = torch.ones_like(bias)
+    return {
+        f'{name}.weight': ones,
+        f'{name}.bias': bias,
+        f'{name}.running_mean': torch.zeros_like(bias),
+        f'{name}.running_var': ones - _NORM_EPS,
+        f'{name}.num_batches_tracked': torch.tensor(0),
+    }
+
+
+@CheckpointLoader.register_scheme(prefixes=SCHEME)
+def load_from_tflite(filename: str, map_location: object = None) -> dict:
+    """Load ``tflite://PATH``, TensorFlow's mobile DeepLabV3, as an MMSeg checkpoint.
+
+    For ``AtrousBackbone(MobileNetV2, output_stride=8, out_indices=(6,), norm_eval=True)`` and
+    ``DeepLabV3Head(dilations=(1,), refine=False, norm_cfg=None, align_corners=True)`` with images scaled to
+    [-1, 1]. Logits equal TensorFlow's at odd image sizes only: its SAME padding of a stride-2 convolution
+    is symmetric, like ours, where the input is odd, and puts the extra pixel right and below where it is
+    even; so pad images to odd sizes.
+
+    Raises:
+        FileNotFoundError, ImportError, ValueError: as ``read_constants`` and ``convert_state_dict``.
+    """
+    path = Path(filename.removeprefix(SCHEME)).expanduser()
+    state = convert_state_dict(read_constants(path))
+    classes = resolve_classes('voc')
+    rows = len(state['decode_head.conv_seg.weight'])
+    if rows != len(classes):
+        raise ValueError(f'{path}: expected {len(classes)} PASCAL VOC classes, got {rows}')
+    meta = {
+        'source_format': 'tflite',
+        'source_digest': hashlib.sha256(path.read_bytes()).hexdigest(),
+        'dataset_meta': {'classes': classes},
+    }
+    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
+    return {'state_dict': {k: v.to(device) for k, v in state.items()}, 'meta': meta}

@@ -1,0 +1,3 @@
+from .subsets import NamedSubset
+
+__all__ = ['NamedSubset']

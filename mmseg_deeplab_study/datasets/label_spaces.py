@@ -1,0 +1,96 @@
+"""Label spaces and how their classes correspond, by name and never by number."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from mmseg.utils import dataset_aliases, get_classes
+
+# Names that different datasets give to the same thing.
+ALIASES = (
+    {'motorbike', 'motorcycle'},
+    {'aeroplane', 'airplane'},
+    {'bicycle', 'bike'},
+    {'person', 'pedestrian'},
+    {'diningtable', 'dining table'},
+    {'pottedplant', 'potted plant'},
+    {'sofa', 'couch'},
+    {'tvmonitor', 'tv', 'television'},
+)
+# target class -> source class that is not the same thing, but nearest to it.
+APPROXIMATE = {'rider': 'person'}
+
+
+class Match(NamedTuple):
+    """The source class that a target class corresponds to; ``kind`` says by what right."""
+
+    source: str
+    kind: str  # 'exact', 'alias', 'approximate' or 'class_map'
+
+
+def resolve_classes(space: str | Sequence[str]) -> tuple[str, ...]:
+    """Class names of a label space: a dataset's name known to MMSeg (``'voc'``), or the names themselves.
+
+    Raises:
+        ValueError: MMSeg does not know the name, or a class stands twice.
+    """
+    if isinstance(space, str):
+        try:
+            return tuple(get_classes(space))
+        except ValueError as error:
+            known = sorted(name for names in dataset_aliases.values() for name in names)
+            raise ValueError(
+                f'unknown label space {space!r}: give a list of class names or one of {known}'
+            ) from error
+    classes = tuple(space)
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+        raise ValueError(f'a label space names each class once, but these stand twice: {twice}')
+    return classes
+
+
+def match_classes(
+    source: Sequence[str],
+    target: Sequence[str],
+    class_map: Mapping[str, str | None] | None = None,
+    approximate: bool = False,
+) -> dict[str, Match]:
+    """Find the source class of each target class; those without one are left out.
+
+    An entry ``{target class: source class}`` of ``class_map`` overrides what the names say; None declares a
+    target class unmatched. Then come equal names, then aliases, then, if asked for, approximate ones.
+
+    Raises:
+        ValueError: ``class_map`` has a name that its label space has not.
+    """
+    class_map = dict(class_map or {})
+    _check_names('class_map target', class_map, target)
+    _check_names('class_map source', [s for s in class_map.values() if s is not None], source)
+    matches = {}
+    for name in target:
+        if name in class_map:
+            match = Match(class_map[name], 'class_map') if class_map[name] is not None else None
+        else:
+            match = _match_by_name(name, source, approximate)
+        if match is not None:
+            matches[name] = match
+    return matches
+
+
+def _match_by_name(name: str, source: Sequence[str], approximate: bool) -> Match | None:
+    if name in source:
+        return Match(name, 'exact')
+    synonyms = {synonym for group in ALIASES if name in group for synonym in group}
+    for candidate in source:
+        if candidate in synonyms:
+            return Match(candidate, 'alias')
+    if approximate and APPROXIMATE.get(name) in source:
+        return Match(APPROXIMATE[name], 'approximate')
+    return None
+
+
+def _check_names(what: str, names: Sequence[str], classes: Sequence[str]) -> None:
+    for name in names:
+        if name not in classes:
+            near = get_close_matches(name, classes, n=1)
+            hint = f'; did you mean {near[0]!r}?' if near else ''
+            raise ValueError(f'{what}: unknown class {name!r}{hint} Known: {", ".join(classes)}')

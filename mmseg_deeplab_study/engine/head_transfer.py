@@ -1,0 +1,256 @@
+"""Carry a classifier from one label space to another, row by row."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from prettytable import PrettyTable
+from torch import Tensor, nn
+
+from mmseg.registry import HOOKS
+
+from ..datasets.label_spaces import Match, match_classes, resolve_classes
+
+BACKGROUND = 'background'
+MATCHED_RULES = ('copy', 'reinit')
+UNMATCHED_RULES = ('background', 'random', 'zero')
+# MMSeg's own initialisation of conv_seg.
+RANDOM_STD = 0.01
+
+_CLASSIFIER = re.compile(r'^(?:module\.)?((?:decode|auxiliary)_head(?:\.\d+)?)\.conv_seg\.weight$')
+
+
+class RowOrigin(NamedTuple):
+    """Where a target class's classifier row comes from.
+
+    ``rule`` is 'exact', 'alias', 'approximate' or 'class_map' for a copied row, else 'background', 'random' or
+    'zero'; ``source`` is None for the last two. ``bias_shift`` was added to the copied bias.
+    """
+
+    target: str
+    source: str | None
+    rule: str
+    bias_shift: float = 0.0
+
+
+def plan_rows(
+    source: Sequence[str],
+    target: Sequence[str],
+    matches: Mapping[str, Match],
+    matched: str = 'copy',
+    unmatched: str = 'background',
+) -> list[RowOrigin]:
+    """Decide for each target class which source row it gets.
+
+    A matched class gets its source class's row (``matched='copy'``) or a new random one (``'reinit'``). An
+    unmatched class gets, by ``unmatched``:
+
+    - ``'background'``: the source's background row, its bias less ``log n`` where n classes share it (a target
+      class named background included), so that together they are as probable as background was. Source:
+      MiB, Cermelli et al. 2020, https://arxiv.org/abs/2002.00718, equation 6.
+      Such rows tie exactly until the first update, and argmax takes the first of equals: the unmatched class
+      that the target lists first wins every background pixel. In Cityscapes that is road. At iteration 0
+      road therefore scores an IoU it has not learnt, roughly its share of all that PASCAL calls
+      background, and the other unmatched classes score 0.
+    - ``'random'``: as MMSeg initialises a classifier, N(0, 0.01), bias 0.
+    - ``'zero'``: weight and bias 0.
+
+    Raises:
+        ValueError: an unknown rule, or no background class in the source to take the row from.
+    """
+    _check_choice('matched', matched, MATCHED_RULES)
+    _check_choice('unmatched', unmatched, UNMATCHED_RULES)
+    needs_background = [name for name in target if name not in matches]
+    if unmatched == 'background' and needs_background and BACKGROUND not in source:
+        raise ValueError(
+            f"unmatched='background' needs a class {BACKGROUND!r} in the source label space, which has "
+            f"{', '.join(source)}; for {needs_background[:3]} choose unmatched='random' or 'zero'"
+        )
+    heirs = [name for name in target if name not in matches or matches[name].source == BACKGROUND]
+    shift = -math.log(len(heirs)) if heirs else 0.0
+
+    def origin(name: str) -> RowOrigin:
+        match = matches.get(name)
+        if match is not None and matched == 'reinit':
+            return RowOrigin(name, None, 'random')
+        if match is not None:
+            shared = unmatched == 'background' and match.source == BACKGROUND
+            return RowOrigin(name, match.source, match.kind, shift if shared else 0.0)
+        if unmatched == 'background':
+            return RowOrigin(name, BACKGROUND, 'background', shift)
+        return RowOrigin(name, None, unmatched)
+
+    return [origin(name) for name in target]
+
+
+def transfer_rows(
+    weight: Tensor, bias: Tensor, source: Sequence[str], rows: Sequence[RowOrigin]
+) -> tuple[Tensor, Tensor]:
+    """Write a classifier for the target classes from the source's.
+
+    ``weight (S, C, 1, 1)`` and ``bias (S,)`` give ``(T, C, 1, 1)`` and ``(T,)``; the arguments are left as
+    they are. Random rows are drawn from torch's global generator.
+    """
+    new_weight = weight.new_zeros((len(rows), *weight.shape[1:]))
+    new_bias = bias.new_zeros(len(rows))
+    for i, row in enumerate(rows):
+        if row.source is not None:
+            j = source.index(row.source)
+            new_weight[i] = weight[j]
+            new_bias[i] = bias[j] + row.bias_shift
+        elif row.rule == 'random':
+            nn.init.normal_(new_weight[i], std=RANDOM_STD)
+    return new_weight, new_bias
+
+
+def transfer_head(
+    state_dict: Mapping[str, Tensor],
+    source: Sequence[str],
+    target: Sequence[str],
+    rows: Sequence[RowOrigin],
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Return ``state_dict`` with every classifier carried over, and the names of the heads that were.
+
+    A classifier that has as many rows as the target has classes is taken as the target's and left alone,
+    unless the source has as many.
+
+    Raises:
+        ValueError: there is no classifier, or one fits neither label space.
+    """
+    result, changed = dict(state_dict), []
+    heads = {match[1]: key for key in state_dict if (match := _CLASSIFIER.match(key))}
+    if not heads:
+        raise ValueError(
+            'the checkpoint has no classifier to transfer: expected decode_head.conv_seg.weight, got '
+            f'{len(state_dict)} keys, first {list(state_dict)[:3]}'
+        )
+    for head, key in heads.items():
+        weight = state_dict[key]
+        bias_key = key.removesuffix('weight') + 'bias'
+        found = len(weight)
+        if found == len(source):
+            result[key], result[bias_key] = transfer_rows(
+                weight, state_dict[bias_key], source, rows
+            )
+            changed.append(head)
+        elif found != len(target):
+            raise ValueError(
+                f'{head}: its classifier has {found} rows; expected {len(source)} for the source '
+                f'label space or {len(target)} for the target. Give HeadTransferHook the classes that '
+                'the checkpoint was trained on as source='
+            )
+    return result, changed
+
+
+def check_fits(state_dict: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Refuse a state dict that leaves part of the backbone or of the decode head as initialised.
+
+    MMEngine only warns of missing and mismatching weights, and then trains from random ones. Surplus keys and
+    a missing auxiliary head are left to that warning.
+
+    Raises:
+        ValueError: lists the first few keys that are missing and of another shape.
+    """
+    given = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    missing, mismatched = [], []
+    for key, value in model.state_dict().items():
+        if not key.startswith(('backbone.', 'decode_head.')) or key.endswith('num_batches_tracked'):
+            continue
+        if key not in given:
+            missing.append(key)
+        elif given[key].shape != value.shape:
+            mismatched.append(f'{key} {tuple(given[key].shape)} for {tuple(value.shape)}')
+    if missing or mismatched:
+        raise ValueError(
+            f'the checkpoint does not fit the model: {len(missing)} keys are missing, first '
+            f'{missing[:3]}; {len(mismatched)} have another shape, first {mismatched[:3]}. '
+            'Check that backbone, head and output stride are those it was trained with'
+        )
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f'{name} must be one of {", ".join(choices)}, but got {value!r}')
+
+
+@HOOKS.register_module()
+class HeadTransferHook(Hook):
+    """Rewrite a loaded checkpoint's classifiers for the target label space before they enter the model.
+
+    Works on ``decode_head`` and ``auxiliary_head``, on ``load_from`` and in testing alike; a checkpoint that is
+    already the target's (a resumed run's) is left untouched. Logs a table of the rows and writes it to
+    ``work_dir/head_transfer.json``.
+
+    Args:
+        source: label space of the checkpoint, a dataset's name known to MMSeg or a list of class names.
+        target: label space of the model, likewise.
+        matched: ``'copy'`` or ``'reinit'``, see ``plan_rows``.
+        unmatched: ``'background'``, ``'random'`` or ``'zero'``, see ``plan_rows`` on ties at iteration 0.
+        class_map: ``{target class: source class or None}``, before any match by name.
+        approximate: also match classes that are only near (rider from person).
+
+    Raises:
+        ValueError: at construction for unknown names and rules; on loading for a checkpoint that fits neither
+            label space, or not the model.
+    """
+
+    def __init__(
+        self,
+        source: str | Sequence[str] = 'voc',
+        target: str | Sequence[str] = 'cityscapes',
+        matched: str = 'copy',
+        unmatched: str = 'background',
+        class_map: Mapping[str, str | None] | None = None,
+        approximate: bool = False,
+    ) -> None:
+        self.source = resolve_classes(source)
+        self.target = resolve_classes(target)
+        matches = match_classes(self.source, self.target, class_map, approximate)
+        self.rows = plan_rows(self.source, self.target, matches, matched, unmatched)
+        self._loaded = False
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._loaded = True
+        state_dict = checkpoint.get('state_dict', checkpoint)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if self._is_targets(checkpoint):
+            return
+        state_dict, changed = transfer_head(state_dict, self.source, self.target, self.rows)
+        check_fits(state_dict, model)
+        if changed:
+            checkpoint.get('state_dict', checkpoint).update(state_dict)
+            self._report(runner, changed)
+
+    def before_train(self, runner: Runner) -> None:
+        if not self._loaded:
+            runner.logger.warning(
+                'HeadTransferHook: no checkpoint was loaded, so training starts from initial weights; '
+                'give the source checkpoint with --cfg-options load_from=...'
+            )
+
+    def _is_targets(self, checkpoint: dict) -> bool:
+        # Counting rows cannot tell label spaces of one size apart; MMEngine's own checkpoints state theirs.
+        meta = checkpoint.get('meta') or {}
+        return tuple((meta.get('dataset_meta') or {}).get('classes', ())) == self.target
+
+    @master_only
+    def _report(self, runner: Runner, heads: Sequence[str]) -> None:
+        table = PrettyTable(['target class', 'row from', 'rule'], align='l')
+        table.add_rows([[row.target, row.source or '-', row.rule] for row in self.rows])
+        runner.logger.info(f'Head transfer of {", ".join(heads)}:\n{table}')
+        record = {
+            'source_classes': self.source,
+            'target_classes': self.target,
+            'heads': heads,
+            'rows': [row._asdict() for row in self.rows],
+        }
+        path = Path(runner.work_dir) / 'head_transfer.json'
+        path.write_text(json.dumps(record, indent=2, allow_nan=False) + '\n')

@@ -1,0 +1,98 @@
+"""From a command line to a checked config: what tools/train.py and tools/test.py share."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.device import is_cuda_available
+
+DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every MMSegmentation tool has."""
+    parser.add_argument('config', help='config file path')
+    parser.add_argument(
+        '--work-dir',
+        help='the dir to save logs and models (default: work_dirs/<config name>)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value pairs: load_from=PATH '
+        'train_dataloader.batch_size=2 key="[a,b]"; no white space inside a pair',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher (default: none)',
+    )
+    # torchrun passes --local-rank, its predecessor --local_rank.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config that the flags name, with their overrides merged in.
+
+    Raises:
+        FileNotFoundError: the config, or a data root it names, does not exist.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'config {args.config}: no such file')
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    return cfg
+
+
+def check_data_roots(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> None:
+    """Refuse a config whose data are not there.
+
+    Raises:
+        FileNotFoundError: names the dataloader, the folder and the ways to give another.
+    """
+    for loader in dataloaders:
+        for key, root in _data_roots(cfg.get(loader) or {}, loader):
+            if not Path(root).expanduser().is_dir():
+                raise FileNotFoundError(
+                    f'{key}: the folder {root!r} does not exist (seen from {Path.cwd()}). Link the data '
+                    f'there, give another with --cfg-options {key}=DIR, or set the environment variable '
+                    'that the config names, if it names one (CAMVID_ROOT for configs/camvid)'
+                )
+
+
+def _data_roots(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, dict):
+        if isinstance(node.get('data_root'), str):
+            yield f'{key}.data_root', node['data_root']
+        for name, child in node.items():
+            yield from _data_roots(child, f'{key}.{name}')
+    elif isinstance(node, (list, tuple)):
+        for i, child in enumerate(node):
+            yield from _data_roots(child, f'{key}.{i}')
+
+
+def enable_amp(cfg: Config) -> None:
+    """Switch the optimizer wrapper to automatic mixed precision: float16 on CUDA, bfloat16 on the CPU.
+
+    Raises:
+        ValueError: the config has an optimizer wrapper that AMP cannot take over.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(
+            f'--amp needs optim_wrapper.type OptimWrapper or AmpOptimWrapper, but got {kind!r}'
+        )
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    if is_cuda_available():
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        cfg.optim_wrapper.setdefault('dtype', 'bfloat16')

@@ -1,0 +1,3 @@
+from .adaptation_metric import AdaptationMetric
+
+__all__ = ['AdaptationMetric']

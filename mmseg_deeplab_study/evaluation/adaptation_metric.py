@@ -1,0 +1,136 @@
+"""Segmentation scores from one exact confusion matrix."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from mmseg.registry import METRICS
+
+from ..datasets.label_spaces import match_classes, resolve_classes
+
+
+def confusion_matrix(
+    prediction: Tensor, label: Tensor, num_classes: int, ignore_index: int = 255
+) -> np.ndarray:
+    """Count pixels by true (row) and predicted (column) class.
+
+    ``prediction`` and ``label``, integers of one shape such as (H, W), give an int64 array ``(num_classes,
+    num_classes)``. Pixels labelled ``ignore_index`` do not count.
+
+    Raises:
+        ValueError: the shapes differ, or an id lies outside the label space.
+    """
+    if prediction.shape != label.shape:
+        raise ValueError(
+            f'prediction and label must have one shape, but got {tuple(prediction.shape)} and '
+            f'{tuple(label.shape)}'
+        )
+    valid = label != ignore_index
+    label, prediction = label[valid].long(), prediction[valid].long()
+    for name, ids in (('label', label), ('prediction', prediction)):
+        if ids.numel() and not 0 <= ids.min() <= ids.max() < num_classes:
+            raise ValueError(
+                f'{name} ids must be in [0, {num_classes - 1}] or {ignore_index}, but got '
+                f'{int(ids.min())} to {int(ids.max())}'
+            )
+    counts = torch.bincount(label * num_classes + prediction, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes).cpu().numpy()
+
+
+def scores_from_confusion(
+    confusion: np.ndarray, classes: Sequence[str], seen: Sequence[str]
+) -> dict[str, Any]:
+    """Compute the scores of a validation, in percent and unrounded.
+
+    With intersection ``tp = C[i, i]``, IoU is ``tp / (row + column - tp)`` and accuracy ``tp / row``. A class
+    absent from labels and predictions has IoU None and is left out of every mean; one absent from labels only
+    counts as IoU 0 in mIoU and not in mAcc. A mean over no class is None.
+
+    Returns:
+        ``mIoU``, ``aAcc``, ``mAcc``, ``mIoU.seen`` and ``mIoU.unseen`` (means over the classes in ``seen``
+        and over the others) and ``class_iou``, a dict by class name.
+    """
+    confusion = np.asarray(confusion, np.int64)
+    hits, labelled = confusion.diagonal(), confusion.sum(axis=1)
+    union = labelled + confusion.sum(axis=0) - hits
+    iou = [100 * int(h) / int(u) if u else None for h, u in zip(hits, union, strict=True)]
+    accuracy = [100 * int(h) / int(n) for h, n in zip(hits, labelled, strict=True) if n]
+    class_iou = dict(zip(classes, iou, strict=True))
+    return {
+        'mIoU': _mean(iou),
+        'aAcc': 100 * int(hits.sum()) / int(labelled.sum()) if labelled.any() else None,
+        'mAcc': _mean(accuracy),
+        'mIoU.seen': _mean([class_iou[name] for name in classes if name in seen]),
+        'mIoU.unseen': _mean([class_iou[name] for name in classes if name not in seen]),
+        'class_iou': class_iou,
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def flat_scalars(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Flatten scores to what visual backends keep: one number a key, classes as ``IoU.<class>``, no nulls."""
+    flat = {key: value for key, value in scores.items() if key != 'class_iou'}
+    flat.update({f'IoU.{name}': value for name, value in scores['class_iou'].items()})
+    return {key: value for key, value in flat.items() if value is not None}
+
+
+@METRICS.register_module()
+class AdaptationMetric(BaseMetric):
+    """mIoU, its parts over seen and unseen classes, and every class's IoU as flat scalars in percent.
+
+    Counts one int64 confusion matrix per image, so the sum is exact and the same in any order and under any
+    number of ranks. After an evaluation the main process has the sum as ``confusion`` and the number of images
+    as ``images``.
+
+    Args:
+        source: label space of the source model, a dataset's name known to MMSeg or a list of names. The
+            evaluated dataset's classes with an exact or alias match in it are the seen ones.
+        ignore_index: label of the pixels that do not count.
+        kwargs: those of ``BaseMetric``.
+
+    Raises:
+        ValueError: on evaluation, if a label or prediction lies outside the label space; names the file.
+    """
+
+    def __init__(
+        self, source: str | Sequence[str] = 'voc', ignore_index: int = 255, **kwargs
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source = resolve_classes(source)
+        self.ignore_index = ignore_index
+        self.confusion: np.ndarray | None = None
+        self.images = 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.dataset_meta['classes'])
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        matches = match_classes(self.source, self.classes)
+        return tuple(name for name in self.classes if name in matches)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        for sample in data_samples:
+            prediction = sample['pred_sem_seg']['data'].squeeze(0)
+            label = sample['gt_sem_seg']['data'].squeeze(0).to(prediction.device)
+            try:
+                counts = confusion_matrix(
+                    prediction, label, len(self.classes), self.ignore_index
+                )
+            except ValueError as error:
+                raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
+            self.results.append(counts)
+
+    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
+        self.images = len(results)
+        self.confusion = np.sum(results, axis=0, dtype=np.int64)
+        return flat_scalars(scores_from_confusion(self.confusion, self.classes, self.seen))

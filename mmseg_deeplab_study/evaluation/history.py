@@ -1,0 +1,107 @@
+"""The record of an adaptation: ``adaptation.jsonl``, a header and one line per validation."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FILE_NAME = 'adaptation.jsonl'
+SCHEMA_VERSION = 1
+
+
+class History(NamedTuple):
+    """A record as read: its header, and its rows in the order of writing."""
+
+    header: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+    @property
+    def validations(self) -> list[dict[str, Any]]:
+        """The rows of the target's full validation, by iteration."""
+        rows = [r for r in self.rows if r['kind'] == 'validation' and r['subset'] == 'full']
+        return sorted(rows, key=lambda row: row['iter'])
+
+
+def read_history(path: str | Path) -> History:
+    """Read a record, given its file or the work_dir that holds it.
+
+    A last line without its line end is torn, the trace of a write that a crash cut short, and is dropped.
+
+    Raises:
+        FileNotFoundError: there is no record.
+        ValueError: a line is not JSON, or the header is not one of this schema; names file and line.
+    """
+    path = Path(path)
+    path = path / FILE_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: no record of adaptation; expected the work_dir of a run with AdaptationHook'
+        )
+    lines = path.read_text(encoding='utf-8').split('\n')[:-1]
+    if not lines:
+        raise ValueError(f'{path}: empty, expected a header in line 1')
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{path}, line {number}: not JSON: {error}') from error
+    header, *rows = records
+    if header.get('schema_version') != SCHEMA_VERSION:
+        raise ValueError(
+            f'{path}, line 1: expected schema_version {SCHEMA_VERSION}, got '
+            f'{header.get("schema_version")!r}'
+        )
+    return History(header, rows)
+
+
+class HistoryWriter:
+    """Append rows to a record so that each is on the disk, whole, before training goes on.
+
+    Raises:
+        FileExistsError: ``start`` finds a record already there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def start(self, header: Mapping[str, Any]) -> None:
+        """Begin a record with its header."""
+        self.refuse_existing()
+        self._replace([{'schema_version': SCHEMA_VERSION, **header}])
+
+    def refuse_existing(self) -> None:
+        """Raise FileExistsError where a record is already there."""
+        if self.path.exists():
+            raise FileExistsError(
+                f'{self.path} already holds a record of adaptation; resume the run with --resume, give '
+                'another --work-dir, or remove the file to start again'
+            )
+
+    def resume(self, iteration: int) -> History:
+        """Go on with a record from ``iteration``: drop a torn line and the rows after it."""
+        header, rows = read_history(self.path)
+        kept = [row for row in rows if row['iter'] <= iteration]
+        self._replace([header, *kept])
+        return History(header, kept)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one row and wait until the disk has it."""
+        with self.path.open('a', encoding='utf-8') as file:
+            file.write(_line(row))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _replace(self, records: list[Mapping[str, Any]]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix('.tmp')
+        with temporary.open('w', encoding='utf-8') as file:
+            file.writelines(map(_line, records))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, allow_nan=False, ensure_ascii=False) + '\n'

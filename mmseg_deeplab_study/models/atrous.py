@@ -1,0 +1,53 @@
+"""Stride into dilation: the arithmetic of atrous convolution, without a network in sight."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SUPPORTED_OUTPUT_STRIDES = (8, 16, 32)
+
+
+class AtrousStep(NamedTuple):
+    """What becomes of one downsampling step (a stem or a block) of a backbone.
+
+    ``stride`` is what it keeps, ``dilation`` is for its convolutions up to and including the strided one,
+    ``next_dilation`` for those behind it. ``output_stride`` is the stride of its output to the image.
+    """
+
+    stride: int
+    dilation: int
+    next_dilation: int
+    output_stride: int
+
+
+def plan_atrous(strides: Sequence[int], output_stride: int) -> list[AtrousStep]:
+    """Turn every stride beyond ``output_stride`` into dilation.
+
+    ``strides`` are those of a backbone's stem and blocks, in the order the data takes. Once their product
+    has reached ``output_stride``, a stride becomes 1 and the dilation of all that follows grows by it; the
+    convolution that lost its stride still reads the old grid, so it keeps the previous dilation. The
+    dilated network then computes the strided one's output at more places:
+    ``dilated(x)[..., ::s, ::s] == strided(x)``.
+
+    Source: Chen et al. 2017, https://arxiv.org/abs/1706.05587, section 3.1.
+
+    Raises:
+        ValueError: the output stride is not supported, or the strides do not multiply to it.
+    """
+    if output_stride not in SUPPORTED_OUTPUT_STRIDES:
+        raise ValueError(
+            f'output_stride must be one of {SUPPORTED_OUTPUT_STRIDES}, but got {output_stride!r}'
+        )
+    steps, reached, dilation = [], 1, 1
+    for stride in strides:
+        if reached * stride <= output_stride:
+            reached *= stride
+            steps.append(AtrousStep(stride, dilation, dilation, reached))
+        else:
+            steps.append(AtrousStep(1, dilation, dilation * stride, reached))
+            dilation *= stride
+    if reached != output_stride:
+        raise ValueError(
+            f'a backbone with strides {tuple(strides)} cannot have output_stride {output_stride}: '
+            f'they reach {reached}'
+        )
+    return steps

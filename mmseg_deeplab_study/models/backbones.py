@@ -1,0 +1,215 @@
+"""mmpretrain's classification backbones as dense feature extractors."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from math import prod
+from typing import NamedTuple
+
+from mmengine.model import BaseModule
+from mmpretrain.models.backbones import MobileNetV2, ResNet, ResNetV1c
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmseg.registry import MODELS
+
+from .atrous import AtrousStep, plan_atrous
+
+# What the adapter sets itself: in the backbone's own dict they would contradict it.
+ADAPTER_OPTIONS = (
+    'strides',
+    'dilations',
+    'out_indices',
+    'norm_eval',
+    'frozen_stages',
+    'init_cfg',
+)
+
+
+class Family(NamedTuple):
+    """How a family of mmpretrain backbones is laid out.
+
+    ``stages`` names the attribute that lists the stages' names in the order of ``forward``, ``stem`` gives
+    the modules before them.
+    """
+
+    stages: str
+    stem: Callable[[nn.Module], list[nn.Module]]
+
+
+def _resnet_stem(network: nn.Module) -> list[nn.Module]:
+    first = [network.stem] if network.deep_stem else [network.conv1, network.norm1]
+    return [*first, network.maxpool]
+
+
+# By exact class: a subclass may downsample elsewhere (ResNetV1d pools in its shortcuts).
+FAMILIES = {
+    ResNet: Family('res_layers', _resnet_stem),
+    ResNetV1c: Family('res_layers', _resnet_stem),
+    MobileNetV2: Family('layers', lambda network: [network.conv1]),
+}
+
+
+def _windows(*modules: nn.Module) -> Iterator[nn.Module]:
+    """All that has a stride, in the order of registration."""
+    for module in chain.from_iterable(m.modules() for m in modules):
+        if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
+            yield module
+
+
+def _stride(window: nn.Module) -> int:
+    stride = window.stride
+    return stride if isinstance(stride, int) else stride[0]
+
+
+def dilate_block(block: nn.Module, step: AtrousStep) -> None:
+    """Give the convolutions of ``block`` the stride and the dilations of ``step``, in place.
+
+    Convolutions up to and including the strided one get ``step.dilation``, those behind it
+    ``step.next_dilation``. The shortcut, registered last in every supported family, is 1x1: it only
+    loses its stride.
+
+    Raises:
+        ValueError: something other than a convolution downsamples.
+    """
+    dilation = step.dilation
+    for window in _windows(block):
+        strided = _stride(window) > 1
+        if not isinstance(window, nn.Conv2d):
+            raise ValueError(
+                f'a stride can become dilation only in a convolution, but got {window} in '
+                f'{type(block).__name__} (avg_down=True?)'
+            )
+        if strided:
+            window.stride = (step.stride, step.stride)
+        if window.kernel_size != (1, 1):
+            window.dilation = (dilation, dilation)
+            window.padding = tuple(dilation * (size - 1) // 2 for size in window.kernel_size)
+        if strided:
+            dilation = step.next_dilation
+
+
+@MODELS.register_module()
+class AtrousBackbone(BaseModule):
+    """A mmpretrain classification backbone with a chosen output stride.
+
+    The network is built through the registry and its convolutions are given dilations; its code is not
+    copied, and its state-dict keys and shapes stay mmpretrain's, without a prefix. Stages behind the last
+    wanted one are left out. Images of shape ``(N, 3, H, W)`` give one feature map of shape
+    ``(N, out_channels[i], H / out_strides[i], W / out_strides[i])``, rounded up, per entry of
+    ``out_indices``.
+
+    Args:
+        backbone: config of the network, such as ``dict(type='mmpretrain.ResNet', depth=50)``.
+        output_stride: stride of the last feature map to the image: 8, 16 or 32.
+        out_indices: the stages to return, counted as mmpretrain's backbone counts them.
+        norm_eval: keep batch-norm statistics fixed while training; needed where batch norm was folded
+            into the weights.
+        norm_momentum: momentum of the batch-norm statistics in PyTorch's sense; None keeps the network's.
+        frozen_stages: -1 trains everything, 0 freezes the stem, n also the first n stages: parameters and
+            batch-norm statistics.
+        init_cfg: as mmpretrain's; for one of its checkpoints
+            ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``.
+
+    Raises:
+        ValueError: unsupported family or output stride, stages that do not exist, or an option inside
+            ``backbone`` that belongs to the adapter.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        output_stride: int = 16,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        norm_eval: bool = False,
+        norm_momentum: float | None = None,
+        frozen_stages: int = -1,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__()
+        if taken := sorted(set(backbone) & set(ADAPTER_OPTIONS)):
+            raise ValueError(f'{taken} in backbone={backbone!r}: set by AtrousBackbone, not inside')
+        # Before anything is built: a wrong output stride should not cost a ResNet-152.
+        plan_atrous((output_stride,), output_stride)
+        options = {} if init_cfg is None else {'init_cfg': init_cfg}
+        network = MODELS.build({**backbone, 'out_indices': tuple(out_indices), **options})
+        if type(network) not in FAMILIES:
+            supported = ', '.join(f'mmpretrain.{family.__name__}' for family in FAMILIES)
+            raise ValueError(
+                f'AtrousBackbone does not support {type(network).__module__}.'
+                f'{type(network).__name__} (type={backbone["type"]!r}); supported: {supported}'
+            )
+        self._adopt(network)
+        family = FAMILIES[type(network)]
+        stage_names = getattr(network, family.stages)
+        for name in stage_names[max(out_indices) + 1 :]:
+            delattr(network, name)
+        del stage_names[max(out_indices) + 1 :]
+        stages = [getattr(network, name) for name in stage_names]
+        if not -1 <= frozen_stages <= len(stages):
+            raise ValueError(
+                f'frozen_stages must be in [-1, {len(stages)}], but got {frozen_stages}'
+            )
+        stem = family.stem(network)
+        stage_strides = self._dilate(stem, stages, output_stride)
+        self.out_strides = tuple(stage_strides[i] for i in out_indices)
+        self.out_channels = tuple(
+            [m for m in stages[i].modules() if isinstance(m, nn.Conv2d)][-1].out_channels
+            for i in out_indices
+        )
+        self.norm_eval = norm_eval
+        self._frozen = [*stem, *stages[:frozen_stages]] if frozen_stages >= 0 else []
+        for module in self._frozen:
+            module.requires_grad_(False)
+        if norm_momentum is not None:
+            for norm in self._norms():
+                norm.momentum = norm_momentum
+
+    def _adopt(self, network: nn.Module) -> None:
+        # The adapter and the network share one table of modules, so that the state dict, the optimizer and
+        # whatever swaps a module (SyncBN) see mmpretrain's own names. Registering the network as a child
+        # would put a prefix before every key.
+        object.__setattr__(self, 'network', network)
+        self._modules = network._modules
+
+    @staticmethod
+    def _dilate(
+        stem: list[nn.Module], stages: list[nn.Module], output_stride: int
+    ) -> list[int]:
+        """Dilate the blocks in place and return each stage's stride to the image."""
+        blocks = [list(s) if isinstance(s, nn.Sequential) else [s] for s in stages]
+        stem_stride = prod(_stride(window) for window in _windows(*stem))
+        strides = [max(map(_stride, _windows(block))) for block in chain.from_iterable(blocks)]
+        steps = iter(plan_atrous([stem_stride, *strides], output_stride)[1:])
+        reached = []
+        for stage in blocks:
+            for block in stage:
+                step = next(steps)
+                dilate_block(block, step)
+            reached.append(step.output_stride)
+        return reached
+
+    def _norms(self) -> Iterator[_BatchNorm]:
+        return (module for module in self.modules() if isinstance(module, _BatchNorm))
+
+    def init_weights(self) -> None:
+        """Initialise as mmpretrain does, ``init_cfg`` included."""
+        # Inside a model BaseModule keeps one ledger of initialised parameters; the network, which is not
+        # registered, has to be handed it.
+        if ledger := self.__dict__.get('_params_init_info'):
+            self.network._params_init_info = ledger
+        self.network.init_weights()
+        self.network.__dict__.pop('_params_init_info', None)
+
+    def train(self, mode: bool = True) -> 'AtrousBackbone':
+        """Switch the mode; frozen stages, and batch norm under ``norm_eval``, stay in evaluation mode."""
+        super().train(mode)
+        self.network.training = mode
+        for module in self._frozen:
+            module.eval()
+        if self.norm_eval:
+            for norm in self._norms():
+                norm.eval()
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.network(images)

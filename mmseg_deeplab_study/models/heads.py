@@ -1,0 +1,68 @@
+"""DeepLab heads that hold the weights published outside MMSegmentation."""
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+
+from mmseg.models.decode_heads.aspp_head import ASPPModule
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS
+
+
+@MODELS.register_module()
+class DeepLabV3Head(BaseDecodeHead):
+    """DeepLabV3's head as torchvision, VainF and TensorFlow build it.
+
+    Atrous branches and, last, the image pooling branch; a 1x1 projection of their concatenation to
+    ``channels``; dropout; optionally a 3x3 refinement; the classifier. MMSeg's ``ASPPHead`` pools first and
+    projects by a 3x3 convolution, so their weights do not fit it.
+
+    A feature map ``(N, in_channels, H, W)`` gives logits ``(N, num_classes, H, W)``.
+
+    Source: Chen et al. 2017, https://arxiv.org/abs/1706.05587.
+
+    Args:
+        dilations: rate of each branch, as in ``ASPPHead``: 1 is a 1x1 convolution, any other a 3x3.
+            TensorFlow's mobile DeepLabV3 has ``(1,)``.
+        refine: whether a 3x3 convolution follows the projection (torchvision, VainF: yes; TensorFlow: no).
+        aspp_dropout_ratio: elementwise dropout after the projection (torchvision 0.5; VainF and TensorFlow
+            0.1).
+        dropout_ratio: as in every MMSeg head, channelwise dropout before the classifier; the heads above
+            have none.
+        kwargs: those of ``BaseDecodeHead``; ``norm_cfg=None`` gives convolutions a bias, for weights with
+            batch norm folded.
+    """
+
+    def __init__(
+        self,
+        dilations: Sequence[int] = (1, 6, 12, 18),
+        refine: bool = True,
+        aspp_dropout_ratio: float = 0.1,
+        channels: int = 256,
+        dropout_ratio: float = 0.0,
+        **kwargs,
+    ) -> None:
+        super().__init__(channels=channels, dropout_ratio=dropout_ratio, **kwargs)
+        if not dilations:
+            raise ValueError('dilations must name at least one branch, such as (1,), but got none')
+        layers = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+        self.aspp = ASPPModule(dilations, self.in_channels, self.channels, **layers)
+        self.image_pool = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), ConvModule(self.in_channels, self.channels, 1, **layers)
+        )
+        self.project = ConvModule((len(dilations) + 1) * self.channels, self.channels, 1, **layers)
+        self.aspp_dropout = nn.Dropout(aspp_dropout_ratio)
+        self.refine = (
+            ConvModule(self.channels, self.channels, 3, padding=1, **layers)
+            if refine
+            else nn.Identity()
+        )
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        x = self._transform_inputs(inputs)
+        # Bilinear resizing of a single pixel is a constant map, whatever align_corners says.
+        pooled = self.image_pool(x).expand(-1, -1, *x.shape[2:])
+        feats = self.project(torch.cat([*self.aspp(x), pooled], dim=1))
+        return self.cls_seg(self.refine(self.aspp_dropout(feats)))

@@ -1,0 +1,210 @@
+import importlib.util
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmcv.utils import collect_env
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+from mmseg_deeplab_study.compat import MissingOpError, _OpsPlaceholder, make_mmcv_ops_importable
+
+# Only now, which is what the module under test is for.
+from mmcv import ops  # isort: skip
+
+REPO = Path(__file__).resolve().parents[1]
+LITE = importlib.util.find_spec('mmcv._ext') is None
+needs_lite = pytest.mark.skipif(not LITE, reason='full mmcv is installed')
+
+
+def run(code: str, *args: str) -> str:
+    """Standard output of `code` in a fresh interpreter: import state must not leak from here."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code), *args],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@needs_lite
+def test_mmseg_imports_with_mmcv_lite_and_nothing_is_left_behind():
+    out = run("""
+        import sys
+        from importlib.util import find_spec
+        import mmseg_deeplab_study
+        import mmcv, mmseg.models
+        from mmengine.utils.dl_utils import mmcv_full_available
+        from mmcv.utils.ext_loader import check_ops_exist
+        print('mmcv._ext' in sys.modules, hasattr(mmcv, '_ext'), find_spec('mmcv._ext'),
+              mmcv_full_available(), check_ops_exist())
+    """)
+    assert out.splitlines()[-1] == 'False False None False False'
+
+
+@needs_lite
+def test_second_call_does_nothing():
+    before = sys.modules['mmcv.ops']
+    assert make_mmcv_ops_importable() is False
+    assert sys.modules['mmcv.ops'] is before
+
+
+@needs_lite
+def test_mmengine_builds_optimizer_and_reverts_sync_batchnorm():
+    # Both ask mmcv_full_available() and import layers from mmcv.ops if it says yes.
+    model = revert_sync_batchnorm(nn.Sequential(nn.Conv2d(1, 1, 1), nn.SyncBatchNorm(1)))
+    assert type(model[1]).__name__ == '_BatchNormXd'
+    optimizer = dict(type='SGD', lr=1.0, weight_decay=0.1)
+    wrapper = build_optim_wrapper(
+        model, dict(optimizer=optimizer, paramwise_cfg=dict(norm_decay_mult=0.0))
+    )
+    # convolution: weight and bias decay; batch norm: neither does
+    decays = [group['weight_decay'] for group in wrapper.optimizer.param_groups]
+    assert decays == [0.1, 0.1, 0.0, 0.0]
+
+
+@needs_lite
+@pytest.mark.parametrize(
+    ('call', 'op'),
+    [
+        (lambda: ops.nms(torch.zeros(1, 4), torch.ones(1), 0.5), 'nms'),
+        (
+            lambda: ops.sigmoid_focal_loss(torch.zeros(1, 2), torch.zeros(1).long()),
+            'sigmoid_focal_loss_forward',
+        ),
+        (
+            lambda: ops.DeformConv2d(1, 1, 1)(torch.zeros(1, 1, 4, 4), torch.zeros(1, 2, 4, 4)),
+            'deform_conv_forward',
+        ),
+    ],
+)
+def test_calling_a_compiled_op_names_it_and_the_cure(call: Callable[[], object], op: str):
+    with pytest.raises(RuntimeError) as caught:
+        call()
+    assert caught.type is MissingOpError
+    assert f'compiled op {op!r}' in str(caught.value)
+    assert 'pip uninstall mmcv-lite' in str(caught.value)
+    assert 'pip install "mmseg_deeplab_study[mim]"' in str(caught.value)
+
+
+@needs_lite
+def test_ops_written_in_torch_work():
+    corners = torch.arange(4.0).view(1, 1, 2, 2)
+    # the middle of [[0, 1], [2, 3]] is the mean of the four: 1.5
+    assert ops.point_sample(corners, torch.full((1, 1, 2), 0.5)).item() == 1.5
+
+
+@needs_lite
+def test_collect_env_of_mmcv_reports_no_compiler():
+    environment = collect_env()
+    assert environment['MMCV Compiler'] == 'n/a'
+    assert environment['MMCV CUDA Compiler'] == 'n/a'
+
+
+def test_full_mmcv_is_left_alone(tmp_path: Path):
+    # An importable mmcv._ext, found through mmcv.__path__ as the compiled one would be.
+    (tmp_path / '_ext.py').write_text(
+        'def __getattr__(name):\n'
+        '    if name.startswith("__"):\n'
+        '        raise AttributeError(name)\n'
+        '    return lambda *args, **kwargs: f"real {name}"\n'
+    )
+    out = run(
+        """
+        import sys
+        import mmcv
+        mmcv.__path__.insert(0, sys.argv[1])
+        from mmseg_deeplab_study.compat import make_mmcv_ops_importable
+        from mmengine.utils.dl_utils import mmcv_full_available
+        import mmseg.models
+        from mmcv.ops import get_compiler_version, nms
+        print(make_mmcv_ops_importable(), mmcv_full_available(), get_compiler_version(),
+              sys.modules['mmcv._ext'].__file__)
+        """,
+        str(tmp_path),
+    )
+    expected = f'False True real get_compiler_version {tmp_path / "_ext.py"}'
+    assert out.splitlines()[-1] == expected
+
+
+def test_a_placeholder_of_someone_else_is_left_alone():
+    out = run("""
+        import sys, types
+
+        class Stub(types.ModuleType):  # its __spec__ is None: find_spec would raise
+            def __getattr__(self, name):
+                if name.startswith('__'):
+                    raise AttributeError(name)
+                return lambda: f'their {name}'
+
+        stub = Stub('mmcv._ext')
+        sys.modules['mmcv._ext'] = stub
+        import mmseg_deeplab_study
+        from mmcv.ops import get_compiler_version
+        print(sys.modules['mmcv._ext'] is stub, get_compiler_version())
+    """)
+    assert out.splitlines()[-1] == 'True their get_compiler_version'
+
+
+@needs_lite
+def test_failure_half_way_leaves_no_placeholder_and_can_be_repeated():
+    out = run("""
+        import sys
+
+        class Broken:
+            def find_spec(self, name, path=None, target=None):
+                if name == 'mmcv.ops.roi_pool':
+                    raise ImportError('broken on purpose')
+
+        broken = Broken()
+        sys.meta_path.insert(0, broken)
+        try:
+            import mmseg_deeplab_study
+        except ImportError as error:
+            print(error, 'mmcv._ext' in sys.modules, 'mmcv.ops' in sys.modules)
+        sys.meta_path.remove(broken)
+        import mmseg_deeplab_study
+        import mmcv.ops, mmseg.models
+        print('mmcv._ext' in sys.modules, mmcv.ops.RoIPool.__name__)
+    """)
+    assert out.splitlines()[-2:] == ['broken on purpose False False', 'False RoIPool']
+
+
+def test_without_any_mmcv_the_error_says_what_to_install():
+    out = run("""
+        import sys
+        sys.modules['mmcv'] = None  # as if it were not installed
+        try:
+            import mmseg_deeplab_study
+        except ImportError as error:
+            print(error)
+    """)
+    assert 'pip install "mmseg_deeplab_study[lite]"' in out
+
+
+def test_an_mmcv_that_lacks_something_else_keeps_its_own_error():
+    out = run("""
+        import sys
+        sys.modules['cv2'] = None
+        try:
+            import mmseg_deeplab_study
+        except ImportError as error:
+            print(error.name)
+    """)
+    assert out.splitlines()[-1] == 'cv2'
+
+
+def test_placeholder_answers_python_as_a_module_does():
+    placeholder = _OpsPlaceholder('mmcv._ext')
+    assert not hasattr(placeholder, '__path__')
+    assert placeholder.get_compiler_version() == 'n/a'
+    with pytest.raises(MissingOpError, match="compiled op 'nms'"):
+        placeholder.nms()
