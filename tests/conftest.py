@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+import mmseg_deeplab_study  # noqa: F401  (before any test imports mmseg: it makes that importable)
+
 
 @pytest.fixture(scope='session')
 def shared() -> Path:

@@ -63,9 +63,7 @@ def test_mmengine_builds_optimizer_and_reverts_sync_batchnorm():
     model = revert_sync_batchnorm(nn.Sequential(nn.Conv2d(1, 1, 1), nn.SyncBatchNorm(1)))
     assert type(model[1]).__name__ == '_BatchNormXd'
     optimizer = dict(type='SGD', lr=1.0, weight_decay=0.1)
-    wrapper = build_optim_wrapper(
-        model, dict(optimizer=optimizer, paramwise_cfg=dict(norm_decay_mult=0.0))
-    )
+    wrapper = build_optim_wrapper(model, dict(optimizer=optimizer, paramwise_cfg=dict(norm_decay_mult=0.0)))
     # convolution: weight and bias decay; batch norm: neither does
     decays = [group['weight_decay'] for group in wrapper.optimizer.param_groups]
     assert decays == [0.1, 0.1, 0.0, 0.0]

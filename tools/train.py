@@ -2,10 +2,10 @@
 
 import argparse
 
-import mmseg_deeplab_study  # noqa: F401  (first: it makes mmseg importable, and registers everything)
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,

@@ -61,7 +61,14 @@ def read_constants(path: str | Path) -> dict[str, np.ndarray]:
                 values = buffer.DataAsNumpy().view('<f4').reshape(tensor.ShapeAsNumpy())
                 constants[tensor.Name().decode()] = values.copy()
     # What a cut or damaged file does to the flatbuffer reader: offsets that point outside.
-    except (IndexError, ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
+    except (
+        IndexError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        struct.error,
+    ) as error:
         raise ValueError(f'{path} is damaged or cut short: {error}') from error
     return constants
 

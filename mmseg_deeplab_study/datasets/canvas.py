@@ -79,16 +79,12 @@ class Canvas:
     ) -> None:
         """Fill an upright ellipse given in canvas pixels."""
         at, half = _whole(centre), tuple(max(1, value) for value in _whole(axes))
-        self._paint(
-            colour, name, lambda plane, value: cv2.ellipse(plane, at, half, 0, 0, 360, value, -1)
-        )
+        self._paint(colour, name, lambda plane, value: cv2.ellipse(plane, at, half, 0, 0, 360, value, -1))
 
     def stroke(self, points: Points, width: float, colour: Colour | None, name: str | None) -> None:
         """Draw a line through points given in canvas pixels, at least one pixel wide."""
         path, thick = [np.round(np.array(points)).astype(np.int32)], max(1, round(width))
-        self._paint(
-            colour, name, lambda plane, value: cv2.polylines(plane, path, False, value, thick)
-        )
+        self._paint(colour, name, lambda plane, value: cv2.polylines(plane, path, False, value, thick))
 
     def develop(self, look: Look, rng: Random) -> tuple[np.ndarray, np.ndarray]:
         """The finished image (H, W, 3) uint8 RGB and its label (H, W) uint8."""
@@ -107,9 +103,7 @@ class Canvas:
     def _paint(self, colour: Colour | None, name: str | None, draw: Callable) -> None:
         if colour is not None:
             kept = np.exp(-self.distance / self.sight)
-            r, g, b = (
-                kept * own + (1 - kept) * fog for own, fog in zip(colour, self.fog, strict=True)
-            )
+            r, g, b = (kept * own + (1 - kept) * fog for own, fog in zip(colour, self.fog, strict=True))
             draw(self.pixels, (r, g, b, GRAIN.get(name, SMOOTH_GRAIN)))
         if name is not None:
             draw(self.label, self.ids[name])
@@ -139,9 +133,7 @@ class Pen:
     def polygon(self, points: Points, colour: Colour | None) -> None:
         self.canvas.polygon(self._pixels(points), colour, self.name)
 
-    def box(
-        self, left: float, low: float, right: float, high: float, colour: Colour | None
-    ) -> None:
+    def box(self, left: float, low: float, right: float, high: float, colour: Colour | None) -> None:
         self.polygon([(left, low), (right, low), (right, high), (left, high)], colour)
 
     def disc(self, x: float, y: float, radius: float, colour: Colour | None) -> None:
@@ -165,7 +157,7 @@ def _whole(pair: tuple[float, float]) -> tuple[int, int]:
 
 def shade(colour: Colour, factor: float) -> Colour:
     """The colour made darker (factor below 1) or lighter (above 1)."""
-    return tuple(int(np.clip(value * factor, 0, 255)) for value in colour)
+    return tuple(min(255, int(value * factor)) for value in colour)
 
 
 def pick(rng: Random, colours: Sequence[Colour], spread: float = 0.15) -> Colour:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 from rich.progress import track
 from torch.utils.data import Dataset
-
-from mmseg.datasets.transforms import LoadAnnotations
 
 
 def check_label_maps(dataset: Dataset, num_classes: int, ignore_index: int = 255) -> None:

@@ -5,9 +5,8 @@ import os
 from collections.abc import Sequence
 
 from mmengine.logging import print_log
-from torch.utils.data import Dataset
-
 from mmseg.registry import DATASETS
+from torch.utils.data import Dataset
 
 
 def image_list(dataset: Dataset) -> list[str]:

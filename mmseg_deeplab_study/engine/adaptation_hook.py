@@ -14,10 +14,9 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch.utils.data import Dataset
-
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
+from torch.utils.data import Dataset
 
 from ..datasets.label_maps import check_label_maps, write_label_map
 from ..datasets.subsets import digest, image_list
@@ -85,8 +84,7 @@ class AdaptationHook(Hook):
         head_classes = getattr(self._model(runner).decode_head, 'num_classes', num_classes)
         if head_classes != num_classes:
             raise ValueError(
-                f'decode_head.num_classes is {head_classes}, but the validation set has {num_classes} '
-                'classes'
+                f'decode_head.num_classes is {head_classes}, but the validation set has {num_classes} classes'
             )
         val, train = runner.val_dataloader.dataset, runner.train_dataloader.dataset
         writer = HistoryWriter(Path(runner.work_dir) / FILE_NAME)

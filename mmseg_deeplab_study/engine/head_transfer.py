@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmseg.registry import HOOKS
 from prettytable import PrettyTable
 from torch import Tensor, nn
-
-from mmseg.registry import HOOKS
 
 from ..datasets.label_spaces import Match, match_classes, resolve_classes
 
@@ -31,8 +29,8 @@ _CLASSIFIER = re.compile(r'^(?:module\.)?((?:decode|auxiliary)_head(?:\.\d+)?)\.
 class RowOrigin(NamedTuple):
     """Where a target class's classifier row comes from.
 
-    ``rule`` is 'exact', 'alias', 'approximate' or 'class_map' for a copied row, else 'background', 'random' or
-    'zero'; ``source`` is None for the last two. ``bias_shift`` was added to the copied bias.
+    ``rule`` is 'exact', 'alias', 'approximate' or 'class_map' for a copied row, else 'background', 'random'
+    or 'zero'; ``source`` is None for the last two. ``bias_shift`` was added to the copied bias.
     """
 
     target: str
@@ -53,9 +51,9 @@ def plan_rows(
     A matched class gets its source class's row (``matched='copy'``) or a new random one (``'reinit'``). An
     unmatched class gets, by ``unmatched``:
 
-    - ``'background'``: the source's background row, its bias less ``log n`` where n classes share it (a target
-      class named background included), so that together they are as probable as background was. Source:
-      MiB, Cermelli et al. 2020, https://arxiv.org/abs/2002.00718, equation 6.
+    - ``'background'``: the source's background row, its bias less ``log n`` where n classes share it (a
+      target class that takes background itself included), so that together they are as probable as
+      background was. Source: MiB, Cermelli et al. 2020, https://arxiv.org/abs/2002.00718, equation 6.
       Such rows tie exactly until the first update, and argmax takes the first of equals: the unmatched class
       that the target lists first wins every background pixel. In Cityscapes that is road. At iteration 0
       road therefore scores an IoU it has not learnt, roughly its share of all that PASCAL calls
@@ -137,9 +135,7 @@ def transfer_head(
         bias_key = key.removesuffix('weight') + 'bias'
         found = len(weight)
         if found == len(source):
-            result[key], result[bias_key] = transfer_rows(
-                weight, state_dict[bias_key], source, rows
-            )
+            result[key], result[bias_key] = transfer_rows(weight, state_dict[bias_key], source, rows)
             changed.append(head)
         elif found != len(target):
             raise ValueError(
@@ -185,7 +181,7 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 class HeadTransferHook(Hook):
     """Rewrite a loaded checkpoint's classifiers for the target label space before they enter the model.
 
-    Works on ``decode_head`` and ``auxiliary_head``, on ``load_from`` and in testing alike; a checkpoint that is
+    Works on ``decode_head`` and ``auxiliary_head``, in training and in testing alike; a checkpoint that is
     already the target's (a resumed run's) is left untouched. Logs a table of the rows and writes it to
     ``work_dir/head_transfer.json``.
 

@@ -88,9 +88,7 @@ def enable_amp(cfg: Config) -> None:
     """
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(
-            f'--amp needs optim_wrapper.type OptimWrapper or AmpOptimWrapper, but got {kind!r}'
-        )
+        raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper or AmpOptimWrapper, but got {kind!r}')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     if is_cuda_available():
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

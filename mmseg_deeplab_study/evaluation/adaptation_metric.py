@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
-from torch import Tensor
-
 from mmseg.registry import METRICS
+from torch import Tensor
 
 from ..datasets.label_spaces import match_classes, resolve_classes
 
@@ -87,8 +86,8 @@ class AdaptationMetric(BaseMetric):
     """mIoU, its parts over seen and unseen classes, and every class's IoU as flat scalars in percent.
 
     Counts one int64 confusion matrix per image, so the sum is exact and the same in any order and under any
-    number of ranks. After an evaluation the main process has the sum as ``confusion`` and the number of images
-    as ``images``.
+    number of ranks. After an evaluation the main process has the sum as ``confusion`` and the number of
+    images as ``images``.
 
     Args:
         source: label space of the source model, a dataset's name known to MMSeg or a list of names. The
@@ -100,9 +99,7 @@ class AdaptationMetric(BaseMetric):
         ValueError: on evaluation, if a label or prediction lies outside the label space; names the file.
     """
 
-    def __init__(
-        self, source: str | Sequence[str] = 'voc', ignore_index: int = 255, **kwargs
-    ) -> None:
+    def __init__(self, source: str | Sequence[str] = 'voc', ignore_index: int = 255, **kwargs) -> None:
         super().__init__(**kwargs)
         self.source = resolve_classes(source)
         self.ignore_index = ignore_index
@@ -123,9 +120,7 @@ class AdaptationMetric(BaseMetric):
             prediction = sample['pred_sem_seg']['data'].squeeze(0)
             label = sample['gt_sem_seg']['data'].squeeze(0).to(prediction.device)
             try:
-                counts = confusion_matrix(
-                    prediction, label, len(self.classes), self.ignore_index
-                )
+                counts = confusion_matrix(prediction, label, len(self.classes), self.ignore_index)
             except ValueError as error:
                 raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
             self.results.append(counts)

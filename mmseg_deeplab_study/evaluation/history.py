@@ -50,8 +50,7 @@ def read_history(path: str | Path) -> History:
     header, *rows = records
     if header.get('schema_version') != SCHEMA_VERSION:
         raise ValueError(
-            f'{path}, line 1: expected schema_version {SCHEMA_VERSION}, got '
-            f'{header.get("schema_version")!r}'
+            f'{path}, line 1: expected schema_version {SCHEMA_VERSION}, got {header.get("schema_version")!r}'
         )
     return History(header, rows)
 

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from mmengine.model import BaseModule
 from mmpretrain.models.backbones import MobileNetV2, ResNet, ResNetV1c
+from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from mmseg.registry import MODELS
 
 from .atrous import AtrousStep, plan_atrous
 
@@ -146,15 +145,12 @@ class AtrousBackbone(BaseModule):
         del stage_names[max(out_indices) + 1 :]
         stages = [getattr(network, name) for name in stage_names]
         if not -1 <= frozen_stages <= len(stages):
-            raise ValueError(
-                f'frozen_stages must be in [-1, {len(stages)}], but got {frozen_stages}'
-            )
+            raise ValueError(f'frozen_stages must be in [-1, {len(stages)}], but got {frozen_stages}')
         stem = family.stem(network)
         stage_strides = self._dilate(stem, stages, output_stride)
         self.out_strides = tuple(stage_strides[i] for i in out_indices)
         self.out_channels = tuple(
-            [m for m in stages[i].modules() if isinstance(m, nn.Conv2d)][-1].out_channels
-            for i in out_indices
+            [m for m in stages[i].modules() if isinstance(m, nn.Conv2d)][-1].out_channels for i in out_indices
         )
         self.norm_eval = norm_eval
         self._frozen = [*stem, *stages[:frozen_stages]] if frozen_stages >= 0 else []
@@ -172,9 +168,7 @@ class AtrousBackbone(BaseModule):
         self._modules = network._modules
 
     @staticmethod
-    def _dilate(
-        stem: list[nn.Module], stages: list[nn.Module], output_stride: int
-    ) -> list[int]:
+    def _dilate(stem: list[nn.Module], stages: list[nn.Module], output_stride: int) -> list[int]:
         """Dilate the blocks in place and return each stage's stride to the image."""
         blocks = [list(s) if isinstance(s, nn.Sequential) else [s] for s in stages]
         stem_stride = prod(_stride(window) for window in _windows(*stem))

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn import ConvModule
-from torch import Tensor, nn
-
 from mmseg.models.decode_heads.aspp_head import ASPPModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
+from torch import Tensor, nn
 
 
 @MODELS.register_module()
@@ -55,9 +54,7 @@ class DeepLabV3Head(BaseDecodeHead):
         self.project = ConvModule((len(dilations) + 1) * self.channels, self.channels, 1, **layers)
         self.aspp_dropout = nn.Dropout(aspp_dropout_ratio)
         self.refine = (
-            ConvModule(self.channels, self.channels, 3, padding=1, **layers)
-            if refine
-            else nn.Identity()
+            ConvModule(self.channels, self.channels, 3, padding=1, **layers) if refine else nn.Identity()
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:

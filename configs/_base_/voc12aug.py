@@ -1,0 +1,16 @@
+# The source stage: MMSeg's VOC12 aug with the schedule of VainF/DeepLabV3Plus-Pytorch, 30k iterations of
+# batch 16, learning rate 0.01 for the head and 0.001 for the backbone.
+_base_ = [
+    'mmseg::_base_/datasets/pascal_voc12_aug.py',
+    'mmseg::_base_/default_runtime.py',
+    'mmseg::_base_/schedules/schedule_20k.py',
+]
+custom_imports = dict(imports=['mmseg_deeplab_study'])
+train_dataloader = dict(batch_size=16)
+optim_wrapper = dict(
+    optimizer=dict(weight_decay=0.0001),
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
+)
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=0, end=30000, by_epoch=False)]
+train_cfg = dict(max_iters=30000)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='mIoU'))

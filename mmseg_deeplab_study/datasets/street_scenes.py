@@ -1,0 +1,259 @@
+"""A PASCAL-like source set and a Cityscapes-like target set, drawn by ourselves.
+
+They show what the study is about on a machine without data: a network that learnt the objects of
+the source set meets some of them again in the street scenes of the target set, drawn by the same
+code (`drawn_objects.THINGS`) but smaller, in other colours, in haze, one behind the other, and
+among classes it has never seen. Image `k` of a split depends on the seed, the split and `k` only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmseg.utils import get_classes, get_palette
+from PIL import Image
+
+from .canvas import Canvas, Look, Pen, Random, pick, shade
+from .drawn_objects import THINGS
+from .drawn_street import draw_street
+
+VERSION = 1  # raise it with any change that draws other pictures: it tells written sets apart
+SPLITS = ('train', 'val')
+CITIES = {'train': 'drawnstadt', 'val': 'drawnburg'}
+IGNORE_INDEX = 255
+# The class of a drawn thing where its own name is no class.
+CLASS_OF = {'voc': {'rider': 'person'}, 'cityscapes': {'motorbike': 'motorcycle'}}
+SHARED = ('person', 'car', 'bus', 'train', 'motorbike', 'bicycle')
+SOURCE_ONLY = ('aeroplane', 'boat', 'bottle', 'chair', 'dog', 'pottedplant', 'tvmonitor')
+# Two photos of three show a shared class.
+SOURCE_TURNS = tuple(
+    name
+    for turn, other in enumerate(SOURCE_ONLY)
+    for name in (SHARED[2 * turn % 6], SHARED[(2 * turn + 1) % 6], other)
+)
+SUNNY = Look(tint=(1.04, 1.0, 0.94), light=(0.85, 1.15), saturation=1.1, noise=3.0)
+OVERCAST = Look(tint=(0.9, 1.0, 0.97), light=(0.7, 1.0), saturation=0.65, noise=5.0)
+
+
+def draw_object_photo(
+    seed: int, split: str, index: int, size: tuple[int, int] = (96, 96)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one or two objects on a plain ground, as in PASCAL VOC.
+
+    Args:
+        seed: Seed of the set.
+        split: One of `SPLITS`.
+        index: Number of the image in its split.
+        size: Height and width in pixels.
+
+    Returns:
+        RGB image (H, W, 3) uint8 and label (H, W) uint8 of VOC ids; a thin
+        border of the objects is 255.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    rng = _random(seed, split, index, size)
+    canvas = Canvas(size, label_ids('voc'))
+    ground = _plain_ground(canvas, rng)
+    name = SOURCE_TURNS[index % len(SOURCE_TURNS)]
+    if rng.random() < 0.3:
+        second = str(rng.choice(SHARED + SOURCE_ONLY))
+        side = rng.choice((-1, 1))
+        _pose(canvas, second, rng, (0.5 + 0.3 * side, ground - 0.05), rng.uniform(0.3, 0.5))
+        _pose(canvas, name, rng, (0.5 - 0.18 * side, ground + 0.02), rng.uniform(0.45, 0.65))
+    else:
+        _pose(canvas, name, rng, (rng.uniform(0.4, 0.6), ground), rng.uniform(0.55, 0.95))
+    image, label = canvas.develop(SUNNY, rng)
+    around = cv2.dilate(label, np.ones((3, 3), np.uint8))
+    label[(label == 0) & (around > 0)] = IGNORE_INDEX
+    return image, label
+
+
+def draw_street_scene(
+    seed: int, split: str, index: int, size: tuple[int, int] = (96, 192)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a street in perspective, as seen from a car in Cityscapes.
+
+    Args:
+        seed: Seed of the set.
+        split: One of `SPLITS`.
+        index: Number of the image in its split.
+        size: Height and width in pixels.
+
+    Returns:
+        RGB image (H, W, 3) uint8 and label (H, W) uint8 of Cityscapes train ids;
+        the bonnet of the camera's own car is 255.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    rng = _random(seed, split, index, size)
+    fog = pick(rng, ((190, 198, 205), (205, 200, 190)))
+    canvas = Canvas(size, label_ids('cityscapes'), fog, sight=rng.uniform(60, 140))
+    draw_street(canvas, rng, turn=index)
+    return canvas.develop(OVERCAST, rng)
+
+
+def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (96, 96)) -> Path:
+    """Write object photos in the layout of PASCAL VOC 2012, unless they are there.
+
+    Args:
+        root: Folder of the set; it must not hold anything else.
+        train, val: Number of images in each split.
+        seed: Seed of the set.
+        size: Height and width in pixels.
+
+    Returns:
+        The folder `VOCdevkit/VOC2012` in `root`.
+
+    Raises:
+        FileExistsError: If `root` holds something else.
+        ValueError: If an argument is out of its range.
+    """
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(get_classes('voc'))] = get_palette('voc')
+    palette[IGNORE_INDEX] = (224, 224, 192)
+
+    def write(folder: Path, counts: dict[str, int]) -> None:
+        base = folder / 'VOCdevkit' / 'VOC2012'
+        images, labels = base / 'JPEGImages', base / 'SegmentationClass'
+        lists = base / 'ImageSets' / 'Segmentation'
+        for place in (images, labels, lists):
+            place.mkdir(parents=True)
+        for split, count in counts.items():
+            names = [f'drawn_{split}_{index:06d}' for index in range(count)]
+            for index, name in enumerate(names):
+                image, label = draw_object_photo(seed, split, index, size)
+                Image.fromarray(image).save(images / f'{name}.jpg', quality=92)
+                coloured = Image.fromarray(label)
+                coloured.putpalette(palette.tobytes())
+                coloured.save(labels / f'{name}.png')
+            (lists / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names))
+
+    return _write_once(root, 'voc-like', train, val, seed, size, write) / 'VOCdevkit' / 'VOC2012'
+
+
+def write_cityscapes_like(
+    root: Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (96, 192)
+) -> Path:
+    """Write street scenes in the layout of Cityscapes, unless they are there.
+
+    Args:
+        root: Folder of the set; it must not hold anything else.
+        train, val: Number of images in each split.
+        seed: Seed of the set.
+        size: Height and width in pixels.
+
+    Returns:
+        `root`, which holds `leftImg8bit` and `gtFine`.
+
+    Raises:
+        FileExistsError: If `root` holds something else.
+        ValueError: If an argument is out of its range.
+    """
+
+    def write(folder: Path, counts: dict[str, int]) -> None:
+        for split, count in counts.items():
+            city = CITIES[split]
+            images, labels = (folder / kind / split / city for kind in ('leftImg8bit', 'gtFine'))
+            images.mkdir(parents=True)
+            labels.mkdir(parents=True)
+            for index in range(count):
+                image, label = draw_street_scene(seed, split, index, size)
+                name = f'{city}_{index:06d}_000019'
+                Image.fromarray(image).save(images / f'{name}_leftImg8bit.png')
+                Image.fromarray(label).save(labels / f'{name}_gtFine_labelTrainIds.png')
+
+    return _write_once(root, 'cityscapes-like', train, val, seed, size, write)
+
+
+def label_ids(dataset: str) -> dict[str, int]:
+    """Label id of each class of `voc` or `cityscapes`, and of what is drawn under another name."""
+    ids = {name: index for index, name in enumerate(get_classes(dataset))}
+    drawn = {thing: ids[name] for thing, name in CLASS_OF[dataset].items()}
+    return {**ids, **drawn, 'ignored': IGNORE_INDEX}
+
+
+def _random(seed: int, split: str, index: int, size: tuple[int, int]) -> Random:
+    if split not in SPLITS:
+        raise ValueError(f'split must be one of {SPLITS}, but got {split!r}')
+    if seed < 0 or index < 0:
+        raise ValueError(f'seed and index must be >= 0, but got seed={seed}, index={index}')
+    if min(size) < 32:
+        raise ValueError(f'size must be (height, width) of at least 32 pixels, but got {tuple(size)}')
+    return np.random.default_rng((seed, SPLITS.index(split), index))
+
+
+def _plain_ground(canvas: Canvas, rng: Random) -> float:
+    """Paint a floor and what is behind it; return where things stand, in parts of the height."""
+    grounds = ((120, 150, 80), (150, 145, 140), (190, 165, 125), (95, 100, 110), (110, 150, 180))
+    behind = pick(rng, (*grounds, (225, 225, 220), (160, 200, 235)), 0.2)
+    floor = pick(rng, grounds, 0.2)
+    edge = rng.uniform(0.45, 0.75) * canvas.height
+    slope = rng.uniform(-0.06, 0.06) * canvas.height
+    w, h = canvas.width, canvas.height
+    canvas.polygon([(0, 0), (w, 0), (w, h), (0, h)], behind, 'background')
+    for _ in range(rng.integers(0, 5)):  # clutter that is no object: panels, far walls, blots
+        x, y = rng.uniform(0, w), rng.uniform(0, edge)
+        half_w, half_h = rng.uniform(0.05, 0.25, 2) * canvas.width
+        tone = shade(behind, rng.uniform(0.7, 1.3))
+        if rng.random() < 0.5:
+            canvas.ellipse((x, y), (half_w, half_h), tone, None)
+        else:
+            left, right, top, low = x - half_w, x + half_w, y - half_h, y + half_h
+            canvas.polygon([(left, top), (right, top), (right, low), (left, low)], tone, None)
+    canvas.polygon([(0, edge - slope), (w, edge + slope), (w, h), (0, h)], floor, None)
+    return rng.uniform(0.78, 0.92)
+
+
+def _pose(canvas: Canvas, name: str, rng: Random, at: tuple[float, float], share: float) -> None:
+    """Draw a thing that fills a share of the photo; where it stands is in parts of the photo."""
+    thing, end_on = THINGS[name], rng.random() < 0.5 or share < 0.5
+    ridden = name in ('bicycle', 'motorbike') and rng.random() < 0.4
+    width = thing.end_width if end_on and thing.end_width else thing.width
+    height = THINGS['rider'].height if ridden else thing.height
+    unit = share * min(1.25 * canvas.width / width, 0.9 * canvas.height / height)
+    x, y = at[0] * canvas.width, at[1] * canvas.height
+    facing = int(rng.choice((-1, 1)))
+    thing.draw(Pen(canvas, name, x, y, unit, facing, end_on), rng)
+    if ridden:
+        THINGS['rider'].draw(Pen(canvas, 'rider', x, y, unit, facing), rng)
+
+
+def _write_once(
+    root: Path,
+    kind: str,
+    train: int,
+    val: int,
+    seed: int,
+    size: tuple[int, int],
+    write: Callable[[Path, dict[str, int]], None],
+) -> Path:
+    """Write a set next to its folder and move it there when it is complete."""
+    if train < 0 or val < 0:
+        raise ValueError(f'the number of images must be >= 0, but got train={train}, val={val}')
+    root, counts = Path(root), {'train': train, 'val': val}
+    asked = {'kind': kind, 'version': VERSION, 'seed': seed, 'size': list(size), **counts}
+    if root.exists() and any(root.iterdir()):
+        note = root / 'dataset.json'
+        found = json.loads(note.read_text()) if note.is_file() else 'files without a dataset.json'
+        if found != asked:
+            raise FileExistsError(
+                f'{root} holds {found}, but {asked} was asked for: choose another folder, or remove this one'
+            )
+        return root
+    partial = root.with_name(f'.{root.name}.{os.getpid()}.partial')
+    try:
+        write(partial, counts)
+        (partial / 'dataset.json').write_text(json.dumps(asked, indent=2) + '\n')
+        partial.rename(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return root

@@ -1,0 +1,171 @@
+"""The drawn sets: what is in them, that they can be drawn again, and how they lie on the disk."""
+
+import json
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmseg_deeplab_study.datasets.drawn_objects import THINGS
+from mmseg_deeplab_study.datasets.street_scenes import (
+    IGNORE_INDEX,
+    SHARED,
+    draw_object_photo,
+    draw_street_scene,
+    get_classes,
+    get_palette,
+    label_ids,
+    write_cityscapes_like,
+    write_voc_like,
+)
+
+DRAWERS = {'voc': draw_object_photo, 'cityscapes': draw_street_scene}
+WRITERS = {'voc': write_voc_like, 'cityscapes': write_cityscapes_like}
+both = pytest.mark.parametrize('dataset', DRAWERS)
+
+
+def classes_in(labels, dataset: str) -> set[str]:
+    ids = np.unique(np.concatenate([label.ravel() for label in labels]))
+    return {get_classes(dataset)[i] for i in ids if i != IGNORE_INDEX}
+
+
+@both
+def test_same_arguments_give_the_same_bytes(dataset):
+    first, again = (DRAWERS[dataset](3, 'val', 5) for _ in range(2))
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@both
+def test_seed_split_and_index_each_give_another_picture(dataset):
+    labels = [DRAWERS[dataset](*a)[1] for a in product((0, 1), ('train', 'val'), (0, 1))]
+    assert len({label.tobytes() for label in labels}) == 8
+
+
+@both
+@pytest.mark.parametrize('size', [(96, 128), (75, 101)])
+def test_shapes_and_label_space(dataset, size):
+    allowed = {*range(len(get_classes(dataset))), IGNORE_INDEX}
+    for index in range(6):
+        image, label = DRAWERS[dataset](0, 'train', index, size)
+        assert image.shape == (*size, 3) and image.dtype == np.uint8
+        assert label.shape == size and label.dtype == np.uint8
+        assert set(np.unique(label)) <= allowed
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_all_classes_are_in_24_street_scenes(split):
+    labels = [draw_street_scene(0, split, index)[1] for index in range(24)]
+    assert classes_in(labels, 'cityscapes') == set(get_classes('cityscapes'))
+
+
+def test_shared_classes_are_frequent_among_many_in_the_photos():
+    photos = [classes_in([draw_object_photo(0, 'train', index)[1]], 'voc') for index in range(42)]
+    for name in SHARED:  # 42 photos are two rounds of 21, and a round has 14 / 6 turns of each
+        assert sum(name in photo for photo in photos) >= 4, name
+    assert len(set().union(*photos) - {'background', *SHARED}) >= 4
+
+
+def test_shared_classes_are_in_both_label_spaces():
+    for name in SHARED:
+        assert label_ids('voc')[name] == get_classes('voc').index(name)
+        target_name = {'motorbike': 'motorcycle'}.get(name, name)
+        assert label_ids('cityscapes')[name] == get_classes('cityscapes').index(target_name)
+
+
+@both
+def test_shared_classes_are_drawn_by_the_same_code(monkeypatch, dataset):
+    """Without the one function of each class, no pixel of it is left in either set."""
+    for name in (*SHARED, 'rider'):  # a rider is a person in the source set
+        monkeypatch.setitem(THINGS, name, replace(THINGS[name], draw=lambda pen, rng: None))
+    labels = np.stack([DRAWERS[dataset](0, 'val', index, (48, 64))[1] for index in range(21)])
+    assert not np.isin(labels, [label_ids(dataset)[name] for name in SHARED]).any()
+
+
+@both
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ((0, 'test', 0), r"split must be one of \('train', 'val'\), but got 'test'"),
+        ((-1, 'val', 0), 'must be >= 0, but got seed=-1, index=0'),
+        ((0, 'val', -2), 'must be >= 0, but got seed=0, index=-2'),
+        ((0, 'val', 0, (16, 64)), r'at least 32 pixels, but got \(16, 64\)'),
+    ],
+)
+def test_arguments_out_of_range(dataset, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        DRAWERS[dataset](*arguments)
+
+
+def test_voc_layout(tmp_path):
+    base = write_voc_like(tmp_path / 'voc', train=2, val=1)
+    assert base == tmp_path / 'voc' / 'VOCdevkit' / 'VOC2012'
+    lists = base / 'ImageSets' / 'Segmentation'
+    names = {split: (lists / f'{split}.txt').read_text().split() for split in ('train', 'val')}
+    assert [len(names['train']), len(names['val'])] == [2, 1]
+    for split, index in (('train', 0), ('train', 1), ('val', 0)):
+        name = names[split][index]
+        assert Image.open(base / 'JPEGImages' / f'{name}.jpg').size == (96, 96)
+        label = Image.open(base / 'SegmentationClass' / f'{name}.png')
+        assert label.mode == 'P'
+        assert label.getpalette()[: 21 * 3] == sum(get_palette('voc'), [])
+        np.testing.assert_array_equal(np.array(label), draw_object_photo(0, split, index)[1])
+
+
+def test_cityscapes_layout(tmp_path):
+    root = write_cityscapes_like(tmp_path / 'streets', train=2, val=1, seed=4)
+    assert root == tmp_path / 'streets'
+    for split, count in (('train', 2), ('val', 1)):
+        images = sorted((root / 'leftImg8bit' / split).glob('*/*_leftImg8bit.png'))
+        assert len(images) == count
+        for index, path in enumerate(images):
+            city = path.parent.name
+            stem = f'{city}_{index:06d}_000019'
+            assert path.name == f'{stem}_leftImg8bit.png'
+            truth = root / 'gtFine' / split / city / f'{stem}_gtFine_labelTrainIds.png'
+            image, label = draw_street_scene(4, split, index)
+            np.testing.assert_array_equal(np.array(Image.open(path)), image)
+            np.testing.assert_array_equal(np.array(Image.open(truth)), label)
+
+
+@both
+def test_writing_again_does_nothing(tmp_path, dataset):
+    root = tmp_path / 'sets' / dataset  # of which the parent is not there yet
+    written = WRITERS[dataset](root, train=1, val=1)
+    times = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
+    assert WRITERS[dataset](root, train=1, val=1) == written
+    assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == times
+    assert [path.name for path in root.parent.iterdir()] == [dataset]  # nothing partial is left
+    note = json.loads((root / 'dataset.json').read_text())
+    assert (note['seed'], note['train'], note['val']) == (0, 1, 1)
+
+
+@both
+def test_another_set_is_not_overwritten(tmp_path, dataset):
+    WRITERS[dataset](tmp_path / 'set', train=1, val=1)
+    with pytest.raises(
+        FileExistsError, match="holds .*'seed': 0.* but .*'seed': 7.* was asked for: .*remove"
+    ):
+        WRITERS[dataset](tmp_path / 'set', train=1, val=1, seed=7)
+
+
+@both
+def test_a_folder_of_other_files_is_not_overwritten(tmp_path, dataset):
+    (tmp_path / 'thesis.txt').write_text('three years of work')
+    with pytest.raises(FileExistsError, match='holds files without a dataset.json'):
+        WRITERS[dataset](tmp_path, train=1, val=1)
+
+
+@both
+def test_a_set_that_could_not_be_finished_leaves_nothing(tmp_path, dataset):
+    with pytest.raises(ValueError, match='at least 32 pixels'):
+        WRITERS[dataset](tmp_path / 'set', train=1, val=1, size=(8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+@both
+def test_negative_counts(tmp_path, dataset):
+    with pytest.raises(ValueError, match='must be >= 0, but got train=-1, val=1'):
+        WRITERS[dataset](tmp_path / 'set', train=-1, val=1)

@@ -1,0 +1,50 @@
+"""Evaluate a segmentor, as MMSegmentation's tools/test.py does."""
+
+import argparse
+
+from mmengine.runner import Runner
+
+import mmseg_deeplab_study  # noqa: F401  (registers everything)
+from mmseg_deeplab_study.engine.launch import add_run_arguments, check_data_roots, load_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_run_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
+    parser.add_argument('--out', help='the dir to save predicted label maps for offline evaluation')
+    parser.add_argument('--show', action='store_true', help='show prediction results')
+    parser.add_argument('--show-dir', help='the dir to save painted images')
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='interval of --show in seconds (default: 2)'
+    )
+    parser.add_argument('--tta', action='store_true', help='test time augmentation')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
+        if args.show_dir:
+            cfg.visualizer.save_dir = args.show_dir
+    if args.tta:
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.tta_model.module = cfg.model
+        cfg.model = cfg.tta_model
+    if args.out:
+        # A metric that writes label maps, beside whatever the config evaluates.
+        writer = dict(type='IoUMetric', format_only=True, output_dir=args.out)
+        evaluators = cfg.test_evaluator
+        cfg.test_evaluator = [
+            *(evaluators if isinstance(evaluators, list) else [evaluators]),
+            writer,
+        ]
+    check_data_roots(cfg, ('test_dataloader',))
+    Runner.from_cfg(cfg).test()
+
+
+if __name__ == '__main__':
+    main()
