@@ -1,7 +1,10 @@
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import mmseg_deeplab_study  # noqa: F401  (before any test imports mmseg: it makes that importable)
 
@@ -20,3 +23,39 @@ def shared() -> Path:
             pytest.fail(f'{reason} (STUDY_REQUIRE_SHARED=1 forbids the skip)', pytrace=False)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture
+def tiny_cityscapes(tmp_path: Path) -> Callable[..., Path]:
+    """A factory of small datasets in the Cityscapes layout; returns the data root.
+
+    Images are blocks of 16 pixels, each of one class and of that class's colour with noise; the block in the
+    upper left corner is ignored (255). Stems are `tiny_000000_leftImg8bit` and so on, the label map of one is
+    `gtFine/<split>/tiny/tiny_000000_gtFine_labelTrainIds.png`.
+    """
+
+    def make(
+        train: int = 4,
+        val: int = 3,
+        size: tuple[int, int] = (64, 64),
+        classes: Sequence[int] = (0, 2, 11, 13),
+        seed: int = 0,
+        folder: str = 'tiny_cityscapes',
+    ) -> Path:
+        random = np.random.default_rng(seed)
+        colours = np.random.default_rng(1).integers(0, 256, (256, 3))
+        root = tmp_path / folder
+        for split, count in (('train', train), ('val', val)):
+            images, labels = root / 'leftImg8bit' / split / 'tiny', root / 'gtFine' / split / 'tiny'
+            images.mkdir(parents=True)
+            labels.mkdir(parents=True)
+            for i in range(count):
+                blocks = random.choice(classes, [-(-side // 16) for side in size])
+                blocks[0, 0] = 255
+                label = np.kron(blocks, np.ones((16, 16), int))[: size[0], : size[1]].astype(np.uint8)
+                image = np.clip(colours[label] + random.normal(0, 10, (*size, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(image).save(images / f'tiny_{i:06d}_leftImg8bit.png')
+                Image.fromarray(label).save(labels / f'tiny_{i:06d}_gtFine_labelTrainIds.png')
+        return root
+
+    return make

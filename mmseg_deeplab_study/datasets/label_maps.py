@@ -43,6 +43,8 @@ def check_label_maps(dataset: Dataset, num_classes: int, ignore_index: int = 255
 def write_label_map(path: Path, labels: np.ndarray, palette: Sequence[Sequence[int]]) -> None:
     """Write ids ``(H, W)`` as a palette PNG: the ids stay exact and a person sees the dataset's colours."""
     image = Image.fromarray(labels.astype(np.uint8), mode='P')
-    image.putpalette([channel for colour in palette for channel in colour])
+    # All 256 entries: Pillow saves a palette of up to 16 in 4 bits, which turns id 255 into 15.
+    colours = [channel for colour in palette for channel in colour]
+    image.putpalette(colours + [0] * (768 - len(colours)))
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)

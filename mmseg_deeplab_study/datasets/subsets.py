@@ -46,7 +46,8 @@ class NamedSubset(Dataset):
         self.dataset = DATASETS.build(dataset)
         self.name = name
         total = len(self.dataset)
-        count = int(total * fraction)
+        # The hair makes up for 0.29 * 100 == 28.999999999999996.
+        count = int(total * fraction + 1e-9)
         if count == 0:
             raise ValueError(f'{name}: a fraction of {fraction} of {total} images leaves none')
         by_path = sorted(range(total), key=lambda i: self.dataset.get_data_info(i)['img_path'])

@@ -107,7 +107,8 @@ class AdaptationHook(Hook):
         # Not in before_train: CheckpointHook and others set themselves up there, and validation calls them.
         if runner.iter == 0:
             # Drawing random numbers here must not change what training draws.
-            with torch.random.fork_rng():
+            devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+            with torch.random.fork_rng(devices):
                 runner.val_loop.run()
 
     def before_val(self, runner: Runner) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from prettytable import PrettyTable
@@ -172,6 +172,12 @@ def check_fits(state_dict: Mapping[str, Tensor], model: nn.Module) -> None:
         )
 
 
+def _bare(model: nn.Module) -> nn.Module:
+    """The segmentor without what distributed training or test-time augmentation wraps around it."""
+    wrapped = is_model_wrapper(model) or isinstance(model, BaseTTAModel)
+    return _bare(model.module) if wrapped else model
+
+
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f'{name} must be one of {", ".join(choices)}, but got {value!r}')
@@ -215,14 +221,13 @@ class HeadTransferHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = True
-        state_dict = checkpoint.get('state_dict', checkpoint)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if self._is_targets(checkpoint):
-            return
-        state_dict, changed = transfer_head(state_dict, self.source, self.target, self.rows)
-        check_fits(state_dict, model)
+        state_dict, changed = checkpoint.get('state_dict', checkpoint), []
+        if not self._is_targets(checkpoint):
+            transferred, changed = transfer_head(state_dict, self.source, self.target, self.rows)
+            # The loader goes on with the dict it has, so that one is changed.
+            state_dict.update(transferred)
+        check_fits(state_dict, _bare(runner.model))
         if changed:
-            checkpoint.get('state_dict', checkpoint).update(state_dict)
             self._report(runner, changed)
 
     def before_train(self, runner: Runner) -> None:

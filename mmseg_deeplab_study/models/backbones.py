@@ -100,7 +100,7 @@ class AtrousBackbone(BaseModule):
     Args:
         backbone: config of the network, such as ``dict(type='mmpretrain.ResNet', depth=50)``.
         output_stride: stride of the last feature map to the image: 8, 16 or 32.
-        out_indices: the stages to return, counted as mmpretrain's backbone counts them.
+        out_indices: the stages to return in rising order, counted as mmpretrain's backbone counts them.
         norm_eval: keep batch-norm statistics fixed while training; needed where batch norm was folded
             into the weights.
         norm_momentum: momentum of the batch-norm statistics in PyTorch's sense; None keeps the network's.
@@ -129,20 +129,24 @@ class AtrousBackbone(BaseModule):
             raise ValueError(f'{taken} in backbone={backbone!r}: set by AtrousBackbone, not inside')
         # Before anything is built: a wrong output stride should not cost a ResNet-152.
         plan_atrous((output_stride,), output_stride)
+        family = self._find_family(backbone.get('type'))
+        out_indices = tuple(out_indices)
+        if not out_indices or min(out_indices) < 0 or list(out_indices) != sorted(set(out_indices)):
+            raise ValueError(f'out_indices must be stages from 0 on in rising order, but got {out_indices}')
         options = {} if init_cfg is None else {'init_cfg': init_cfg}
-        network = MODELS.build({**backbone, 'out_indices': tuple(out_indices), **options})
-        if type(network) not in FAMILIES:
-            supported = ', '.join(f'mmpretrain.{family.__name__}' for family in FAMILIES)
-            raise ValueError(
-                f'AtrousBackbone does not support {type(network).__module__}.'
-                f'{type(network).__name__} (type={backbone["type"]!r}); supported: {supported}'
-            )
-        self._adopt(network)
-        family = FAMILIES[type(network)]
+        # Stage 0 is in every network; which others are, only the built one says.
+        network = MODELS.build({**backbone, 'out_indices': (0,), **options})
         stage_names = getattr(network, family.stages)
-        for name in stage_names[max(out_indices) + 1 :]:
+        if out_indices[-1] >= len(stage_names):
+            raise ValueError(
+                f'out_indices must be in [0, {len(stage_names) - 1}], the stages of '
+                f'{backbone["type"]}, but got {out_indices}'
+            )
+        network.out_indices = out_indices
+        self._adopt(network)
+        for name in stage_names[out_indices[-1] + 1 :]:
             delattr(network, name)
-        del stage_names[max(out_indices) + 1 :]
+        del stage_names[out_indices[-1] + 1 :]
         stages = [getattr(network, name) for name in stage_names]
         if not -1 <= frozen_stages <= len(stages):
             raise ValueError(f'frozen_stages must be in [-1, {len(stages)}], but got {frozen_stages}')
@@ -153,12 +157,22 @@ class AtrousBackbone(BaseModule):
             [m for m in stages[i].modules() if isinstance(m, nn.Conv2d)][-1].out_channels for i in out_indices
         )
         self.norm_eval = norm_eval
-        self._frozen = [*stem, *stages[:frozen_stages]] if frozen_stages >= 0 else []
-        for module in self._frozen:
+        frozen = [*stem, *stages[:frozen_stages]] if frozen_stages >= 0 else []
+        for module in frozen:
             module.requires_grad_(False)
+        # By name: conversion to SyncBN puts another module in the place of the stem's norm.
+        self._frozen = tuple(name for name, module in self.named_children() if module in frozen)
         if norm_momentum is not None:
             for norm in self._norms():
                 norm.momentum = norm_momentum
+
+    @staticmethod
+    def _find_family(kind: str | type | None) -> Family:
+        cls = MODELS.get(kind) if isinstance(kind, str) else kind
+        if cls not in FAMILIES:
+            supported = ', '.join(f'mmpretrain.{family.__name__}' for family in FAMILIES)
+            raise ValueError(f'AtrousBackbone does not support type={kind!r} ({cls}); supported: {supported}')
+        return FAMILIES[cls]
 
     def _adopt(self, network: nn.Module) -> None:
         # The adapter and the network share one table of modules, so that the state dict, the optimizer and
@@ -198,8 +212,8 @@ class AtrousBackbone(BaseModule):
         """Switch the mode; frozen stages, and batch norm under ``norm_eval``, stay in evaluation mode."""
         super().train(mode)
         self.network.training = mode
-        for module in self._frozen:
-            module.eval()
+        for name in self._frozen:
+            self._modules[name].eval()
         if self.norm_eval:
             for norm in self._norms():
                 norm.eval()

@@ -1,0 +1,160 @@
+"""The record: what it looks like on the disk, and what happens to a damaged one."""
+
+import json
+import re
+
+import pytest
+
+from mmseg_deeplab_study.evaluation.history import FILE_NAME, SCHEMA_VERSION, HistoryWriter, read_history
+
+HEADER = {'target_classes': ['road', 'Straße'], 'seed': 3}
+
+
+def row(iteration: int, **changes) -> dict:
+    return {'iter': iteration, 'kind': 'validation', 'subset': 'full', 'mIoU': 10.0, **changes}
+
+
+def write(folder, iterations=(0, 5, 10)) -> HistoryWriter:
+    writer = HistoryWriter(folder / FILE_NAME)
+    writer.start(HEADER)
+    for iteration in iterations:
+        writer.append(row(iteration))
+    return writer
+
+
+def test_header_first_then_a_line_per_row(tmp_path):
+    path = write(tmp_path).path
+    assert path.name == 'adaptation.jsonl'
+    lines = path.read_text(encoding='utf-8').splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {'schema_version': SCHEMA_VERSION, **HEADER},
+        row(0),
+        row(5),
+        row(10),
+    ]
+    assert list(tmp_path.iterdir()) == [path]  # no temporary file stays
+
+
+def test_is_read_back_from_the_file_and_from_its_folder(tmp_path):
+    path = write(tmp_path).path
+    history = read_history(path)
+    assert history == read_history(str(tmp_path))
+    assert history.header == {'schema_version': SCHEMA_VERSION, **HEADER}
+    assert history.rows == [row(0), row(5), row(10)]
+
+
+def test_floats_are_not_rounded(tmp_path):
+    writer = write(tmp_path, ())
+    writer.append(row(0, mIoU=100 / 3, class_iou={'road': 0.1 + 0.2, 'Straße': None}))
+    (read,) = read_history(tmp_path).rows
+    assert read['mIoU'] == 100 / 3
+    assert read['class_iou'] == {'road': 0.1 + 0.2, 'Straße': None}
+
+
+def test_work_dir_is_made(tmp_path):
+    assert write(tmp_path / 'a' / 'b').path.is_file()
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_what_is_not_json_is_refused_and_nothing_is_written(tmp_path, value):
+    writer = write(tmp_path)
+    before = writer.path.read_bytes()
+    with pytest.raises(ValueError, match='not JSON compliant'):
+        writer.append(row(15, mIoU=value))
+    assert writer.path.read_bytes() == before
+    with pytest.raises(ValueError, match='not JSON compliant'):
+        HistoryWriter(tmp_path / 'other.jsonl').start({'seed': value})
+    assert not (tmp_path / 'other.jsonl').exists()
+
+
+def test_validations_are_the_full_ones_in_the_order_of_iterations(tmp_path):
+    writer = write(tmp_path, (5, 0))
+    writer.append(row(0, subset='night'))
+    writer.append(row(0, kind='forgetting'))
+    history = read_history(tmp_path)
+    assert history.validations == [row(0), row(5)]
+    assert len(history.rows) == 4
+
+
+@pytest.mark.parametrize('kept', [1, 20])
+def test_torn_last_line_is_dropped(tmp_path, kept):
+    path = write(tmp_path).path
+    with path.open('a') as file:
+        file.write(json.dumps(row(15))[:kept])
+    assert read_history(path).rows == [row(0), row(5), row(10)]
+
+
+def test_a_last_line_without_its_end_is_torn_even_if_it_is_json(tmp_path):
+    path = write(tmp_path).path
+    path.write_bytes(path.read_bytes()[:-1])
+    assert read_history(path).rows == [row(0), row(5)]
+
+
+def test_last_line_torn_inside_a_character_is_dropped(tmp_path):
+    path = write(tmp_path).path
+    line = json.dumps(row(15, class_iou={'Straße': 1.0}), ensure_ascii=False).encode()
+    with path.open('ab') as file:
+        file.write(line[: line.index('ß'.encode()) + 1])
+    assert read_history(path).rows == [row(0), row(5), row(10)]
+
+
+@pytest.mark.parametrize(
+    'bad', ['{"iter": 5, "kin', '{"iter": 5, "mIoU": NaN}', '{"iter": 5, "mIoU": -Infinity}', '']
+)
+def test_bad_line_in_the_middle_names_file_and_line(tmp_path, bad):
+    path = write(tmp_path).path
+    lines = path.read_text(encoding='utf-8').split('\n')
+    lines[2] = bad
+    path.write_text('\n'.join(lines), encoding='utf-8')
+    with pytest.raises(ValueError, match=rf'{re.escape(str(path))}, line 3: not JSON'):
+        read_history(path)
+
+
+def test_missing_record(tmp_path):
+    for path in (tmp_path, tmp_path / FILE_NAME):
+        with pytest.raises(FileNotFoundError, match=r'adaptation\.jsonl: no record .* AdaptationHook'):
+            read_history(path)
+
+
+@pytest.mark.parametrize('content', ['', '{"schema_version": 1'])
+def test_record_without_a_header(tmp_path, content):
+    (tmp_path / FILE_NAME).write_text(content)
+    with pytest.raises(ValueError, match=r'adaptation\.jsonl: empty, expected a header in line 1'):
+        read_history(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('header', 'got'), [('{"schema_version": 2}', '2'), ('{"iter": 0}', 'None'), ('[1]', 'None')]
+)
+def test_another_schema_is_refused(tmp_path, header, got):
+    (tmp_path / FILE_NAME).write_text(header + '\n')
+    with pytest.raises(ValueError, match=rf'adaptation\.jsonl, line 1: expected schema_version 1, got {got}'):
+        read_history(tmp_path)
+
+
+def test_existing_record_is_refused_and_kept(tmp_path):
+    writer = write(tmp_path)
+    before = writer.path.read_bytes()
+    message = r'adaptation\.jsonl already holds .* --resume, .* --work-dir, or remove the file'
+    with pytest.raises(FileExistsError, match=message):
+        HistoryWriter(writer.path).refuse_existing()
+    with pytest.raises(FileExistsError, match=message):
+        HistoryWriter(writer.path).start(HEADER)
+    assert writer.path.read_bytes() == before
+
+
+def test_no_record_is_not_refused(tmp_path):
+    HistoryWriter(tmp_path / FILE_NAME).refuse_existing()
+
+
+def test_resume_cuts_the_rows_after_the_iteration_and_the_torn_line(tmp_path):
+    write(tmp_path)
+    writer = HistoryWriter(tmp_path / FILE_NAME)
+    with writer.path.open('a') as file:
+        file.write('{"iter": 15')
+    resumed = writer.resume(5)
+    assert resumed == read_history(tmp_path)
+    assert resumed.rows == [row(0), row(5)]
+    writer.append(row(10, mIoU=20.0))
+    assert read_history(tmp_path).rows == [row(0), row(5), row(10, mIoU=20.0)]
+    assert list(tmp_path.iterdir()) == [writer.path]
