@@ -1,9 +1,11 @@
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import mmseg_deeplab_study  # noqa: F401  (before any test imports mmseg: it makes that importable)
@@ -25,16 +27,13 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture
-def tiny_cityscapes(tmp_path: Path) -> Callable[..., Path]:
-    """A factory of small datasets in the Cityscapes layout; returns the data root.
-
-    Images are blocks of 16 pixels, each of one class and of that class's colour with noise; the block in the
-    upper left corner is ignored (255). Stems are `tiny_000000_leftImg8bit` and so on, the label map of one is
-    `gtFine/<split>/tiny/tiny_000000_gtFine_labelTrainIds.png`.
-    """
+@pytest.fixture(scope='session')
+def make_tiny_cityscapes() -> Callable[..., Path]:
+    """What `tiny_cityscapes` is made by, for fixtures that outlive a test: the first argument is the folder
+    to put the data root in."""
 
     def make(
+        parent: Path,
         train: int = 4,
         val: int = 3,
         size: tuple[int, int] = (64, 64),
@@ -44,7 +43,7 @@ def tiny_cityscapes(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         random = np.random.default_rng(seed)
         colours = np.random.default_rng(1).integers(0, 256, (256, 3))
-        root = tmp_path / folder
+        root = parent / folder
         for split, count in (('train', train), ('val', val)):
             images, labels = root / 'leftImg8bit' / split / 'tiny', root / 'gtFine' / split / 'tiny'
             images.mkdir(parents=True)
@@ -59,3 +58,23 @@ def tiny_cityscapes(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def tiny_cityscapes(make_tiny_cityscapes: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """A factory of small datasets in the Cityscapes layout; returns the data root.
+
+    Images are blocks of 16 pixels, each of one class and of that class's colour with noise; the block in the
+    upper left corner is ignored (255). Stems are `tiny_000000_leftImg8bit` and so on, the label map of one is
+    `gtFine/<split>/tiny/tiny_000000_gtFine_labelTrainIds.png`.
+    """
+    return partial(make_tiny_cityscapes, tmp_path)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small networks on a busy machine: threads that wait for one another can cost thirty times more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

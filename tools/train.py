@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='train in automatic mixed precision (float16 on CUDA, bfloat16 on the CPU)',
+        help='train in automatic mixed precision (bfloat16 on the CPU, float16 elsewhere)',
     )
     parser.add_argument('--seed', type=int, help="random seed (default: the config's randomness)")
     return parser.parse_args()

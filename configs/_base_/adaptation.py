@@ -19,5 +19,7 @@ optim_wrapper = dict(
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=200, by_epoch=False)]
 train_cfg = dict(max_iters=200, val_interval=5)
 default_hooks = dict(
-    logger=dict(interval=5), checkpoint=dict(interval=50, max_keep_ckpts=2, save_best='mIoU')
+    logger=dict(interval=5),
+    checkpoint=dict(interval=50, max_keep_ckpts=2, save_best='mIoU'),
+    plain_checkpoint=dict(type='PlainCheckpointHook'),
 )

@@ -100,7 +100,8 @@ def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
     The head is a plain convolution with bias: set its ``norm_cfg=None``.
 
     Raises:
-        ValueError: the constants are not those of a mobile DeepLabV3; lists the missing ones.
+        ValueError: the constants are not those of a mobile DeepLabV3 (the first missing ones are listed),
+            or its head has more branches.
     """
     convs = {'backbone.conv1': ('Conv/weights', 'Conv/Conv2D_bias')}
     for theirs, (ours, expands) in _block_names().items():
@@ -122,15 +123,21 @@ def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
     shapes = _backbone_shapes(constants)
     for ours, (kernel, bias) in convs.items():
         weight = torch.from_numpy(to_conv_weight(constants[kernel]).copy())
-        bias = torch.from_numpy(constants[bias])
+        bias = torch.from_numpy(constants[bias].copy())
         if ours.startswith('backbone.'):
             key = f'{ours}.conv.weight'
             state[key] = weight = _zero_pad(weight, shapes[key])
             state.update(_identity_norm(f'{ours}.bn', _zero_pad(bias, weight.shape[:1])))
         else:
             state[f'{ours}.weight'], state[f'{ours}.bias'] = weight, bias
-    # TensorFlow concatenates the pooling branch first, DeepLabV3Head last.
     project = state['decode_head.project.conv.weight']
+    joined = len(state['decode_head.aspp.0.conv.bias']) + len(state['decode_head.image_pool.1.conv.bias'])
+    if project.shape[1] != joined:
+        raise ValueError(
+            f'concat_projection takes {project.shape[1]} channels where the pooling and the 1x1 branch give '
+            f'{joined}: a DeepLabV3 with atrous branches is not supported'
+        )
+    # TensorFlow concatenates the pooling branch first, DeepLabV3Head last.
     state['decode_head.project.conv.weight'] = torch.cat(project.chunk(2, dim=1)[::-1], dim=1)
     return state
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
-from mmengine.device import is_cuda_available
+from mmengine.device import get_device
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -81,7 +81,7 @@ def _data_roots(node: Any, key: str) -> Iterator[tuple[str, str]]:
 
 
 def enable_amp(cfg: Config) -> None:
-    """Switch the optimizer wrapper to automatic mixed precision: float16 on CUDA, bfloat16 on the CPU.
+    """Switch the optimizer wrapper to automatic mixed precision: bfloat16 on the CPU, elsewhere MMEngine's.
 
     Raises:
         ValueError: the config has an optimizer wrapper that AMP cannot take over.
@@ -89,8 +89,11 @@ def enable_amp(cfg: Config) -> None:
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper or AmpOptimWrapper, but got {kind!r}')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    if is_cuda_available():
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if get_device() == 'cpu':
+        # MMEngine's wrapper wants an accelerator.
+        cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
+        for option in ('loss_scale', 'dtype', 'use_fsdp'):
+            cfg.optim_wrapper.pop(option, None)
     else:
-        cfg.optim_wrapper.setdefault('dtype', 'bfloat16')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 FILE_NAME = 'adaptation.jsonl'
 SCHEMA_VERSION = 1
@@ -30,7 +30,7 @@ def read_history(path: str | Path) -> History:
 
     Raises:
         FileNotFoundError: there is no record.
-        ValueError: a line is not JSON, or the header is not one of this schema; names file and line.
+        ValueError: a line is not a JSON object, or the header is not one of this schema; names file and line.
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
@@ -38,15 +38,16 @@ def read_history(path: str | Path) -> History:
         raise FileNotFoundError(
             f'{path}: no record of adaptation; expected the work_dir of a run with AdaptationHook'
         )
-    lines = path.read_text(encoding='utf-8').split('\n')[:-1]
+    # Bytes, because a torn line may end inside a character.
+    lines = path.read_bytes().split(b'\n')[:-1]
     if not lines:
         raise ValueError(f'{path}: empty, expected a header in line 1')
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f'{path}, line {number}: not JSON: {error}') from error
+            records.append(_parse(line))
+        except ValueError as error:
+            raise ValueError(f'{path}, line {number}: not a JSON object: {error}') from error
     header, *rows = records
     if header.get('schema_version') != SCHEMA_VERSION:
         raise ValueError(
@@ -100,6 +101,16 @@ class HistoryWriter:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f'{constant} is a number only to Python')
+
+    record = json.loads(line, parse_constant=refuse)
+    if not isinstance(record, dict):
+        raise ValueError(f'expected an object, got {record!r}')
+    return record
 
 
 def _line(record: Mapping[str, Any]) -> str:

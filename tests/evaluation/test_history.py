@@ -99,14 +99,14 @@ def test_last_line_torn_inside_a_character_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'bad', ['{"iter": 5, "kin', '{"iter": 5, "mIoU": NaN}', '{"iter": 5, "mIoU": -Infinity}', '']
+    'bad', ['{"iter": 5, "kin', '{"iter": 5, "mIoU": NaN}', '{"iter": 5, "mIoU": -Infinity}', '', '[5]', '5']
 )
 def test_bad_line_in_the_middle_names_file_and_line(tmp_path, bad):
     path = write(tmp_path).path
     lines = path.read_text(encoding='utf-8').split('\n')
     lines[2] = bad
     path.write_text('\n'.join(lines), encoding='utf-8')
-    with pytest.raises(ValueError, match=rf'{re.escape(str(path))}, line 3: not JSON'):
+    with pytest.raises(ValueError, match=rf'{re.escape(str(path))}, line 3: not a JSON object: '):
         read_history(path)
 
 
@@ -123,9 +123,7 @@ def test_record_without_a_header(tmp_path, content):
         read_history(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ('header', 'got'), [('{"schema_version": 2}', '2'), ('{"iter": 0}', 'None'), ('[1]', 'None')]
-)
+@pytest.mark.parametrize(('header', 'got'), [('{"schema_version": 2}', '2'), ('{"iter": 0}', 'None')])
 def test_another_schema_is_refused(tmp_path, header, got):
     (tmp_path / FILE_NAME).write_text(header + '\n')
     with pytest.raises(ValueError, match=rf'adaptation\.jsonl, line 1: expected schema_version 1, got {got}'):

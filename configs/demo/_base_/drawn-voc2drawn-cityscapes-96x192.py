@@ -1,0 +1,33 @@
+# The demonstration's adaptation stage: street scenes drawn in Cityscapes' label space.
+# tools/demo.py draws them; they are procedural pictures, not photographs.
+_base_ = '../../_base_/adaptation.py'
+data_root = '{{$DEMO_ROOT:data/demo}}/drawn-cityscapes'
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, pipeline=test_pipeline),
+)
+test_dataloader = val_dataloader
+optim_wrapper = dict(optimizer=dict(lr=0.01))
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=100, by_epoch=False)]
+train_cfg = dict(max_iters=100)
+default_hooks = dict(checkpoint=dict(interval=100, save_best=None, save_optimizer=False))
+randomness = dict(seed=0)

@@ -1,0 +1,23 @@
+"""Mixed precision where MMEngine has none: on the CPU."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.optim import OptimWrapper
+from mmseg.registry import OPTIM_WRAPPERS
+from torch import nn
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Computes the losses under bfloat16 autocast on the CPU.
+
+    ``AmpOptimWrapper`` of MMEngine 0.10.7 refuses to be built without an accelerator. bfloat16 has float32's
+    range, so it needs no loss scaling.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
+            yield

@@ -1,0 +1,3 @@
+from .figures import draw_adaptation
+
+__all__ = ['draw_adaptation']

@@ -1,0 +1,63 @@
+"""Figures of an adaptation, drawn by matplotlib."""
+
+from collections.abc import Mapping
+from itertools import cycle
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ..evaluation.adaptation import score_curve, summarise_adaptation
+from ..evaluation.history import History
+
+# Okabe and Ito's colours, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
+# score: line style, line width in points, what the legend adds to the run's name
+LINES = {
+    'mIoU': ('-', 2.2, ''),
+    'mIoU.seen': ('--', 1.0, ', seen classes'),
+    'mIoU.unseen': (':', 1.2, ', unseen classes'),
+}
+
+
+def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figure:
+    """Plot the mIoU of one or more runs over the iterations.
+
+    The key of a run names it in the legend. Thin lines are the means over its seen (dashed) and unseen
+    (dotted) classes; a ring marks the lowest point of an mIoU that fell below iteration 0's.
+
+    Raises:
+        ValueError: there is no run, or one has no validation at iteration 0; names the run.
+    """
+    if not histories:
+        raise ValueError('a figure of adaptation needs at least one run, but got none')
+    figure = Figure(figsize=(8, 4.8), layout='constrained')
+    axes = figure.add_subplot()
+    for (name, history), colour in zip(histories.items(), cycle(COLOURS)):  # noqa: B905
+        rows = history.validations
+        try:
+            found = summarise_adaptation(rows)
+        except ValueError as error:
+            raise ValueError(f'{name}: {error}') from error
+        for score, (style, width, suffix) in LINES.items():
+            if curve := score_curve(rows, score):
+                axes.plot(
+                    *zip(*curve, strict=True), style, color=colour, linewidth=width, label=name + suffix
+                )
+        if found.dip > 0:
+            axes.plot(found.lowest_iter, found.lowest, 'o', color=colour, markersize=9, fillstyle='none')
+    axes.set(xlabel='iteration (updates done)', ylabel='mIoU (%)', title=title)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(fontsize='small', frameon=False)
+    return figure
+
+
+def draw_adaptation(histories: Mapping[str, History], path: str | Path, title: str = '') -> Path:
+    """Write ``adaptation_figure`` to ``path``, whose suffix decides the format, and return the path."""
+    figure = adaptation_figure(histories, title)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return path

@@ -1,0 +1,287 @@
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from PIL import Image
+from torch import Tensor, nn
+
+from mmseg_deeplab_study.checkpoints import load_from_tflite, tflite
+from mmseg_deeplab_study.checkpoints.tflite import convert_state_dict, read_constants, to_conv_weight
+from mmseg_deeplab_study.datasets.label_spaces import resolve_classes
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+CONFIG = Path(__file__).parents[2] / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
+BIRD = resolve_classes('voc').index('bird')
+
+
+@pytest.fixture(scope='session')
+def weights(shared: Path) -> Path:
+    return shared / 'data' / 'voc_weights' / 'deeplabv3_257_mv_gpu.tflite'
+
+
+@pytest.fixture(scope='session')
+def constants(weights: Path) -> dict[str, np.ndarray]:
+    return read_constants(weights)
+
+
+@pytest.fixture
+def model(weights: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """The shipped config's model with the file's 21 classes and weights."""
+    monkeypatch.setenv('CAMVID_ROOT', 'not-read')
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.decode_head.num_classes = 21
+    model = MODELS.build(cfg.model)
+    load_checkpoint(model, f'tflite://{weights}', strict=True)
+    return model.eval()
+
+
+def to_input(image: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 to (1, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+# Values ----------------------------------------------------------------------------------------------
+
+
+def test_logits_are_litert_s(model: nn.Module, shared: Path):
+    golden = np.load(shared / 'golden' / 'tflite_deeplabv3_257_mv_gpu.npz')
+    expected = golden['voc_bird_logits']
+    with torch.no_grad():
+        logits = model(to_input(golden['voc_bird_image']), mode='tensor')
+    logits = F.interpolate(logits, (257, 257), mode='bilinear', align_corners=True)
+    actual = logits[:, :, ::4, ::4].numpy()
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_bird_is_seen_as_a_bird(model: nn.Module, shared: Path):
+    """Through the preprocessor of the shipped config, at the photograph's own odd size."""
+    voc = shared / 'data' / 'voc_samples' / 'VOCdevkit' / 'VOC2012'
+    image = np.asarray(Image.open(voc / 'JPEGImages' / 'sample_000114.jpg').convert('RGB'))
+    truth = np.asarray(Image.open(voc / 'SegmentationClass' / 'sample_000114.png'))
+    assert image.shape == (513, 513, 3)
+    assert BIRD == 3
+    bgr = torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
+    with torch.no_grad():
+        inputs = model.data_preprocessor(dict(inputs=[bgr], data_samples=[SegDataSample()]))['inputs']
+        torch.testing.assert_close(inputs, to_input(image))  # odd already: nothing is padded
+        logits = model(inputs, mode='tensor')
+        labels = F.interpolate(logits, (513, 513), mode='bilinear', align_corners=True).argmax(1)[0].numpy()
+    known = truth != 255
+    overlap = ((labels == BIRD) & (truth == BIRD)).sum()
+    union = (((labels == BIRD) | (truth == BIRD)) & known).sum()
+    assert overlap / union > 0.95  # 0.968 when it was written
+
+
+def test_padded_channels_stay_zero_in_training(model: nn.Module, constants: dict[str, np.ndarray]):
+    # Of constants that are all ones, what is 0 was padded.
+    ones = convert_state_dict({name: np.ones_like(value) for name, value in constants.items()})
+    padded = {
+        name: value == 0
+        for name, value in ones.items()
+        if name.endswith(('conv.weight', 'bn.bias')) and (value == 0).any()
+    }
+    # Stage 2 has 24 * 0.5 = 12 channels where mmpretrain has 16; times 6 in between, 72 and 96.
+    assert padded['backbone.layer2.0.conv.2.bn.bias'].sum() == 16 - 12
+    assert padded['backbone.layer2.1.conv.1.conv.weight'].sum() == (96 - 72) * 3 * 3
+    assert 'backbone.layer7.0.conv.2.conv.weight' not in padded
+
+    torch.manual_seed(0)
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
+    for _ in range(2):
+        optimizer.zero_grad()
+        logits = model(torch.randn(2, 3, 65, 65), mode='tensor')
+        F.cross_entropy(logits, torch.randint(21, (2, *logits.shape[2:]))).backward()
+        optimizer.step()
+    after = model.state_dict()
+    for name, mask in padded.items():
+        assert not after[name][mask].any(), name
+        assert not torch.equal(after[name][~mask], before[name][~mask]), name
+
+
+# Layout ----------------------------------------------------------------------------------------------
+
+
+def test_to_conv_weight():
+    kernel = np.arange(2 * 3 * 5 * 7).reshape(2, 3, 5, 7)  # (O, H, W, I)
+    assert to_conv_weight(kernel).shape == (2, 7, 3, 5)
+    assert to_conv_weight(kernel)[1, 6, 2, 4] == kernel[1, 2, 4, 6]
+    depthwise = np.arange(3 * 3 * 7).reshape(1, 3, 3, 7)  # (1, H, W, C)
+    assert to_conv_weight(depthwise).shape == (7, 1, 3, 3)
+    assert to_conv_weight(depthwise)[6, 0, 2, 1] == depthwise[0, 2, 1, 6]
+    assert to_conv_weight(np.ones((1, 1, 1, 7))).shape == (1, 7, 1, 1)  # 1x1 to one channel
+
+
+def test_batch_norm_is_the_identity_with_a_shift(constants: dict[str, np.ndarray]):
+    state = convert_state_dict(constants)
+    norm = nn.BatchNorm2d(16).eval()
+    norm.load_state_dict({key: state[f'backbone.conv1.bn.{key}'] for key in norm.state_dict()})
+    x = torch.randn(1, 16, 5, 5)
+    shift = torch.from_numpy(constants['MobilenetV2/Conv/Conv2D_bias']).view(1, 16, 1, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(norm(x), x + shift)
+
+
+def test_pooling_branch_goes_last(constants: dict[str, np.ndarray]):
+    theirs = constants['concat_projection/weights'][:, 0, 0]  # (256, 512): pooling, then 1x1
+    ours = convert_state_dict(constants)['decode_head.project.conv.weight'][:, :, 0, 0].numpy()
+    np.testing.assert_array_equal(ours[:, 256:], theirs[:, :256])
+    np.testing.assert_array_equal(ours[:, :256], theirs[:, 256:])
+
+
+def test_constants_are_not_mutated(constants: dict[str, np.ndarray]):
+    before = {name: value.copy() for name, value in constants.items()}
+    state = convert_state_dict(constants)
+    for value in state.values():
+        value.zero_()
+    assert all(np.array_equal(constants[name], value) for name, value in before.items())
+
+
+# As a checkpoint -------------------------------------------------------------------------------------
+
+
+def test_through_mmengines_loader(weights: Path):
+    checkpoint = CheckpointLoader.load_checkpoint(f'tflite://{weights}', map_location='cpu')
+    assert set(checkpoint) == {'state_dict', 'meta'}
+    assert checkpoint['meta']['source_format'] == 'tflite'
+    assert checkpoint['meta']['source_digest'] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    classes = checkpoint['meta']['dataset_meta']['classes']
+    assert classes == resolve_classes('voc')
+    assert len(checkpoint['state_dict']['decode_head.conv_seg.weight']) == len(classes)
+    assert all(value.device.type == 'cpu' for value in checkpoint['state_dict'].values())
+
+
+def test_map_location(weights: Path):
+    state = load_from_tflite(f'tflite://{weights}', map_location='meta')['state_dict']
+    assert {value.device.type for value in state.values()} == {'meta'}
+
+
+def test_home_is_expanded(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    shutil.copy(weights, tmp_path / 'deeplab.tflite')
+    assert load_from_tflite('tflite://~/deeplab.tflite')['state_dict']
+
+
+# Errors ----------------------------------------------------------------------------------------------
+
+
+def test_missing_file(tmp_path: Path):
+    pytest.importorskip('tflite')
+    for path in (tmp_path / 'none.tflite', tmp_path):
+        with pytest.raises(FileNotFoundError, match=rf'^tflite://{path}: no such file'):
+            load_from_tflite(f'tflite://{path}')
+
+
+@pytest.mark.parametrize('content', [b'', b'TFL', b'PK\x03\x04' + bytes(100), b'\x80\x02}q\x00.'])
+def test_not_a_tflite_file(content: bytes, tmp_path: Path):
+    path = tmp_path / 'weights.pth'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf'^{path} is not a TensorFlow Lite model: expected .* TFL3, got b'):
+        load_from_tflite(f'tflite://{path}')
+
+
+def test_file_without_a_network(tmp_path: Path):
+    schema = pytest.importorskip('tflite')
+    builder = flatbuffers.Builder(0)
+    schema.ModelStart(builder)
+    builder.Finish(schema.ModelEnd(builder), file_identifier=b'TFL3')
+    path = tmp_path / 'empty.tflite'
+    path.write_bytes(builder.Output())
+    with pytest.raises(ValueError, match=rf'^{path} is damaged or cut short'):
+        load_from_tflite(f'tflite://{path}')
+
+
+def test_missing_schema_package(weights: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, 'tflite', None)
+    with pytest.raises(ImportError, match=r'pip install "mmseg_deeplab_study\[tflite\]"'):
+        load_from_tflite(f'tflite://{weights}')
+
+
+def test_cut_file(weights: Path, tmp_path: Path):
+    data = weights.read_bytes()
+    path = tmp_path / 'cut.tflite'
+    # Some bytes at the end may be padding; a thousand are not.
+    cuts = np.random.default_rng(0).integers(0, len(data) - 1000, 40)
+    for cut in [8, 9, 12, 100, 1000, *cuts, len(data) - 1000]:
+        path.write_bytes(data[:cut])
+        with pytest.raises(ValueError, match=rf'^{path} is damaged or cut short|not a mobile DeepLabV3'):
+            load_from_tflite(f'tflite://{path}')
+
+
+def test_damaged_file(weights: Path, tmp_path: Path):
+    """Whatever bytes a file has, the reader says so or gives tensors of the right shapes."""
+    data = weights.read_bytes()
+    shapes = {
+        name: value.shape for name, value in load_from_tflite(f'tflite://{weights}')['state_dict'].items()
+    }
+    path = tmp_path / 'damaged.tflite'
+    random = np.random.default_rng(0)
+    refused = 0
+    # Its tables stand in the first 1 kB and the last 20 kB, the numbers between.
+    places = [*range(8, 1000), *range(len(data) - 20_000, len(data))]
+    for _ in range(60):
+        damaged = bytearray(data)
+        for place in random.choice(places, 8):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            state = load_from_tflite(f'tflite://{path}')['state_dict']
+        except ValueError:
+            refused += 1
+        else:
+            assert {name: value.shape for name, value in state.items()} == shapes
+    assert refused > 20
+
+
+def test_another_network(constants: dict[str, np.ndarray]):
+    first = 'MobilenetV2/expanded_conv_3/expand/weights'
+    fewer = {name: value for name, value in constants.items() if name not in (first, 'aspp0/weights')}
+    with pytest.raises(
+        ValueError, match=rf"not a mobile DeepLabV3 .*: 2 tensors are missing, first \['{first}'"
+    ):
+        convert_state_dict(fewer)
+    # 16 stem and block groups: 1 + 2 + 16 * 3 convolutions and 4 of the head, each a kernel and a bias.
+    with pytest.raises(ValueError, match=r': 110 tensors are missing, first .*MobilenetV2/Conv/weights'):
+        convert_state_dict({})
+
+
+def test_another_head(constants: dict[str, np.ndarray]):
+    """DeepLabV3 on MobileNetV2 with atrous branches has all the names, too."""
+    wider = {**constants, 'concat_projection/weights': np.zeros((256, 1, 1, 1280), np.float32)}
+    message = 'takes 1280 channels where the pooling and the 1x1 branch give 512: .* atrous branches'
+    with pytest.raises(ValueError, match=message):
+        convert_state_dict(wider)
+
+
+def test_another_width(constants: dict[str, np.ndarray]):
+    name = 'MobilenetV2/expanded_conv_5/project/weights'
+    wider = {**constants, name: np.zeros((64, 1, 1, 96), np.float32)}
+    message = r'kernel of shape \(64, 96, 1, 1\) does not fit MobileNetV2, which has \(16, 96, 1, 1\)'
+    with pytest.raises(ValueError, match=message):
+        convert_state_dict(wider)
+
+
+def test_another_label_space(
+    weights: Path, constants: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+):
+    cityscapes = {
+        **constants,
+        'logits/semantic/weights': constants['logits/semantic/weights'][:19],
+        'logits/semantic/Conv2D_bias': constants['logits/semantic/Conv2D_bias'][:19],
+    }
+    monkeypatch.setattr(tflite, 'read_constants', lambda path: cityscapes)
+    with pytest.raises(ValueError, match=rf'^{weights}: expected 21 PASCAL VOC classes, got 19'):
+        load_from_tflite(f'tflite://{weights}')

@@ -1,0 +1,150 @@
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmseg.datasets import CityscapesDataset
+from mmseg.registry import DATASETS
+
+from mmseg_deeplab_study.datasets.subsets import NamedSubset, digest, image_list
+
+
+@pytest.fixture(autouse=True)
+def mmseg_scope() -> Iterator[None]:
+    """As under a Runner: names without a scope are mmseg's, those of a pipeline too."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
+def train_split(root: Path, **options) -> dict:
+    return dict(
+        type='CityscapesDataset',
+        data_root=str(root),
+        data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
+        **options,
+    )
+
+
+@DATASETS.register_module()
+class ManyImages(BaseDataset):
+    """Images that are only names, listed backwards."""
+
+    def __init__(self, total: int, **kwargs) -> None:
+        self.total = total
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        return [dict(img_path=f'/data/img_{i:05d}.png') for i in reversed(range(self.total))]
+
+
+def many(total: int, fraction: float) -> NamedSubset:
+    return NamedSubset(dict(type='ManyImages', total=total), 'part', fraction)
+
+
+@pytest.mark.parametrize(
+    ('total', 'fraction', 'count'),
+    [
+        (2975, 1 / 4, 743),  # int(743.75), as the study cut Cityscapes
+        (2975, 1.0, 2975),
+        (7, 0.5, 3),  # int(3.5)
+        (4, 0.25, 1),
+        (100, 0.29, 29),  # though 0.29 * 100 is 28.999999999999996 in floating point
+        (3, 1 / 3, 1),
+    ],
+)
+def test_count_is_rounded_down(total: int, fraction: float, count: int):
+    subset = many(total, fraction)
+    assert len(subset) == count
+    # The first ones by name, although the dataset lists them backwards.
+    assert [subset.get_data_info(i)['img_path'] for i in range(count)] == [
+        f'/data/img_{i:05d}.png' for i in range(count)
+    ]
+
+
+def test_subset_of_cityscapes(tiny_cityscapes: Callable[..., Path]):
+    subset = DATASETS.build(
+        dict(type='NamedSubset', dataset=train_split(tiny_cityscapes(train=5)), name='most', fraction=0.85)
+    )
+    assert len(subset) == 4  # int(5 * 0.85) = int(4.25)
+    assert image_list(subset) == [f'tiny_{i:06d}_leftImg8bit.png' for i in range(4)]
+    # As a dataloader's dataset: what the Runner, the visualizer and the metric ask of it.
+    subset.full_init()
+    assert subset.metainfo['classes'] == CityscapesDataset.METAINFO['classes']
+    assert subset.metainfo['palette'] == CityscapesDataset.METAINFO['palette']
+    for i in range(4):
+        sample = subset[i]
+        assert sample['inputs'].shape == (3, 64, 64)
+        assert sample['data_samples'].img_path.endswith(image_list(subset)[i])
+        labels = sample['data_samples'].gt_sem_seg.data
+        assert set(labels.unique().tolist()) <= {0, 2, 11, 13, 255}
+
+
+def test_in_a_dataloader(tiny_cityscapes: Callable[..., Path]):
+    subset = dict(
+        type='NamedSubset', dataset=train_split(tiny_cityscapes(train=5)), name='half', fraction=0.5
+    )
+    loader = Runner.build_dataloader(
+        dict(
+            batch_size=2,
+            dataset=subset,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate'),
+        )
+    )
+    assert len(loader.dataset.metainfo['classes']) == 19
+    (batch,) = loader
+    assert [Path(sample.img_path).stem[:11] for sample in batch['data_samples']] == [
+        'tiny_000000',
+        'tiny_000001',
+    ]
+
+
+@pytest.mark.parametrize('serialize_data', [True, False])
+def test_digest_does_not_depend_on_the_root(
+    tiny_cityscapes: Callable[..., Path], tmp_path: Path, serialize_data: bool
+):
+    here = tiny_cityscapes(train=5)
+    for kind in ('leftImg8bit', 'gtFine'):  # another city, before the first
+        shutil.copytree(here / kind / 'val' / 'tiny', here / kind / 'train' / 'aachen')
+    elsewhere = tmp_path / 'zz' / 'deeper' / 'data'
+    shutil.copytree(here, elsewhere)
+    lists = [
+        image_list(NamedSubset(train_split(root, serialize_data=serialize_data), 'all', 1.0))
+        for root in (here, elsewhere)
+    ]
+    assert lists[0] == lists[1]
+    assert lists[0] == [
+        *(f'aachen/tiny_{i:06d}_leftImg8bit.png' for i in range(3)),
+        *(f'tiny/tiny_{i:06d}_leftImg8bit.png' for i in range(5)),
+    ]
+    assert digest(lists[0]) == digest(lists[1])
+    part = image_list(NamedSubset(train_split(here), 'part', 0.85))
+    assert part == lists[0][:6]  # int(8 * 0.85) = int(6.8)
+    assert digest(part) != digest(lists[0])
+
+
+def test_digest_is_sha256_of_the_lines():
+    assert digest(['a/b.png', 'c.png']) == hashlib.sha256(b'a/b.png\nc.png').hexdigest()
+    # Of a list, not of a set.
+    assert digest(['c.png', 'a/b.png']) != digest(['a/b.png', 'c.png'])
+    assert digest([]) == hashlib.sha256(b'').hexdigest()
+
+
+def test_image_list_of_nothing():
+    assert image_list([]) == []
+
+
+@pytest.mark.parametrize('fraction', [0, -0.5, 1.01, float('nan')])
+def test_fraction_out_of_range(fraction: float):
+    with pytest.raises(ValueError, match=rf'fraction must be in \(0, 1\], but got {fraction}'):
+        many(10, fraction)
+
+
+def test_fraction_that_leaves_nothing(tiny_cityscapes: Callable[..., Path]):
+    with pytest.raises(ValueError, match=r'tenth: a fraction of 0\.1 of 5 images leaves none'):
+        NamedSubset(train_split(tiny_cityscapes(train=5)), 'tenth', 0.1)

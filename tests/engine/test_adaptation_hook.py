@@ -1,0 +1,529 @@
+"""The hook in a real run of a tiny model: what it records, what it must not touch, what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
+from mmengine.runner import Runner
+from mmseg.utils import get_classes, get_palette
+from PIL import Image
+
+from mmseg_deeplab_study.datasets.subsets import digest
+from mmseg_deeplab_study.engine.adaptation_hook import (
+    _forget_absent_classes,
+    choose_images,
+    config_digest,
+)
+from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
+
+ADAPTATION = Path(__file__).resolve().parents[2] / 'configs/_base_/adaptation.py'
+CITYSCAPES, PALETTE = tuple(get_classes('cityscapes')), get_palette('cityscapes')
+SEEN = ['person', 'car', 'bus', 'train', 'motorcycle', 'bicycle']
+
+
+def make_config(root: Path, work_dir: Path) -> Config:
+    """Ten iterations of a DeepLabV3 on MobileNetV2 x0.35 from nothing, validated every five."""
+    cfg = Config.fromfile(ADAPTATION)
+    train = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+    loader = dict(num_workers=0, persistent_workers=False)
+    data = dict(data_root=str(root))
+    cfg.merge_from_dict(
+        dict(
+            model=dict(
+                type='EncoderDecoder',
+                data_preprocessor=dict(
+                    type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3, size=(64, 64)
+                ),
+                backbone=dict(
+                    type='AtrousBackbone',
+                    backbone=dict(type='mmpretrain.MobileNetV2', widen_factor=0.35),
+                    out_indices=(6,),
+                ),
+                decode_head=dict(
+                    type='DeepLabV3Head',
+                    in_channels=112,
+                    in_index=0,
+                    channels=16,
+                    dilations=(1, 2),
+                    dropout_ratio=0.1,
+                    num_classes=19,
+                    norm_cfg=dict(type='BN'),
+                    loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False),
+                ),
+                train_cfg=dict(),
+                test_cfg=dict(mode='whole'),
+            ),
+            train_dataloader=dict(batch_size=2, dataset=dict(pipeline=train, **data), **loader),
+            val_dataloader=dict(dataset=dict(pipeline=train, **data), **loader),
+            optim_wrapper=dict(optimizer=dict(lr=0.05)),
+            train_cfg=dict(max_iters=10),
+            default_hooks=dict(checkpoint=dict(interval=10, save_best=None)),
+            randomness=dict(seed=0),
+        )
+    )
+    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+    cfg.custom_hooks = [dict(type='AdaptationHook')]
+    cfg.work_dir = str(work_dir)
+    cfg.load_from = None
+    return cfg
+
+
+@pytest.fixture
+def config(tiny_cityscapes, tmp_path: Path) -> Config:
+    return make_config(tiny_cityscapes(), tmp_path / 'work')
+
+
+class Witness(Hook):
+    """Keeps the model's own predictions and the losses, by iteration."""
+
+    # Behind AdaptationHook.
+    priority = 'LOW'
+
+    def __init__(self) -> None:
+        self.predictions, self.losses, self.draws = {}, [], []
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        for sample in outputs:
+            # Independent of the head's own post-processing: logits of the last step, argmax by numpy.
+            logits = sample.seg_logits.data.cpu().numpy()
+            self.predictions[runner.iter, Path(sample.img_path).stem] = logits.argmax(0)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self.draws.append(torch.random.get_rng_state())
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.losses.append(outputs['loss'].item())
+
+
+class ForgetClass(Hook):
+    """Makes the model predict nothing but `before`, and from an iteration on nothing but `after`."""
+
+    def __init__(self, before: int, after: int, iteration: int) -> None:
+        self.before, self.after, self.iteration = before, after, iteration
+
+    def before_val(self, runner) -> None:
+        bias = runner.model.decode_head.conv_seg.bias.data
+        bias.fill_(-1e3)
+        bias[self.after if runner.iter >= self.iteration else self.before] = 1e3
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick_start():
+    """MMEngine has yapf format the config four times a run, and threads wait for one another, both of which
+    cost more than the run. For the module, because `finished` lives as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+        yield
+    torch.set_num_threads(threads)
+
+
+def train(cfg: Config, *hooks: Hook) -> Runner:
+    # MMEngine keeps one message hub and one visualizer per name for the whole process.
+    cfg.experiment_name = cfg.visualizer.name = uuid4().hex
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
+    return runner
+
+
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f'{name} is not JSON')
+
+
+def read_scalars(work_dir: str) -> list[dict]:
+    (path,) = Path(work_dir).glob('*/vis_data/scalars.json')
+    return [json.loads(line, parse_constant=refuse_constant) for line in path.read_text().splitlines()]
+
+
+# What a run leaves behind
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory, request) -> tuple[Runner, Witness, Path]:
+    """One run, looked at by many tests; its third image and label map are 48 x 80."""
+    folder = tmp_path_factory.mktemp('finished')
+    make = request.getfixturevalue('make_tiny_cityscapes')
+    root = make(folder)
+    make(folder, train=1, val=3, size=(48, 80), folder='wide')
+    for kind, suffix in (('leftImg8bit', 'leftImg8bit'), ('gtFine', 'gtFine_labelTrainIds')):
+        name = f'{kind}/val/tiny/tiny_000002_{suffix}.png'
+        (root / name).write_bytes((folder / 'wide' / name).read_bytes())
+    cfg = make_config(root, folder / 'work')
+    # Images keep their size in validation; the network sees them padded to a multiple of 16.
+    witness = Witness()
+    return train(cfg, witness), witness, root
+
+
+def test_record_has_a_row_at_0_5_and_10(finished):
+    runner, _, _ = finished
+    history = read_history(runner.work_dir)
+    assert [row['iter'] for row in history.rows] == [0, 5, 10]
+    assert history.validations == history.rows
+
+
+def test_header(finished):
+    runner, _, _ = finished
+    header = read_history(runner.work_dir).header
+    assert header['schema_version'] == 1
+    assert header['source_classes'] == list(get_classes('voc'))
+    assert header['target_classes'] == list(CITYSCAPES)
+    assert header['seen_classes'] == SEEN
+    assert header['seed'] == 0
+    assert header['max_iters'] == 10
+    assert header['load_from'] is None
+    assert header['experiment'] == runner.experiment_name
+    assert header['config_digest'] == config_digest(runner.cfg)
+    names = [f'tiny_{i:06d}_leftImg8bit.png' for i in range(4)]
+    assert header['validation'] == {'subset': 'full', 'images': 3, 'digest': digest(names[:3])}
+    assert header['train'] == {'subset': 'full', 'images': 4, 'digest': digest(names)}
+    versions = header['versions']
+    assert versions['torch'] == torch.__version__.split('+')[0] or versions['torch'] == torch.__version__
+    assert {'mmseg_deeplab_study', 'mmsegmentation', 'mmengine', 'mmpretrain', 'numpy'} <= set(versions)
+
+
+def test_row_has_the_fields_of_the_contract(finished):
+    runner, _, _ = finished
+    fields = 'iter kind subset mIoU aAcc mAcc mIoU.seen mIoU.unseen class_iou confusion images seconds'
+    for row in read_history(runner.work_dir).rows:
+        assert list(row) == fields.split()
+        assert (row['kind'], row['subset'], row['images']) == ('validation', 'full', 3)
+        assert list(row['class_iou']) == list(CITYSCAPES)
+        assert row['seconds'] > 0
+
+
+def test_confusion_is_of_the_labels_and_of_the_models_predictions(finished):
+    runner, witness, root = finished
+    for row in read_history(runner.work_dir).rows:
+        expected = np.zeros((19, 19), int)
+        for (iteration, stem), prediction in witness.predictions.items():
+            if iteration == row['iter']:
+                name = stem.replace('leftImg8bit', 'gtFine_labelTrainIds')
+                label = np.asarray(Image.open(root / 'gtFine/val/tiny' / f'{name}.png'))
+                valid = label != 255
+                np.add.at(expected, (label[valid], prediction[valid]), 1)
+        np.testing.assert_array_equal(row['confusion'], expected)
+        # two images of 64 x 64 and one of 48 x 80, each less an ignored block of 16 x 16
+        assert np.sum(row['confusion']) == 2 * 64 * 64 + 48 * 80 - 3 * 16 * 16
+
+
+def test_scores_of_a_row_follow_from_its_confusion(finished):
+    runner, _, _ = finished
+    for row in read_history(runner.work_dir).rows:
+        confusion = np.array(row['confusion'])
+        hits, union = np.diag(confusion), confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
+        iou = {name: 100 * h / u for name, h, u in zip(CITYSCAPES, hits, union, strict=True) if u}
+        assert {k: v for k, v in row['class_iou'].items() if v is not None} == pytest.approx(iou)
+        assert row['mIoU'] == pytest.approx(np.mean(list(iou.values())))
+        assert row['mIoU.seen'] == pytest.approx(np.mean([v for k, v in iou.items() if k in SEEN]))
+        assert row['mIoU.unseen'] == pytest.approx(np.mean([v for k, v in iou.items() if k not in SEEN]))
+        assert row['aAcc'] == pytest.approx(100 * hits.sum() / confusion.sum())
+
+
+def test_snapshots_are_the_models_predictions(finished):
+    runner, witness, _ = finished
+    folder = Path(runner.work_dir) / 'snapshots'
+    stems = [f'tiny_{i:06d}_leftImg8bit' for i in range(3)]
+    assert sorted(path.name for path in folder.iterdir()) == ['000000', '000005', '000010', 'reference']
+    for iteration in (0, 5, 10):
+        paths = sorted((folder / f'{iteration:06d}').iterdir())
+        assert [path.name for path in paths] == [f'{stem}.png' for stem in stems]
+        for stem, path in zip(stems, paths, strict=True):
+            image = Image.open(path)
+            assert image.mode == 'P'
+            assert image.getpalette()[: 3 * 19] == [channel for colour in PALETTE for channel in colour]
+            # the size of the photograph, not of what the network saw
+            assert image.size == ((80, 48) if stem == stems[2] else (64, 64))
+            np.testing.assert_array_equal(np.asarray(image), witness.predictions[iteration, stem])
+
+
+def test_reference_holds_the_photographs_and_the_truths(finished):
+    runner, _, root = finished
+    folder = Path(runner.work_dir) / 'snapshots/reference'
+    stems = [f'tiny_{i:06d}' for i in range(3)]
+    expected = [f'{stem}_leftImg8bit{end}.png' for stem in stems for end in ('', '_truth')]
+    assert sorted(path.name for path in folder.iterdir()) == expected
+    for stem in stems:
+        photo = root / 'leftImg8bit/val/tiny' / f'{stem}_leftImg8bit.png'
+        assert (folder / photo.name).read_bytes() == photo.read_bytes()
+        truth = np.asarray(Image.open(folder / f'{stem}_leftImg8bit_truth.png'))
+        label = np.asarray(Image.open(root / 'gtFine/val/tiny' / f'{stem}_gtFine_labelTrainIds.png'))
+        assert 255 in label
+        np.testing.assert_array_equal(truth, label)
+
+
+def test_scalars_are_strict_json_and_say_what_the_record_says(finished):
+    runner, _, _ = finished
+    scalars = {line['step']: line for line in read_scalars(runner.work_dir) if 'mIoU' in line}
+    assert list(scalars) == [0, 5, 10]
+    for row in read_history(runner.work_dir).rows:
+        line = scalars[row['iter']]
+        classes = {key.removeprefix('IoU.'): v for key, v in line.items() if key.startswith('IoU.')}
+        assert classes == pytest.approx(
+            {k: v for k, v in row['class_iou'].items() if v is not None}, abs=1e-3
+        )
+        for key in ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen'):
+            assert line[key] == pytest.approx(row[key], abs=1e-3)
+
+
+# What it must not touch
+
+
+def test_iteration_0_does_not_change_training(config, tmp_path):
+    """With loaders in the main process or made anew each time, training is bit for bit the same.
+
+    It cannot be with persistent worker processes: such a loader draws one random number when its workers
+    start, that is at iteration 0 with the hook and at the first validation of training without it.
+    """
+    # The flip draws from numpy's generator and dropout from torch's, which validation shares with training.
+    config.train_dataloader.dataset.pipeline.insert(2, dict(type='RandomFlip', prob=0.5))
+    runs = []
+    for i, hooks in enumerate((config.custom_hooks, [])):
+        cfg = config.copy()
+        cfg.custom_hooks, cfg.work_dir = hooks, str(tmp_path / f'run{i}')
+        witness = Witness()
+        runs.append((train(cfg, witness), witness))
+    (with_hook, watched), (without_hook, unwatched) = runs
+    assert watched.losses == unwatched.losses and len(watched.losses) == 10
+    for state, other in zip(watched.draws, unwatched.draws, strict=True):
+        assert state.equal(other)
+    weights = without_hook.model.state_dict()
+    for key, value in with_hook.model.state_dict().items():
+        assert value.equal(weights[key]), key
+    assert (0, 'tiny_000000_leftImg8bit') in watched.predictions
+    assert (0, 'tiny_000000_leftImg8bit') not in unwatched.predictions
+
+
+def test_iteration_0_is_before_the_first_update(config):
+    initial = {}
+
+    class Keep(Hook):
+        priority = 'VERY_HIGH'
+
+        def before_train(self, runner) -> None:
+            initial.update({k: v.clone() for k, v in runner.model.state_dict().items()})
+
+        def before_val(self, runner) -> None:
+            if runner.iter == 0:
+                assert all(v.equal(initial[k]) for k, v in runner.model.state_dict().items())
+                initial['seen'] = torch.ones(1)
+
+    config.train_cfg.max_iters = 1
+    train(config, Keep())
+    assert 'seen' in initial
+
+
+def test_a_class_that_becomes_absent_is_not_logged_with_its_old_score(config):
+    # wall (3) is in no label: predicted at 0, it scores 0; no longer predicted at 5, it is absent
+    runner = train(config, ForgetClass(before=3, after=0, iteration=5))
+    first, *others = read_history(runner.work_dir).rows
+    assert first['class_iou']['wall'] == 0.0
+    assert [row['class_iou']['wall'] for row in others] == [None, None]
+    scalars = {line['step']: line for line in read_scalars(runner.work_dir) if 'mIoU' in line}
+    assert scalars[0]['IoU.wall'] == 0
+    for step in (5, 10):
+        assert 'IoU.wall' not in scalars[step] and 'IoU.road' in scalars[step]
+
+
+def test_forgetting_absent_classes_leaves_everything_else():
+    hub = MessageHub.get_instance('test_forgetting_absent_classes')
+    stale = ('val/IoU.wall', 'val/mIoU.seen', 'val/night/IoU.wall')
+    kept = ('val/IoU.road', 'val/night/IoU.road', 'val/mIoU', 'train/IoU.wall', 'val/time')
+    for key in (*stale, *kept):
+        hub.update_scalar(key, 1.0)
+
+    class FakeRunner:
+        message_hub = hub
+
+    _forget_absent_classes(FakeRunner, {'IoU.road': 1.0, 'night/IoU.road': 1.0, 'mIoU': 1.0})
+    assert set(hub.log_scalars) == set(kept)
+
+
+def test_validation_alone_records_nothing(config):
+    runner = Runner.from_cfg(config)
+    runner.val()
+    assert not (Path(runner.work_dir) / FILE_NAME).exists()
+    assert not (Path(runner.work_dir) / 'snapshots').exists()
+
+
+# What it refuses, before training
+
+
+def relabel(cfg: Config, split: str, value: int) -> Path:
+    path = Path(cfg.train_dataloader.dataset.data_root) / f'gtFine/{split}/tiny'
+    path /= 'tiny_000001_gtFine_labelTrainIds.png'
+    label = np.array(Image.open(path))
+    label[5, 7] = value
+    Image.fromarray(label).save(path)
+    return path
+
+
+def no_metric(cfg: Config) -> None:
+    cfg.val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+
+
+def no_validation(cfg: Config) -> None:
+    cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+
+
+def too_many_classes(cfg: Config) -> None:
+    cfg.model.decode_head.num_classes = 21
+
+
+def unknown_stem(cfg: Config) -> None:
+    cfg.custom_hooks = [dict(type='AdaptationHook', snapshots=['tiny_000000_leftImg8bit', 'frankfurt'])]
+
+
+def no_label(cfg: Config) -> None:
+    root = Path(cfg.train_dataloader.dataset.data_root)
+    (root / 'gtFine/train/tiny/tiny_000003_gtFine_labelTrainIds.png').unlink()
+
+
+def existing_record(cfg: Config) -> None:
+    Path(cfg.work_dir).mkdir()
+    (Path(cfg.work_dir) / FILE_NAME).write_text('somebody worked for this\n')
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'error', 'message'),
+    [
+        (no_metric, ValueError, r"val_evaluator=dict\(type='AdaptationMetric'\), but got \['IoUMetric'\]"),
+        (no_validation, ValueError, r"val_evaluator=dict\(type='AdaptationMetric'\), but got \[\]"),
+        (
+            too_many_classes,
+            ValueError,
+            'decode_head.num_classes is 21, but the validation set has 19 classes',
+        ),
+        (
+            lambda cfg: relabel(cfg, 'train', 26),
+            ValueError,
+            r'train/tiny/tiny_000001_gtFine_labelTrainIds\.png: label ids \[26\] .* 19 classes',
+        ),
+        (
+            lambda cfg: relabel(cfg, 'val', 19),
+            ValueError,
+            r'val/tiny/tiny_000001_gtFine_labelTrainIds\.png: label ids \[19\] .* 19 classes',
+        ),
+        (
+            no_label,
+            FileNotFoundError,
+            r'tiny_000003_gtFine_labelTrainIds\.png: no label map for .*tiny_000003',
+        ),
+        (existing_record, FileExistsError, r'adaptation\.jsonl already holds a record'),
+        (
+            unknown_stem,
+            ValueError,
+            "no validation image is called 'frankfurt'; there are 3, first .'tiny_000000_leftImg8bit'",
+        ),
+    ],
+    ids=lambda value: getattr(value, '__name__', None) if callable(value) else '',
+)
+def test_refuses_before_training_and_writes_nothing(
+    config, spoil: Callable[[Config], object], error: type[Exception], message: str
+):
+    config.default_hooks.checkpoint.interval = 1
+    spoil(config)
+    record = Path(config.work_dir) / FILE_NAME
+    before = record.read_bytes() if record.exists() else None
+    witness = Witness()
+    with pytest.raises(error, match=message):
+        train(config, witness)
+    assert not witness.losses and not witness.predictions
+    assert (record.read_bytes() if record.exists() else None) == before
+    assert not list(Path(config.work_dir).glob('**/*.pth'))
+    assert not (Path(config.work_dir) / 'snapshots').exists()
+
+
+def test_labels_are_not_read_beforehand_if_not_asked_for(config):
+    relabel(config, 'val', 19)
+    config.custom_hooks = [dict(type='AdaptationHook', check_labels=False)]
+    # The metric meets it, and names it too.
+    with pytest.raises(ValueError, match=r'tiny_000001_gtFine_labelTrainIds\.png: label ids must be'):
+        train(config)
+
+
+# The functions
+
+
+def test_choose_images():
+    paths = [f'/data/{name}.png' for name in 'abcdefghi']
+    # evenly spaced over 0..8, both ends included
+    assert choose_images(paths, 3) == ['/data/a.png', '/data/e.png', '/data/i.png']
+    # 0, 8/3, 16/3, 8 rounded: 0, 3, 5, 8
+    assert choose_images(paths, 4) == ['/data/a.png', '/data/d.png', '/data/f.png', '/data/i.png']
+    assert choose_images(paths, 1) == ['/data/a.png']
+    assert choose_images(paths, 0) == []
+    assert choose_images(paths, 20) == paths
+    assert choose_images(paths, ['c', 'a']) == ['/data/c.png', '/data/a.png']
+    assert choose_images([], 4) == []
+
+
+def test_choose_images_names_what_it_does_not_find():
+    with pytest.raises(
+        ValueError, match=r"no validation image is called 'z'; there are 2, first \['a', 'b'\]"
+    ):
+        choose_images(['a.png', 'b.png'], ['a', 'z'])
+
+
+def test_snapshots_by_stem(config):
+    config.custom_hooks = [dict(type='AdaptationHook', snapshots=['tiny_000001_leftImg8bit'])]
+    config.train_cfg.max_iters = 1
+    runner = train(config)
+    folder = Path(runner.work_dir) / 'snapshots'
+    written = sorted(str(path.relative_to(folder)) for path in folder.glob('*/*'))
+    name = 'tiny_000001_leftImg8bit'
+    assert written == [
+        *(f'{iteration:06d}/{name}.png' for iteration in (0, 1)),
+        f'reference/{name}.png',
+        f'reference/{name}_truth.png',
+    ]
+
+
+def test_digest_is_of_the_experiment(config):
+    first = config_digest(config)
+    assert len(first) == 64
+    same = config.copy()
+    same.merge_from_dict(dict(work_dir='elsewhere', resume=True, launcher='pytorch', log_level='ERROR'))
+    assert config_digest(same) == first
+    for change in (
+        {'optim_wrapper.optimizer.lr': 0.06},
+        {'randomness.seed': 1},
+        {'model.backbone.output_stride': 8},
+        {'load_from': 'other.pth'},
+    ):
+        other = config.copy()
+        other.merge_from_dict(change)
+        assert config_digest(other) != first, change
+    assert config.work_dir != 'elsewhere'
+
+
+def test_digest_of_a_run_can_be_computed_from_its_config_file(config):
+    dumped = Path(config.work_dir).parent / 'dumped.py'
+    config.dump(dumped)
+    assert config_digest(Config.fromfile(dumped)) == config_digest(config)
+
+
+def test_truth_of_few_classes_keeps_the_ignored_pixels(tiny_cityscapes, tmp_path):
+    """Pillow packs a short palette in 4 bits, in which 255 would become 15, a class."""
+    root = tiny_cityscapes(classes=(0, 13))
+    config = make_config(root, tmp_path / 'work')
+    for loader in (config.train_dataloader, config.val_dataloader):
+        # MMSeg renumbers the classes that a subset keeps: road stays 0, car becomes 1.
+        loader.dataset.metainfo = dict(classes=['road', 'car'])
+    config.model.decode_head.num_classes = 2
+    config.train_cfg.max_iters = 1
+    runner = train(config)
+    for path in root.glob('gtFine/val/tiny/*.png'):
+        name = path.name.replace('gtFine_labelTrainIds', 'leftImg8bit_truth')
+        truth = np.asarray(Image.open(Path(runner.work_dir) / 'snapshots/reference' / name))
+        label = np.asarray(Image.open(path))
+        np.testing.assert_array_equal(truth, np.where(label == 13, 1, label))

@@ -1,0 +1,173 @@
+"""From the command line to a config: flags, defaults and what is refused before anything is built."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config, ConfigDict
+
+from mmseg_deeplab_study.engine import launch
+from mmseg_deeplab_study.engine.launch import add_run_arguments, check_data_roots, enable_amp, load_config
+
+
+def parse(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_run_arguments(parser)
+    return parser.parse_args(argv)
+
+
+@pytest.fixture(autouse=True)
+def no_local_rank(monkeypatch):
+    # load_config sets it; monkeypatch takes that back.
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.delenv('LOCAL_RANK')
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / 'some_config.py'
+    path.write_text("lr = 0.1\nmodel = dict(depth=50, strides=[1, 2])\nwork = 'x'\n")
+    return path
+
+
+def test_flags_and_their_defaults():
+    assert vars(parse('c.py')) == {
+        'config': 'c.py',
+        'work_dir': None,
+        'cfg_options': None,
+        'launcher': 'none',
+        'local_rank': 0,
+    }
+    assert parse('c.py', '--local-rank', '3').local_rank == parse('c.py', '--local_rank=3').local_rank == 3
+    for launcher in ('pytorch', 'slurm', 'mpi'):
+        assert parse('c.py', '--launcher', launcher).launcher == launcher
+    with pytest.raises(SystemExit):
+        parse('c.py', '--launcher', 'torchrun')
+
+
+def test_help_explains_every_flag_but_the_launchers_own(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse('--help')
+    assert caught.value.code == 0
+    text = ' '.join(capsys.readouterr().out.split())
+    assert 'config config file path' in text
+    assert '--work-dir WORK_DIR the dir to save logs and models (default: work_dirs/<config name>)' in text
+    assert 'load_from=PATH train_dataloader.batch_size=2 key="[a,b]"' in text
+    assert 'job launcher (default: none)' in text
+    assert 'local' not in text
+
+
+def test_config_is_read_and_options_are_merged(config):
+    cfg = load_config(
+        parse(str(config), '--cfg-options', 'lr=0.5', 'model.depth=101', 'model.strides="[1,1]"')
+    )
+    assert cfg.lr == 0.5
+    assert cfg.model == dict(depth=101, strides=[1, 1])
+    assert cfg.launcher == 'none'
+
+
+@pytest.mark.parametrize(
+    ('in_config', 'argv', 'expected'),
+    [
+        ('', [], 'work_dirs/some_config'),
+        ("work_dir = 'of_config'\n", [], 'of_config'),
+        ("work_dir = 'of_config'\n", ['--work-dir', 'of_flag'], 'of_flag'),
+        ('', ['--cfg-options', 'work_dir=of_option'], 'of_option'),
+        ('', ['--cfg-options', 'work_dir=of_option', '--work-dir', 'of_flag'], 'of_flag'),
+    ],
+)
+def test_work_dir(config, in_config, argv, expected):
+    config.write_text(config.read_text() + in_config)
+    assert load_config(parse(str(config), *argv)).work_dir == expected
+
+
+@pytest.mark.parametrize(('before', 'after'), [(None, '2'), ('5', '5')])
+def test_local_rank_of_the_environment_goes_first(config, monkeypatch, before, after):
+    if before is not None:
+        monkeypatch.setenv('LOCAL_RANK', before)
+    load_config(parse(str(config), '--local-rank', '2'))
+    assert launch.os.environ['LOCAL_RANK'] == after
+
+
+def test_missing_config(tmp_path):
+    for path in (tmp_path / 'nowhere.py', tmp_path):
+        with pytest.raises(FileNotFoundError, match=f'config {path}: no such file'):
+            load_config(parse(str(path)))
+
+
+NESTED = {
+    'plain': (dict(data_root='nowhere'), 'data_root'),
+    'wrapped': (dict(type='NamedSubset', dataset=dict(data_root='nowhere')), 'dataset.data_root'),
+    'concatenated': (
+        dict(type='ConcatDataset', datasets=[dict(data_root='.'), dict(dataset=dict(data_root='nowhere'))]),
+        'datasets.1.dataset.data_root',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', NESTED)
+def test_missing_data_root_says_key_folder_and_cure(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset, key = NESTED[name]
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+    key = f'train_dataloader.dataset.{key}'
+    with pytest.raises(FileNotFoundError) as caught:
+        check_data_roots(cfg)
+    message = str(caught.value)
+    assert message.startswith(f"{key}: the folder 'nowhere' does not exist (seen from {tmp_path})")
+    assert f'--cfg-options {key}=DIR' in message and 'CAMVID_ROOT' in message
+    # The cure that the message names works, lists included.
+    cfg.merge_from_dict({key: str(tmp_path)})
+    check_data_roots(cfg)
+
+
+def test_a_file_is_no_data_root(config):
+    with pytest.raises(FileNotFoundError, match='some_config.py'):
+        check_data_roots(Config(dict(val_dataloader=dict(dataset=dict(data_root=str(config))))))
+
+
+def test_only_the_loaders_asked_for_are_checked(tmp_path):
+    loader = dict(dataset=dict(data_root=str(tmp_path / 'nowhere')))
+    cfg = Config(dict(train_dataloader=loader, val_dataloader=None))
+    check_data_roots(cfg, ('val_dataloader', 'test_dataloader'))
+    with pytest.raises(FileNotFoundError, match='train_dataloader'):
+        check_data_roots(cfg, ('val_dataloader', 'train_dataloader'))
+
+
+def test_home_is_understood_and_data_without_a_root_too(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    check_data_roots(Config(dict(train_dataloader=dict(dataset=dict(data_root='~')))))
+    check_data_roots(Config(dict(train_dataloader=dict(dataset=dict(data_root=None, img='x')))))
+
+
+@pytest.mark.parametrize(
+    ('device', 'given', 'expected'),
+    [
+        ('cpu', dict(type='OptimWrapper'), dict(type='BFloat16OptimWrapper')),
+        ('cpu', dict(), dict(type='BFloat16OptimWrapper')),
+        (
+            'cpu',
+            dict(type='AmpOptimWrapper', dtype='float16', loss_scale=512.0, use_fsdp=False),
+            dict(type='BFloat16OptimWrapper'),
+        ),
+        ('cuda', dict(type='OptimWrapper'), dict(type='AmpOptimWrapper', loss_scale='dynamic')),
+        (
+            'cuda',
+            dict(type='AmpOptimWrapper', loss_scale=512.0),
+            dict(type='AmpOptimWrapper', loss_scale=512.0),
+        ),
+    ],
+)
+def test_amp(monkeypatch, device, given, expected):
+    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(lr=1.0), **given)))
+    enable_amp(cfg)
+    assert isinstance(cfg.optim_wrapper, ConfigDict)
+    assert cfg.optim_wrapper == dict(optimizer=dict(lr=1.0), **expected)
+
+
+def test_amp_refuses_another_wrapper():
+    cfg = Config(dict(optim_wrapper=dict(type='ApexOptimWrapper')))
+    with pytest.raises(ValueError, match="--amp needs .* AmpOptimWrapper, but got 'ApexOptimWrapper'"):
+        enable_amp(cfg)
+    assert cfg.optim_wrapper.type == 'ApexOptimWrapper'

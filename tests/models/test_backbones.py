@@ -1,0 +1,507 @@
+import copy
+import importlib.util
+import json
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmseg_deeplab_study.models import AtrousBackbone
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+R18 = dict(type='mmpretrain.ResNet', depth=18)
+# As narrow as it gets, for tests that any network would do for.
+MOBILE = dict(type='mmpretrain.MobileNetV2', widen_factor=0.35)
+
+RESNETS = {
+    'resnet18': R18,
+    'resnet34': dict(type='mmpretrain.ResNet', depth=34),
+    'resnet50': dict(type='mmpretrain.ResNet', depth=50),
+    'resnet50-caffe': dict(type='mmpretrain.ResNet', depth=50, style='caffe'),
+    'resnet101': dict(type='mmpretrain.ResNet', depth=101),
+    'resnetv1c50': dict(type='mmpretrain.ResNetV1c', depth=50),
+}
+MOBILES = {
+    f'mobilenet_v2-{width}': dict(type='mmpretrain.MobileNetV2', widen_factor=width)
+    for width in (0.35, 0.5, 1.0, 1.4)
+}
+FAMILIES = {name: (config, (0, 1, 2, 3)) for name, config in RESNETS.items()} | {
+    name: (config, (0, 1, 2, 4, 6)) for name, config in MOBILES.items()
+}
+every_family = pytest.mark.parametrize('family', FAMILIES)
+# ResNet-101 is slow, and only more of ResNet-50.
+most_families = pytest.mark.parametrize('family', [name for name in FAMILIES if name != 'resnet101'])
+
+
+def build(backbone: dict, **options) -> AtrousBackbone:
+    return MODELS.build(dict(type='AtrousBackbone', backbone=backbone, **options))
+
+
+def randomise(model: nn.Module) -> nn.Module:
+    """Batch norm that does something, so that a wrong border or a wrong statistic shows."""
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            for tensor in (module.weight, module.running_var):
+                tensor.data = 0.5 + torch.rand(tensor.shape, generator=generator)
+            for tensor in (module.bias, module.running_mean):
+                tensor.data = 0.1 * torch.randn(tensor.shape, generator=generator)
+    return model
+
+
+def images(height: int, width: int, batch: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(height * width)
+    return torch.randn(batch, 3, height, width, generator=generator)
+
+
+def norms(model: nn.Module) -> dict[str, _BatchNorm]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+
+
+def statistics(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: value.clone()
+        for name, value in model.state_dict().items()
+        if name.endswith(('running_mean', 'running_var'))
+    }
+
+
+# What it declares --------------------------------------------------------------------------------
+
+
+@every_family
+@pytest.mark.parametrize('output_stride', [8, 16, 32])
+def test_declared_channels_and_strides_are_those_of_a_forward(family: str, output_stride: int):
+    backbone, out_indices = FAMILIES[family]
+    model = build(backbone, output_stride=output_stride, out_indices=out_indices).eval()
+    assert len(model.out_channels) == len(model.out_strides) == len(out_indices)
+    assert model.out_strides[-1] == output_stride
+    for height, width in ((65, 33), (64, 40), (50, 47)):
+        with torch.no_grad():
+            features = model(images(height, width))
+        assert [f.shape for f in features] == [
+            (1, channels, ceil(height / stride), ceil(width / stride))
+            for channels, stride in zip(model.out_channels, model.out_strides, strict=True)
+        ]
+
+
+@pytest.mark.parametrize(
+    ('family', 'channels', 'strides'),
+    [
+        ('resnet18', (64, 128, 256, 512), (4, 8, 16, 16)),
+        ('resnet50', (256, 512, 1024, 2048), (4, 8, 16, 16)),
+        ('mobilenet_v2-1.0', (16, 24, 32, 96, 320), (2, 4, 8, 16, 16)),
+        # 24 * 0.5 = 12, which mmpretrain rounds to the nearest multiple of 8, upwards: 16.
+        ('mobilenet_v2-0.5', (8, 16, 16, 48, 160), (2, 4, 8, 16, 16)),
+    ],
+)
+def test_golden_declaration(family: str, channels: tuple, strides: tuple):
+    backbone, out_indices = FAMILIES[family]
+    model = build(backbone, out_indices=out_indices)  # output stride 16 is the default
+    assert model.out_channels == channels
+    assert model.out_strides == strides
+
+
+# What it computes --------------------------------------------------------------------------------
+
+
+@every_family
+@pytest.mark.parametrize('output_stride', [8, 16])
+@pytest.mark.parametrize('size', [(97, 65), (96, 72)], ids=['odd', 'even'])
+def test_dilated_network_computes_the_strided_one_at_more_places(
+    family: str, output_stride: int, size: tuple[int, int]
+):
+    backbone, out_indices = FAMILIES[family]
+    strided = randomise(build(backbone, output_stride=32, out_indices=out_indices)).eval()
+    dilated = build(backbone, output_stride=output_stride, out_indices=out_indices).eval()
+    dilated.load_state_dict(strided.state_dict(), strict=True)
+    x = images(*size)
+    with torch.no_grad():
+        expected, actual = strided(x), dilated(x)
+    for i, (coarse, fine) in enumerate(zip(expected, actual, strict=True)):
+        step = strided.out_strides[i] // dilated.out_strides[i]
+        scale = coarse.abs().max()
+        torch.testing.assert_close(fine[..., ::step, ::step] / scale, coarse / scale, atol=1e-5, rtol=0)
+    assert step == 32 // output_stride
+
+
+@most_families
+def test_output_stride_32_is_mmpretrain_itself(family: str):
+    backbone, out_indices = FAMILIES[family]
+    peer = randomise(MODELS.build({**backbone, 'out_indices': out_indices}))
+    peer.eval()  # theirs returns None
+    model = build(backbone, output_stride=32, out_indices=out_indices).eval()
+    model.load_state_dict(peer.state_dict(), strict=False)
+    x = images(65, 64)
+    with torch.no_grad():
+        for expected, actual in zip(peer(x), model(x), strict=True):
+            assert torch.equal(expected, actual)
+
+
+@pytest.mark.parametrize('output_stride', [8, 16, 32])
+def test_dilations_of_mobilenet_v2(output_stride: int):
+    """As the TensorFlow weights want them: facts.md, "dilation 2 from expanded_conv_7, 4 from ..._14"."""
+    model = build(MOBILES['mobilenet_v2-1.0'], output_stride=output_stride, out_indices=(6,))
+    depthwise = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    assert len(depthwise) == 17  # expanded_conv, expanded_conv_1 to expanded_conv_16
+    from_7, from_14 = {8: (2, 4), 16: (1, 2), 32: (1, 1)}[output_stride]
+    expected = [1] * 7 + [from_7] * 7 + [from_14] * 3
+    assert [conv.dilation for conv in depthwise] == [(d, d) for d in expected]
+    assert [conv.padding for conv in depthwise] == [(d, d) for d in expected]
+    assert [i for i, conv in enumerate(depthwise) if conv.stride == (2, 2)] == [
+        i for i, stride in ((1, 4), (3, 8), (6, 16), (13, 32)) if stride <= output_stride
+    ]
+
+
+def golden_module(shared: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        'reference_weights', shared / 'golden' / 'reference_weights.py'
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# torchvision's names on the left, ours on the right; the backbone's are the same.
+TORCHVISION_NAMES = {
+    **{f'classifier.0.convs.{i}.0.': f'decode_head.aspp.{i}.conv.' for i in range(4)},
+    **{f'classifier.0.convs.{i}.1.': f'decode_head.aspp.{i}.bn.' for i in range(4)},
+    'classifier.0.convs.4.1.': 'decode_head.image_pool.1.conv.',
+    'classifier.0.convs.4.2.': 'decode_head.image_pool.1.bn.',
+    'classifier.0.project.0.': 'decode_head.project.conv.',
+    'classifier.0.project.1.': 'decode_head.project.bn.',
+    'classifier.1.': 'decode_head.refine.conv.',
+    'classifier.2.': 'decode_head.refine.bn.',
+    'classifier.4.': 'decode_head.conv_seg.',
+    'aux_classifier.0.': 'auxiliary_head.convs.0.conv.',
+    'aux_classifier.1.': 'auxiliary_head.convs.0.bn.',
+    'aux_classifier.4.': 'auxiliary_head.conv_seg.',
+}
+
+
+def our_name(theirs: str) -> str:
+    for prefix, ours in TORCHVISION_NAMES.items():
+        if theirs.startswith(prefix):
+            return ours + theirs.removeprefix(prefix)
+    return theirs
+
+
+def test_torchvision_deeplabv3_resnet50(shared: Path):
+    """Backbone, head and auxiliary head against torchvision's logits, with reference weights."""
+    reference = golden_module(shared)
+    name = shared / 'golden' / 'torchvision_deeplabv3_resnet50'
+    shapes = json.loads(name.with_suffix('.keys.json').read_text())
+    golden = np.load(name.with_suffix('.npz'))
+    classes = dict(num_classes=21, norm_cfg=dict(type='BN'), channels=256)
+    model = nn.ModuleDict(
+        dict(
+            backbone=build(RESNETS['resnet50'], output_stride=8),
+            decode_head=MODELS.build(
+                dict(type='DeepLabV3Head', in_channels=2048, in_index=3, dilations=(1, 12, 24, 36), **classes)
+            ),
+            auxiliary_head=MODELS.build(
+                dict(type='FCNHead', in_channels=1024, in_index=2, num_convs=1, concat_input=False, **classes)
+            ),
+        )
+    )
+    state = {
+        our_name(key): torch.from_numpy(reference.reference_array(key, shape))
+        for key, shape in shapes.items()
+    }
+    model.load_state_dict(state, strict=True)
+    model.eval()
+    for height, width in ((65, 97), (128, 160)):
+        with torch.no_grad():
+            features = model['backbone'](torch.from_numpy(reference.reference_image(height, width)))
+            for key, head in (('logits', 'decode_head'), ('aux', 'auxiliary_head')):
+                expected = golden[f'{key}_{height}x{width}']
+                logits = F.interpolate(model[head](features), (height, width), mode='bilinear')
+                actual = logits[:, :, ::4, ::4].numpy()
+                assert actual.shape == expected.shape
+                assert np.abs(actual - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+# What it keeps of mmpretrain's ---------------------------------------------------------------------
+
+
+@most_families
+def test_state_dict_is_mmpretrains_without_the_stages_behind(family: str):
+    backbone, out_indices = FAMILIES[family]
+    kept = out_indices[:-1]
+    theirs = MODELS.build({**backbone, 'out_indices': kept}).state_dict()
+    last = f'layer{kept[-1] + 1}.'
+    stages = sorted({key.split('.')[0] for key in theirs if key.startswith('layer')})
+    behind = tuple(f'{stage}.' for stage in stages if f'{stage}.' > last) + ('conv2.',)
+    expected = {key: value.shape for key, value in theirs.items() if not key.startswith(behind)}
+    ours = build(backbone, output_stride=8, out_indices=kept).state_dict()
+    assert len(expected) < len(theirs)
+    assert {key: value.shape for key, value in ours.items()} == expected
+    assert list(ours) == list(expected)
+
+
+def test_stages_behind_the_last_wanted_one_are_gone():
+    model = build(MOBILE, output_stride=8, out_indices=(2, 4))
+    children = [name for name, _ in model.named_children()]
+    assert children == ['conv1', 'layer1', 'layer2', 'layer3', 'layer4', 'layer5']
+    assert not hasattr(model.network, 'layer6')
+    assert len(model(images(32, 32))) == 2
+    # With all stages, mmpretrain's last 1x1 convolution is stage 7.
+    assert build(MOBILE, out_indices=(7,)).out_channels == (1280,)
+
+
+def test_config_is_not_mutated():
+    config = dict(backbone=dict(R18), output_stride=8, out_indices=[1, 3], init_cfg=dict(type='Pretrained'))
+    before = copy.deepcopy(config)
+    build(**config)
+    assert config == before
+
+
+def test_deepcopy_is_independent_and_works():
+    model = randomise(build(R18, output_stride=8, frozen_stages=1)).eval()
+    x = images(33, 33)
+    expected = model(x)[-1].detach()
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin(x)[-1], expected)
+    assert twin.network is not model.network
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.zero_()
+    assert not twin(x)[-1].any()
+    assert torch.equal(model(x)[-1], expected)
+    # The frozen modules are the twin's own, too.
+    twin.train()
+    assert not twin.bn1.training
+    assert not model.training
+
+
+def test_whole_model_and_state_dict_survive_a_file(tmp_path: Path):
+    model = randomise(build(MOBILE, output_stride=8, out_indices=(1, 4), norm_eval=True)).eval()
+    x = images(33, 33)
+    torch.save(model, tmp_path / 'model.pth')
+    torch.save(model.state_dict(), tmp_path / 'state.pth')
+    loaded = torch.load(tmp_path / 'model.pth', weights_only=False)  # written above
+    other = build(MOBILE, output_stride=8, out_indices=(1, 4)).eval()
+    other.load_state_dict(torch.load(tmp_path / 'state.pth', weights_only=True), strict=True)
+    for twin in (loaded, other):
+        for expected, actual in zip(model(x), twin(x), strict=True):
+            assert torch.equal(expected, actual)
+    assert loaded.out_channels == model.out_channels
+    loaded.double()  # reaches what forward uses
+    assert loaded(x.double())[0].dtype == torch.float64
+
+
+def called_norms(model: nn.Module, x: Tensor) -> set[nn.Module]:
+    """Norms that a forward goes through."""
+    called: set[nn.Module] = set()
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: called.add(module) if isinstance(module, _BatchNorm) else None
+    )
+    try:
+        model(x)
+    finally:
+        handle.remove()
+    return called
+
+
+@pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
+def test_sync_bn_conversion_reaches_what_forward_uses(backbone: dict):
+    model = randomise(build(backbone, output_stride=8, frozen_stages=1)).train()
+    x = images(33, 33, batch=2)
+    before = statistics(model)
+    expected = copy.deepcopy(model)(x)[-1]
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(model).train()
+    called = called_norms(converted, x)
+    assert called
+    assert {type(norm) for norm in called} == {nn.SyncBatchNorm}
+    assert called == set(norms(converted).values())
+    # The stem's norm was replaced, and is frozen still.
+    stem = ('bn1.', 'conv1.', 'layer1.')
+    moved = {name for name, value in statistics(converted).items() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if not name.startswith(stem)}
+    torch.testing.assert_close(converted.train()(x)[-1], expected)
+
+
+# Options -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
+def test_norm_eval_keeps_every_statistic(backbone: dict):
+    x = images(33, 33, batch=2)
+    fixed = build(backbone, norm_eval=True).train()
+    assert fixed.training
+    assert not any(norm.training for norm in norms(fixed).values())
+    before = statistics(fixed)
+    fixed(x)
+    assert all(torch.equal(value, before[name]) for name, value in statistics(fixed).items())
+    assert all(p.requires_grad for p in fixed.parameters())
+
+    free = build(backbone).train()
+    before = statistics(free)
+    free(x)
+    assert not any(torch.equal(value, before[name]) for name, value in statistics(free).items())
+
+
+def test_norm_momentum():
+    model = build(R18, norm_momentum=0.01).train()
+    assert {norm.momentum for norm in norms(model).values()} == {0.01}
+    assert {norm.momentum for norm in norms(build(R18)).values()} == {0.1}
+    before = model.bn1.running_mean.clone()
+    x = images(33, 33, batch=2)
+    mean = model.conv1(x).mean(dim=(0, 2, 3))
+    model(x)
+    # PyTorch's sense: the new value weighs 0.01.
+    torch.testing.assert_close(model.bn1.running_mean, 0.99 * before + 0.01 * mean)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'frozen_stages', 'frozen'),
+    [
+        (R18, -1, ()),
+        (R18, 0, ('conv1.', 'bn1.')),
+        (R18, 2, ('conv1.', 'bn1.', 'layer1.', 'layer2.')),
+        (R18, 4, ('conv1.', 'bn1.', 'layer1.', 'layer2.', 'layer3.', 'layer4.')),
+        (RESNETS['resnetv1c50'], 1, ('stem.', 'layer1.')),
+        (MOBILE, 0, ('conv1.',)),
+        (MOBILE, 3, ('conv1.', 'layer1.', 'layer2.', 'layer3.')),
+    ],
+)
+def test_frozen_stages_do_not_move(backbone: dict, frozen_stages: int, frozen: tuple[str, ...]):
+    out_indices = (1, 3) if 'depth' in backbone else (2, 6)
+    model = build(backbone, out_indices=out_indices, frozen_stages=frozen_stages, output_stride=8)
+    model.eval().train()  # frozen stages stay in evaluation mode through a switch back
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    features = model(images(33, 33, batch=2))
+    if frozen_stages < 4:
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+        sum((f * torch.randn_like(f)).sum() for f in features).backward()
+        optimizer.step()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith(frozen), name
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad != name.startswith(frozen), name
+
+
+def init_file(folder: Path, backbone: dict) -> tuple[dict, dict[str, Tensor]]:
+    """An `init_cfg`, and the weights of the file in mmpretrain's style that it names."""
+    weights = randomise(MODELS.build(backbone)).state_dict()
+    state = {f'backbone.{key}': value for key, value in weights.items()}
+    state['head.fc.weight'] = torch.ones(1000, 8)
+    path = folder / 'classifier.pth'
+    torch.save({'state_dict': state}, path)
+    return dict(type='Pretrained', checkpoint=str(path), prefix='backbone.'), weights
+
+
+def assert_no_ledger(*models: nn.Module) -> None:
+    for module in (m for model in models for m in model.modules()):
+        assert '_params_init_info' not in vars(module), type(module).__name__
+
+
+@pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
+def test_init_cfg_loads_a_classifier(backbone: dict, tmp_path: Path):
+    init_cfg, weights = init_file(tmp_path, backbone)
+    model = build(backbone, out_indices=(0, 2), output_stride=8, init_cfg=init_cfg)
+    model.init_weights()
+    assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
+    assert_no_ledger(model, model.network)
+
+
+@pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
+def test_init_cfg_inside_a_segmentor(backbone: dict, tmp_path: Path):
+    init_cfg, weights = init_file(tmp_path, backbone)
+    adapter = dict(
+        type='AtrousBackbone', backbone=backbone, out_indices=(2,), output_stride=8, init_cfg=init_cfg
+    )
+    channels = build(backbone, out_indices=(2,), output_stride=8).out_channels[0]
+    model = MODELS.build(
+        dict(
+            type='EncoderDecoder',
+            backbone=adapter,
+            decode_head=dict(
+                type='DeepLabV3Head', in_channels=channels, in_index=0, channels=8, num_classes=19
+            ),
+        )
+    )
+    model.init_weights()
+    assert all(torch.equal(value, weights[key]) for key, value in model.backbone.state_dict().items())
+    # The head is initialised as mmseg does: a normal distribution of 0.01 in the classifier.
+    assert 0.005 < model.decode_head.conv_seg.weight.std() < 0.02
+    assert_no_ledger(model, model.backbone.network)
+
+
+def test_without_init_cfg_mmpretrain_initialises():
+    """mmpretrain's default: Kaiming normal, fan out, and zero in the last norm of each residual."""
+    model = build(R18)
+    model.init_weights()
+    assert not model.layer1[0].bn2.weight.any()
+    assert model.layer1[0].bn1.weight.eq(1).all()
+    fan_out = 512 * 3 * 3
+    torch.testing.assert_close(
+        model.layer4[1].conv2.weight.std().item(), (2 / fan_out) ** 0.5, rtol=0.05, atol=0
+    )
+
+
+@most_families
+def test_gradient_reaches_every_parameter(family: str):
+    backbone, out_indices = FAMILIES[family]
+    model = build(backbone, output_stride=8, out_indices=out_indices[-1:]).train()
+    (feature,) = model(images(65, 65, batch=2))
+    (feature * torch.randn(feature.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+# Errors --------------------------------------------------------------------------------------------
+
+
+def error_cases() -> Iterator[tuple[dict, dict, str]]:
+    supported = 'supported: mmpretrain.ResNet, mmpretrain.ResNetV1c, mmpretrain.MobileNetV2'
+    yield dict(type='mmpretrain.VGG', depth=11), {}, rf"type='mmpretrain.VGG' \(<class .*VGG'>\); {supported}"
+    # A family without out_indices, and one that downsamples elsewhere.
+    yield dict(type='mmpretrain.HRNet', arch='w18'), {}, f'does not support .*HRNet.*; {supported}'
+    yield dict(type='mmpretrain.ResNetV1d', depth=50), {}, f'does not support .*ResNetV1d.*; {supported}'
+    # Without the scope it is mmseg's.
+    yield dict(type='ResNet', depth=50), {}, rf"type='ResNet' \(<class 'mmseg\..*ResNet'>\); {supported}"
+    yield dict(type='mmpretrain.ResNett'), {}, rf"type='mmpretrain.ResNett' \(None\); {supported}"
+    yield dict(depth=50), {}, rf'type=None \(None\); {supported}'
+    for option, value in (
+        ('strides', (1, 2, 2, 2)),
+        ('dilations', (1, 1, 2, 4)),
+        ('out_indices', (3,)),
+        ('norm_eval', True),
+        ('frozen_stages', 1),
+        ('init_cfg', None),
+    ):
+        yield {**R18, option: value}, {}, rf"\['{option}'\] in backbone=.*set by AtrousBackbone, not inside"
+    for output_stride in (4, 64, 12):
+        yield R18, dict(output_stride=output_stride), f'must be one of .*, but got {output_stride}'
+    yield R18, dict(output_stride=32, out_indices=(0, 1)), r'cannot have output_stride 32: they reach 8'
+    avg_down = {**RESNETS['resnet50'], 'avg_down': True}
+    for output_stride in (8, 32):
+        yield (
+            avg_down,
+            dict(output_stride=output_stride),
+            r'only in a convolution, but got AvgPool2d.*avg_down',
+        )
+    yield R18, dict(frozen_stages=5), r'frozen_stages must be in \[-1, 4\], but got 5'
+    yield R18, dict(frozen_stages=-2), r'frozen_stages must be in \[-1, 4\], but got -2'
+    yield R18, dict(out_indices=(0, 1, 2), frozen_stages=4), r'must be in \[-1, 3\], but got 4'
+    yield R18, dict(out_indices=(0, 4)), r'in \[0, 3\], the stages of mmpretrain.ResNet, but got \(0, 4\)'
+    yield MOBILE, dict(out_indices=(8,)), r'in \[0, 7\], the stages of mmpretrain.MobileNetV2, but got \(8,\)'
+    for out_indices in ((), (-1,), (3, 2), (2, 2)):
+        yield R18, dict(out_indices=out_indices), r'from 0 on in rising order, but got \('
+
+
+@pytest.mark.parametrize(('backbone', 'options', 'message'), error_cases())
+def test_errors(backbone: dict, options: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        AtrousBackbone(backbone, **options)

@@ -1,0 +1,158 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from mmseg_deeplab_study.models import DeepLabV3Head
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+def build(**options) -> DeepLabV3Head:
+    defaults = dict(in_channels=8, in_index=1, channels=4, num_classes=3, norm_cfg=dict(type='BN'))
+    return MODELS.build(dict(type='DeepLabV3Head', **defaults | options))
+
+
+def features(height: int = 9, width: int = 13, batch: int = 2) -> list[Tensor]:
+    """Two feature maps, of which the heads here read the second."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(batch, channels, height, width, generator=generator) for channels in (5, 8)]
+
+
+@pytest.mark.parametrize('dilations', [(1,), (1, 6, 12, 18), (1, 12, 24, 36), (2, 3)])
+@pytest.mark.parametrize('refine', [True, False])
+@pytest.mark.parametrize('size', [(9, 13), (1, 1), (8, 4)])
+def test_logits_have_the_size_of_the_features(dilations: tuple, refine: bool, size: tuple[int, int]):
+    head = build(dilations=dilations, refine=refine).eval()
+    assert head(features(*size)).shape == (2, 3, *size)
+    assert len(head.aspp) == len(dilations)
+    assert head.project.conv.in_channels == (len(dilations) + 1) * 4
+
+
+@pytest.mark.parametrize('refine', [True, False])
+def test_values_against_plain_convolutions(refine: bool):
+    """Atrous branches in order, the pooling branch last, projection, refinement, classifier."""
+    head = build(dilations=(1, 2, 3), refine=refine, norm_cfg=None).eval()
+    for parameter in head.parameters():
+        nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(parameter.numel()))
+    weights = head.state_dict()
+
+    def conv(name: str, x: Tensor, relu: bool = True, **options) -> Tensor:
+        x = F.conv2d(x, weights.pop(f'{name}.weight'), weights.pop(f'{name}.bias'), **options)
+        return x.relu() if relu else x
+
+    inputs = features()
+    x = inputs[1]
+    branches = [
+        conv('aspp.0.conv', x),
+        conv('aspp.1.conv', x, dilation=2, padding=2),
+        conv('aspp.2.conv', x, dilation=3, padding=3),
+        conv('image_pool.1.conv', x.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, 9, 13),
+    ]
+    expected = conv('project.conv', torch.cat(branches, dim=1))
+    if refine:
+        expected = conv('refine.conv', expected, padding=1)
+    expected = conv('conv_seg', expected, relu=False)
+    assert not weights  # there is nothing else in the head
+    torch.testing.assert_close(head(inputs), expected)
+
+
+def test_order_of_branches_in_the_projection():
+    """The projection reads branch i from its i-th four channels, the pooling branch from the last four."""
+    head = build(dilations=(1, 6), norm_cfg=None, refine=False).eval()
+    seen = []
+    head.project.register_forward_hook(lambda module, args, output: seen.append(args[0]))
+    head(features())
+    joined = seen[0]
+    assert joined.shape[1] == 12
+    constant = [bool(channel.eq(channel[..., :1, :1]).all()) for channel in joined[0]]
+    assert constant[8:] == [True] * 4  # pooling: one value per channel
+    assert not any(constant[:8])
+    branches = head.aspp(features()[1])
+    assert torch.equal(joined[:, :4], branches[0])
+    assert torch.equal(joined[:, 4:8], branches[1])
+
+
+def test_norm_and_bias():
+    with_norm, without = build(), build(norm_cfg=None)
+    for name in ('project.conv', 'refine.conv', 'image_pool.1.conv', 'aspp.0.conv', 'aspp.3.conv'):
+        assert f'{name}.bias' not in with_norm.state_dict()
+        assert f'{name}.bias' in without.state_dict()
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in with_norm.modules()) == 4 + 1 + 1 + 1
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in without.modules())
+
+
+def test_refine_false_leaves_no_weights():
+    keys = build(refine=False).state_dict()
+    assert not [key for key in keys if key.startswith('refine')]
+    assert [key for key in build().state_dict() if key.startswith('refine')]
+    assert 'refine.conv.weight' in build().state_dict()
+
+
+def test_dropout_after_the_projection_is_elementwise_and_of_training_only():
+    head = build(aspp_dropout_ratio=0.5, channels=16, norm_cfg=None).train()
+    calls = []
+    head.aspp_dropout.register_forward_hook(lambda module, args, output: calls.append((args[0], output)))
+    projected = []
+    head.project.register_forward_hook(lambda module, args, output: projected.append(output))
+    refined = []
+    head.refine.register_forward_hook(lambda module, args, output: refined.append(args[0]))
+    torch.manual_seed(0)
+    head(features(32, 32))
+    (before, after), positive = calls[0], calls[0][0] > 0
+    assert before is projected[0]
+    assert after is refined[0]
+    dropped = positive & (after == 0)
+    assert 0.45 < dropped.sum() / positive.sum() < 0.55
+    torch.testing.assert_close(after[~dropped], 2 * before[~dropped])  # 1 / (1 - 0.5)
+    # Elementwise: no living channel is dropped or kept whole.
+    for channel, lost in zip(positive.flatten(0, 1), dropped.flatten(0, 1), strict=True):
+        assert 0 < lost.sum() < channel.sum() or channel.sum() < 20
+
+    head.eval()
+    head(features(32, 32))
+    assert torch.equal(*calls[1])
+    assert torch.equal(head(features()), head(features()))
+
+
+def test_dropouts_of_a_head():
+    head = build()
+    assert head.aspp_dropout.p == 0.1
+    assert head.dropout is None
+    assert not any(isinstance(m, nn.Dropout2d) for m in head.modules())
+    # mmseg's own, channelwise, before the classifier, if asked for.
+    assert build(dropout_ratio=0.3).dropout.p == 0.3
+    silent = build(aspp_dropout_ratio=0.0, norm_cfg=None).train()
+    assert torch.equal(silent(features()), silent(features()))
+
+
+@pytest.mark.parametrize('align_corners', [True, False])
+def test_align_corners_of_the_full_size_logits(align_corners: bool):
+    head = build(align_corners=align_corners).eval()
+    meta = [dict(img_shape=(65, 97))] * 2
+    with torch.no_grad():
+        logits = head.predict(features(), meta, test_cfg=None)
+        expected, other = (
+            F.interpolate(head(features()), (65, 97), mode='bilinear', align_corners=flag)
+            for flag in (align_corners, not align_corners)
+        )
+    assert torch.equal(logits, expected)
+    assert not torch.allclose(logits, other, atol=1e-3)
+    # The map in front of it does not know.
+    twin = build(align_corners=not align_corners).eval()
+    twin.load_state_dict(head.state_dict())
+    assert torch.equal(twin(features()), head(features()))
+
+
+def test_defaults():
+    head = MODELS.build(dict(type='DeepLabV3Head', in_channels=8, num_classes=3))
+    assert [branch.conv.dilation[0] for branch in head.aspp] == [1, 6, 12, 18]
+    assert [branch.conv.kernel_size[0] for branch in head.aspp] == [1, 3, 3, 3]
+    assert head.conv_seg.in_channels == 256
+    assert head.refine.conv.kernel_size == (3, 3)
+
+
+def test_no_dilations():
+    with pytest.raises(ValueError, match=r'dilations must name at least one branch, such as \(1,\), but got'):
+        build(dilations=())

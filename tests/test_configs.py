@@ -1,0 +1,160 @@
+"""Every config that a user can name: it loads, its model builds, and one step of training gives a loss."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS
+from mmseg.structures import SegDataSample
+from mmseg.utils import get_classes
+
+REPO = Path(__file__).resolve().parents[1]
+CONFIGS = REPO / 'configs'
+LEAVES = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.relative_to(CONFIGS).parts)
+# The sides of a crop, in the odd size that TensorFlow's model wants.
+SIDE = 65
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+each_leaf = pytest.mark.parametrize('leaf', LEAVES, ids=lambda path: str(path.relative_to(CONFIGS)))
+
+
+def without_downloads(node):
+    """A model config that fetches no weights."""
+    if isinstance(node, dict):
+        initialise = node.get('init_cfg')
+        drop = isinstance(initialise, dict) and initialise.get('type') == 'Pretrained'
+        return {
+            key: None if key == 'pretrained' else without_downloads(value)
+            for key, value in node.items()
+            if not (drop and key == 'init_cfg')
+        }
+    return [without_downloads(value) for value in node] if isinstance(node, list) else node
+
+
+def classes_of(dataset: dict) -> tuple[str, ...]:
+    """The classes of a dataset's config, without reading its data."""
+    while 'dataset' in dataset or 'datasets' in dataset:
+        dataset = dataset['datasets'][0] if 'datasets' in dataset else dataset['dataset']
+    names = (dataset.get('metainfo') or {}).get('classes')
+    return tuple(names or DATASETS.get(dataset['type']).METAINFO['classes'])
+
+
+def random_batch(num_classes: int) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for _ in range(2):
+        sample = SegDataSample(metainfo=dict(img_shape=(SIDE, SIDE), ori_shape=(SIDE, SIDE)))
+        label = torch.randint(num_classes, (1, SIDE, SIDE), generator=generator)
+        label[..., :8] = 255
+        sample.gt_sem_seg = PixelData(data=label)
+        samples.append(sample)
+    images = torch.randint(256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+    return dict(inputs=list(images), data_samples=samples)
+
+
+def test_there_are_leaves():
+    assert len(LEAVES) >= 5
+    assert {'camvid', 'deeplabv3'} <= {path.parent.name for path in LEAVES}
+
+
+def test_base_names_are_unique_and_have_no_dot():
+    # mim finds a config by its base name; MMEngine refuses a dot in it.
+    stems = [path.stem for path in LEAVES]
+    assert len(set(stems)) == len(stems)
+    assert not [path for path in CONFIGS.rglob('*.py') if '.' in path.stem]
+
+
+@each_leaf
+def test_bases_exist_and_lead_to_mmsegs(leaf: Path):
+    """Nothing that MMSeg's bases say is said again: each leaf rests on one of them in the end."""
+    upstream, waiting = [], [leaf]
+    while waiting:
+        path = waiting.pop()
+        bases = re.search(r'^_base_ = (\[.*?\]|\'.*?\')', path.read_text(), re.DOTALL | re.MULTILINE)
+        assert bases, f'{path} has no _base_'
+        for base in re.findall(r"'(.*?)'", bases.group(1)):
+            if base.startswith('mmseg::'):
+                upstream.append(base)
+            else:
+                waiting.append((path.parent / base).resolve())
+                assert waiting[-1].is_file()
+                assert '_base_' in waiting[-1].parts, f'{path} inherits from a leaf'
+    kinds = {base.split('/')[1] for base in upstream}
+    assert {'models', 'datasets', 'schedules', 'default_runtime.py'} <= kinds
+
+
+@each_leaf
+def test_everything_that_a_leaf_names_is_registered(leaf: Path):
+    cfg = Config.fromfile(leaf)
+    init_default_scope('mmseg')
+    assert cfg.custom_imports.imports == ['mmseg_deeplab_study']
+    for hook in cfg.get('custom_hooks', []):
+        HOOKS.build(hook)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        METRICS.build(evaluator)
+
+
+@each_leaf
+def test_numbers_of_classes_and_iterations_agree(leaf: Path):
+    cfg = Config.fromfile(leaf)
+    classes = classes_of(cfg.val_dataloader.dataset)
+    assert cfg.model.decode_head.num_classes == len(classes)
+    assert classes_of(cfg.train_dataloader.dataset) == classes
+    for hook in cfg.get('custom_hooks', []):
+        if hook.type == 'HeadTransferHook':
+            target = hook.target
+            assert tuple(get_classes(target) if isinstance(target, str) else target) == classes
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
+    # The name says so too: 1xb4-200 is one device, batches of 4, 200 iterations.
+    batch, iterations, unit = re.search(r'_1xb(\d+)-(\d+)(k?)_', leaf.name).groups()
+    assert cfg.train_dataloader.batch_size == int(batch)
+    assert cfg.train_cfg.max_iters == int(iterations) * (1000 if unit else 1)
+
+
+@each_leaf
+def test_one_step_of_training(leaf: Path):
+    cfg = Config.fromfile(leaf)
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    config = without_downloads(cfg.model.to_dict())
+    # All norms stay what they are, but for those that want more than one process.
+    config['data_preprocessor']['size'] = (SIDE, SIDE)
+    model = MODELS.build(config)
+    assert 'SyncBatchNorm' not in {type(module).__name__ for module in model.modules()}
+    model.init_weights()
+    model.train()
+    data = model.data_preprocessor(random_batch(cfg.model.decode_head.num_classes), training=True)
+    assert data['inputs'].shape == (2, 3, SIDE, SIDE)
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    assert torch.isfinite(loss) and loss > 0
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+
+def test_model_index_names_what_exists():
+    index = REPO / 'model-index.yml'
+    if not index.is_file():
+        pytest.skip('no model-index.yml yet')
+    imported = yaml.safe_load(index.read_text())['Import']
+    assert imported and all((REPO / path).is_file() for path in imported)
+    # mim and openmmlab's tools see only what is imported.
+    assert {str(path.relative_to(REPO)) for path in CONFIGS.rglob('metafile.yml')} == set(imported)
+    collections, models = set(), []
+    for path in imported:
+        metafile = yaml.safe_load((REPO / path).read_text())
+        collections |= {collection['Name'] for collection in metafile.get('Collections', [])}
+        models += metafile['Models']
+    assert models
+    for model in models:
+        assert (REPO / model['Config']).is_file()
+        assert model['Name'] == Path(model['Config']).stem
+        assert model['In Collection'] in collections
+    named = [model['Config'] for model in models]
+    assert len(set(named)) == len(named)
