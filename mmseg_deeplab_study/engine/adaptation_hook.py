@@ -35,7 +35,7 @@ def config_digest(cfg: Config) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def choose_images(paths: Sequence[str], wanted: int | Sequence[str]) -> list[str]:
+def choose_images(paths: Sequence[str], wanted: int | str | Sequence[str]) -> list[str]:
     """Pick images to take snapshots of: so many, evenly spaced, or those with the stems given.
 
     Raises:
@@ -44,6 +44,7 @@ def choose_images(paths: Sequence[str], wanted: int | Sequence[str]) -> list[str
     if isinstance(wanted, int):
         places = np.linspace(0, len(paths) - 1, min(wanted, len(paths))).round().astype(int)
         return [paths[i] for i in places]
+    wanted = [wanted] if isinstance(wanted, str) else wanted
     by_stem = {Path(path).stem: path for path in paths}
     if unknown := [stem for stem in wanted if stem not in by_stem]:
         raise ValueError(
@@ -72,7 +73,7 @@ class AdaptationHook(Hook):
         FileExistsError: before training, if a fresh run would write over another's record.
     """
 
-    def __init__(self, snapshots: int | Sequence[str] = 4, check_labels: bool = True) -> None:
+    def __init__(self, snapshots: int | str | Sequence[str] = 4, check_labels: bool = True) -> None:
         self.snapshots = snapshots
         self.check_labels = check_labels
         self._recording = False
@@ -106,13 +107,15 @@ class AdaptationHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         # Not in before_train: CheckpointHook and others set themselves up there, and validation calls them.
         if runner.iter == 0:
-            # Drawing random numbers here must not change what training draws.
-            devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-            with torch.random.fork_rng(devices):
-                runner.val_loop.run()
+            runner.val_loop.run()
 
     def before_val(self, runner: Runner) -> None:
         self._started = time.perf_counter()
+        self._random_states = _random_states()
+
+    def after_val(self, runner: Runner) -> None:
+        # What validation drew, for its data loader's workers, must not change what training draws.
+        _restore_random_states(self._random_states)
 
     def after_val_iter(
         self,
@@ -197,6 +200,17 @@ def _forget_absent_classes(runner: Runner, metrics: dict[str, float]) -> None:
     for key in [key for key in scalars if key.startswith('val/') and 'IoU.' in key]:
         if key.removeprefix('val/') not in metrics:
             del scalars[key]
+
+
+def _random_states() -> list[torch.Tensor]:
+    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    return [torch.get_rng_state(), *cuda]
+
+
+def _restore_random_states(states: list[torch.Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if states[1:]:
+        torch.cuda.set_rng_state(states[1])
 
 
 def _subset_name(dataset: Dataset) -> str:

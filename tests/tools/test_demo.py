@@ -97,7 +97,7 @@ def test_table(demo):
     table = demo.make_table({'ResNet-50': History({}, rows)})
     assert [list(column.cells) for column in table.columns] == [
         ['ResNet-50', '', ''],
-        ['all classes', 'seen', 'unseen'],
+        ['all', 'seen', 'unseen'],
         ['11.0', '30.0', '1.0'],
         ['6.0', '20.0', '1.0'],
         ['5', '5', '0'],  # the unseen classes never fell: the lowest is iteration 0
@@ -127,7 +127,7 @@ def test_quick_run_and_its_repetition(run, tmp_path):
     assert output.rstrip().endswith(f'Figure: {folder / "adaptation.png"}')
     Image.open(folder / 'adaptation.png').verify()
 
-    (work_dir,) = folder.glob('*_drawn-voc2drawn-cityscapes-96x192')
+    (work_dir,) = folder.glob('*_drawn-voc2drawn-cityscapes-128x256')
     history = read_history(work_dir)
     assert [row['iter'] for row in history.validations] == [0, 5, 10]
     assert history.header['seed'] == 3
