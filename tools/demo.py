@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs' / 'demo'
 BACKBONES = {'MobileNetV2': 'deeplabv3_mobilenet-v2-os16', 'ResNet-50': 'deeplabv3_r50-os16'}
 SOURCE, TARGET = 'drawn-voc-64x64', 'drawn-voc2drawn-cityscapes-128x256'
-SOURCE_SIZE, TARGET_SIZE = (64, 64), (128, 256)
+SOURCE_SIZE, TARGET_SIZE = (96, 96), (128, 256)
 ROWS = {'all': 'mIoU', 'seen': 'mIoU.seen', 'unseen': 'mIoU.unseen'}
 DONE = 'stage.json'
 # images of: source train, source val, target train, target val
@@ -136,8 +136,8 @@ def _train(stage: Stage, work_dir: Path, log: Path, label: str) -> None:
     command += ['--work-dir', str(work_dir), '--seed', str(stage.seed)]
     if stage.options:
         command += ['--cfg-options', *stage.options]
-    # A waiting thread should sleep: where other programs run, spinning made a step six times slower.
-    environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, **stage.variables}
+    # A waiting thread should soon sleep: where other programs run, spinning makes a step many times slower.
+    environment = {'GOMP_SPINCOUNT': '2000', **os.environ, **stage.variables}
     with log.open('w') as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:

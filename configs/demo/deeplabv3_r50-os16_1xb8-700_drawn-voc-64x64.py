@@ -5,7 +5,6 @@ model = dict(
     backbone=dict(norm_momentum=0.1),
     decode_head=dict(num_classes=21, channels=128, dilations=(1, 2, 4, 6)),
 )
-optim_wrapper = dict(optimizer=dict(lr=0.002))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
     dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=700, by_epoch=False),

@@ -86,14 +86,29 @@ def draw_street(canvas: Canvas, rng: Random, turn: int) -> None:
         rng: Decides on everything else.
         turn: Number of the scene: what is featured and what borders the road take turns.
     """
-    street = Street(canvas, rng)
-    _sky_and_ground(street, rng)
-    for side, kind in ((-1, turn), (1, turn + rng.integers(1, 3))):
-        _roadside(street, rng, side, ROADSIDES[kind % len(ROADSIDES)])
+    street = _empty_street(canvas, rng, turn)
     placed = _traffic(street, rng, FEATURED[turn % len(FEATURED)])
     for name, x, depth in sorted(placed, key=lambda place: -place[2]):
         _place(street, rng, name, x, depth)
     _bonnet(canvas, rng)
+
+
+def draw_backdrop(canvas: Canvas, rng: Random, turn: int) -> None:
+    """Draw an empty street: what borders it, trees and posts, nobody and nothing on the move."""
+    street = _empty_street(canvas, rng, turn)
+    for name in ('pole', 'tree', 'traffic sign', 'traffic light'):
+        if rng.random() < 0.6:
+            side, depth = rng.choice((-1, 1)), rng.uniform(8, 30)
+            _place(street, rng, name, side * (street.half_road + rng.uniform(0.3, 1.5)), depth)
+    canvas.distance = 0
+
+
+def _empty_street(canvas: Canvas, rng: Random, turn: int) -> Street:
+    street = Street(canvas, rng)
+    _sky_and_ground(street, rng)
+    for side, kind in ((-1, turn), (1, turn + rng.integers(1, 3))):
+        _roadside(street, rng, side, ROADSIDES[kind % len(ROADSIDES)])
+    return street
 
 
 def _sky_and_ground(street: Street, rng: Random) -> None:

@@ -1,4 +1,4 @@
-# The demonstration's source stage: single objects drawn in PASCAL VOC's label space, learnt from scratch.
+# The demonstration's source stage: objects drawn in PASCAL VOC's label space, learnt from scratch.
 # tools/demo.py draws them; they are procedural pictures, not photographs.
 _base_ = [
     'mmseg::_base_/datasets/pascal_voc12.py',
@@ -6,7 +6,6 @@ _base_ = [
     'mmseg::_base_/schedules/schedule_20k.py',
 ]
 custom_imports = dict(imports=['mmseg_deeplab_study'])
-custom_hooks = [dict(type='BareCheckpointHook')]  # the adaptation stage loads the last checkpoint
 data_root = '{{$DEMO_ROOT:data/demo}}/drawn-voc/VOCdevkit/VOC2012'
 # Smaller and in other colours, as the objects will be in the streets; what is left of 64x64 is padding.
 train_pipeline = [
@@ -37,13 +36,17 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 # From random weights there is no schedule of the study to keep to.
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=0.004, weight_decay=0.01),
+    optimizer=dict(_delete_=True, type='AdamW', lr=0.002, weight_decay=0.01),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
-    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=1200, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=1500, by_epoch=False),
 ]
-train_cfg = dict(max_iters=1200, val_interval=1200)
+train_cfg = dict(max_iters=1500, val_interval=1500)
 # -1: only the last iteration's.
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=-1, save_optimizer=False))
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(interval=-1, save_optimizer=False),
+    plain_checkpoint=dict(type='PlainCheckpointHook'),  # the adaptation stage loads it
+)
 randomness = dict(seed=0)
