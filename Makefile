@@ -12,7 +12,7 @@ STAMP := $(VENV)/.mmseg_deeplab_study.stamp
 STATE := $(CURDIR) $(shell cat setup.cfg setup.py pyproject.toml $(CONSTRAINTS) | cksum)
 
 .DEFAULT_GOAL := help
-.PHONY: help install reinstall demo test lint
+.PHONY: help install reinstall demo test parity lint
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -36,6 +36,9 @@ demo: install ## the whole study on embedded data; ends with the path of the rep
 
 test: install ## all tests, the slow ones too; ARGS='-m "not slow"' leaves those out
 	'$(BIN)/python' -m pytest $(ARGS)
+
+parity: install ## our logits against the peers' golden ones, as a table
+	'$(BIN)/python' tools/parity.py $(ARGS)
 
 lint: install ## ruff: rules and format
 	'$(BIN)/ruff' check .

@@ -1,3 +1,5 @@
 from .tflite import load_from_tflite
+from .torchvision import load_from_tvseg
+from .vainf import load_from_vainf
 
-__all__ = ['load_from_tflite']
+__all__ = ['load_from_tflite', 'load_from_tvseg', 'load_from_vainf']

@@ -16,6 +16,7 @@ from ..datasets.label_spaces import resolve_classes
 SCHEME = 'tflite://'
 # PyTorch's default, which MobileNetV2 is built with: running_var + eps is exactly 1.
 _NORM_EPS = 1e-5
+_IDENTIFIER = b'TFL3'
 _BACKBONE = 'MobilenetV2/'
 _HEAD = {
     'aspp0': 'aspp.0.conv',
@@ -23,6 +24,13 @@ _HEAD = {
     'concat_projection': 'project.conv',
     'logits/semantic': 'conv_seg',
 }
+
+
+def is_tflite(path: Path) -> bool:
+    """Whether a file says of itself that it is a TensorFlow Lite model."""
+    with path.open('rb') as file:
+        # The file identifier follows the four bytes of the root offset.
+        return file.read(8)[4:] == _IDENTIFIER
 
 
 def read_constants(path: str | Path) -> dict[str, np.ndarray]:
@@ -45,8 +53,7 @@ def read_constants(path: str | Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f'{SCHEME}{path}: no such file')
     data = path.read_bytes()
-    # The file identifier follows the four bytes of the root offset.
-    if data[4:8] != b'TFL3':
+    if not is_tflite(path):
         raise ValueError(
             f'{path} is not a TensorFlow Lite model: expected the identifier TFL3, got {data[4:8]!r}'
         )

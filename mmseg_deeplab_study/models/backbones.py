@@ -1,14 +1,30 @@
 """mmpretrain's classification backbones as dense feature extractors."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from math import prod
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from mmengine.model import BaseModule
-from mmpretrain.models.backbones import MobileNetV2, ResNet, ResNetV1c
+from mmpretrain.models.backbones import (
+    ConvNeXt,
+    EfficientNet,
+    MobileNetV2,
+    MobileNetV3,
+    RegNet,
+    ResNet,
+    ResNetV1c,
+    ResNeXt,
+    SEResNet,
+    SEResNeXt,
+    ShuffleNetV2,
+)
+from mmpretrain.models.backbones.mobilenet_v2 import InvertedResidual
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .atrous import AtrousStep, plan_atrous
@@ -24,15 +40,93 @@ ADAPTER_OPTIONS = (
 )
 
 
+DILATED = ('all_blocks', 'first_block')
+
+
+class _PadFirst(nn.Sequential):
+    """Pads its input by what the 3x3 convolution, its last but one layer, will take away."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        margin = self[-2].conv.dilation[0]
+        return super().forward(functional.pad(x, (margin,) * 4))
+
+
+@MODELS.register_module()
+class PreExpandPadMobileNetV2(MobileNetV2):
+    """MobileNetV2 as VainF/DeepLabV3Plus-Pytorch pads it, for its checkpoints.
+
+    No convolution pads, the stem included, and each block pads its input before the 1x1 expansion: a border
+    pixel becomes ReLU6 of the batch norm's shift, where it is 0 in every other MobileNetV2. Keys and shapes
+    are mmpretrain's. An image side H gives a stem of (H - 3) // 2 + 1 pixels, one fewer than elsewhere if H
+    is odd.
+
+    Source: ``network/backbone/mobilenetv2.py`` there.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.conv1.conv.padding = (0, 0)
+        for block in self.modules():
+            if isinstance(block, InvertedResidual):
+                block.conv[-2].conv.padding = (0, 0)
+                block.conv = _PadFirst(*block.conv)
+
+
 class Family(NamedTuple):
     """How a family of mmpretrain backbones is laid out.
 
-    ``stages`` names the attribute that lists the stages' names in the order of ``forward``, ``stem`` gives
-    the modules before them.
+    ``stem`` gives the modules before the stages, ``stages`` each stage's modules in the order of the data,
+    ``keep`` drops all stages but the first so many, ``channels`` gives a stage's output channels. ``options``
+    go into the network's config; ``norm_per_output`` says that it builds a norm for each wanted stage. With
+    ``dilate_strided`` a convolution that lost its stride gets the new dilation at once.
     """
 
-    stages: str
     stem: Callable[[nn.Module], list[nn.Module]]
+    stages: Callable[[nn.Module], list[list[nn.Module]]]
+    keep: Callable[[nn.Module, int], None]
+    channels: Callable[[list[nn.Module]], int] = lambda stage: _convs(*stage)[-1].out_channels
+    options: Mapping[str, Any] = MappingProxyType({})
+    norm_per_output: bool = False
+    dilate_strided: bool = False
+
+
+def _convs(*modules: nn.Module) -> list[nn.Conv2d]:
+    return [m for m in chain.from_iterable(m.modules() for m in modules) if isinstance(m, nn.Conv2d)]
+
+
+def _by_name(attribute: str, stem: Callable[[nn.Module], list[nn.Module]], **kwargs: Any) -> Family:
+    """A family whose ``attribute`` lists the names of its stages."""
+
+    def stages(network: nn.Module) -> list[list[nn.Module]]:
+        return [_blocks(getattr(network, name)) for name in getattr(network, attribute)]
+
+    def keep(network: nn.Module, count: int) -> None:
+        names = getattr(network, attribute)
+        for name in names[count:]:
+            delattr(network, name)
+        del names[count:]
+
+    return Family(stem, stages, keep, **kwargs)
+
+
+def _by_list(
+    attributes: Sequence[str], stem: Callable[[nn.Module], list[nn.Module]], **kwargs: Any
+) -> Family:
+    """A family whose ``attributes`` are lists, of which a stage has one entry each."""
+
+    def stages(network: nn.Module) -> list[list[nn.Module]]:
+        entries = zip(*(getattr(network, attribute) for attribute in attributes), strict=True)
+        return [[block for part in parts for block in _blocks(part)] for parts in entries]
+
+    def keep(network: nn.Module, count: int) -> None:
+        for attribute in attributes:
+            del getattr(network, attribute)[count:]
+
+    return Family(stem, stages, keep, **kwargs)
+
+
+def _blocks(stage: nn.Module) -> list[nn.Module]:
+    return list(stage) if isinstance(stage, nn.Sequential) else [stage]
 
 
 def _resnet_stem(network: nn.Module) -> list[nn.Module]:
@@ -40,11 +134,35 @@ def _resnet_stem(network: nn.Module) -> list[nn.Module]:
     return [*first, network.maxpool]
 
 
-# By exact class: a subclass may downsample elsewhere (ResNetV1d pools in its shortcuts).
+def _shuffled_channels(stage: list[nn.Module]) -> int:
+    branches = [stage[0].branch1, stage[0].branch2] if hasattr(stage[0], 'branch1') else stage
+    return sum(_convs(branch)[-1].out_channels for branch in branches)
+
+
+_RESNET = _by_name('res_layers', _resnet_stem)
+_MOBILENET_V2 = _by_name('layers', lambda network: [network.conv1])
+# By exact class: a subclass may downsample elsewhere (ResNetV1d and ResNeSt pool in their shortcuts).
 FAMILIES = {
-    ResNet: Family('res_layers', _resnet_stem),
-    ResNetV1c: Family('res_layers', _resnet_stem),
-    MobileNetV2: Family('layers', lambda network: [network.conv1]),
+    ResNet: _RESNET,
+    ResNetV1c: _RESNET,
+    ResNeXt: _RESNET,
+    SEResNet: _RESNET,
+    SEResNeXt: _RESNET,
+    RegNet: _by_name('res_layers', lambda network: [network.conv1, network.norm1]),
+    MobileNetV2: _MOBILENET_V2,
+    PreExpandPadMobileNetV2: _MOBILENET_V2,
+    # torchvision's rule, by which its checkpoints were trained.
+    MobileNetV3: _by_name('layers', lambda network: [], dilate_strided=True),
+    EfficientNet: _by_list(['layers'], lambda network: []),
+    ShuffleNetV2: _by_list(
+        ['layers'], lambda network: [network.conv1, network.maxpool], channels=_shuffled_channels
+    ),
+    ConvNeXt: _by_list(
+        ['downsample_layers', 'stages'],
+        lambda network: [],
+        options={'gap_before_final_norm': False},
+        norm_per_output=True,
+    ),
 }
 
 
@@ -60,31 +178,45 @@ def _stride(window: nn.Module) -> int:
     return stride if isinstance(stride, int) else stride[0]
 
 
-def dilate_block(block: nn.Module, step: AtrousStep) -> None:
+def dilate_block(block: nn.Module, step: AtrousStep, dilate_strided: bool = False) -> None:
     """Give the convolutions of ``block`` the stride and the dilations of ``step``, in place.
 
-    Convolutions up to and including the strided one get ``step.dilation``, those behind it
-    ``step.next_dilation``. The shortcut, registered last in every supported family, is 1x1: it only
-    loses its stride.
+    Strided convolutions, and those before them, get ``step.dilation``; those behind get
+    ``step.next_dilation``. With ``dilate_strided`` a convolution that loses its stride gets that at once.
 
     Raises:
         ValueError: something other than a convolution downsamples.
     """
     dilation = step.dilation
     for window in _windows(block):
-        strided = _stride(window) > 1
         if not isinstance(window, nn.Conv2d):
             raise ValueError(
                 f'a stride can become dilation only in a convolution, but got {window} in '
                 f'{type(block).__name__} (avg_down=True?)'
             )
-        if strided:
-            window.stride = (step.stride, step.stride)
-        if window.kernel_size != (1, 1):
-            window.dilation = (dilation, dilation)
-            window.padding = tuple(dilation * (size - 1) // 2 for size in window.kernel_size)
-        if strided:
+        if _stride(window) > 1:
+            # Parallel branches each have a strided convolution: all read the same grid.
+            _set_window(window, step.next_dilation if dilate_strided else step.dilation, step.stride)
             dilation = step.next_dilation
+        else:
+            _set_window(window, dilation, 1)
+
+
+def _set_window(conv: nn.Conv2d, dilation: int, stride: int) -> None:
+    lost = conv.stride[0] // stride
+    # A patch convolution's windows met edge to edge; now they begin at every pixel, the last ones over the
+    # right and lower edge.
+    if lost > 1 and conv.kernel_size == conv.stride:
+        conv.register_forward_pre_hook(partial(_pad_right_and_below, dilation * (lost - 1)))
+    conv.stride = (stride, stride)
+    if conv.kernel_size != (1, 1):
+        conv.dilation = (dilation, dilation)
+        # "Same" padding grows with the dilation; where there is none, the network pads by itself.
+        conv.padding = tuple(padding * dilation for padding in conv.padding)
+
+
+def _pad_right_and_below(amount: int, conv: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (functional.pad(inputs[0], (0, amount, 0, amount)),)
 
 
 @MODELS.register_module()
@@ -100,6 +232,8 @@ class AtrousBackbone(BaseModule):
     Args:
         backbone: config of the network, such as ``dict(type='mmpretrain.ResNet', depth=50)``.
         output_stride: stride of the last feature map to the image: 8, 16 or 32.
+        dilated: ``'all_blocks'`` of a converted stage, as DeepLab means it, or ``'first_block'`` alone, as
+            MMSeg's MobileNetV2 does: for the checkpoints of its zoo, whose keys are mmpretrain's.
         out_indices: the stages to return in rising order, counted as mmpretrain's backbone counts them.
         norm_eval: keep batch-norm statistics fixed while training; needed where batch norm was folded
             into the weights.
@@ -118,6 +252,7 @@ class AtrousBackbone(BaseModule):
         self,
         backbone: dict,
         output_stride: int = 16,
+        dilated: str = 'all_blocks',
         out_indices: Sequence[int] = (0, 1, 2, 3),
         norm_eval: bool = False,
         norm_momentum: float | None = None,
@@ -127,41 +262,39 @@ class AtrousBackbone(BaseModule):
         super().__init__()
         if taken := sorted(set(backbone) & set(ADAPTER_OPTIONS)):
             raise ValueError(f'{taken} in backbone={backbone!r}: set by AtrousBackbone, not inside')
+        if dilated not in DILATED:
+            raise ValueError(f'dilated must be one of {DILATED}, but got {dilated!r}')
         # Before anything is built: a wrong output stride should not cost a ResNet-152.
         plan_atrous((output_stride,), output_stride)
         family = self._find_family(backbone.get('type'))
         out_indices = tuple(out_indices)
         if not out_indices or min(out_indices) < 0 or list(out_indices) != sorted(set(out_indices)):
             raise ValueError(f'out_indices must be stages from 0 on in rising order, but got {out_indices}')
-        options = {} if init_cfg is None else {'init_cfg': init_cfg}
+        options = {**family.options, **({} if init_cfg is None else {'init_cfg': init_cfg})}
         # Stage 0 is in every network; which others are, only the built one says.
-        network = MODELS.build({**backbone, 'out_indices': (0,), **options})
-        stage_names = getattr(network, family.stages)
-        if out_indices[-1] >= len(stage_names):
+        first = out_indices if family.norm_per_output else (0,)
+        network = MODELS.build({**backbone, 'out_indices': first, **options})
+        count = len(family.stages(network))
+        if out_indices[-1] >= count:
             raise ValueError(
-                f'out_indices must be in [0, {len(stage_names) - 1}], the stages of '
-                f'{backbone["type"]}, but got {out_indices}'
+                f'out_indices must be in [0, {count - 1}], the stages of {backbone["type"]}, but got '
+                f'{out_indices}'
             )
         network.out_indices = out_indices
         self._adopt(network)
-        for name in stage_names[out_indices[-1] + 1 :]:
-            delattr(network, name)
-        del stage_names[out_indices[-1] + 1 :]
-        stages = [getattr(network, name) for name in stage_names]
+        family.keep(network, out_indices[-1] + 1)
+        stem, stages = family.stem(network), family.stages(network)
         if not -1 <= frozen_stages <= len(stages):
             raise ValueError(f'frozen_stages must be in [-1, {len(stages)}], but got {frozen_stages}')
-        stem = family.stem(network)
-        stage_strides = self._dilate(stem, stages, output_stride)
+        stage_strides = self._dilate(stem, stages, output_stride, family.dilate_strided, dilated)
         self.out_strides = tuple(stage_strides[i] for i in out_indices)
-        self.out_channels = tuple(
-            [m for m in stages[i].modules() if isinstance(m, nn.Conv2d)][-1].out_channels for i in out_indices
-        )
+        self.out_channels = tuple(family.channels(stages[i]) for i in out_indices)
         self.norm_eval = norm_eval
-        frozen = [*stem, *stages[:frozen_stages]] if frozen_stages >= 0 else []
+        frozen = [*stem, *chain(*stages[:frozen_stages])] if frozen_stages >= 0 else []
         for module in frozen:
             module.requires_grad_(False)
         # By name: conversion to SyncBN puts another module in the place of the stem's norm.
-        self._frozen = tuple(name for name, module in self.named_children() if module in frozen)
+        self._frozen = tuple(name for name, module in self.named_modules() if module in frozen)
         if norm_momentum is not None:
             for norm in self._norms():
                 norm.momentum = norm_momentum
@@ -182,17 +315,25 @@ class AtrousBackbone(BaseModule):
         self._modules = network._modules
 
     @staticmethod
-    def _dilate(stem: list[nn.Module], stages: list[nn.Module], output_stride: int) -> list[int]:
+    def _dilate(
+        stem: list[nn.Module],
+        stages: list[list[nn.Module]],
+        output_stride: int,
+        dilate_strided: bool,
+        dilated: str,
+    ) -> list[int]:
         """Dilate the blocks in place and return each stage's stride to the image."""
-        blocks = [list(s) if isinstance(s, nn.Sequential) else [s] for s in stages]
         stem_stride = prod(_stride(window) for window in _windows(*stem))
-        strides = [max(map(_stride, _windows(block))) for block in chain.from_iterable(blocks)]
+        strides = [max(map(_stride, _windows(block)), default=1) for block in chain(*stages)]
         steps = iter(plan_atrous([stem_stride, *strides], output_stride)[1:])
         reached = []
-        for stage in blocks:
-            for block in stage:
+        for stage in stages:
+            for i, block in enumerate(stage):
                 step = next(steps)
-                dilate_block(block, step)
+                if dilated == 'first_block':
+                    dilation = step.next_dilation if i == 0 else 1
+                    step = step._replace(dilation=dilation, next_dilation=dilation)
+                dilate_block(block, step, dilate_strided)
             reached.append(step.output_stride)
         return reached
 
@@ -213,7 +354,7 @@ class AtrousBackbone(BaseModule):
         super().train(mode)
         self.network.training = mode
         for name in self._frozen:
-            self._modules[name].eval()
+            self.get_submodule(name).eval()
         if self.norm_eval:
             for norm in self._norms():
                 norm.eval()

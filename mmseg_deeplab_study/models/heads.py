@@ -6,6 +6,7 @@ import torch
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.aspp_head import ASPPModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -57,9 +58,45 @@ class DeepLabV3Head(BaseDecodeHead):
             ConvModule(self.channels, self.channels, 3, padding=1, **layers) if refine else nn.Identity()
         )
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+    def _pyramid(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Features ``(N, channels, H, W)`` before refinement."""
         x = self._transform_inputs(inputs)
         # Bilinear resizing of a single pixel is a constant map, whatever align_corners says.
         pooled = self.image_pool(x).expand(-1, -1, *x.shape[2:])
-        feats = self.project(torch.cat([*self.aspp(x), pooled], dim=1))
-        return self.cls_seg(self.refine(self.aspp_dropout(feats)))
+        return self.aspp_dropout(self.project(torch.cat([*self.aspp(x), pooled], dim=1)))
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        return self.cls_seg(self.refine(self._pyramid(inputs)))
+
+
+@MODELS.register_module()
+class DeepLabV3PlusHead(DeepLabV3Head):
+    """DeepLabV3+'s head as VainF builds it: ``DeepLabV3Head``'s pyramid joined with the first feature map.
+
+    MMSeg's ``DepthwiseSeparableASPPHead`` has separable convolutions, two of them after the join, and pools
+    first. The logits have the size of the first feature map.
+
+    Source: Chen et al. 2018, https://arxiv.org/abs/1802.02611.
+
+    Args:
+        c1_in_channels: channels of the first feature map, as MMSeg calls it.
+        c1_channels: channels it is projected to.
+        kwargs: those of ``DeepLabV3Head``, but for ``refine``: the 3x3 convolution comes after the join.
+    """
+
+    def __init__(self, c1_in_channels: int, c1_channels: int = 48, **kwargs) -> None:
+        super().__init__(refine=False, **kwargs)
+        layers = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+        self.low_level = ConvModule(c1_in_channels, c1_channels, 1, **layers)
+        self.fuse = ConvModule(c1_channels + self.channels, self.channels, 3, padding=1, **layers)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        low = self.low_level(inputs[0])
+        high = resize(
+            self._pyramid(inputs),
+            size=low.shape[2:],
+            mode='bilinear',
+            align_corners=self.align_corners,
+            warning=False,
+        )
+        return self.cls_seg(self.fuse(torch.cat([low, high], dim=1)))

@@ -1,0 +1,21 @@
+# torchvision's DeepLabV3 on ResNet-50: output stride 8, an auxiliary head, half of the pyramid dropped out.
+_base_ = 'mmseg::_base_/models/deeplabv3_r50-d8.py'
+norm_cfg = dict(type='BN', requires_grad=True)
+model = dict(
+    pretrained=None,
+    backbone=dict(
+        _delete_=True,
+        type='AtrousBackbone',
+        backbone=dict(type='mmpretrain.ResNet', depth=50),
+        output_stride=8,
+        norm_momentum=0.01,
+    ),
+    decode_head=dict(
+        type='DeepLabV3Head',
+        channels=256,
+        aspp_dropout_ratio=0.5,
+        dropout_ratio=0.0,
+        norm_cfg=norm_cfg,
+    ),
+    auxiliary_head=dict(norm_cfg=norm_cfg),
+)

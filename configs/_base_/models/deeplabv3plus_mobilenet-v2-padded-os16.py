@@ -1,0 +1,3 @@
+# DeepLabV3+ on VainF's MobileNetV2 with its head.
+_base_ = './deeplabv3_mobilenet-v2-padded-os16.py'
+model = dict(decode_head=dict(type='DeepLabV3PlusHead', c1_in_channels=24))

@@ -1,0 +1,71 @@
+"""Checkpoints from one form to another; the key maps are in ``layouts``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from . import torchvision, vainf
+from .layouts import Layout, export_state, load_peer, peer_state, recognise
+from .safe_loading import file_digest, load_plain
+from .tflite import is_tflite, load_from_tflite
+
+LAYOUTS = {'vainf': vainf.LAYOUTS, 'torchvision': torchvision.LAYOUTS}
+# The model config that fits what was published, below configs/; its leaves have the same name and more.
+CONFIGS = {
+    'vainf deeplabv3_resnet50': 'deeplabv3/deeplabv3_r50-os16',
+    'vainf deeplabv3_mobilenet': 'deeplabv3/deeplabv3_mobilenet-v2-padded-os16',
+    'vainf deeplabv3plus_resnet50': 'deeplabv3plus/deeplabv3plus_r50-os16',
+    'vainf deeplabv3plus_mobilenet': 'deeplabv3plus/deeplabv3plus_mobilenet-v2-padded-os16',
+    'torchvision deeplabv3_resnet50': 'deeplabv3/deeplabv3_r50-os8-aux',
+    'torchvision deeplabv3_mobilenet_v3_large': 'deeplabv3/deeplabv3_mobilenet-v3-large-os16-aux',
+    'tflite': 'camvid/deeplabv3_mobilenet-v2-x0p5-os8',
+}
+
+
+def load_any(path: str | Path) -> dict[str, Any]:
+    """Load a checkpoint of any known form as MMSeg's: ``state_dict`` and a ``meta`` that says what it was.
+
+    Raises:
+        FileNotFoundError, ValueError: as the readers.
+    """
+    path = Path(path).expanduser()
+    if is_tflite(path):
+        return load_from_tflite(str(path))
+    data = load_plain(path)
+    state = peer_state(data)
+    if any(key.startswith('decode_head.') for key in state):
+        meta = dict(data.get('meta') or {}) if isinstance(data, Mapping) else {}
+        meta.setdefault('source_format', 'mmseg')
+        meta.setdefault('source_digest', file_digest(path))
+        return {'state_dict': state, 'meta': meta}
+    return load_peer(path, [layout for layouts in LAYOUTS.values() for layout in layouts])
+
+
+def to_peer(state: Mapping[str, Tensor], peer: str) -> tuple[dict[str, Any], Layout]:
+    """Put one of our state dicts into a peer's file layout.
+
+    Raises:
+        ValueError: the peer publishes no such architecture.
+    """
+    fitting = [layout for layout in LAYOUTS[peer] if _fits(state, layout)]
+    if not fitting:
+        known = ', '.join(layout.name for layout in LAYOUTS[peer])
+        raise ValueError(
+            f'{peer} has no architecture for this checkpoint of {len(state)} keys, first '
+            f'{list(state)[:3]}; it has {known}'
+        )
+    layout = fitting[-1]
+    exported = export_state(state, layout)
+    if peer == 'vainf':
+        return {'model_state': exported, 'cur_itrs': 0, 'best_score': 0.0}, layout
+    return exported, layout
+
+
+def _fits(state: Mapping[str, Tensor], layout: Layout) -> bool:
+    try:
+        exported = export_state(state, layout)
+        return recognise(exported, LAYOUTS[layout.peer]) is layout
+    except ValueError:
+        return False

@@ -1,0 +1,229 @@
+"""How the peers name and order what we name otherwise, and what holds a file to that."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmseg.registry import MODELS
+from mmseg.utils import get_classes
+from torch import Tensor, nn
+
+from .safe_loading import file_digest, load_plain
+
+DATASET_BY_CLASSES = {21: 'voc', 19: 'cityscapes'}
+NORM = dict(type='BN', requires_grad=True)
+BY_STRIDE = {8: (1, 12, 24, 36), 16: (1, 6, 12, 18)}
+RESNET_PAIRS = (('backbone.', 'backbone.'),)
+
+# (peer's prefix, our prefix); the first that fits counts.
+Pairs = tuple[tuple[str, str], ...]
+
+
+class Layout(NamedTuple):
+    """One published architecture: the peer's names for it, and our model of it.
+
+    ``marks`` are key prefixes that tell it from the others, ``backbone`` is a network, ``channels`` are
+    those of its first and last feature map, ``output_stride`` is the one it was published with; a checkpoint
+    does not say which one it had. ``dilations`` are ASPP's rates by output stride, ``dropout`` is ASPP's.
+    """
+
+    peer: str
+    name: str
+    marks: tuple[str, ...]
+    pairs: Pairs
+    backbone: dict
+    channels: tuple[int, int]
+    output_stride: int
+    dilations: Mapping[int, tuple[int, ...]]
+    dropout: float
+    out_indices: tuple[int, ...] = (0, 1, 2, 3)
+    plus: bool = False
+    auxiliary: tuple[int, int] | None = None  # channels, in_index
+
+
+def conv_norm(peer: str, ours: str, conv: str = '0', norm: str = '1') -> Pairs:
+    return ((f'{peer}.{conv}.', f'{ours}.conv.'), (f'{peer}.{norm}.', f'{ours}.bn.'))
+
+
+def aspp_pairs(peer: str) -> Pairs:
+    branches = [conv_norm(f'{peer}.convs.{i}', f'decode_head.aspp.{i}') for i in range(4)]
+    return (
+        *conv_norm(f'{peer}.convs.4', 'decode_head.image_pool.1', '1', '2'),
+        *(pair for branch in branches for pair in branch),
+        *conv_norm(f'{peer}.project', 'decode_head.project'),
+    )
+
+
+def v3_pairs(peer: str) -> Pairs:
+    return (
+        *aspp_pairs(f'{peer}.0'),
+        *conv_norm(peer, 'decode_head.refine', '1', '2'),
+        (f'{peer}.4.', 'decode_head.conv_seg.'),
+    )
+
+
+def model_config(
+    layout: Layout, num_classes: int, output_stride: int | None = None, auxiliary: bool = False
+) -> dict:
+    """Our model of a published one, as an MMSeg config of its backbone and heads."""
+    output_stride = output_stride or layout.output_stride
+    head = dict(
+        in_channels=layout.channels[1],
+        in_index=3,
+        dilations=layout.dilations[output_stride],
+        aspp_dropout_ratio=layout.dropout,
+        num_classes=num_classes,
+        norm_cfg=NORM,
+    )
+    if layout.plus:
+        head.update(type='DeepLabV3PlusHead', c1_in_channels=layout.channels[0])
+    else:
+        head.update(type='DeepLabV3Head')
+    parts = dict(
+        backbone=dict(
+            type='AtrousBackbone',
+            backbone=layout.backbone,
+            output_stride=output_stride,
+            out_indices=layout.out_indices,
+        ),
+        decode_head=head,
+    )
+    if auxiliary and layout.auxiliary is not None:
+        channels, index = layout.auxiliary
+        parts['auxiliary_head'] = dict(
+            type='FCNHead',
+            in_channels=channels,
+            in_index=index,
+            channels=channels // 4,
+            num_convs=1,
+            concat_input=False,
+            num_classes=num_classes,
+            norm_cfg=NORM,
+        )
+    return parts
+
+
+def rename(state: Mapping[str, Tensor], pairs: Pairs) -> tuple[dict[str, Tensor], list[str]]:
+    """Rename keys by prefix; return the renamed state, in its order, and the keys that have no new name."""
+    renamed, unknown = {}, []
+    for key, value in state.items():
+        new = next((new + key[len(old) :] for old, new in pairs if key.startswith(old)), None)
+        if new is None:
+            unknown.append(key)
+        else:
+            renamed[new] = value
+    return renamed, unknown
+
+
+def recognise(keys: Iterable[str], layouts: Sequence[Layout]) -> Layout:
+    """Find the published architecture that state-dict keys belong to.
+
+    Raises:
+        ValueError: none fits; lists the first keys and what is known.
+    """
+    keys = tuple(keys)
+    fitting = [
+        layout
+        for layout in layouts
+        if all(any(key.startswith(mark) for key in keys) for mark in layout.marks)
+    ]
+    if not fitting:
+        known = ', '.join(f'{layout.peer} {layout.name}' for layout in layouts)
+        raise ValueError(f'none of the known checkpoints ({known}): {len(keys)} keys, first {list(keys[:3])}')
+    return fitting[-1]
+
+
+def peer_state(checkpoint: Any) -> dict[str, Tensor]:
+    """Take the state dict out of a peer's file: VainF's ``model_state`` or a bare one, without ``module.``.
+
+    Raises:
+        ValueError: it is not a dict of tensors.
+    """
+    state = checkpoint
+    for wrapper in ('model_state', 'state_dict', 'model'):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not state:
+        raise ValueError(f'expected a state dict, got {type(state).__name__}')
+    if strange := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise ValueError(
+            f'expected a state dict of tensors, but {len(strange)} entries are not, first {strange[:3]}'
+        )
+    return {key.removeprefix('module.'): value for key, value in state.items()}
+
+
+def expected_shapes(parts: Mapping[str, dict]) -> dict[str, torch.Size]:
+    """Keys and shapes of a model given by the configs of its parts."""
+    # Not on the meta device, where mmpretrain's ResNet cannot be built; loading draws no random numbers.
+    with torch.random.fork_rng(devices=[]):
+        model = nn.ModuleDict({name: MODELS.build(config) for name, config in parts.items()})
+    return {key: value.shape for key, value in model.state_dict().items()}
+
+
+def import_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """Rename a peer's state dict to ours and hold it to the architecture.
+
+    Raises:
+        ValueError: keys are missing, surplus or of another shape; lists the first few of each.
+    """
+    renamed, surplus = rename(state, layout.pairs)
+    rows = renamed.get('decode_head.conv_seg.weight')
+    num_classes = 21 if rows is None else len(rows)
+    auxiliary = any(key.startswith('auxiliary_head.') for key in renamed)
+    expected = expected_shapes(model_config(layout, num_classes, auxiliary=auxiliary))
+    surplus += [key for key in renamed if key not in expected]
+    # Files older than PyTorch 0.4.1 do not count batches.
+    missing = [k for k in expected if k not in renamed and not k.endswith('num_batches_tracked')]
+    strange = [
+        f'{key} {tuple(value.shape)} for {tuple(expected[key])}'
+        for key, value in renamed.items()
+        if key in expected and value.shape != expected[key]
+    ]
+    if missing or surplus or strange:
+        raise ValueError(
+            f'not a {layout.peer} {layout.name}: {len(missing)} keys are missing, first {missing[:3]}; '
+            f'{len(surplus)} are surplus, first {surplus[:3]}; {len(strange)} have another shape, first '
+            f'{strange[:3]}'
+        )
+    return renamed
+
+
+def export_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """Rename one of our state dicts to the peer's names.
+
+    Raises:
+        ValueError: the state dict has keys that the peer's architecture has not; lists the first few.
+    """
+    back = tuple((ours, theirs) for theirs, ours in layout.pairs)
+    renamed, unknown = rename(state, back)
+    if unknown:
+        raise ValueError(
+            f'{layout.peer} {layout.name} has no place for {len(unknown)} keys, first {unknown[:3]}'
+        )
+    return renamed
+
+
+def load_peer(path: str | Path, layouts: Sequence[Layout], map_location: Any = 'cpu') -> dict:
+    """Load a peer's file as an MMSeg checkpoint.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_plain`` and ``import_state``; names the file.
+    """
+    path = Path(path).expanduser()
+    data = load_plain(path, map_location or 'cpu')
+    try:
+        state = peer_state(data)
+        layout = recognise(state, layouts)
+        state = import_state(state, layout)
+    except ValueError as error:
+        raise ValueError(f'checkpoint {path}: {error}') from error
+    num_classes = len(state['decode_head.conv_seg.weight'])
+    meta = {
+        'source_format': f'{layout.peer} {layout.name}',
+        'source_digest': file_digest(path),
+    }
+    if num_classes in DATASET_BY_CLASSES:
+        classes = tuple(get_classes(DATASET_BY_CLASSES[num_classes]))
+        meta['dataset_meta'] = {'classes': classes}
+    return {'state_dict': state, 'meta': meta}

@@ -1,0 +1,79 @@
+"""``vainf://``: DeepLabV3 and V3+ of VainF/DeepLabV3Plus-Pytorch."""
+
+from typing import Any
+
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmpretrain.models.backbones import MobileNetV2
+
+from .layouts import BY_STRIDE, RESNET_PAIRS, Layout, Pairs, aspp_pairs, conv_norm, load_peer, v3_pairs
+
+SCHEME = 'vainf://'
+
+V3_PLUS_PAIRS = (
+    *aspp_pairs('classifier.aspp'),
+    *conv_norm('classifier.project', 'decode_head.low_level'),
+    *conv_norm('classifier.classifier', 'decode_head.fuse'),
+    ('classifier.classifier.3.', 'decode_head.conv_seg.'),
+)
+
+
+def mobilenet_v2_pairs() -> Pairs:
+    """VainF's names of MobileNetV2: torchvision's, in two groups."""
+    pairs = list(conv_norm('backbone.low_level_features.0', 'backbone.conv1'))
+    blocks = [
+        (stage, i, expand != 1)
+        for stage, (expand, _, count, _) in enumerate(MobileNetV2.arch_settings, 1)
+        for i in range(count)
+    ]
+    for k, (stage, i, expands) in enumerate(blocks, 1):
+        group = 'low' if k < 4 else 'high'
+        peer = f'backbone.{group}_level_features.{k}.conv'
+        ours = f'backbone.layer{stage}.{i}.conv'
+        last = 2 if expands else 1
+        for j in range(last):
+            pairs += conv_norm(f'{peer}.{j}', f'{ours}.{j}')
+        pairs += conv_norm(peer, f'{ours}.{last}', str(last), str(last + 1))
+    return tuple(pairs)
+
+
+def _layout(name: str, mark: str, backbone: dict, plus: bool) -> Layout:
+    mobile = name == 'mobilenet'
+    return Layout(
+        peer='vainf',
+        name=f'deeplabv3{"plus" if plus else ""}_{name}',
+        marks=('classifier.aspp.' if plus else 'classifier.classifier.0.convs.', mark),
+        pairs=(mobilenet_v2_pairs() if mobile else RESNET_PAIRS)
+        + (V3_PLUS_PAIRS if plus else v3_pairs('classifier.classifier')),
+        backbone=backbone,
+        channels=(24, 320) if mobile else (256, 2048),
+        output_stride=16,
+        dilations=BY_STRIDE,
+        dropout=0.1,
+        out_indices=(1, 2, 4, 6) if mobile else (0, 1, 2, 3),
+        plus=plus,
+    )
+
+
+# A ResNet-101 has the blocks of a ResNet-50 too: it stands behind it.
+LAYOUTS = tuple(
+    _layout(name, mark, backbone, plus)
+    for plus in (False, True)
+    for name, mark, backbone in (
+        ('resnet50', 'backbone.layer3.5.', dict(type='mmpretrain.ResNet', depth=50)),
+        ('resnet101', 'backbone.layer3.22.', dict(type='mmpretrain.ResNet', depth=101)),
+        ('mobilenet', 'backbone.low_level_features.', dict(type='PreExpandPadMobileNetV2')),
+    )
+)
+
+
+@CheckpointLoader.register_scheme(prefixes=SCHEME)
+def load_from_vainf(filename: str, map_location: Any = None) -> dict:
+    """Load ``vainf://PATH``, on ResNet-50, ResNet-101 or MobileNetV2, as an MMSeg checkpoint.
+
+    Takes the repository's own files (``model_state`` beside optimizer and scores) and bare state dicts, with
+    or without ``module.``. A file does not say its output stride: the config does.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_peer``.
+    """
+    return load_peer(filename.removeprefix(SCHEME), LAYOUTS, map_location)

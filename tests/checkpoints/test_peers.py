@@ -1,0 +1,244 @@
+"""vainf:// and tvseg://: parity with golden logits and with torchvision itself, round trips, refusals."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+from mmseg_deeplab_study.checkpoints import conversion, layouts, torchvision, vainf
+from mmseg_deeplab_study.checkpoints.parity import build, logits, measure
+from mmseg_deeplab_study.datasets.label_spaces import match_classes, resolve_classes
+from mmseg_deeplab_study.engine.head_transfer import plan_rows, transfer_head
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+REPO = Path(__file__).resolve().parents[2]
+ALL = [*vainf.LAYOUTS, *torchvision.LAYOUTS]
+each_layout = pytest.mark.parametrize('layout', ALL, ids=lambda layout: f'{layout.peer}-{layout.name}')
+V3_MOBILE = next(layout for layout in vainf.LAYOUTS if layout.name == 'deeplabv3_mobilenet')
+
+
+def our_state(layout: layouts.Layout, num_classes: int = 21, auxiliary: bool = False) -> dict:
+    torch.manual_seed(0)
+    parts = layouts.model_config(layout, num_classes, auxiliary=auxiliary)
+    model = torch.nn.ModuleDict({name: MODELS.build(config) for name, config in parts.items()})
+    return model.state_dict()
+
+
+def peer_file(layout: layouts.Layout, path: Path, **kwargs) -> dict:
+    """Write a checkpoint as the peer does, with random weights; return its state dict."""
+    state = layouts.export_state(our_state(layout, **kwargs), layout)
+    data = {'cur_itrs': 1, 'model_state': state, 'best_score': 0.5} if layout.peer == 'vainf' else state
+    torch.save(data, path)
+    return state
+
+
+def scheme(layout: layouts.Layout) -> str:
+    return {'vainf': vainf.SCHEME, 'torchvision': torchvision.SCHEME}[layout.peer]
+
+
+@pytest.mark.slow
+def test_parity_table_of_all_golden_logits(shared: Path):
+    result = subprocess.run(
+        [sys.executable, REPO / 'tools' / 'parity.py', '--golden', shared / 'golden'],
+        capture_output=True,
+        text=True,
+    )
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    for file in (shared / 'golden').glob('*.keys.json'):
+        assert file.name.removesuffix('.keys.json') in result.stdout
+
+
+@pytest.mark.parametrize('name', ['deeplabv3_resnet50', 'deeplabv3_mobilenet_v3_large'])
+@pytest.mark.parametrize('auxiliary', [False, True])
+def test_torchvision_itself_gives_the_same_logits(name: str, auxiliary: bool):
+    from torchvision.models import get_model
+
+    torch.manual_seed(0)
+    peer = get_model(name, weights=None, weights_backbone=None, num_classes=21, aux_loss=auxiliary).eval()
+    state = peer.state_dict()
+    layout = layouts.recognise(state, torchvision.LAYOUTS)
+    ours = build(layout, layouts.import_state(state, layout))
+    image = torch.randn(1, 3, 65, 97)
+    with torch.no_grad():
+        theirs = peer(image)
+    outputs = logits(ours, image)
+
+    assert layout.name == name
+    assert set(outputs) == ({'decode_head', 'auxiliary_head'} if auxiliary else {'decode_head'})
+    for head, output in outputs.items():
+        parity = measure(output, theirs['out' if head == 'decode_head' else 'aux'].numpy())
+        assert parity.difference < 1e-4 and parity.agreement == 1
+
+
+@each_layout
+def test_round_trip_gives_identical_tensors(layout: layouts.Layout, tmp_path: Path):
+    theirs = peer_file(layout, tmp_path / 'peer.pth', auxiliary=layout.auxiliary is not None)
+
+    checkpoint = CheckpointLoader.load_checkpoint(f'{scheme(layout)}{tmp_path}/peer.pth', map_location='cpu')
+    back, found = conversion.to_peer(checkpoint['state_dict'], layout.peer)
+
+    assert found is layout
+    back = back['model_state'] if layout.peer == 'vainf' else back
+    assert list(back) == list(theirs)
+    assert all(torch.equal(back[key], theirs[key]) for key in theirs)
+    assert checkpoint['meta']['source_format'] == f'{layout.peer} {layout.name}'
+    assert checkpoint['meta']['dataset_meta']['classes'][0] == 'background'
+    assert len(checkpoint['meta']['source_digest']) == 64
+
+
+def test_vainf_takes_module_prefixes_and_bare_state_dicts(tmp_path: Path):
+    state = layouts.export_state(our_state(V3_MOBILE), V3_MOBILE)
+    torch.save({f'module.{key}': value for key, value in state.items()}, tmp_path / 'bare.pth')
+
+    checkpoint = CheckpointLoader.load_checkpoint(f'vainf://{tmp_path}/bare.pth')
+
+    assert set(checkpoint['state_dict']) == set(our_state(V3_MOBILE))
+
+
+def test_missing_surplus_and_misshapen_keys_are_listed(tmp_path: Path):
+    state = layouts.export_state(our_state(V3_MOBILE), V3_MOBILE)
+    del state['backbone.low_level_features.0.0.weight']
+    state['other.weight'] = torch.ones(1)
+    state['classifier.classifier.1.weight'] = torch.ones(2, 2)
+    torch.save(state, tmp_path / 'bad.pth')
+
+    with pytest.raises(ValueError) as error:
+        CheckpointLoader.load_checkpoint(f'vainf://{tmp_path}/bad.pth')
+
+    message = str(error.value)
+    assert "1 keys are missing, first ['backbone.conv1.conv.weight']" in message
+    assert "1 are surplus, first ['other.weight']" in message
+    assert (
+        "1 have another shape, first ['decode_head.refine.conv.weight (2, 2) for (256, 256, 3, 3)']"
+        in message
+    )
+    assert 'bad.pth' in message
+
+
+@pytest.mark.parametrize(
+    ('data', 'message'),
+    [
+        ({'some.weight': torch.ones(1)}, r"none of the known checkpoints .*first \['some.weight'\]"),
+        ({'classifier.x': 'text'}, r'1 entries are not'),
+        ([1, 2], r'expected a state dict, got list'),
+        ({}, r'expected a state dict, got dict'),
+    ],
+)
+def test_other_content_is_refused(data: object, message: str, tmp_path: Path):
+    torch.save(data, tmp_path / 'other.pth')
+
+    with pytest.raises(ValueError, match=message):
+        CheckpointLoader.load_checkpoint(f'tvseg://{tmp_path}/other.pth')
+
+
+def test_number_of_classes_decides_the_label_space(tmp_path: Path):
+    peer_file(V3_MOBILE, tmp_path / '19.pth', num_classes=19)
+    peer_file(V3_MOBILE, tmp_path / '5.pth', num_classes=5)
+
+    nineteen = CheckpointLoader.load_checkpoint(f'vainf://{tmp_path}/19.pth')
+    five = CheckpointLoader.load_checkpoint(f'vainf://{tmp_path}/5.pth')
+
+    assert nineteen['meta']['dataset_meta']['classes'][0] == 'road'
+    assert 'dataset_meta' not in five['meta']
+
+
+def test_to_peer_refuses_what_the_peer_has_not():
+    state = our_state(V3_MOBILE) | {'neck.weight': torch.ones(1)}
+
+    with pytest.raises(ValueError, match=r'torchvision has no architecture .*deeplabv3_resnet50'):
+        conversion.to_peer(state, 'torchvision')
+
+
+@pytest.mark.parametrize('source', conversion.CONFIGS)
+def test_config_that_is_printed_fits(source: str):
+    leaves = sorted((REPO / 'configs').glob(f'{conversion.CONFIGS[source]}_*.py'))
+    assert leaves
+    if source == 'tflite':
+        return
+    layout = next(layout for layout in ALL if f'{layout.peer} {layout.name}' == source)
+    for leaf in leaves:
+        model = Config.fromfile(leaf).model
+        ours = layouts.model_config(layout, model.decode_head.num_classes)
+        backbone = {**model.backbone}
+        for option in ('norm_momentum', 'init_cfg'):
+            backbone.pop(option, None)
+        assert backbone == {**ours['backbone'], 'out_indices': backbone.get('out_indices')} or (
+            'out_indices' not in backbone and layout.out_indices == (0, 1, 2, 3)
+        )
+        for key in ('type', 'in_channels', 'dilations', 'num_classes', 'c1_in_channels'):
+            assert model.decode_head.get(key) == ours['decode_head'].get(key), (leaf, key)
+        assert model.decode_head.get('aspp_dropout_ratio', 0.1) == layout.dropout
+
+
+@pytest.mark.parametrize('source', [name for name in conversion.CONFIGS if name != 'tflite'])
+def test_leaf_trains_two_iterations_from_a_file_of_its_peer(source: str, tmp_path: Path):
+    layout = next(layout for layout in ALL if f'{layout.peer} {layout.name}' == source)
+    peer_file(layout, tmp_path / 'peer.pth', auxiliary=layout.auxiliary is not None)
+    checkpoint = CheckpointLoader.load_checkpoint(f'{scheme(layout)}{tmp_path}/peer.pth')
+    (leaf,) = (REPO / 'configs').glob(f'{conversion.CONFIGS[source]}_*voc2cityscapes*.py')
+
+    two_iterations(leaf, checkpoint['state_dict'])
+
+
+@pytest.mark.parametrize('name', ['deeplabv3', 'deeplabv3plus'])
+def test_leaf_trains_two_iterations_from_a_file_of_mmsegs_zoo(name: str):
+    (leaf,) = (REPO / 'configs' / name).glob(f'{name}_r50-d8_*voc2cityscapes*.py')
+    model = Config.fromfile(leaf).model
+    model.decode_head.num_classes = model.auxiliary_head.num_classes = 21
+
+    two_iterations(leaf, MODELS.build(model).state_dict())
+
+
+def two_iterations(leaf: Path, source_state: dict) -> None:
+    """Carry the head over to Cityscapes, load every key, and train on a tiny random batch."""
+    voc, cityscapes = resolve_classes('voc'), resolve_classes('cityscapes')
+    rows = plan_rows(voc, cityscapes, match_classes(voc, cityscapes))
+    state, heads = transfer_head(source_state, voc, cityscapes, rows)
+    model = MODELS.build(Config.fromfile(leaf).model)
+    assert heads == ['decode_head', 'auxiliary_head'][: 1 + model.with_auxiliary_head]
+    model.load_state_dict(state, strict=True)
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    label = torch.randint(19, (1, 65, 65), generator=torch.Generator().manual_seed(0))
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for _ in range(2)]
+    for _ in range(2):
+        loss, _ = model.parse_losses(model.loss(torch.randn(2, 3, 65, 65), samples))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert torch.isfinite(loss)
+
+
+def convert(*args) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, REPO / 'tools' / 'convert_checkpoint.py', *args], capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+def test_tool_converts_there_and_back(tmp_path: Path):
+    layout = torchvision.LAYOUTS[0]
+    theirs = peer_file(layout, tmp_path / 'tv.pth', auxiliary=True)
+
+    there = convert(tmp_path / 'tv.pth', tmp_path / 'ours.pth', '--verify')
+    again = convert(tmp_path / 'tv.pth', tmp_path / 'ours.pth')
+    back = convert(tmp_path / 'ours.pth', tmp_path / 'back.pth', '--to', 'torchvision')
+
+    assert there.returncode == 0, there.stderr
+    assert 'torchvision deeplabv3_resnet50' in there.stdout and 'labels agree on 100.00 %' in there.stdout
+    assert 'configs/deeplabv3/deeplabv3_r50-os8-aux_' in there.stdout
+    assert again.returncode == 1 and 'exists' in again.stderr
+    assert back.returncode == 0, back.stderr
+    result = torch.load(tmp_path / 'back.pth', weights_only=True)
+    assert all(torch.equal(result[key], theirs[key]) for key in theirs)
+    assert json.dumps(torch.load(tmp_path / 'ours.pth', weights_only=True)['meta'])

@@ -1,0 +1,105 @@
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmseg_deeplab_study.checkpoints.safe_loading import file_digest, load_plain
+
+
+class Payload:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.trace}',)
+
+
+def test_loads_tensors_plain_data_and_numpy_scalars(tmp_path: Path):
+    # VainF's best_score is a numpy scalar.
+    path = tmp_path / 'vainf.pth'
+    torch.save({'model_state': {'w': torch.ones(2)}, 'best_score': np.float64(0.7), 'cur_itrs': 3}, path)
+
+    loaded = load_plain(path)
+
+    assert torch.equal(loaded['model_state']['w'], torch.ones(2))
+    assert loaded['best_score'] == 0.7 and loaded['cur_itrs'] == 3
+
+
+def test_loads_the_old_format(tmp_path: Path):
+    torch.save({'w': torch.ones(2)}, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+
+    assert torch.equal(load_plain(tmp_path / 'old.pth')['w'], torch.ones(2))
+
+
+@pytest.mark.parametrize('new_format', [True, False])
+def test_code_is_refused_by_name_and_not_run(tmp_path: Path, new_format: bool):
+    path, trace = tmp_path / 'evil.pth', tmp_path / 'trace'
+    data = {'model_state': {'w': torch.ones(2)}, 'extra': Payload(trace)}
+    torch.save(data, path, _use_new_zipfile_serialization=new_format)
+
+    with pytest.raises(ValueError, match=r'evil\.pth: refused.*code \((posix|os)\.system\)'):
+        load_plain(path)
+
+    assert not trace.exists()
+
+
+def test_getattr_is_refused(tmp_path: Path):
+    class Getter:
+        def __reduce__(self):
+            return getattr, ('text', 'upper')
+
+    torch.save({'extra': Getter()}, tmp_path / 'getattr.pth')
+
+    with pytest.raises(ValueError, match=r'code \(.*getattr\)'):
+        load_plain(tmp_path / 'getattr.pth')
+
+
+def test_bare_pickle_with_code_is_refused(tmp_path: Path):
+    trace = tmp_path / 'trace'
+    (tmp_path / 'evil.pkl').write_bytes(pickle.dumps(Payload(trace)))
+
+    with pytest.raises(ValueError, match=r'evil\.pkl'):
+        load_plain(tmp_path / 'evil.pkl')
+
+    assert not trace.exists()
+
+
+def test_missing_empty_and_text_files(tmp_path: Path):
+    (tmp_path / 'empty.pth').touch()
+    (tmp_path / 'text.pth').write_text('<html>Not found</html>' * 50)
+
+    with pytest.raises(FileNotFoundError, match=r'none\.pth: no such file'):
+        load_plain(tmp_path / 'none.pth')
+    with pytest.raises(ValueError, match=r'empty\.pth: the file is empty'):
+        load_plain(tmp_path / 'empty.pth')
+    with pytest.raises(ValueError, match=r'text\.pth: not a PyTorch file'):
+        load_plain(tmp_path / 'text.pth')
+
+
+def test_truncated_anywhere_is_a_value_error(tmp_path: Path):
+    torch.save({'w': torch.arange(1000.0)}, tmp_path / 'whole.pth')
+    data = (tmp_path / 'whole.pth').read_bytes()
+    for end in range(1, len(data) - 1, len(data) // 20):
+        (tmp_path / 'cut.pth').write_bytes(data[:end])
+        with pytest.raises(ValueError, match=r'cut\.pth'):
+            load_plain(tmp_path / 'cut.pth')
+
+
+def test_zip_bomb_is_refused(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / 'bomb.pth', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('archive/data.pkl', b'\0' * 10_000_000)
+
+    with pytest.raises(ValueError, match=r'bomb\.pth: refused, because it is compressed .* 10000000'):
+        load_plain(tmp_path / 'bomb.pth')
+
+
+def test_digest(tmp_path: Path):
+    (tmp_path / 'abc').write_bytes(b'abc')
+    # FIPS 180-2, appendix B.1
+    assert file_digest(tmp_path / 'abc') == (
+        'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+    )

@@ -1,0 +1,63 @@
+"""Convert a published DeepLab checkpoint to MMSegmentation's form, or an adapted one back to its peer's."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+import mmseg_deeplab_study  # noqa: F401  (registers everything)
+from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, load_any, to_peer
+from mmseg_deeplab_study.checkpoints.parity import compare_with_peer
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'src',
+        type=Path,
+        help='checkpoint of VainF, torchvision, TensorFlow Lite or MMSeg, told by its keys',
+    )
+    parser.add_argument('dst', type=Path, help='file to write; an existing one is never overwritten')
+    parser.add_argument(
+        '--to',
+        choices=['mmseg', 'torchvision', 'vainf'],
+        default='mmseg',
+        help="form to write; a peer's from one of ours (default: mmseg)",
+    )
+    parser.add_argument(
+        '--verify',
+        action='store_true',
+        help='run the checkpoint in the peer, where it is installed, and in ours, and compare the logits',
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        if args.dst.exists():
+            raise FileExistsError(f'{args.dst} exists; give another file, or remove it')
+        checkpoint = load_any(args.src)
+        meta = checkpoint['meta']
+        print(f'{args.src}: {meta["source_format"]}, {len(checkpoint["state_dict"])} tensors')
+        if args.to == 'mmseg':
+            written = checkpoint
+        else:
+            written, layout = to_peer(checkpoint['state_dict'], args.to)
+            print(f'written as {layout.peer} {layout.name}')
+        if args.verify:
+            print(compare_with_peer(args.src, checkpoint))
+        args.dst.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(written, args.dst)
+    except (ValueError, OSError, ImportError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(f'{args.dst}: written')
+    if args.to == 'mmseg' and (config := CONFIGS.get(meta['source_format'])):
+        print(f'config that fits: configs/{config}_*.py')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
