@@ -3,7 +3,7 @@
 import argparse
 
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from mmseg_deeplab_study.engine.launch import (
@@ -34,7 +34,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    cfg.resume = args.resume
+    if args.resume:
+        # Where load_from is given, MMEngine would resume from that, the source checkpoint, and not from the
+        # run's own.
+        latest = find_latest_checkpoint(cfg.work_dir)
+        cfg.resume = latest is not None
+        cfg.load_from = latest or cfg.get('load_from')
     if args.amp:
         enable_amp(cfg)
     if args.seed is not None:

@@ -35,7 +35,7 @@ def check_label_maps(dataset: Dataset, num_classes: int, ignore_index: int = 255
         if outside:
             raise ValueError(
                 f'{path}: label ids {outside[:10]} lie outside the label space of {num_classes} classes '
-                f'(0 to {num_classes - 1}, {ignore_index} ignored). Cityscapes wants '
+                f'(0 to {num_classes - 1}, {ignore_index} ignored). For Cityscapes use '
                 '*_labelTrainIds.png, not *_labelIds.png'
             )
 

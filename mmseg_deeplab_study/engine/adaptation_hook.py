@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import get
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 from torch.utils.data import Dataset
@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from ..datasets.label_maps import check_label_maps, write_label_map
 from ..datasets.subsets import digest, image_list
 from ..evaluation.adaptation_metric import AdaptationMetric, scores_from_confusion
-from ..evaluation.history import FILE_NAME, HistoryWriter
+from ..evaluation.history import FILE_NAME, History, HistoryWriter
 from ..version import __version__
 
 PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
@@ -58,7 +58,8 @@ def choose_images(paths: Sequence[str], wanted: int | str | Sequence[str]) -> li
 class AdaptationHook(Hook):
     """Record how a model adapts.
 
-    Validates once before the first update (iteration 0), then listens to every validation of the training
+    Validates once before the first update (iteration 0), on resuming also where a kill took a validation
+    away between a checkpoint and its row, and then listens to every validation of the training
     loop: appends a row to ``work_dir/adaptation.jsonl`` and writes the predicted label maps of a few fixed
     validation images to ``work_dir/snapshots/<iteration>/<image stem>.png``; photographs and truths stand
     once in ``work_dir/snapshots/reference/`` as ``<stem><suffix>`` and ``<stem>_truth.png``. Needs
@@ -77,6 +78,7 @@ class AdaptationHook(Hook):
         self.snapshots = snapshots
         self.check_labels = check_labels
         self._recording = False
+        self._validation_is_due = False
         self._started = 0.0
 
     def before_train(self, runner: Runner) -> None:
@@ -97,16 +99,21 @@ class AdaptationHook(Hook):
                     check_label_maps(dataset, num_classes, metric.ignore_index)
         paths = [val.get_data_info(i)['img_path'] for i in range(len(val))]
         self._images = set(choose_images(paths, self.snapshots))
+        due = [runner.iter == 0]
         if is_main_process():
             if runner.iter > 0 and writer.path.exists():
-                writer.resume(runner.iter)
+                kept = writer.resume(runner.iter)
+                due = [_validation_was_lost(runner, kept)]
             else:
                 writer.start(self._header(runner, metric, val, train))
+        broadcast_object_list(due)
+        self._validation_is_due = due[0]
         self._writer, self._metric, self._recording = writer, metric, True
 
     def before_train_epoch(self, runner: Runner) -> None:
         # Not in before_train: CheckpointHook and others set themselves up there, and validation calls them.
-        if runner.iter == 0:
+        if self._validation_is_due:
+            self._validation_is_due = False
             runner.val_loop.run()
 
     def before_val(self, runner: Runner) -> None:
@@ -200,6 +207,15 @@ def _forget_absent_classes(runner: Runner, metrics: dict[str, float]) -> None:
     for key in [key for key in scalars if key.startswith('val/') and 'IoU.' in key]:
         if key.removeprefix('val/') not in metrics:
             del scalars[key]
+
+
+def _validation_was_lost(runner: Runner, history: History) -> bool:
+    # MMEngine saves the checkpoint of an iteration before it validates: a kill in between takes the row away.
+    if not isinstance(runner.train_loop, IterBasedTrainLoop):
+        return False
+    iteration, every = runner.iter, runner.val_interval
+    on_schedule = iteration >= runner.val_begin and (iteration % every == 0 or iteration == runner.max_iters)
+    return on_schedule and iteration not in [row['iter'] for row in history.rows]
 
 
 def _random_states() -> list[torch.Tensor]:

@@ -40,7 +40,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that the flags name, with their overrides merged in.
 
     Raises:
-        FileNotFoundError: the config, or a data root it names, does not exist.
+        FileNotFoundError: the config does not exist.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not Path(args.config).is_file():

@@ -75,8 +75,8 @@ class HistoryWriter:
         """Raise FileExistsError where a record is already there."""
         if self.path.exists():
             raise FileExistsError(
-                f'{self.path} already holds a record of adaptation; resume the run with --resume, give '
-                'another --work-dir, or remove the file to start again'
+                f'{self.path} already holds a record of adaptation; resume the run with --resume if it has '
+                'saved a checkpoint, give another --work-dir, or remove the file to start again'
             )
 
     def resume(self, iteration: int) -> History:

@@ -303,7 +303,10 @@ class AtrousBackbone(BaseModule):
     def _find_family(kind: str | type | None) -> Family:
         cls = MODELS.get(kind) if isinstance(kind, str) else kind
         if cls not in FAMILIES:
-            supported = ', '.join(f'mmpretrain.{family.__name__}' for family in FAMILIES)
+            scopes = {
+                family: 'mmpretrain.' * family.__module__.startswith('mmpretrain.') for family in FAMILIES
+            }
+            supported = ', '.join(scope + family.__name__ for family, scope in scopes.items())
             raise ValueError(f'AtrousBackbone does not support type={kind!r} ({cls}); supported: {supported}')
         return FAMILIES[cls]
 

@@ -277,6 +277,9 @@ RANK = """
         results.append(dict(scores=scores, confusion=confusion, images=metric.images))
     with open(f'{folder}/rank{rank}.json', 'w') as file:
         json.dump(dict(sampled=mine, results=results), file)
+    # A rank that leaves while the other still talks to it makes that one abort.
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 """
 
 

@@ -133,7 +133,9 @@ def test_another_schema_is_refused(tmp_path, header, got):
 def test_existing_record_is_refused_and_kept(tmp_path):
     writer = write(tmp_path)
     before = writer.path.read_bytes()
-    message = r'adaptation\.jsonl already holds .* --resume, .* --work-dir, or remove the file'
+    message = (
+        r'adaptation\.jsonl already holds .* --resume if .*, give another --work-dir, or remove the file'
+    )
     with pytest.raises(FileExistsError, match=message):
         HistoryWriter(writer.path).refuse_existing()
     with pytest.raises(FileExistsError, match=message):

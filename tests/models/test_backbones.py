@@ -464,7 +464,7 @@ def test_gradient_reaches_every_parameter(family: str):
 
 
 def error_cases() -> Iterator[tuple[dict, dict, str]]:
-    supported = 'supported: mmpretrain.ResNet, mmpretrain.ResNetV1c, mmpretrain.MobileNetV2'
+    supported = 'supported: mmpretrain.ResNet, .*mmpretrain.MobileNetV2, PreExpandPadMobileNetV2'
     yield dict(type='mmpretrain.VGG', depth=11), {}, rf"type='mmpretrain.VGG' \(<class .*VGG'>\); {supported}"
     # A family without out_indices, and one that downsamples elsewhere.
     yield dict(type='mmpretrain.HRNet', arch='w18'), {}, f'does not support .*HRNet.*; {supported}'

@@ -83,6 +83,25 @@ def test_record_of_the_real_weights(run, weights):
         assert row['images'] == 26
 
 
+def test_resumes_its_own_checkpoint_and_not_the_source_s(run, weights, camvid, tmp_path):
+    work_dir = tmp_path / 'work'
+    shutil.copytree(run, work_dir)
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_5.pth'))
+    # As after a kill between the checkpoint of iteration 5 and its validation, inside the write of a row.
+    record = work_dir / FILE_NAME
+    header, first, last = record.read_text().splitlines(keepends=True)
+    record.write_text(header + first + last[:100])
+    argv = [CAMVID, '--work-dir', work_dir, '--resume']
+    argv += options(f'load_from={weights}', 'train_cfg.max_iters=10')
+    done = start(REPO / 'tools/train.py', *argv, cwd=tmp_path, CAMVID_ROOT=camvid)
+    assert done.returncode == 0, done.stderr
+    before, after = read_history(run), read_history(work_dir)
+    assert after.header == before.header
+    assert [row['iter'] for row in after.rows] == [0, 5, 10]
+    for row, other in zip(after.rows, before.rows, strict=False):
+        assert {**row, 'seconds': 0} == {**other, 'seconds': 0}
+
+
 def test_files_of_a_run(run):
     assert (run / 'iter_5.pth').is_file()
     assert len(list((run / 'snapshots/000005').iterdir())) == 4
