@@ -6,7 +6,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_deeplab_study.models import AtrousBackbone
-from mmseg_deeplab_study.models.backbones import FAMILIES
+from mmseg_deeplab_study.models.families import FAMILIES
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
