@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 
 FILE_NAME = 'adaptation.jsonl'
 SCHEMA_VERSION = 1
+PROBE = 'probe'
 
 
 class History(NamedTuple):
@@ -16,11 +17,15 @@ class History(NamedTuple):
     header: dict[str, Any]
     rows: list[dict[str, Any]]
 
+    def select(self, kind: str, subset: str | None = None) -> list[dict[str, Any]]:
+        """The rows of a kind, and of one subset if it is given, by iteration."""
+        rows = [r for r in self.rows if r['kind'] == kind and subset in (None, r['subset'])]
+        return sorted(rows, key=lambda row: row['iter'])
+
     @property
     def validations(self) -> list[dict[str, Any]]:
-        """The rows of the target's full validation, by iteration."""
-        rows = [r for r in self.rows if r['kind'] == 'validation' and r['subset'] == 'full']
-        return sorted(rows, key=lambda row: row['iter'])
+        """The rows of the target's whole validation set, by iteration; not those of a probe."""
+        return [row for row in self.select('validation') if row['subset'] != PROBE]
 
 
 def read_history(path: str | Path) -> History:

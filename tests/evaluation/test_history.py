@@ -67,9 +67,9 @@ def test_what_is_not_json_is_refused_and_nothing_is_written(tmp_path, value):
     assert not (tmp_path / 'other.jsonl').exists()
 
 
-def test_validations_are_the_full_ones_in_the_order_of_iterations(tmp_path):
+def test_validations_are_not_those_of_the_probe_and_in_the_order_of_iterations(tmp_path):
     writer = write(tmp_path, (5, 0))
-    writer.append(row(0, subset='night'))
+    writer.append(row(0, subset='probe'))
     writer.append(row(0, kind='forgetting'))
     history = read_history(tmp_path)
     assert history.validations == [row(0), row(5)]
