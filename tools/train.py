@@ -3,14 +3,15 @@
 import argparse
 
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
-import mmseg_deeplab_study  # noqa: F401  (registers everything)
+from mmseg_deeplab_study.engine import AdaptationHook
 from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,
     enable_amp,
     load_config,
+    prepare_work_dir,
 )
 
 
@@ -20,7 +21,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--resume',
         action='store_true',
-        help='resume from the latest checkpoint in the work_dir automatically',
+        help='go on from the newest checkpoint in the work_dir that loads',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='start from zero although the work_dir holds a record of adaptation, and delete that with its '
+        'checkpoints and snapshots; with --resume, only if there is nothing to resume from',
     )
     parser.add_argument(
         '--amp',
@@ -34,18 +41,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    if args.resume:
-        # Where load_from is given, MMEngine would resume from that, the source checkpoint, and not from the
-        # run's own.
-        latest = find_latest_checkpoint(cfg.work_dir)
-        cfg.resume = latest is not None
-        cfg.load_from = latest or cfg.get('load_from')
     if args.amp:
         enable_amp(cfg)
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
     check_data_roots(cfg, ('train_dataloader', 'val_dataloader'))
+    prepare_work_dir(cfg, args.resume, args.overwrite)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    for hook in runner.hooks:
+        if isinstance(hook, AdaptationHook):
+            # Not a setting of the config, which is kept with the run and may be used again.
+            hook.overwrite = args.overwrite
     runner.train()
 
 

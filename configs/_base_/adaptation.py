@@ -20,6 +20,8 @@ param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=200, b
 train_cfg = dict(max_iters=200, val_interval=5)
 default_hooks = dict(
     logger=dict(interval=5),
-    checkpoint=dict(interval=50, max_keep_ckpts=2, save_best='mIoU'),
+    # Three: MMEngine deletes the oldest before it writes the next, and two should always be whole.
+    checkpoint=dict(interval=50, max_keep_ckpts=3, save_best='mIoU', backend_args=dict(backend='atomic')),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
+    exact_resume=dict(type='ExactResumeHook'),
 )

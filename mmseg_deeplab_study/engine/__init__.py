@@ -1,11 +1,15 @@
 from .adaptation_hook import AdaptationHook
 from .bfloat16 import BFloat16OptimWrapper
+from .exact_resume import ExactResumeHook
 from .head_transfer import HeadTransferHook
 from .plain_checkpoint import PlainCheckpointHook
+from .probe_loop import ProbeValLoop
 
 __all__ = [
     'AdaptationHook',
     'BFloat16OptimWrapper',
+    'ExactResumeHook',
     'HeadTransferHook',
     'PlainCheckpointHook',
+    'ProbeValLoop',
 ]

@@ -1,128 +1,129 @@
 """Watch a model adapt: iteration 0, every validation, pictures of both."""
 
-import hashlib
 import json
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.fileio import get
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
-from torch.utils.data import Dataset
 
-from ..datasets.label_maps import check_label_maps, write_label_map
-from ..datasets.subsets import digest, image_list
-from ..evaluation.adaptation_metric import AdaptationMetric, scores_from_confusion
-from ..evaluation.history import FILE_NAME, History, HistoryWriter
-from ..version import __version__
+from ..datasets.label_maps import count_label_pixels
+from ..datasets.label_spaces import match_classes
+from ..datasets.probe import choose_probe
+from ..datasets.subsets import image_list
+from ..evaluation.adaptation_metric import AdaptationMetric, flat_scalars, scores_from_confusion
+from ..evaluation.bootstrap import bootstrap_interval
+from ..evaluation.history import FILE_NAME, PROBE, History, HistoryWriter, make_row
+from .extra_passes import ForgettingPass, segmentor, source_row
+from .head_transfer import HeadTransferHook
+from .probe_loop import FULL, Counted, ProbeValLoop
+from .random_states import random_states, restore_random_states
+from .run_header import run_header, subset_name
+from .snapshots import Snapshots, choose_images
+from .work_dir import claim_work_dir, clear_work_dir, refuse_recorded
 
-PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
-# What changes between a run and its repetition without changing the experiment.
-_NOT_THE_EXPERIMENT = ('work_dir', 'resume', 'launcher', 'log_level')
-
-
-def config_digest(cfg: Config) -> str:
-    """SHA-256 of the resolved config, less what does not alter the experiment."""
-    content = {k: v for k, v in cfg.to_dict().items() if k not in _NOT_THE_EXPERIMENT}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def choose_images(paths: Sequence[str], wanted: int | str | Sequence[str]) -> list[str]:
-    """Pick images to take snapshots of: so many, evenly spaced, or those with the stems given.
-
-    Raises:
-        ValueError: no image has such a stem.
-    """
-    if isinstance(wanted, int):
-        places = np.linspace(0, len(paths) - 1, min(wanted, len(paths))).round().astype(int)
-        return [paths[i] for i in places]
-    wanted = [wanted] if isinstance(wanted, str) else wanted
-    by_stem = {Path(path).stem: path for path in paths}
-    if unknown := [stem for stem in wanted if stem not in by_stem]:
-        raise ValueError(
-            f'snapshots: no validation image is called {unknown[0]!r}; there are {len(by_stem)}, '
-            f'first {list(by_stem)[:3]}'
-        )
-    return [by_stem[stem] for stem in wanted]
+MEANS = ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen')
 
 
 @HOOKS.register_module()
 class AdaptationHook(Hook):
     """Record how a model adapts.
 
-    Validates once before the first update (iteration 0), on resuming also where a kill took a validation
-    away between a checkpoint and its row, and then listens to every validation of the training
-    loop: appends a row to ``work_dir/adaptation.jsonl`` and writes the predicted label maps of a few fixed
-    validation images to ``work_dir/snapshots/<iteration>/<image stem>.png``; photographs and truths stand
-    once in ``work_dir/snapshots/reference/`` as ``<stem><suffix>`` and ``<stem>_truth.png``. Needs
-    ``AdaptationMetric`` in ``val_evaluator``.
+    Before the first update it records what the source model itself sees (with ``HeadTransferHook``) and
+    validates at iteration 0; then it listens to every validation of the training loop. Each appends a row to
+    ``work_dir/adaptation.jsonl`` and writes the predicted label maps of a few fixed validation images to
+    ``work_dir/snapshots/<iteration>/<image stem>.png`` (the source model's, in its own label space, to
+    ``snapshots/source``); photographs and truths stand once in ``snapshots/reference`` as ``<stem><suffix>``
+    and ``<stem>_truth.png``. On resuming, a validation that was cut off is run again. Needs
+    ``AdaptationMetric`` in ``val_evaluator``; with ``val_cfg=dict(type='ProbeValLoop')`` it chooses the
+    probe.
 
     Args:
-        snapshots: how many validation images, evenly spaced, or their stems.
+        snapshots: how many validation images, evenly spaced, or their stems; of the probe if there is one.
         check_labels: read all label maps of training and validation before training.
+        forgetting: ``dict(dataloader=..., interval=1)`` to evaluate the adapting model also on a validation
+        set
+            of the source, at every so many validations and at the end, on the shared classes.
 
     Raises:
         ValueError: before training, if the metric is missing or the data do not fit the label space.
         FileExistsError: before training, if a fresh run would write over another's record.
+        RuntimeError: before training, if another run is going on in the folder.
     """
 
-    def __init__(self, snapshots: int | str | Sequence[str] = 4, check_labels: bool = True) -> None:
+    def __init__(
+        self,
+        snapshots: int | str | Sequence[str] = 4,
+        check_labels: bool = True,
+        forgetting: Mapping[str, Any] | None = None,
+    ) -> None:
         self.snapshots = snapshots
         self.check_labels = check_labels
+        self.forgetting = forgetting
+        self.overwrite = False
         self._recording = False
-        self._validation_is_due = False
+        self._due = False
         self._started = 0.0
 
     def before_train(self, runner: Runner) -> None:
-        metric = self._find_metric(runner)
-        num_classes = len(metric.classes)
-        head_classes = getattr(self._model(runner).decode_head, 'num_classes', num_classes)
-        if head_classes != num_classes:
+        metric = self._metric = _find_metric(runner)
+        head_classes = getattr(segmentor(runner).decode_head, 'num_classes', len(metric.classes))
+        if head_classes != len(metric.classes):
             raise ValueError(
-                f'decode_head.num_classes is {head_classes}, but the validation set has {num_classes} classes'
+                f'decode_head.num_classes is {head_classes}, but the validation set has '
+                f'{len(metric.classes)} classes'
             )
-        val, train = runner.val_dataloader.dataset, runner.train_dataloader.dataset
-        writer = HistoryWriter(Path(runner.work_dir) / FILE_NAME)
+        resumed = runner._resume and runner._has_loaded
         if is_main_process():
-            if runner.iter == 0:
-                writer.refuse_existing()
-            if self.check_labels:
-                for dataset in (val, train):
-                    check_label_maps(dataset, num_classes, metric.ignore_index)
-        paths = [val.get_data_info(i)['img_path'] for i in range(len(val))]
-        self._images = set(choose_images(paths, self.snapshots))
-        due = [runner.iter == 0]
-        if is_main_process():
-            if runner.iter > 0 and writer.path.exists():
-                kept = writer.resume(runner.iter)
-                due = [_validation_was_lost(runner, kept)]
-            else:
-                writer.start(self._header(runner, metric, val, train))
-        broadcast_object_list(due)
-        self._validation_is_due = due[0]
-        self._writer, self._metric, self._recording = writer, metric, True
+            claim_work_dir(runner.work_dir)
+            if not resumed and not self.overwrite:
+                refuse_recorded(runner.work_dir)
+        probe = self._check_data(runner)
+        self._transfer = next((hook for hook in runner.hooks if isinstance(hook, HeadTransferHook)), None)
+        self._forgetting = self._build_forgetting(runner)
+        dataset = runner.val_dataloader.dataset
+        looked_at = range(len(dataset)) if probe is None else probe
+        paths = [dataset.get_data_info(i)['img_path'] for i in looked_at]
+        self._snapshots = Snapshots(
+            Path(runner.work_dir) / 'snapshots',
+            choose_images(paths, self.snapshots),
+            metric.dataset_meta['palette'],
+        )
+        rows = self._open_record(runner, probe, resumed)
+        if probe is not None:
+            scores = [row['mIoU'] for row in rows if row['subset'] == PROBE]
+            runner.val_loop.set_probe(probe, scores)
+        here = [row for row in rows if row['iter'] == runner.iter]
+        self._due = not here and _is_validated(runner)
+        self._recorded = _metrics_of(here)
+        self._recording = True
 
     def before_train_epoch(self, runner: Runner) -> None:
         # Not in before_train: CheckpointHook and others set themselves up there, and validation calls them.
-        if self._validation_is_due:
-            self._validation_is_due = False
+        if self._due:
+            self._due = False
+            if runner.iter == 0 and self._transfer is not None and self._transfer.source_classifier:
+                self._append(source_row(runner, self._metric, self._transfer, self._snapshots))
             runner.val_loop.run()
+        elif self._recorded:
+            # What a kill may have taken away behind the row: the checkpoint of a best score.
+            for hook in runner.hooks:
+                if isinstance(hook, CheckpointHook):
+                    hook.after_val_epoch(runner, self._with_nulls(self._recorded))
+        self._recorded = {}
 
     def before_val(self, runner: Runner) -> None:
         self._started = time.perf_counter()
-        self._random_states = _random_states()
+        self._random_states = random_states()
 
     def after_val(self, runner: Runner) -> None:
         # What validation drew, for its data loader's workers, must not change what training draws.
-        _restore_random_states(self._random_states)
+        restore_random_states(self._random_states)
 
     def after_val_iter(
         self,
@@ -131,108 +132,155 @@ class AdaptationHook(Hook):
         data_batch: dict | None = None,
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
-        if not self._recording:
-            return
-        folder = Path(runner.work_dir) / 'snapshots'
-        palette = self._metric.dataset_meta['palette']
-        for sample in outputs or ():
-            if sample.img_path not in self._images:
-                continue
-            image = Path(sample.img_path)
-            prediction = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
-            write_label_map(folder / f'{runner.iter:06d}' / f'{image.stem}.png', prediction, palette)
-            reference = folder / 'reference' / image.name
-            if not reference.exists():
-                truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy()
-                write_label_map(reference.with_name(f'{image.stem}_truth.png'), truth, palette)
-                reference.write_bytes(get(sample.img_path))
+        if self._recording:
+            self._snapshots.take(outputs or (), runner.iter)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        _forget_absent_classes(runner, metrics or {})
-        if not self._recording or not is_main_process():
+        metrics = {} if metrics is None else metrics
+        _forget_stale_scores(runner, metrics)
+        if not self._recording:
             return
-        metric = self._metric
-        row = {
-            'iter': runner.iter,
-            'kind': 'validation',
-            'subset': _subset_name(runner.val_dataloader.dataset),
-            **scores_from_confusion(metric.confusion, metric.classes, metric.seen),
-            'confusion': metric.confusion.tolist(),
-            'images': metric.images,
-            'seconds': time.perf_counter() - self._started,
-        }
-        self._writer.append(row)
+        seconds = time.perf_counter() - self._started
+        if self._forgetting is not None and self._forgetting.is_due(runner):
+            self._append(self._forgetting.row(runner))
+        metric, loop = self._metric, runner.val_loop
+        if not isinstance(loop, ProbeValLoop):
+            self._append(self._validation_row(runner, Counted(metric.counts, seconds)))
+            return
+        # The probe's last: with it, a validation is complete.
+        if FULL in loop.counted:
+            self._append(self._validation_row(runner, loop.counted[FULL]))
+        self._append(self._validation_row(runner, loop.counted[PROBE], PROBE))
+        metrics.update(self._with_nulls(metrics))
 
     def after_train(self, runner: Runner) -> None:
         self._recording = False
 
-    @staticmethod
-    def _model(runner: Runner) -> torch.nn.Module:
-        return getattr(runner.model, 'module', runner.model)
+    def _check_data(self, runner: Runner) -> list[int] | None:
+        """Check all label maps; returns the images of the probe, if there is one."""
+        metric, loop = self._metric, runner.val_loop
+        probe: list[list[int] | None] = [None]
+        if is_main_process():
+            pixels = None
+            if self.check_labels or isinstance(loop, ProbeValLoop):
+                pixels = count_label_pixels(loop.dataloader.dataset, len(metric.classes), metric.ignore_index)
+            if self.check_labels:
+                count_label_pixels(runner.train_dataloader.dataset, len(metric.classes), metric.ignore_index)
+            if isinstance(loop, ProbeValLoop):
+                probe = [choose_probe(pixels, loop.probe_images)]
+        broadcast_object_list(probe)
+        return probe[0]
 
-    @staticmethod
-    def _find_metric(runner: Runner) -> AdaptationMetric:
-        metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
-        for metric in metrics:
-            if isinstance(metric, AdaptationMetric):
-                return metric
-        raise ValueError(
-            "AdaptationHook needs val_evaluator=dict(type='AdaptationMetric'), but got "
-            f'{[type(metric).__name__ for metric in metrics]}'
+    def _build_forgetting(self, runner: Runner) -> ForgettingPass | None:
+        if self.forgetting is None:
+            return None
+        metric, transfer = self._metric, self._transfer
+        matches = transfer.matches if transfer else match_classes(metric.source, metric.classes)
+        return ForgettingPass(
+            runner,
+            target=metric.classes,
+            matches=matches,
+            ignore_index=metric.ignore_index,
+            **self.forgetting,
         )
 
-    @staticmethod
-    def _header(runner: Runner, metric: AdaptationMetric, val: Dataset, train: Dataset) -> dict:
-        return {
-            'source_classes': metric.source,
-            'target_classes': metric.classes,
-            'seen_classes': metric.seen,
-            'experiment': runner.experiment_name,
-            'seed': runner.seed,
-            'load_from': runner.cfg.get('load_from'),
-            'max_iters': runner.max_iters,
-            'config_digest': config_digest(runner.cfg),
-            'validation': _describe(val),
-            'train': _describe(train),
-            'versions': {
-                'mmseg_deeplab_study': __version__,
-                **{package: version(package) for package in PACKAGES},
-            },
-        }
+    def _open_record(self, runner: Runner, probe: list[int] | None, resumed: bool) -> list[dict[str, Any]]:
+        """Begin the record or go on with it; returns its rows."""
+        val, train = runner.val_dataloader.dataset, runner.train_dataloader.dataset
+        self._writer = HistoryWriter(Path(runner.work_dir) / FILE_NAME)
+        kept = [History({}, [])]
+        if is_main_process():
+            names = None if probe is None else [image_list(val)[i] for i in probe]
+            header = run_header(runner, self._metric, val, train, names)
+            if resumed and self._writer.path.exists():
+                kept = [self._writer.resume(runner.iter, subset_name(val) if probe is None else PROBE)]
+                _check_continuation(runner, kept[0].header, header)
+            else:
+                if self.overwrite:
+                    clear_work_dir(runner.work_dir)
+                self._writer.start(header)
+        broadcast_object_list(kept)
+        return kept[0].rows
+
+    def _validation_row(self, runner: Runner, counted: Counted, subset: str | None = None) -> dict | None:
+        if counted.counts is None:
+            return None
+        metric, confusion = self._metric, counted.counts.sum(axis=0)
+        scores = scores_from_confusion(confusion, metric.classes, metric.seen)
+        if subset == PROBE:
+            scores['interval'] = bootstrap_interval(counted.counts, metric.classes, metric.seen)
+        subset = subset or subset_name(runner.val_dataloader.dataset)
+        images = len(counted.counts)
+        return make_row(runner.iter, 'validation', subset, scores, confusion, images, counted.seconds)
+
+    def _append(self, row: dict[str, Any] | None) -> None:
+        # Only the main process has rows.
+        if row is not None:
+            self._writer.append(row)
+
+    def _with_nulls(self, metrics: Mapping[str, float]) -> dict[str, float | None]:
+        """The same, and None, which CheckpointHook passes over, for scores of the whole set not there."""
+        names = [*MEANS, *(f'IoU.{name}' for name in self._metric.classes)]
+        return {**dict.fromkeys(names), **metrics}
 
 
-def _forget_absent_classes(runner: Runner, metrics: dict[str, float]) -> None:
-    # MMEngine's message hub would log a class that is now absent with its score of an earlier validation.
-    scalars = runner.message_hub.log_scalars
-    for key in [key for key in scalars if key.startswith('val/') and 'IoU.' in key]:
-        if key.removeprefix('val/') not in metrics:
-            del scalars[key]
+def _find_metric(runner: Runner) -> AdaptationMetric:
+    metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
+    for metric in metrics:
+        if isinstance(metric, AdaptationMetric):
+            return metric
+    raise ValueError(
+        "AdaptationHook needs val_evaluator=dict(type='AdaptationMetric'), but got "
+        f'{[type(metric).__name__ for metric in metrics]}'
+    )
 
 
-def _validation_was_lost(runner: Runner, history: History) -> bool:
-    # MMEngine saves the checkpoint of an iteration before it validates: a kill in between takes the row away.
+def _is_validated(runner: Runner) -> bool:
+    """Whether the iteration that a run starts from is one that is validated."""
     if not isinstance(runner.train_loop, IterBasedTrainLoop):
-        return False
+        return runner.iter == 0
     iteration, every = runner.iter, runner.val_interval
     on_schedule = iteration >= runner.val_begin and (iteration % every == 0 or iteration == runner.max_iters)
-    return on_schedule and iteration not in [row['iter'] for row in history.rows]
+    return iteration == 0 or on_schedule
 
 
-def _random_states() -> list[torch.Tensor]:
-    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-    return [torch.get_rng_state(), *cuda]
+def _metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The metrics, as validation gave them to hooks, that the rows of one iteration were made from."""
+    metrics = {}
+    for row in rows:
+        if row['kind'] == 'validation':
+            flat = flat_scalars({key: row[key] for key in (*MEANS, 'class_iou')})
+            metrics |= {f'{PROBE}/{k}': v for k, v in flat.items()} if row['subset'] == PROBE else flat
+    return metrics
 
 
-def _restore_random_states(states: list[torch.Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    if states[1:]:
-        torch.cuda.set_rng_state(states[1])
+def _check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with a record of something else; warn where the recipe has changed.
+
+    Raises:
+        ValueError: label spaces, validation images or probe are not those the record was begun with.
+    """
+    now = json.loads(json.dumps(now))
+    for key in ('source_classes', 'target_classes', 'validation', 'probe'):
+        if begun.get(key) != now.get(key):
+            raise ValueError(
+                f'{FILE_NAME} was begun with another {key} than this config gives: {begun.get(key)}, now '
+                f'{now.get(key)}. One curve cannot hold both: resume with the config of the start, or give '
+                'another --work-dir'
+            )
+    if begun.get('config_digest') != now['config_digest']:
+        runner.logger.warning(
+            f'{FILE_NAME} was begun with another config (digest {begun.get("config_digest")}) than this one '
+            f'({now["config_digest"]}); its header stays that of the beginning'
+        )
 
 
-def _subset_name(dataset: Dataset) -> str:
-    return getattr(dataset, 'name', 'full')
-
-
-def _describe(dataset: Dataset) -> dict:
-    names = image_list(dataset)
-    return {'subset': _subset_name(dataset), 'images': len(names), 'digest': digest(names)}
+def _forget_stale_scores(runner: Runner, metrics: Mapping[str, float]) -> None:
+    # MMEngine's message hub would log a score that this validation does not have, of a class that is now
+    # absent or of the whole set where only the probe was evaluated, with its value of an earlier one.
+    scalars = runner.message_hub.log_scalars
+    for key in [key for key in scalars if key.startswith('val/')]:
+        name = key.removeprefix('val/')
+        score = name.rpartition('/')[2]
+        if (score in MEANS or score.startswith('IoU.')) and name not in metrics:
+            del scalars[key]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmengine.dist import master_only
+from mmengine.dist import broadcast, master_only
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
@@ -15,9 +15,11 @@ from mmseg.registry import HOOKS
 from prettytable import PrettyTable
 from torch import Tensor, nn
 
+from ..atomic_file import write_atomically
 from ..datasets.label_spaces import Match, match_classes, resolve_classes
 
 BACKGROUND = 'background'
+SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
 MATCHED_RULES = ('copy', 'reinit')
 UNMATCHED_RULES = ('background', 'random', 'zero')
 # MMSeg's own initialisation of conv_seg.
@@ -172,6 +174,15 @@ def check_fits(state_dict: Mapping[str, Tensor], model: nn.Module) -> None:
         )
 
 
+def _classifier(state_dict: Mapping[str, Tensor], rows: int) -> dict[str, Tensor] | None:
+    """The decode head's classifier as it came, if it is one head with as many rows."""
+    given = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    weight = given.get('decode_head.conv_seg.weight')
+    if weight is None or len(weight) != rows:
+        return None
+    return {'weight': weight.clone(), 'bias': given['decode_head.conv_seg.bias'].clone()}
+
+
 def _bare(model: nn.Module) -> nn.Module:
     """The segmentor without what distributed training or test-time augmentation wraps around it."""
     wrapped = is_model_wrapper(model) or isinstance(model, BaseTTAModel)
@@ -189,7 +200,8 @@ class HeadTransferHook(Hook):
 
     Works on ``decode_head`` and ``auxiliary_head``, in training and in testing alike; a checkpoint that is
     already the target's (a resumed run's) is left untouched. Logs a table of the rows and writes it to
-    ``work_dir/head_transfer.json``.
+    ``work_dir/head_transfer.json``. Keeps the decode head's classifier as it came, ``source_classifier``, so
+    that ``AdaptationHook`` can show what the source model itself sees.
 
     Args:
         source: label space of the checkpoint, a dataset's name known to MMSeg or a list of class names.
@@ -215,20 +227,32 @@ class HeadTransferHook(Hook):
     ) -> None:
         self.source = resolve_classes(source)
         self.target = resolve_classes(target)
-        matches = match_classes(self.source, self.target, class_map, approximate)
-        self.rows = plan_rows(self.source, self.target, matches, matched, unmatched)
+        self.matches = match_classes(self.source, self.target, class_map, approximate)
+        self.rows = plan_rows(self.source, self.target, self.matches, matched, unmatched)
+        self.source_classifier: dict[str, Tensor] | None = None
         self._loaded = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = True
         state_dict, changed = checkpoint.get('state_dict', checkpoint), []
+        if getattr(runner, '_resume', False):
+            self.source_classifier = checkpoint.get(SOURCE_CLASSIFIER)
         if not self._is_targets(checkpoint):
+            self.source_classifier = self.source_classifier or _classifier(state_dict, len(self.source))
             transferred, changed = transfer_head(state_dict, self.source, self.target, self.rows)
+            # Ranks that draw from different seeds would otherwise train different heads.
+            for key in (key for key in transferred if '.conv_seg.' in key):
+                broadcast(transferred[key])
             # The loader goes on with the dict it has, so that one is changed.
             state_dict.update(transferred)
         check_fits(state_dict, _bare(runner.model))
         if changed:
             self._report(runner, changed)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        # For a run that is killed before it has recorded the source's own view.
+        if self.source_classifier is not None:
+            checkpoint[SOURCE_CLASSIFIER] = self.source_classifier
 
     def before_train(self, runner: Runner) -> None:
         if not self._loaded:
@@ -253,5 +277,5 @@ class HeadTransferHook(Hook):
             'heads': heads,
             'rows': [row._asdict() for row in self.rows],
         }
-        path = Path(runner.work_dir) / 'head_transfer.json'
-        path.write_text(json.dumps(record, indent=2, allow_nan=False) + '\n')
+        content = json.dumps(record, indent=2, allow_nan=False) + '\n'
+        write_atomically(Path(runner.work_dir) / 'head_transfer.json', content.encode())

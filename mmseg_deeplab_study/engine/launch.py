@@ -9,6 +9,11 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 
+from ..checkpoints.safe_loading import load_plain
+from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
+
+# Set by each launcher before anything of MMEngine's runs.
+_RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -67,6 +72,36 @@ def check_data_roots(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) ->
                     f'there, give another with --cfg-options {key}=DIR, or set the environment variable '
                     'that the config names, if it names one (CAMVID_ROOT for configs/camvid)'
                 )
+
+
+def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
+    """Take the work_dir for this run, and with ``resume`` point the config at the checkpoint to go on from.
+
+    Raises:
+        RuntimeError: another run is going on in it.
+        OSError: it cannot be written to.
+        FileExistsError: it holds a record of adaptation, and the run would start from zero.
+        ValueError: none of its checkpoints can be resumed from.
+    """
+    if int(os.environ.get(_RANKS.get(cfg.get('launcher'), ''), 0)) == 0:
+        claim_work_dir(cfg.work_dir)
+    checkpoint = None
+    if resume:
+        try:
+            checkpoint = find_checkpoint(cfg.work_dir)
+        except ValueError:
+            if not overwrite:
+                raise
+    cfg.resume = checkpoint is not None
+    if checkpoint is None:
+        if not overwrite:
+            refuse_recorded(cfg.work_dir)
+        return
+    # Where load_from is given, MMEngine would resume from that, the source checkpoint.
+    cfg.load_from = str(checkpoint)
+    if cfg.get('randomness', {}).get('seed') is None:
+        # MMEngine takes the checkpoint's seed too, but only after it has shuffled the data by a new one.
+        cfg.merge_from_dict({'randomness.seed': load_plain(checkpoint)['meta']['seed']})
 
 
 def _data_roots(node: Any, key: str) -> Iterator[tuple[str, str]]:

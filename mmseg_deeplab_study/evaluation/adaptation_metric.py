@@ -13,41 +13,48 @@ from ..datasets.label_spaces import match_classes, resolve_classes
 
 
 def confusion_matrix(
-    prediction: Tensor, label: Tensor, num_classes: int, ignore_index: int = 255
+    prediction: Tensor,
+    label: Tensor,
+    num_classes: int,
+    ignore_index: int = 255,
+    num_predicted: int | None = None,
 ) -> np.ndarray:
     """Count pixels by true (row) and predicted (column) class.
 
     ``prediction`` and ``label``, integers of one shape such as (H, W), give an int64 array ``(num_classes,
-    num_classes)``. Pixels labelled ``ignore_index`` do not count.
+    num_predicted)``; predictions are of another label space if ``num_predicted`` is given, else of the
+    labels'. Pixels labelled ``ignore_index`` do not count.
 
     Raises:
-        ValueError: the shapes differ, or an id lies outside the label space.
+        ValueError: the shapes differ, or an id lies outside its label space.
     """
     if prediction.shape != label.shape:
         raise ValueError(
             f'prediction and label must have one shape, but got {tuple(prediction.shape)} and '
             f'{tuple(label.shape)}'
         )
+    columns = num_classes if num_predicted is None else num_predicted
     valid = label != ignore_index
     label, prediction = label[valid].long(), prediction[valid].long()
-    for name, ids in (('label', label), ('prediction', prediction)):
-        if ids.numel() and not 0 <= ids.min() <= ids.max() < num_classes:
+    for name, ids, number in (('label', label, num_classes), ('prediction', prediction, columns)):
+        if ids.numel() and not 0 <= ids.min() <= ids.max() < number:
             raise ValueError(
-                f'{name} ids must be in [0, {num_classes - 1}] or {ignore_index}, but got '
+                f'{name} ids must be in [0, {number - 1}] or {ignore_index}, but got '
                 f'{int(ids.min())} to {int(ids.max())}'
             )
-    counts = torch.bincount(label * num_classes + prediction, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes).cpu().numpy()
+    counts = torch.bincount(label * columns + prediction, minlength=num_classes * columns)
+    return counts.reshape(num_classes, columns).cpu().numpy()
 
 
 def scores_from_confusion(
-    confusion: np.ndarray, classes: Sequence[str], seen: Sequence[str]
+    confusion: np.ndarray, classes: Sequence[str], seen: Sequence[str], missed: np.ndarray | None = None
 ) -> dict[str, Any]:
     """Compute the scores of a validation, in percent and unrounded.
 
     With intersection ``tp = C[i, i]``, IoU is ``tp / (row + column - tp)`` and accuracy ``tp / row``. A class
     absent from labels and predictions has IoU None and is left out of every mean; one absent from labels only
-    counts as IoU 0 in mIoU and not in mAcc. A mean over no class is None.
+    counts as IoU 0 in mIoU and not in mAcc. A mean over no class is None. ``missed`` (C,) counts labelled
+    pixels of each class that were predicted as something outside the label space, and so wrongly.
 
     Returns:
         ``mIoU``, ``aAcc``, ``mAcc``, ``mIoU.seen`` and ``mIoU.unseen`` (means over the classes in ``seen``
@@ -55,6 +62,8 @@ def scores_from_confusion(
     """
     confusion = np.asarray(confusion, np.int64)
     hits, labelled = confusion.diagonal(), confusion.sum(axis=1)
+    if missed is not None:
+        labelled = labelled + missed
     union = labelled + confusion.sum(axis=0) - hits
     iou = [100 * int(h) / int(u) if u else None for h, u in zip(hits, union, strict=True)]
     accuracy = [100 * int(h) / int(n) for h, n in zip(hits, labelled, strict=True) if n]
@@ -81,13 +90,65 @@ def flat_scalars(scores: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in flat.items() if value is not None}
 
 
-@METRICS.register_module()
-class AdaptationMetric(BaseMetric):
-    """mIoU, its parts over seen and unseen classes, and every class's IoU as flat scalars in percent.
+class ConfusionMetric(BaseMetric):
+    """One int64 confusion matrix per image, collected from every rank.
 
-    Counts one int64 confusion matrix per image, so the sum is exact and the same in any order and under any
-    number of ranks. After an evaluation the main process has the sum as ``confusion`` and the number of
-    images as ``images``.
+    The sum is exact and the same in any order and under any number of ranks. After an evaluation the main
+    process has ``counts`` (images, label classes, predicted classes) in the order of the dataset, and their
+    sum as ``confusion``.
+
+    Args:
+        num_classes: classes of the labels; the evaluated dataset's if not given.
+        num_predicted: classes of the predictions, if they are not the labels'.
+        ignore_index: label of the pixels that do not count.
+        kwargs: those of ``BaseMetric``.
+
+    Raises:
+        ValueError: on evaluation, if a label or prediction lies outside its label space; names the file.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        num_predicted: int | None = None,
+        ignore_index: int = 255,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.num_predicted = num_predicted
+        self.ignore_index = ignore_index
+        self.counts: np.ndarray | None = None
+
+    @property
+    def confusion(self) -> np.ndarray | None:
+        return None if self.counts is None else self.counts.sum(axis=0)
+
+    @property
+    def images(self) -> int:
+        return 0 if self.counts is None else len(self.counts)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        num_classes = self.num_classes or len(self.dataset_meta['classes'])
+        for sample in data_samples:
+            prediction = sample['pred_sem_seg']['data'].squeeze(0)
+            label = sample['gt_sem_seg']['data'].squeeze(0).to(prediction.device)
+            try:
+                counts = confusion_matrix(
+                    prediction, label, num_classes, self.ignore_index, self.num_predicted
+                )
+            except ValueError as error:
+                raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
+            self.results.append(counts)
+
+    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
+        self.counts = np.stack(results)
+        return {}
+
+
+@METRICS.register_module()
+class AdaptationMetric(ConfusionMetric):
+    """mIoU, its parts over seen and unseen classes, and every class's IoU as flat scalars in percent.
 
     Args:
         source: label space of the source model, a dataset's name known to MMSeg or a list of names. The
@@ -100,11 +161,8 @@ class AdaptationMetric(BaseMetric):
     """
 
     def __init__(self, source: str | Sequence[str] = 'voc', ignore_index: int = 255, **kwargs) -> None:
-        super().__init__(**kwargs)
+        super().__init__(ignore_index=ignore_index, **kwargs)
         self.source = resolve_classes(source)
-        self.ignore_index = ignore_index
-        self.confusion: np.ndarray | None = None
-        self.images = 0
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -115,17 +173,6 @@ class AdaptationMetric(BaseMetric):
         matches = match_classes(self.source, self.classes)
         return tuple(name for name in self.classes if name in matches)
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        for sample in data_samples:
-            prediction = sample['pred_sem_seg']['data'].squeeze(0)
-            label = sample['gt_sem_seg']['data'].squeeze(0).to(prediction.device)
-            try:
-                counts = confusion_matrix(prediction, label, len(self.classes), self.ignore_index)
-            except ValueError as error:
-                raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
-            self.results.append(counts)
-
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
-        self.images = len(results)
-        self.confusion = np.sum(results, axis=0, dtype=np.int64)
+        super().compute_metrics(results)
         return flat_scalars(scores_from_confusion(self.confusion, self.classes, self.seen))

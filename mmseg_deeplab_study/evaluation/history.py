@@ -1,14 +1,20 @@
 """The record of an adaptation: ``adaptation.jsonl``, a header and one line per validation."""
 
+import contextlib
+import errno
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
+
+from ..atomic_file import explain, write_atomically
+
 FILE_NAME = 'adaptation.jsonl'
 SCHEMA_VERSION = 1
-PROBE = 'probe'
+PROBE = 'probe'  # the name of the subset that is validated every time where the whole set is too much
 
 
 class History(NamedTuple):
@@ -26,6 +32,27 @@ class History(NamedTuple):
     def validations(self) -> list[dict[str, Any]]:
         """The rows of the target's whole validation set, by iteration; not those of a probe."""
         return [row for row in self.select('validation') if row['subset'] != PROBE]
+
+
+def make_row(
+    iteration: int,
+    kind: str,
+    subset: str,
+    scores: Mapping[str, Any],
+    confusion: np.ndarray,
+    images: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """A row of a record; ``scores`` in percent, ``confusion`` counts pixels, ``seconds`` is what it took."""
+    return {
+        'iter': iteration,
+        'kind': kind,
+        'subset': subset,
+        **scores,
+        'confusion': confusion.tolist(),
+        'images': images,
+        'seconds': seconds,
+    }
 
 
 def read_history(path: str | Path) -> History:
@@ -65,47 +92,48 @@ class HistoryWriter:
     """Append rows to a record so that each is on the disk, whole, before training goes on.
 
     Raises:
-        FileExistsError: ``start`` finds a record already there.
+        OSError: the disk or the folder does not take a row; what was recorded before is as it was.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     def start(self, header: Mapping[str, Any]) -> None:
-        """Begin a record with its header."""
-        self.refuse_existing()
+        """Begin a record with its header, in place of any that is there."""
         self._replace([{'schema_version': SCHEMA_VERSION, **header}])
 
-    def refuse_existing(self) -> None:
-        """Raise FileExistsError where a record is already there."""
-        if self.path.exists():
-            raise FileExistsError(
-                f'{self.path} already holds a record of adaptation; resume the run with --resume if it has '
-                'saved a checkpoint, give another --work-dir, or remove the file to start again'
-            )
+    def resume(self, iteration: int, closing: str) -> History:
+        """Go on with a record from ``iteration``: drop a torn line and the rows after it.
 
-    def resume(self, iteration: int) -> History:
-        """Go on with a record from ``iteration``: drop a torn line and the rows after it."""
+        The rows of ``iteration`` itself stay only if they are complete: the last of them is the validation on
+        the subset ``closing``. A validation that was cut off is run again as a whole.
+        """
         header, rows = read_history(self.path)
-        kept = [row for row in rows if row['iter'] <= iteration]
+        at = [row for row in rows if row['iter'] == iteration]
+        complete = any((row['kind'], row['subset']) == ('validation', closing) for row in at)
+        last = iteration if complete else iteration - 1
+        kept = [row for row in rows if row['iter'] <= last]
         self._replace([header, *kept])
         return History(header, kept)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row and wait until the disk has it."""
-        with self.path.open('a', encoding='utf-8') as file:
-            file.write(_line(row))
-            file.flush()
-            os.fsync(file.fileno())
+        line, size = _line(row).encode(), self.path.stat().st_size
+        try:
+            with self.path.open('ab', buffering=0) as file:
+                file.write(line)
+                os.fsync(file.fileno())
+                written = file.tell() - size
+            if written != len(line):
+                # What a disk does that fills up within the line; the next write would have said so.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, size)
+            raise explain(error, self.path) from error
 
     def _replace(self, records: list[Mapping[str, Any]]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix('.tmp')
-        with temporary.open('w', encoding='utf-8') as file:
-            file.writelines(map(_line, records))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        write_atomically(self.path, ''.join(map(_line, records)).encode())
 
 
 def _parse(line: bytes) -> dict[str, Any]:

@@ -38,6 +38,9 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
             found = summarise_adaptation(rows)
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
+        if found.start is None:
+            first = score_curve(rows)[0][0]
+            raise ValueError(f'{name}: mIoU: expected iteration 0, but the first validation is at {first}')
         for score, (style, width, suffix) in LINES.items():
             if curve := score_curve(rows, score):
                 axes.plot(

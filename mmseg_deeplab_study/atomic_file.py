@@ -1,0 +1,65 @@
+"""Files that are on the disk whole or not at all."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from mmengine.fileio import LocalBackend, register_backend
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file so that a crash at any moment leaves the old content or the new one.
+
+    The data go to a temporary file in the same folder, which is made if need be; that is synchronised with
+    the disk and then renamed, and so is the folder's entry.
+
+    Raises:
+        OSError: the folder or the disk does not take it, naming the file; the old content is still there.
+    """
+    path = Path(path)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open('wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise explain(error, path) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's entries on the disk: without it, a renamed or new file may be gone after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def explain(error: OSError, path: Path) -> OSError:
+    """The error of a write that failed, saying which file, what is still there, and what to do."""
+    return OSError(
+        error.errno,
+        f'{path}: could not be written ({error.strerror}). What was recorded before is whole: make room, or '
+        'make the folder writable, and go on with --resume',
+    )
+
+
+@register_backend('atomic')
+class AtomicBackend(LocalBackend):
+    """MMEngine's local storage, written atomically: ``backend_args=dict(backend='atomic')``.
+
+    MMEngine's own ``put`` is a plain write, so that a kill leaves a cut checkpoint, and the newest one at
+    that.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        write_atomically(filepath, obj)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        write_atomically(filepath, obj.encode(encoding))

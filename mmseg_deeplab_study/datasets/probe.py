@@ -1,0 +1,60 @@
+"""Choosing a few images that stand for a whole set."""
+
+import numpy as np
+
+
+def choose_probe(pixels: np.ndarray, images: int) -> list[int]:
+    """Choose images that show every class and, together, the set's class frequencies.
+
+    First a greedy set cover: again and again the image with the most classes not yet shown, until every class
+    that is anywhere is shown. Then, again and again, the image ``i`` that brings the frequencies of the
+    choice ``S`` nearest to those of the set, with ``n_ic`` the pixels of class ``c`` in image ``i``::
+
+        argmin over i of  sum_c | s_c(i) / sum_k s_k(i)  -  t_c / sum_k t_k |
+        s_c(i) = n_ic + sum of n_jc over j in S         t_c = sum of n_jc over all j
+
+    Equal images: the lower index.
+
+    Args:
+        pixels: labelled pixels per image and class, int64 ``(N, C)``.
+        images: how many to choose.
+
+    Returns:
+        ``images`` indices into the N, ascending.
+
+    Raises:
+        ValueError: ``images`` is not in 1..N, or too small for the cover.
+    """
+    pixels = np.asarray(pixels, np.int64)
+    if pixels.ndim != 2:
+        raise ValueError(f'pixels must be (images, classes), but got shape {pixels.shape}')
+    if not 1 <= images <= len(pixels):
+        raise ValueError(f'a probe of {images} images cannot be chosen from {len(pixels)}')
+    chosen = _cover(pixels > 0)
+    if len(chosen) > images:
+        shown = (pixels[chosen[:images]] > 0).any(axis=0)
+        missing = np.flatnonzero(pixels.any(axis=0) & ~shown).tolist()
+        raise ValueError(
+            f'a probe of {images} images does not show every class: classes {missing} are missing, and with '
+            f'them it takes {len(chosen)} images'
+        )
+    wanted = _frequencies(pixels.sum(axis=0))
+    while len(chosen) < images:
+        distance = np.abs(_frequencies(pixels[chosen].sum(axis=0) + pixels) - wanted).sum(axis=1)
+        distance[chosen] = np.inf
+        chosen.append(int(distance.argmin()))
+    return sorted(chosen)
+
+
+def _cover(present: np.ndarray) -> list[int]:
+    chosen, missing = [], present.any(axis=0)
+    while missing.any():
+        best = int((present & missing).sum(axis=1).argmax())
+        chosen.append(best)
+        missing &= ~present[best]
+    return chosen
+
+
+def _frequencies(pixels: np.ndarray) -> np.ndarray:
+    # Images without a labelled pixel have frequency 0 of every class.
+    return pixels / np.maximum(pixels.sum(axis=-1, keepdims=True), 1)

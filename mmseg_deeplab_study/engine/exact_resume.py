@@ -1,0 +1,140 @@
+"""A resumed run goes on exactly where the interrupted one was."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+from mmseg.registry import HOOKS
+
+from .random_states import random_states, restore_random_states
+
+KEY = 'random_states'
+
+
+def replay(batches: Iterator[Any], steps: int, then: Callable[[], None]) -> Iterator[Any]:
+    """The same batches, with ``then`` called between the first ``steps`` and the others."""
+    for _ in range(steps):
+        yield next(batches)
+    then()
+    while True:
+        yield next(batches)
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Make an interrupted and resumed run the same as an uninterrupted one.
+
+    MMEngine 0.10.7 saves no random states, so that dropout and, without workers, augmentation diverge after a
+    resume; and before the first checkpoint there is nothing to resume from. This hook
+
+    - puts the random states of every rank into each checkpoint, and on resume sets them once MMEngine has
+      played the data loader forward to where it was;
+    - has ``CheckpointHook`` save iteration 0, before anything is trained;
+    - on SIGTERM saves a checkpoint and ends with status 143 (in one process; a distributed run ends at once).
+
+    A resume with another number of ranks goes on with new random states and says so.
+    """
+
+    # Before AdaptationHook (NORMAL), which records iteration 0, and CheckpointHook (VERY_LOW), which saves.
+    priority = 'HIGH'
+
+    def __init__(self) -> None:
+        self._states: list[dict[str, Any]] | None = None
+        self._resumed_at: int | None = None
+        self._begun = False
+        self._terminated = False
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        # A source checkpoint has random states too, of another run.
+        if runner._resume:
+            self._states = checkpoint.get(KEY)
+            self._resumed_at = checkpoint['meta']['iter']
+            if self._states is None or len(self._states) != get_world_size():
+                had = 'none' if self._states is None else f'those of {len(self._states)} processes'
+                runner.logger.warning(
+                    f'the checkpoint has random states of {get_world_size()} processes expected, but {had} '
+                    'found: training goes on with new ones, and not exactly as it would have'
+                )
+                self._states = None
+
+    def before_train(self, runner: Runner) -> None:
+        if get_world_size() == 1 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._note_termination)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        hook = _checkpoint_hook(runner)
+        if self._resumed_at is None:
+            self._capture()
+            if hook is not None:
+                hook._save_checkpoint_with_step(runner, 0, dict(epoch=0, iter=0))
+            return
+        if hook is not None:
+            # So that a best score found first thing is saved with this checkpoint, as it would have been.
+            hook.last_ckpt = runner._load_from
+        if self._states is None:
+            self._capture()
+        states, loop = self._states[get_rank()], runner.train_loop
+        if isinstance(loop, IterBasedTrainLoop):
+            loop.dataloader_iterator = replay(
+                loop.dataloader_iterator, loop.iter, lambda: restore_random_states(states)
+            )
+        else:
+            restore_random_states(states)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self._end_if_terminated(runner)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        hook = _checkpoint_hook(runner)
+        # Gathering costs a synchronisation; alone, a few microseconds.
+        if get_world_size() == 1 or (
+            hook is not None
+            and (hook.every_n_train_iters(runner, hook.interval) or hook.is_last_train_iter(runner))
+        ):
+            self._capture()
+
+    def before_val(self, runner: Runner) -> None:
+        # A new best score saves the latest checkpoint once more, behind a validation that has drawn.
+        if get_world_size() > 1 and runner.iter != self._resumed_at:
+            self._capture()
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self._end_if_terminated(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint[KEY] = self._states
+
+    def after_train(self, runner: Runner) -> None:
+        if signal.getsignal(signal.SIGTERM) == self._note_termination:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _capture(self) -> None:
+        self._states = all_gather_object(random_states())
+
+    def _note_termination(self, number: int, frame: FrameType | None) -> None:
+        self._terminated = True
+
+    def _end_if_terminated(self, runner: Runner) -> None:
+        if not self._terminated:
+            return
+        hook = _checkpoint_hook(runner)
+        if hook is not None:
+            hook._save_checkpoint_with_step(runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter))
+        runner.logger.warning(f'SIGTERM: saved iteration {runner.iter} and end here; go on with --resume')
+        raise SystemExit(128 + signal.SIGTERM)
+
+
+def _checkpoint_hook(runner: Runner) -> CheckpointHook | None:
+    return next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)

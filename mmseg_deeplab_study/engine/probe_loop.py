@@ -1,0 +1,125 @@
+"""Validate on a fixed few images every time, and on all of them now and then."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.runner import Runner, ValLoop
+from mmseg.registry import LOOPS
+from torch.utils.data import DataLoader, Subset
+
+from ..evaluation.adaptation_metric import AdaptationMetric, flat_scalars, scores_from_confusion
+from ..evaluation.history import PROBE
+
+FULL = 'full'
+
+
+class Counted(NamedTuple):
+    """What a pass over a set of images counted: ``counts`` (images, C, C) on the main process."""
+
+    counts: np.ndarray | None
+    seconds: float
+
+
+@LOOPS.register_module()
+class ProbeValLoop(ValLoop):
+    """Validation whose cost allows one every few iterations.
+
+    A probe, a fixed subset of the validation set in which every class is present, is evaluated every time;
+    the whole set at iteration 0 and every ``full_interval``-th validation, whenever the probe's mIoU is its
+    best so far, and at the end. Scores of the probe are ``probe/mIoU`` and so on; those of the whole set
+    keep their names and are there only when it was evaluated. ``AdaptationHook`` chooses the probe and
+    records both; outside a training with it, the whole set is evaluated.
+
+    Args:
+        probe: number of images in the probe.
+        full_interval: the whole set is due at every so many validations.
+        kwargs: those of ``ValLoop``.
+
+    Raises:
+        ValueError: an argument is less than 1.
+    """
+
+    def __init__(self, runner: Runner, *args, probe: int = 16, full_interval: int = 10, **kwargs) -> None:
+        for name, value in (('probe', probe), ('full_interval', full_interval)):
+            if value < 1:
+                raise ValueError(f'val_cfg.{name} must be at least 1, but got {value}')
+        super().__init__(runner, *args, **kwargs)
+        self.probe_images = probe
+        self.full_interval = full_interval
+        self.best_probe = float('-inf')
+        self.counted: dict[str, Counted] = {}
+        self._probe: list[int] | None = None
+
+    def set_probe(self, indices: Sequence[int], scores: Sequence[float | None]) -> None:
+        """Take the images ``indices`` for the probe; ``scores`` are its mIoU so far, of a resumed run."""
+        self._probe = list(indices)
+        self.best_probe = max([score for score in scores if score is not None], default=float('-inf'))
+        full, dataset = self.dataloader, Subset(self.dataloader.dataset, self._probe)
+        self._probe_loader = DataLoader(
+            dataset,
+            batch_size=full.batch_size,
+            sampler=DefaultSampler(dataset, shuffle=False),
+            num_workers=full.num_workers,
+            collate_fn=full.collate_fn,
+            pin_memory=full.pin_memory,
+            worker_init_fn=full.worker_init_fn,
+            persistent_workers=full.persistent_workers,
+        )
+
+    def run(self) -> dict[str, float]:
+        if self._probe is None:
+            return super().run()
+        self.runner.call_hook('before_val')
+        self.runner.call_hook('before_val_epoch')
+        self.runner.model.eval()
+        self.counted = {}
+        if self._full_is_due():
+            metrics = self._evaluate(FULL, self.dataloader)
+            # The same images with the same weights: their counts are among those of all.
+            metrics |= _prefixed(self._score_part())
+        else:
+            metrics = _prefixed(self._evaluate(PROBE, self._probe_loader))
+            if _score(metrics) > self.best_probe:
+                metrics |= self._evaluate(FULL, self.dataloader)
+        self.best_probe = max(self.best_probe, _score(metrics))
+        self.runner.call_hook('after_val_epoch', metrics=metrics)
+        self.runner.call_hook('after_val')
+        return metrics
+
+    def _full_is_due(self) -> bool:
+        runner = self.runner
+        number, between = divmod(runner.iter, runner.val_interval)
+        return runner.iter >= runner.max_iters or (between == 0 and number % self.full_interval == 0)
+
+    def _evaluate(self, name: str, dataloader: DataLoader) -> dict[str, float]:
+        started = time.perf_counter()
+        for i, batch in enumerate(dataloader):
+            self.run_iter(i, batch)
+        metrics = self.evaluator.evaluate(len(dataloader.dataset))
+        self.counted[name] = Counted(self._metric.counts, time.perf_counter() - started)
+        return metrics
+
+    def _score_part(self) -> dict[str, float]:
+        metric, scores = self._metric, [None]
+        if is_main_process():
+            counts = self.counted[FULL].counts[self._probe]
+            self.counted[PROBE] = Counted(counts, 0.0)
+            scores = [flat_scalars(scores_from_confusion(counts.sum(axis=0), metric.classes, metric.seen))]
+        broadcast_object_list(scores)
+        return scores[0]
+
+    @property
+    def _metric(self) -> AdaptationMetric:
+        return next(metric for metric in self.evaluator.metrics if isinstance(metric, AdaptationMetric))
+
+
+def _prefixed(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f'{PROBE}/{key}': value for key, value in metrics.items()}
+
+
+def _score(metrics: Mapping[str, float]) -> float:
+    return metrics.get(f'{PROBE}/mIoU', float('-inf'))

@@ -1,0 +1,81 @@
+"""What a record says of its run: label spaces, digests, versions."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from ..checkpoints.safe_loading import file_digest
+from ..datasets.subsets import digest, image_list
+from ..evaluation.adaptation_metric import AdaptationMetric
+from ..version import __version__
+
+PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
+# What changes between a run and its repetition, here or on another machine, without changing the recipe.
+# Seed, source checkpoint and file lists stand in the header on their own.
+_NOT_THE_RECIPE = ('work_dir', 'resume', 'launcher', 'log_level', 'load_from', 'randomness', 'data_root')
+
+
+def config_digest(cfg: Config) -> str:
+    """SHA-256 of the resolved config, less paths and the seed: runs of one recipe have one digest."""
+    content = json.dumps(_recipe(cfg.to_dict()), sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _recipe(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _recipe(value) for key, value in node.items() if key not in _NOT_THE_RECIPE}
+    return [_recipe(item) for item in node] if isinstance(node, (list, tuple)) else node
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Name, number of images and digest of the file list of a dataset."""
+    names = image_list(dataset)
+    return {'subset': subset_name(dataset), 'images': len(names), 'digest': digest(names)}
+
+
+def subset_name(dataset: Dataset) -> str:
+    return getattr(dataset, 'name', 'full')
+
+
+def describe_checkpoint(load_from: str | None) -> dict[str, Any] | None:
+    """Where a checkpoint came from and the SHA-256 of its file, null where there is no file to look at."""
+    if load_from is None:
+        return None
+    path = Path(str(load_from).partition('://')[2] or str(load_from)).expanduser()
+    if str(load_from).startswith(('http://', 'https://')):
+        # Where MMEngine's loader puts what it has fetched.
+        path = Path(torch.hub.get_dir()) / 'checkpoints' / path.name
+    return {'name': path.name, 'digest': file_digest(path) if path.is_file() else None}
+
+
+def run_header(
+    runner: Runner, metric: AdaptationMetric, val: Dataset, train: Dataset, probe: list[str] | None
+) -> dict[str, Any]:
+    """The header of a run's record; ``probe`` lists the images of its probe."""
+    header = {
+        'source_classes': metric.source,
+        'target_classes': metric.classes,
+        'seen_classes': metric.seen,
+        'experiment': runner.experiment_name,
+        'seed': runner.seed,
+        'load_from': runner.cfg.get('load_from'),
+        'source_checkpoint': describe_checkpoint(runner.cfg.get('load_from')),
+        'max_iters': runner.max_iters,
+        'config_digest': config_digest(runner.cfg),
+        'validation': describe_dataset(val),
+        'train': describe_dataset(train),
+        'versions': {
+            'mmseg_deeplab_study': __version__,
+            **{package: version(package) for package in PACKAGES},
+        },
+    }
+    if probe is not None:
+        header['probe'] = {'images': len(probe), 'digest': digest(probe), 'names': probe}
+    return header

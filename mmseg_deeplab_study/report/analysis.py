@@ -1,0 +1,347 @@
+"""The figures of one or more adaptations, put together as tables, JSON and CSV.
+
+Figures go by subject and measure. A subject is a score (``mIoU``, ``mIoU.seen``, ``mIoU.unseen``,
+``IoU.<class>``), or ``seen_lead``, ``forgetting`` or ``probe``. Measures whose name has ``iter`` in it count
+iterations, ``points``, ``intervals`` and ``inside`` count validations, the others are percent or percentage
+points. The formulas are in ``evaluation.adaptation`` and ``evaluation.seeds``.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from prettytable import PrettyTable
+
+from ..evaluation.adaptation import (
+    CLASS_PREFIX,
+    Adaptation,
+    area_under_curve,
+    class_names,
+    classes_early_to_late,
+    compare_probe,
+    find_score,
+    iterations_to,
+    iterations_to_share,
+    rows_with,
+    score_curve,
+    seen_lead,
+    source_gap,
+    source_row,
+    summarise_adaptation,
+    summarise_forgetting,
+)
+from ..evaluation.history import History
+from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
+
+SCORES = ('mIoU', 'mIoU.seen', 'mIoU.unseen')
+HEADER = ('experiment', 'seed', 'config_digest', 'source_checkpoint', 'validation', 'train', 'versions')
+COLUMNS = ('run', 'seed', 'subject', 'measure', 'value', 'low', 'high')
+HALF = 'iterations_to_0.5_of_best'
+
+Value = float | Estimate | None
+Figures = Mapping[str, Mapping[str, Value]]
+
+
+class Run(NamedTuple):
+    """A named record and its figures."""
+
+    name: str
+    history: History
+    figures: Figures
+
+    @property
+    def seed(self) -> int | None:
+        return self.history.header.get('seed')
+
+
+class Group(NamedTuple):
+    """Runs that repeat one experiment; ``figures`` are means over their seeds, or those of the only run."""
+
+    runs: list[Run]
+    figures: Figures
+
+    @property
+    def name(self) -> str:
+        names = ', '.join(run.name for run in self.runs)
+        return names if len(self.runs) == 1 else f'mean of {names}'
+
+
+class Analysis(NamedTuple):
+    """All runs by group, and the thresholds: ``iou`` in percent, ``share`` in (0, 1]."""
+
+    groups: list[Group]
+    iou: float
+    share: float
+
+
+def analyse(histories: Mapping[str, History], iou: float = 20, share: float = 0.5) -> Analysis:
+    """Measure runs by name, and their means where they repeat one experiment.
+
+    Raises:
+        ValueError: a run has no validation with an mIoU, or two at one iteration, and is named; or a
+            threshold is out of range.
+    """
+    runs = []
+    for name, history in histories.items():
+        try:
+            runs.append(Run(name, history, measure_run(history, iou, share)))
+        except ValueError as error:
+            raise ValueError(f'{name}: {error}') from error
+    groups = []
+    for indices in group_runs([run.history.header for run in runs]):
+        members = [runs[i] for i in indices]
+        groups.append(Group(members, members[0].figures if len(members) == 1 else _means(members)))
+    return Analysis(groups, iou, share)
+
+
+def measure_run(history: History, iou: float, share: float) -> dict[str, dict[str, float | None]]:
+    """A run's figures by subject and measure; None where there is none."""
+    if not rows_with(history.validations, 'mIoU'):
+        raise ValueError(
+            f'expected a validation with an mIoU, but none of {len(history.validations)} has one'
+        )
+    subjects = [*SCORES, *(CLASS_PREFIX + name for name in class_names(history))]
+    figures = {subject: _measure_score(history, subject, iou, share) for subject in subjects}
+    figures['seen_lead'] = {'iterations': seen_lead(history.validations)}
+    for subject, found in (('forgetting', summarise_forgetting(history)), ('probe', compare_probe(history))):
+        figures[subject] = {} if found is None else found._asdict()
+    return figures
+
+
+def _measure_score(history: History, score: str, iou: float, share: float) -> dict[str, float | None]:
+    rows = rows_with(history.validations, score)
+    curve = score_curve(rows, score)
+    found = summarise_adaptation(rows, score) if rows else None
+    return {
+        'source': find_score(source_row(history) or {}, score),
+        'gap': source_gap(history, score),
+        **(found._asdict() if found else dict.fromkeys(Adaptation._fields)),
+        'dip': found.dip if found else None,
+        'area': area_under_curve(curve) if curve else None,
+        HALF: iterations_to_share(curve, 0.5),
+        _to_share(share): iterations_to_share(curve, share),
+        _to_iou(iou): iterations_to(curve, iou),
+    }
+
+
+def _to_iou(iou: float) -> str:
+    return f'iterations_to_{iou:g}_percent'
+
+
+def _to_share(share: float) -> str:
+    return f'iterations_to_{share:g}_of_best'
+
+
+def _means(runs: Sequence[Run]) -> Figures:
+    seeds = [run.seed for run in runs]
+    measures: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for subject, figures in run.figures.items():
+            measures.setdefault(subject, {}).update(dict.fromkeys(figures))
+    return {
+        subject: {
+            measure: estimate_over_seeds([run.figures.get(subject, {}).get(measure) for run in runs], seeds)
+            for measure in names
+        }
+        for subject, names in measures.items()
+    }
+
+
+def as_json(analysis: Analysis) -> str:
+    """Everything, unrounded, as strict JSON: the thresholds, each run, and the means of each group of runs.
+
+    Raises:
+        ValueError: a figure is not finite.
+    """
+    runs = [run for group in analysis.groups for run in group.runs]
+    content = {
+        'iou': analysis.iou,
+        'share': analysis.share,
+        'runs': [_run_as_dict(run) for run in runs],
+        'groups': [
+            {'runs': [run.name for run in group.runs], 'seeds': [run.seed for run in group.runs]}
+            | {'figures': _plain(group.figures)}
+            for group in analysis.groups
+            if len(group.runs) > 1
+        ],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+
+
+def _run_as_dict(run: Run) -> dict[str, Any]:
+    return {
+        'name': run.name,
+        **{key: run.history.header.get(key) for key in HEADER},
+        'classes_early_to_late': [timing._asdict() for timing in classes_early_to_late(run.history)],
+        'curves': {s: score_curve(rows_with(run.history.validations, s), s) for s in SCORES},
+        'figures': run.figures,
+    }
+
+
+def _plain(figures: Figures) -> dict[str, dict[str, dict[str, float | None]]]:
+    return {s: {m: value._asdict() for m, value in row.items()} for s, row in figures.items()}
+
+
+def as_csv(analysis: Analysis) -> str:
+    """The figures in long format, a line each, unrounded; empty cells for none.
+
+    A class has ``seen`` 1 or 0 too. The mean of a group has no seed; ``low`` and ``high`` are its interval.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(COLUMNS)
+    for group in analysis.groups:
+        for run in group.runs:
+            for timing in classes_early_to_late(run.history):
+                seen = None if timing.seen is None else int(timing.seen)
+                writer.writerow([run.name, run.seed, CLASS_PREFIX + timing.name, 'seen', seen, None, None])
+            for subject, measure, value in _flat(run.figures):
+                writer.writerow([run.name, run.seed, subject, measure, value, None, None])
+        if len(group.runs) > 1:
+            for subject, measure, value in _flat(group.figures):
+                writer.writerow([group.name, None, subject, measure, value.mean, value.low, value.high])
+    return file.getvalue()
+
+
+def _flat(figures: Figures) -> list[tuple[str, str, Value]]:
+    return [(subject, measure, value) for subject, row in figures.items() for measure, value in row.items()]
+
+
+def as_text(analysis: Analysis) -> str:
+    """Tables and lines for a terminal: percentages with one decimal, ``-`` for none."""
+    return '\n\n'.join(_group_as_text(group, analysis) for group in analysis.groups)
+
+
+def _group_as_text(group: Group, analysis: Analysis) -> str:
+    title = group.name if len(group.runs) == 1 else f'{group.name} [95 % interval of the mean]'
+    return '\n'.join(
+        [
+            title,
+            _score_table(group).get_string(),
+            _class_table(group, analysis).get_string(),
+            *_lines(group.figures),
+        ]
+    )
+
+
+def _score_table(group: Group) -> PrettyTable:
+    columns = ("source's view", 'at 0', 'lowest (iteration)', 'dip', 'recovered at', 'best (iteration)')
+    table = _table('%', 'run', *columns, 'last', 'area')
+    several = len(group.runs) > 1
+    for score in SCORES:
+        rows = [(run.name, run.figures) for run in group.runs]
+        rows += [('mean', group.figures)] if several else []
+        for name, figures in rows:
+            row = figures[score]
+            table.add_row(
+                [
+                    score,
+                    name,
+                    _percent(row['source']),
+                    _percent(row['start']),
+                    _percent_at(row, 'lowest'),
+                    _percent(row['dip']),
+                    _count(row['recovery_iter']),
+                    _percent_at(row, 'best'),
+                    _percent(row['last']),
+                    _percent(row['area']),
+                ],
+                divider=several and name == 'mean',
+            )
+    if not several:
+        table.del_column('run')
+    return table
+
+
+def _class_table(group: Group, analysis: Analysis) -> PrettyTable:
+    table = _table(
+        'IoU (%), early to late',
+        'seen',
+        "source's view",
+        'at 0',
+        'best (iteration)',
+        'last',
+        f'iterations to {analysis.iou:g} %',
+        f'to {100 * analysis.share:g} % of best',
+    )
+    seen = {timing.name: timing.seen for run in group.runs for timing in classes_early_to_late(run.history)}
+    subjects = {CLASS_PREFIX + name: name for name in seen}
+
+    def earliness(subject: str) -> tuple[bool, float]:
+        half = group.figures[subject][HALF]
+        half = half.mean if isinstance(half, Estimate) else half
+        return half is None, half or 0
+
+    for subject in sorted(subjects, key=earliness):
+        row, name = group.figures[subject], subjects[subject]
+        table.add_row(
+            [
+                name,
+                {True: 'yes', False: 'no', None: '-'}[seen[name]],
+                _percent(row['source']),
+                _percent(row['start']),
+                _percent_at(row, 'best'),
+                _percent(row['last']),
+                _count(row[_to_iou(analysis.iou)]),
+                _count(row[_to_share(analysis.share)]),
+            ]
+        )
+    return table
+
+
+def _lines(figures: Figures) -> list[str]:
+    lead, forgetting, probe = (figures[subject] for subject in ('seen_lead', 'forgetting', 'probe'))
+    seen, unseen = (_count(figures[f'mIoU.{part}'][HALF]) for part in ('seen', 'unseen'))
+    lines = [
+        f'lead of the seen classes: {_count(lead["iterations"])} iterations '
+        f'(half their best at {seen}, the unseen at {unseen})',
+        'forgetting: -',
+        'probe: -',
+    ]
+    if forgetting:
+        lines[1] = (
+            f"forgetting: mIoU on the source's data {_percent(forgetting['start'])} at 0, "
+            f'{_percent_at(forgetting, "last")} last, drop {_percent(forgetting["drop"])} points'
+        )
+    if probe:
+        lines[2] = (
+            f'probe: mIoU off by {_percent(probe["mean"])} points in the mean, {_percent(probe["largest"])} '
+            f'at most, over {_count(probe["points"])} validations; full mIoU inside its interval at '
+            f'{_count(probe["inside"])} of {_count(probe["intervals"])}'
+        )
+    return lines
+
+
+def _table(*columns: str) -> PrettyTable:
+    table = PrettyTable(columns, align='r')
+    for column in columns[:2]:
+        table.align[column] = 'l'
+    return table
+
+
+def _percent(value: Value) -> str:
+    if isinstance(value, Estimate):
+        return _estimate(value)
+    return '-' if value is None else f'{value:.1f}'
+
+
+def _count(value: Value) -> str:
+    if isinstance(value, Estimate):
+        return _estimate(value)
+    return '-' if value is None else str(value)
+
+
+def _percent_at(row: Mapping[str, Value], measure: str) -> str:
+    if row[measure] is None or (isinstance(row[measure], Estimate) and row[measure].mean is None):
+        return '-'
+    return f'{_percent(row[measure])} ({_count(row[f"{measure}_iter"])})'
+
+
+def _estimate(value: Estimate) -> str:
+    if value.mean is None:
+        return '-'
+    interval = '' if value.low is None else f' [{value.low:.1f}, {value.high:.1f}]'
+    fewer = f' ({value.count} of {value.seeds})' if value.count < value.seeds else ''
+    return f'{value.mean:.1f}{interval}{fewer}'
