@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
 import mmseg_deeplab_study  # noqa: F401  (before any test imports mmseg: it makes that importable)
@@ -69,6 +70,63 @@ def tiny_cityscapes(make_tiny_cityscapes: Callable[..., Path], tmp_path: Path) -
     `gtFine/<split>/tiny/tiny_000000_gtFine_labelTrainIds.png`.
     """
     return partial(make_tiny_cityscapes, tmp_path)
+
+
+ADAPTATION = Path(__file__).resolve().parents[1] / 'configs/_base_/adaptation.py'
+
+
+def _tiny_run(root: Path, work_dir: Path) -> Config:
+    """Ten iterations of a DeepLabV3 on MobileNetV2 x0.35 from nothing, validated every five."""
+    cfg = Config.fromfile(ADAPTATION)
+    train = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+    loader = dict(num_workers=0, persistent_workers=False)
+    data = dict(data_root=str(root))
+    cfg.merge_from_dict(
+        dict(
+            model=dict(
+                type='EncoderDecoder',
+                data_preprocessor=dict(
+                    type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3, size=(64, 64)
+                ),
+                backbone=dict(
+                    type='AtrousBackbone',
+                    backbone=dict(type='mmpretrain.MobileNetV2', widen_factor=0.35),
+                    out_indices=(6,),
+                ),
+                decode_head=dict(
+                    type='DeepLabV3Head',
+                    in_channels=112,
+                    in_index=0,
+                    channels=16,
+                    dilations=(1, 2),
+                    dropout_ratio=0.1,
+                    num_classes=19,
+                    norm_cfg=dict(type='BN'),
+                    loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False),
+                ),
+                train_cfg=dict(),
+                test_cfg=dict(mode='whole'),
+            ),
+            train_dataloader=dict(batch_size=2, dataset=dict(pipeline=train, **data), **loader),
+            val_dataloader=dict(dataset=dict(pipeline=train, **data), **loader),
+            optim_wrapper=dict(optimizer=dict(lr=0.05)),
+            train_cfg=dict(max_iters=10),
+            default_hooks=dict(checkpoint=dict(interval=10, save_best=None)),
+            randomness=dict(seed=0),
+        )
+    )
+    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+    cfg.custom_hooks = [dict(type='AdaptationHook')]
+    cfg.work_dir = str(work_dir)
+    cfg.load_from = None
+    return cfg
+
+
+@pytest.fixture(scope='session')
+def make_config() -> Callable[[Path, Path], Config]:
+    """A function of a data root, as `tiny_cityscapes` makes it, and a work_dir: the config of a tiny real
+    run, with the base that every adaptation has, a record and no source checkpoint."""
+    return _tiny_run
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmseg_deeplab_study.datasets.street_scenes import write_cityscapes_like, write_voc_like
-from mmseg_deeplab_study.engine.adaptation_hook import config_digest
+from mmseg_deeplab_study.engine.run_header import config_digest
 from mmseg_deeplab_study.evaluation.adaptation import Adaptation, summarise_adaptation
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, read_history
 from mmseg_deeplab_study.report.figures import draw_adaptation
@@ -200,7 +200,7 @@ def run_study(args: argparse.Namespace) -> Iterator[tuple[str, Path]]:
 
 
 def _recovery(found: Adaptation) -> str:
-    if found.dip == 0:
+    if not found.dip:
         return '-'
     return 'not yet' if found.recovery_iter is None else str(found.recovery_iter)
 
@@ -216,7 +216,7 @@ def make_table(histories: dict[str, History]) -> Table:
             table.add_row(
                 name if score == 'mIoU' else '',
                 title,
-                f'{found.start:.1f}',
+                '-' if found.start is None else f'{found.start:.1f}',
                 f'{found.lowest:.1f}',
                 str(found.lowest_iter),
                 _recovery(found),

@@ -30,7 +30,8 @@ def as_source_model(model: nn.Module, classifier: Mapping[str, Tensor]) -> Itera
     head = model.decode_head
     own = head.conv_seg, head.num_classes, head.out_channels
     classes, channels, *kernel = classifier['weight'].shape
-    conv = nn.Conv2d(channels, classes, tuple(kernel)).to(head.conv_seg.weight)
+    # Without initial weights, whose draw would change what training draws.
+    conv = nn.utils.skip_init(nn.Conv2d, channels, classes, tuple(kernel)).to(head.conv_seg.weight)
     conv.load_state_dict(dict(classifier))
     head.conv_seg, head.num_classes, head.out_channels = conv.eval(), classes, classes
     try:

@@ -58,15 +58,16 @@ def estimate_over_seeds(values: Sequence[float | None], seeds: Sequence[int | No
 def group_runs(headers: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     """Indices of the runs that repeat one experiment, by the headers of their records.
 
-    These agree in the digests of config (which leaves the seed out), source checkpoint and validation set. A
-    run that does not know its config or its validation set stands alone; one without a source checkpoint can
-    be like another without.
+    These agree in the digests of config (which leaves the seed out), source checkpoint, validation and
+    training images. A
+    run that lacks one of these digests stands alone; but one that names no source checkpoint at all can be
+    like another without.
     """
     groups: dict[Hashable, list[int]] = {}
     for index, header in enumerate(headers):
-        checkpoint, validation = (header.get(key) or {} for key in ('source_checkpoint', 'validation'))
-        config, images = header.get('config_digest'), validation.get('digest')
-        known = config is not None and images is not None
-        key = (config, checkpoint.get('digest'), images) if known else ('run', index)
-        groups.setdefault(key, []).append(index)
+        checkpoint, validation = header.get('source_checkpoint'), header.get('validation') or {}
+        source = 'none' if checkpoint is None else checkpoint.get('digest')
+        train = header.get('train') or {}
+        key = (header.get('config_digest'), source, validation.get('digest'), train.get('digest'))
+        groups.setdefault(('run', index) if None in key else key, []).append(index)
     return list(groups.values())

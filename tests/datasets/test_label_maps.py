@@ -8,7 +8,7 @@ from mmengine.dataset import ConcatDataset
 from mmseg.datasets import BaseSegDataset, CityscapesDataset
 from PIL import Image
 
-from mmseg_deeplab_study.datasets.label_maps import check_label_maps, write_label_map
+from mmseg_deeplab_study.datasets.label_maps import count_label_pixels, write_label_map
 from mmseg_deeplab_study.datasets.subsets import NamedSubset
 
 CITYSCAPES = CityscapesDataset.METAINFO
@@ -36,10 +36,10 @@ def paint(path: Path, *ids: int) -> None:
 
 
 def test_good_label_maps_pass(cityscapes: Path):
-    check_label_maps(split(cityscapes), 19)
-    check_label_maps(split(cityscapes, 'val'), 19)
+    count_label_pixels(split(cityscapes), 19)
+    count_label_pixels(split(cityscapes, 'val'), 19)
     paint(label_file(cityscapes), 0, 18, 255)
-    check_label_maps(split(cityscapes), 19)
+    count_label_pixels(split(cityscapes), 19)
 
 
 def test_bad_label_map_is_named_with_its_ids(cityscapes: Path):
@@ -49,7 +49,7 @@ def test_bad_label_map_is_named_with_its_ids(cityscapes: Path):
         rf'^{re.escape(str(path))}: label ids \[19, 33\] lie outside .* 19 classes \(0 to 18, 255 ignored\)'
     )
     with pytest.raises(ValueError, match=message):
-        check_label_maps(split(cityscapes), 19)
+        count_label_pixels(split(cityscapes), 19)
     # Also behind wrappers.
     part = dict(
         type='CityscapesDataset',
@@ -57,24 +57,24 @@ def test_bad_label_map_is_named_with_its_ids(cityscapes: Path):
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
     )
     with pytest.raises(ValueError, match=message):
-        check_label_maps(NamedSubset(part, 'all', 1.0), 19)
-    check_label_maps(NamedSubset(part, 'without the last', 0.8), 19)
+        count_label_pixels(NamedSubset(part, 'all', 1.0), 19)
+    count_label_pixels(NamedSubset(part, 'without the last', 0.8), 19)
     with pytest.raises(ValueError, match=message):
-        check_label_maps(ConcatDataset([split(cityscapes, 'val'), split(cityscapes)]), 19)
+        count_label_pixels(ConcatDataset([split(cityscapes, 'val'), split(cityscapes)]), 19)
 
 
 def test_at_most_ten_ids_are_listed(cityscapes: Path):
     paint(label_file(cityscapes), *range(19, 40))
     with pytest.raises(ValueError, match=r'label ids \[19, 20, 21, 22, 23, 24, 25, 26, 27, 28\] lie'):
-        check_label_maps(split(cityscapes), 19)
+        count_label_pixels(split(cityscapes), 19)
 
 
 def test_ignore_index_is_the_callers(cityscapes: Path):
     paint(label_file(cityscapes), 0, 200)
     with pytest.raises(ValueError, match=r'label ids \[200\] .*255 ignored'):
-        check_label_maps(split(cityscapes), 19)
+        count_label_pixels(split(cityscapes), 19)
     with pytest.raises(ValueError, match=r'label ids \[255\] .*200 ignored'):
-        check_label_maps(split(cityscapes), 19, ignore_index=200)
+        count_label_pixels(split(cityscapes), 19, ignore_index=200)
 
 
 def test_missing_label_file(cityscapes: Path):
@@ -82,7 +82,7 @@ def test_missing_label_file(cityscapes: Path):
     path.unlink()
     image = 'tiny_000004_leftImg8bit.png'
     with pytest.raises(FileNotFoundError, match=rf'^{re.escape(str(path))}: no label map for .*{image}'):
-        check_label_maps(split(cityscapes), 19)
+        count_label_pixels(split(cityscapes), 19)
 
 
 def test_empty_dataset(cityscapes: Path):
@@ -91,7 +91,7 @@ def test_empty_dataset(cityscapes: Path):
     # mmengine cannot serialise nothing.
     empty = split(cityscapes, 'test', serialize_data=False)
     with pytest.raises(ValueError, match=rf'CityscapesDataset found no images in {re.escape(str(folder))}'):
-        check_label_maps(empty, 19)
+        count_label_pixels(empty, 19)
 
 
 def test_dataset_without_label_maps_has_none_to_check(cityscapes: Path):
@@ -99,24 +99,24 @@ def test_dataset_without_label_maps_has_none_to_check(cityscapes: Path):
         data_root=str(cityscapes), data_prefix=dict(img_path='leftImg8bit/train'), test_mode=True
     )
     assert 'seg_map_path' not in images.get_data_info(0)
-    check_label_maps(images, 19)
+    count_label_pixels(images, 19)
 
 
 def test_label_map_of_the_dataset_is_honoured(cityscapes: Path):
     # Of 19 classes only road (0) and car (13) stay, as 0 and 1; the others are ignored.
     paint(label_file(cityscapes), 0, 13, 18)
     chosen = split(cityscapes, metainfo=dict(classes=['road', 'car']))
-    check_label_maps(chosen, 2)
+    count_label_pixels(chosen, 2)
     with pytest.raises(ValueError, match=r'label ids \[1\] lie outside .* 1 classes'):
-        check_label_maps(chosen, 1)
+        count_label_pixels(chosen, 1)
 
 
 def test_reduce_zero_label_is_honoured(cityscapes: Path):
     # Counted from 1, with 0 for "ignore": 1 to 19 become 0 to 18.
     paint(label_file(cityscapes), 0, 1, 19, 255)
-    check_label_maps(split(cityscapes, reduce_zero_label=True), 19)
+    count_label_pixels(split(cityscapes, reduce_zero_label=True), 19)
     with pytest.raises(ValueError, match=r'label ids \[19\] lie'):
-        check_label_maps(split(cityscapes), 19)
+        count_label_pixels(split(cityscapes), 19)
 
 
 def test_written_label_map_keeps_ids_and_shows_colours(tmp_path: Path):
@@ -143,4 +143,4 @@ def test_every_id_survives(tmp_path: Path):
 def test_written_label_map_is_read_back_by_mmseg(cityscapes: Path):
     write_label_map(label_file(cityscapes), np.full((16, 32), 33), CITYSCAPES['palette'] * 2)
     with pytest.raises(ValueError, match=r'label ids \[33\] lie'):
-        check_label_maps(split(cityscapes), 19)
+        count_label_pixels(split(cityscapes), 19)

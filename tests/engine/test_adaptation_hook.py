@@ -16,67 +16,16 @@ from mmseg.utils import get_classes, get_palette
 from PIL import Image
 
 from mmseg_deeplab_study.datasets.subsets import digest
-from mmseg_deeplab_study.engine.adaptation_hook import (
-    _forget_absent_classes,
-    choose_images,
-    config_digest,
-)
+from mmseg_deeplab_study.engine.adaptation_hook import _forget_stale_scores
+from mmseg_deeplab_study.engine.run_header import config_digest
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
 
-ADAPTATION = Path(__file__).resolve().parents[2] / 'configs/_base_/adaptation.py'
 CITYSCAPES, PALETTE = tuple(get_classes('cityscapes')), get_palette('cityscapes')
 SEEN = ['person', 'car', 'bus', 'train', 'motorcycle', 'bicycle']
 
 
-def make_config(root: Path, work_dir: Path) -> Config:
-    """Ten iterations of a DeepLabV3 on MobileNetV2 x0.35 from nothing, validated every five."""
-    cfg = Config.fromfile(ADAPTATION)
-    train = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
-    loader = dict(num_workers=0, persistent_workers=False)
-    data = dict(data_root=str(root))
-    cfg.merge_from_dict(
-        dict(
-            model=dict(
-                type='EncoderDecoder',
-                data_preprocessor=dict(
-                    type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3, size=(64, 64)
-                ),
-                backbone=dict(
-                    type='AtrousBackbone',
-                    backbone=dict(type='mmpretrain.MobileNetV2', widen_factor=0.35),
-                    out_indices=(6,),
-                ),
-                decode_head=dict(
-                    type='DeepLabV3Head',
-                    in_channels=112,
-                    in_index=0,
-                    channels=16,
-                    dilations=(1, 2),
-                    dropout_ratio=0.1,
-                    num_classes=19,
-                    norm_cfg=dict(type='BN'),
-                    loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False),
-                ),
-                train_cfg=dict(),
-                test_cfg=dict(mode='whole'),
-            ),
-            train_dataloader=dict(batch_size=2, dataset=dict(pipeline=train, **data), **loader),
-            val_dataloader=dict(dataset=dict(pipeline=train, **data), **loader),
-            optim_wrapper=dict(optimizer=dict(lr=0.05)),
-            train_cfg=dict(max_iters=10),
-            default_hooks=dict(checkpoint=dict(interval=10, save_best=None)),
-            randomness=dict(seed=0),
-        )
-    )
-    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
-    cfg.custom_hooks = [dict(type='AdaptationHook')]
-    cfg.work_dir = str(work_dir)
-    cfg.load_from = None
-    return cfg
-
-
 @pytest.fixture
-def config(tiny_cityscapes, tmp_path: Path) -> Config:
+def config(tiny_cityscapes, make_config, tmp_path: Path) -> Config:
     return make_config(tiny_cityscapes(), tmp_path / 'work')
 
 
@@ -153,6 +102,7 @@ def finished(tmp_path_factory, request) -> tuple[Runner, Witness, Path]:
     """One run, looked at by many tests; its third image and label map are 48 x 80."""
     folder = tmp_path_factory.mktemp('finished')
     make = request.getfixturevalue('make_tiny_cityscapes')
+    make_config = request.getfixturevalue('make_config')
     root = make(folder)
     make(folder, train=1, val=3, size=(48, 80), folder='wide')
     for kind, suffix in (('leftImg8bit', 'leftImg8bit'), ('gtFine', 'gtFine_labelTrainIds')):
@@ -342,7 +292,7 @@ def test_forgetting_absent_classes_leaves_everything_else():
     class FakeRunner:
         message_hub = hub
 
-    _forget_absent_classes(FakeRunner, {'IoU.road': 1.0, 'night/IoU.road': 1.0, 'mIoU': 1.0})
+    _forget_stale_scores(FakeRunner, {'IoU.road': 1.0, 'night/IoU.road': 1.0, 'mIoU': 1.0})
     assert set(hub.log_scalars) == set(kept)
 
 
@@ -452,26 +402,6 @@ def test_labels_are_not_read_beforehand_if_not_asked_for(config):
 # The functions
 
 
-def test_choose_images():
-    paths = [f'/data/{name}.png' for name in 'abcdefghi']
-    # evenly spaced over 0..8, both ends included
-    assert choose_images(paths, 3) == ['/data/a.png', '/data/e.png', '/data/i.png']
-    # 0, 8/3, 16/3, 8 rounded: 0, 3, 5, 8
-    assert choose_images(paths, 4) == ['/data/a.png', '/data/d.png', '/data/f.png', '/data/i.png']
-    assert choose_images(paths, 1) == ['/data/a.png']
-    assert choose_images(paths, 0) == []
-    assert choose_images(paths, 20) == paths
-    assert choose_images(paths, ['c', 'a']) == ['/data/c.png', '/data/a.png']
-    assert choose_images([], 4) == []
-
-
-def test_choose_images_names_what_it_does_not_find():
-    with pytest.raises(
-        ValueError, match=r"no validation image is called 'z'; there are 2, first \['a', 'b'\]"
-    ):
-        choose_images(['a.png', 'b.png'], ['a', 'z'])
-
-
 def test_snapshots_by_stem(config):
     config.custom_hooks = [dict(type='AdaptationHook', snapshots=['tiny_000001_leftImg8bit'])]
     config.train_cfg.max_iters = 1
@@ -486,31 +416,7 @@ def test_snapshots_by_stem(config):
     ]
 
 
-def test_digest_is_of_the_experiment(config):
-    first = config_digest(config)
-    assert len(first) == 64
-    same = config.copy()
-    same.merge_from_dict(dict(work_dir='elsewhere', resume=True, launcher='pytorch', log_level='ERROR'))
-    assert config_digest(same) == first
-    for change in (
-        {'optim_wrapper.optimizer.lr': 0.06},
-        {'randomness.seed': 1},
-        {'model.backbone.output_stride': 8},
-        {'load_from': 'other.pth'},
-    ):
-        other = config.copy()
-        other.merge_from_dict(change)
-        assert config_digest(other) != first, change
-    assert config.work_dir != 'elsewhere'
-
-
-def test_digest_of_a_run_can_be_computed_from_its_config_file(config):
-    dumped = Path(config.work_dir).parent / 'dumped.py'
-    config.dump(dumped)
-    assert config_digest(Config.fromfile(dumped)) == config_digest(config)
-
-
-def test_truth_of_few_classes_keeps_the_ignored_pixels(tiny_cityscapes, tmp_path):
+def test_truth_of_few_classes_keeps_the_ignored_pixels(tiny_cityscapes, make_config, tmp_path):
     """Pillow packs a short palette in 4 bits, in which 255 would become 15, a class."""
     root = tiny_cityscapes(classes=(0, 13))
     config = make_config(root, tmp_path / 'work')

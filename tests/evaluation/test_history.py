@@ -1,11 +1,23 @@
 """The record: what it looks like on the disk, and what happens to a damaged one."""
 
+import errno
+import io
 import json
+import os
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, SCHEMA_VERSION, HistoryWriter, read_history
+from mmseg_deeplab_study.evaluation.history import (
+    FILE_NAME,
+    SCHEMA_VERSION,
+    History,
+    HistoryWriter,
+    make_row,
+    read_history,
+)
 
 HEADER = {'target_classes': ['road', 'Straße'], 'seed': 3}
 
@@ -130,21 +142,45 @@ def test_another_schema_is_refused(tmp_path, header, got):
         read_history(tmp_path)
 
 
-def test_existing_record_is_refused_and_kept(tmp_path):
-    writer = write(tmp_path)
-    before = writer.path.read_bytes()
-    message = (
-        r'adaptation\.jsonl already holds .* --resume if .*, give another --work-dir, or remove the file'
-    )
-    with pytest.raises(FileExistsError, match=message):
-        HistoryWriter(writer.path).refuse_existing()
-    with pytest.raises(FileExistsError, match=message):
-        HistoryWriter(writer.path).start(HEADER)
-    assert writer.path.read_bytes() == before
+def test_start_replaces_what_is_there(tmp_path):
+    path = write(tmp_path).path
+    HistoryWriter(path).start({'seed': 4})
+    assert read_history(path) == ({'schema_version': SCHEMA_VERSION, 'seed': 4}, [])
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_no_record_is_not_refused(tmp_path):
-    HistoryWriter(tmp_path / FILE_NAME).refuse_existing()
+# Rows and their choice
+
+
+def test_row_has_its_keys_in_order_and_plain_numbers():
+    scores = {'mIoU': 50.0, 'class_iou': {'road': 50.0}}
+    made = make_row(5, 'validation', 'full', scores, np.array([[3, 1]]), 2, 0.5)
+    assert list(made) == ['iter', 'kind', 'subset', 'mIoU', 'class_iou', 'confusion', 'images', 'seconds']
+    assert json.loads(json.dumps(made)) == {
+        'iter': 5,
+        'kind': 'validation',
+        'subset': 'full',
+        **scores,
+        'confusion': [[3, 1]],
+        'images': 2,
+        'seconds': 0.5,
+    }
+
+
+def test_rows_are_selected_by_kind_and_subset_in_the_order_of_iterations():
+    source, forgetting = row(0, kind='source'), row(5, kind='forgetting', subset='voc')
+    probes = [row(iteration, subset='probe') for iteration in (0, 5)]
+    history = History({}, [source, row(10), probes[1], forgetting, row(0), probes[0]])
+    assert history.select('validation', 'full') == [row(0), row(10)]
+    assert history.select('validation', 'probe') == probes
+    # As they were written, where the iteration is the same.
+    assert history.select('validation') == [row(0), probes[0], probes[1], row(10)]
+    assert history.select('source') == [source]
+    assert history.select('forgetting', 'voc') == [forgetting]
+    assert history.select('forgetting', 'full') == history.select('test') == []
+
+
+# Going on with a record
 
 
 def test_resume_cuts_the_rows_after_the_iteration_and_the_torn_line(tmp_path):
@@ -152,9 +188,106 @@ def test_resume_cuts_the_rows_after_the_iteration_and_the_torn_line(tmp_path):
     writer = HistoryWriter(tmp_path / FILE_NAME)
     with writer.path.open('a') as file:
         file.write('{"iter": 15')
-    resumed = writer.resume(5)
+    resumed = writer.resume(5, closing='full')
     assert resumed == read_history(tmp_path)
+    assert resumed.header == {'schema_version': SCHEMA_VERSION, **HEADER}
     assert resumed.rows == [row(0), row(5)]
     writer.append(row(10, mIoU=20.0))
     assert read_history(tmp_path).rows == [row(0), row(5), row(10, mIoU=20.0)]
+    assert list(tmp_path.iterdir()) == [writer.path]
+
+
+SOURCE, FORGETTING = dict(kind='source'), dict(kind='forgetting', subset='probe')
+FULL, PROBE = dict(subset='full'), dict(subset='probe')
+
+
+@pytest.mark.parametrize(
+    ('closing', 'at', 'complete'),
+    [
+        ('full', [], False),
+        ('full', [SOURCE], False),
+        ('full', [SOURCE, FORGETTING, FULL], True),
+        ('subset_50', [SOURCE, FULL], False),
+        ('probe', [SOURCE], False),
+        # A forgetting pass on a set that happens to be called so is no validation on the probe.
+        ('probe', [FORGETTING], False),
+        ('probe', [FORGETTING, FULL], False),
+        ('probe', [PROBE], True),
+        ('probe', [SOURCE, FULL, PROBE], True),
+    ],
+)
+def test_rows_of_the_iteration_itself_stay_only_if_the_last_of_them_is_there(tmp_path, closing, at, complete):
+    writer, here = write(tmp_path, (0,)), [row(5, **changes) for changes in at]
+    for one in (*here, row(10)):
+        writer.append(one)
+    assert writer.resume(5, closing).rows == [row(0), *(here if complete else [])]
+    assert read_history(tmp_path).rows == [row(0), *(here if complete else [])]
+
+
+def test_resume_at_0_can_leave_the_header_alone(tmp_path):
+    writer = write(tmp_path, ())
+    writer.append(row(0, **SOURCE))
+    assert writer.resume(0, 'full') == ({'schema_version': SCHEMA_VERSION, **HEADER}, [])
+
+
+# A disk that fills up (a real one is in test_atomic_file.py)
+
+
+def disk_full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class HalfALine(io.FileIO):
+    def write(self, data: bytes) -> int:
+        return super().write(data[: len(data) // 2])
+
+
+def failing_fsync(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(os, 'fsync', disk_full)
+
+
+def short_write(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Path, 'open', lambda self, mode, buffering: HalfALine(self, mode))
+
+
+@pytest.mark.parametrize('fail', [failing_fsync, short_write])
+def test_a_disk_that_fills_up_within_a_line_leaves_the_record_as_it_was(tmp_path, monkeypatch, fail):
+    writer = write(tmp_path)
+    before = writer.path.read_bytes()
+    fail(monkeypatch)
+    with pytest.raises(OSError, match=rf'{writer.path}: could not be written \(No space left .*--resume'):
+        writer.append(row(15))
+    monkeypatch.undo()
+    assert writer.path.read_bytes() == before
+    writer.append(row(15))
+    assert read_history(tmp_path).rows == [row(0), row(5), row(10), row(15)]
+
+
+def test_line_that_cannot_be_taken_back_is_dropped_on_resume(tmp_path, monkeypatch):
+    writer = write(tmp_path)
+    short_write(monkeypatch)
+    monkeypatch.setattr(os, 'truncate', disk_full)
+    with pytest.raises(OSError, match='could not be written'):
+        writer.append(row(15))
+    monkeypatch.undo()
+    assert not writer.path.read_bytes().endswith(b'\n')
+    writer.resume(10, 'full')
+    writer.append(row(15))
+    assert read_history(tmp_path).rows == [row(0), row(5), row(10), row(15)]
+
+
+def test_row_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
+    writer, sizes = write(tmp_path), []
+    monkeypatch.setattr(os, 'fsync', lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    writer.append(row(15))
+    assert sizes == [writer.path.stat().st_size]
+
+
+def test_record_that_cannot_be_rewritten_on_resume_stays_as_it_was(tmp_path, monkeypatch):
+    writer = write(tmp_path)
+    before = writer.path.read_bytes()
+    failing_fsync(monkeypatch)
+    with pytest.raises(OSError, match=r'adaptation\.jsonl: could not be written'):
+        writer.resume(5, 'full')
+    assert writer.path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [writer.path]

@@ -1,0 +1,344 @@
+"""A resumed run against the same one uninterrupted, in real runs of a tiny model."""
+
+import random
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from mmseg_deeplab_study.engine.exact_resume import KEY, replay
+from mmseg_deeplab_study.evaluation.history import read_history
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick_start() -> Iterator[None]:
+    """MMEngine has yapf format the config four times a run, and threads wait for one another, both of which
+    cost more than the run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[None]:
+    """A run that ends by SIGTERM leaves its handler, because its process ends with it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+class Witness(Hook):
+    """Keeps what training is given and gives."""
+
+    def __init__(self) -> None:
+        self.batches, self.losses = {}, {}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        pixels = torch.stack(data_batch['inputs']).to(torch.int64)
+        # Distinguishes an image from its mirror image, too.
+        self.batches[batch_idx + 1] = int((pixels * torch.arange(pixels.shape[-1])).sum())
+        self.losses[batch_idx + 1] = outputs['loss'].item()
+
+
+class Terminate(Hook):
+    """Sends SIGTERM to the own process, at a point of a run."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, point: str, iteration: int, image: int = 0) -> None:
+        self.point, self.iteration, self.image = point, iteration, image
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self._send('train', batch_idx + 1, 0)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self._send('val', runner.iter, batch_idx)
+
+    def _send(self, *here) -> None:
+        if here == (self.point, self.iteration, self.image):
+            # It would end the tests otherwise.
+            assert callable(signal.getsignal(signal.SIGTERM))
+            signal.raise_signal(signal.SIGTERM)
+
+
+def train(cfg: Config, *hooks: Hook) -> Runner:
+    # MMEngine keeps one message hub and one visualizer per name for the whole process.
+    cfg.experiment_name = cfg.visualizer.name = uuid4().hex
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
+    return runner
+
+
+class Run(NamedTuple):
+    work_dir: Path
+    batches: dict[int, int]
+    losses: dict[int, float]
+    weights: dict[str, torch.Tensor]
+    rows: list[dict]
+
+
+def look(runner: Runner, witness: Witness) -> Run:
+    rows = [{**row, 'seconds': None} for row in read_history(runner.work_dir).rows]
+    weights = {key: value.clone() for key, value in runner.model.state_dict().items()}
+    return Run(Path(runner.work_dir), witness.batches, witness.losses, weights, rows)
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory, make_tiny_cityscapes, make_config) -> Callable[[Path], Config]:
+    """Configs of runs on the same data, which draw from torch, NumPy and Python in the main process."""
+    folder = tmp_path_factory.mktemp('data')
+    root = make_tiny_cityscapes(folder)
+
+    def make(work_dir: Path) -> Config:
+        cfg = make_config(root, work_dir)
+        assert cfg.model.decode_head.dropout_ratio > 0 and cfg.train_dataloader.num_workers == 0
+        assert cfg.default_hooks.exact_resume.type == 'ExactResumeHook'
+        cfg.train_dataloader.dataset.pipeline.insert(2, dict(type='RandomFlip', prob=0.5))
+        cfg.train_dataloader.dataset.pipeline.insert(3, dict(type='PhotoMetricDistortion'))
+        cfg.default_hooks.checkpoint.update(interval=5, max_keep_ckpts=-1)
+        return cfg
+
+    return make
+
+
+@pytest.fixture(scope='module')
+def whole(config, tmp_path_factory) -> Run:
+    """Ten iterations without an interruption, validated at 0, 5 and 10."""
+    witness = Witness()
+    return look(train(config(tmp_path_factory.mktemp('whole') / 'work'), witness), witness)
+
+
+@pytest.fixture
+def resume(config, whole: Run, tmp_path) -> Callable[..., Run]:
+    """Go on from a checkpoint, with the record as it was left."""
+
+    def go_on(checkpoint: Path, *hooks: Hook) -> Run:
+        work_dir = tmp_path / 'resumed'
+        shutil.copytree(checkpoint.parent, work_dir)
+        cfg, witness = config(work_dir), Witness()
+        cfg.resume, cfg.load_from = True, str(work_dir / checkpoint.name)
+        return look(train(cfg, witness, *hooks), witness)
+
+    return go_on
+
+
+def assert_same_end(run: Run, whole: Run, since: int) -> None:
+    later = range(since + 1, 11)
+    assert run.batches == {i: whole.batches[i] for i in later}
+    assert run.losses == {i: whole.losses[i] for i in later}
+    assert list(run.weights) == list(whole.weights)
+    for key, value in run.weights.items():
+        assert value.equal(whole.weights[key]), key
+    assert run.rows == whole.rows
+
+
+def load(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+# Batches
+
+
+def test_replay_gives_the_same_batches_and_calls_once_between_them():
+    calls = []
+
+    def batches() -> Iterator[int]:
+        for i in range(5):
+            calls.append(f'load {i}')
+            yield i
+
+    replayed = replay(batches(), 2, lambda: calls.append('then'))
+    for i in range(4):
+        calls.append(f'got {next(replayed)}')
+        if i == 1:
+            # The state is set as late as that: what loads the next batch draws from it.
+            assert calls[-1] == 'got 1' and 'then' not in calls
+    assert calls == ['load 0', 'got 0', 'load 1', 'got 1', 'then', 'load 2', 'got 2', 'load 3', 'got 3']
+
+
+def test_replay_of_no_steps_calls_before_the_first_batch():
+    calls = []
+    replayed = replay(iter('ab'), 0, lambda: calls.append('then'))
+    assert not calls
+    assert next(replayed) == 'a' and calls == ['then']
+    assert next(replayed) == 'b' and calls == ['then']
+
+
+# What is saved
+
+
+class Look(Hook):
+    """Keeps the weights that a run starts with, what is saved by the first validation, and the handlers."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self) -> None:
+        self.saved, self.handlers = None, []
+
+    def before_train(self, runner) -> None:
+        self.weights = {key: value.clone() for key, value in runner.model.state_dict().items()}
+        self.handlers.append(signal.getsignal(signal.SIGTERM))
+
+    def before_val_epoch(self, runner) -> None:
+        if self.saved is None:
+            self.saved = sorted(path.name for path in Path(runner.work_dir).glob('*.pth'))
+
+    def after_run(self, runner) -> None:
+        self.handlers.append(signal.getsignal(signal.SIGTERM))
+
+
+@pytest.fixture(scope='module')
+def short(config, tmp_path_factory) -> tuple[Look, Path]:
+    """A run of one iteration."""
+    cfg, seen = config(tmp_path_factory.mktemp('short') / 'work'), Look()
+    cfg.train_cfg.max_iters = 1
+    train(cfg, seen)
+    return seen, Path(cfg.work_dir)
+
+
+def test_iteration_0_is_saved_before_anything_is_validated_or_trained(short):
+    seen, work_dir = short
+    assert seen.saved == ['iter_0.pth']
+    checkpoint = load(work_dir / 'iter_0.pth')
+    assert checkpoint['meta']['iter'] == 0
+    for key, value in checkpoint['state_dict'].items():
+        assert value.equal(seen.weights[key]), key
+    assert (work_dir / 'last_checkpoint').read_text().endswith('iter_1.pth')
+
+
+def test_sigterm_ends_the_process_again_after_training(short):
+    during, after = short[0].handlers
+    assert callable(during) and during is not signal.SIG_DFL
+    assert after is signal.SIG_DFL
+
+
+def test_checkpoints_hold_the_states_of_one_process(whole):
+    assert sorted(path.name for path in whole.work_dir.glob('*.pth')) == [
+        'iter_0.pth',
+        'iter_10.pth',
+        'iter_5.pth',
+    ]
+    states = [load(whole.work_dir / f'iter_{i}.pth')[KEY] for i in (0, 5, 10)]
+    for one in states:
+        assert isinstance(one, list) and len(one) == 1
+        assert {'python', 'numpy', 'torch'} <= set(one[0])
+    # Dropout draws from torch, augmentation from NumPy.
+    assert not states[0][0]['torch'].equal(states[1][0]['torch'])
+    keys, position = zip(*(one[0]['numpy'][1:3] for one in states[:2]), strict=True)
+    assert not keys[0].equal(keys[1]) or position[0] != position[1]
+
+
+# Going on
+
+
+@pytest.fixture
+def warnings(monkeypatch) -> list[str]:
+    """What any run's logger warns of."""
+    messages, handle = [], MMLogger.handle
+
+    def keep(self, record) -> None:
+        if record.levelname == 'WARNING':
+            messages.append(record.getMessage())
+        handle(self, record)
+
+    monkeypatch.setattr(MMLogger, 'handle', keep)
+    return messages
+
+
+class Draw(Hook):
+    """Something that draws before training."""
+
+    def before_train(self, runner) -> None:
+        random.random()
+        np.random.rand(3)
+        torch.rand(3)
+
+
+@pytest.mark.parametrize(('iteration', 'hooks'), [(0, []), (5, [Draw()])], ids=['0', '5'])
+def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(resume, whole, warnings, iteration, hooks):
+    run = resume(whole.work_dir / f'iter_{iteration}.pth', *hooks)
+    assert_same_end(run, whole, since=iteration)
+    assert not [message for message in warnings if 'random' in message]
+    resumed, states = (load(folder / 'iter_10.pth')[KEY][0] for folder in (run.work_dir, whole.work_dir))
+    assert resumed['torch'].equal(states['torch'])
+    assert resumed['python'] == states['python']
+    assert resumed['numpy'][1].equal(states['numpy'][1]) and resumed['numpy'][2:] == states['numpy'][2:]
+
+
+@pytest.mark.parametrize(
+    ('states', 'had'), [(lambda given: None, 'none'), (lambda given: given * 2, 'those of 2 processes')]
+)
+def test_states_that_do_not_fit_only_warn(resume, whole, tmp_path, warnings, states, had):
+    folder = tmp_path / 'spoilt'
+    shutil.copytree(whole.work_dir, folder)
+    checkpoint = load(folder / 'iter_5.pth')
+    checkpoint[KEY] = states(checkpoint[KEY])
+    if checkpoint[KEY] is None:
+        del checkpoint[KEY]
+    torch.save(checkpoint, folder / 'iter_5.pth')
+    run = resume(folder / 'iter_5.pth')
+    (message,) = [message for message in warnings if 'random states' in message]
+    assert re.search(f'of 1 processes expected, but {had} found: .* not exactly as it would have', message)
+    assert sorted(run.losses) == list(range(6, 11))
+    # That these runs draw at all, and that the tests above would notice.
+    assert run.losses[6] != whole.losses[6]
+    assert len(load(run.work_dir / 'iter_10.pth')[KEY]) == 1
+
+
+def test_states_of_a_source_checkpoint_are_another_runs(config, whole, tmp_path):
+    """Loaded, not resumed from: the same run with and without states in the file."""
+    runs = []
+    for with_states in (True, False):
+        checkpoint = load(whole.work_dir / 'iter_5.pth')
+        if not with_states:
+            del checkpoint[KEY]
+        source = tmp_path / f'source_{with_states}.pth'
+        torch.save(checkpoint, source)
+        cfg, witness = config(tmp_path / f'work_{with_states}'), Witness()
+        cfg.load_from, cfg.train_cfg.max_iters = str(source), 1
+        runs.append(look(train(cfg, witness), witness))
+    loaded, expected = runs
+    assert loaded.batches == expected.batches and loaded.losses == expected.losses
+    assert list(loaded.losses) == [1]
+
+
+# SIGTERM
+
+
+@pytest.mark.parametrize(
+    ('point', 'iteration', 'image', 'saved'),
+    # In training, when iteration 7 is done; in validation, at once; at the last image, all the same.
+    [('train', 7, 0, 7), ('val', 5, 1, 5), ('val', 10, 2, 10)],
+)
+def test_terminated_run_ends_with_143_and_goes_on_as_if_it_had_not(
+    config, resume, whole, tmp_path, warnings, point, iteration, image, saved
+):
+    cfg = config(tmp_path / 'work')
+    with pytest.raises(SystemExit) as caught:
+        train(cfg, Terminate(point, iteration, image))
+    assert caught.value.code == 128 + signal.SIGTERM == 143
+    assert f'SIGTERM: saved iteration {saved} and end here; go on with --resume' in warnings
+    names = sorted(path.name for path in Path(cfg.work_dir).glob('*.pth'))
+    assert names == sorted(f'iter_{i}.pth' for i in {0, 5, saved, 10} if i <= saved)
+    assert load(tmp_path / f'work/iter_{saved}.pth')['meta']['iter'] == saved
+    # A validation that was cut off has no row yet.
+    rows = [row['iter'] for row in read_history(cfg.work_dir).rows]
+    assert rows == [i for i in (0, 5, 10) if i < iteration]
+    run = resume(tmp_path / f'work/iter_{saved}.pth')
+    assert_same_end(run, whole, since=saved)

@@ -1,0 +1,73 @@
+"""What stands in the header of a record: digests that tell recipes apart and nothing else."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmseg_deeplab_study.engine.run_header import config_digest, describe_checkpoint
+
+ADAPTATION = Path(__file__).resolve().parents[2] / 'configs/_base_/adaptation.py'
+
+
+@pytest.fixture(scope='module')
+def config() -> Config:
+    return Config.fromfile(ADAPTATION)
+
+
+def test_digest_is_of_the_recipe(config):
+    first = config_digest(config)
+    assert len(first) == 64
+    same = config.copy()
+    same.merge_from_dict(
+        {
+            'work_dir': 'elsewhere',
+            'resume': True,
+            'launcher': 'pytorch',
+            'log_level': 'ERROR',
+            # these stand in the header themselves
+            'load_from': 'other.pth',
+            'randomness.seed': 1,
+            # where the data lie on this machine
+            'train_dataloader.dataset.data_root': '/elsewhere',
+        }
+    )
+    assert config_digest(same) == first
+    for change in (
+        {'optim_wrapper.optimizer.lr': 0.06},
+        {'train_dataloader.batch_size': 3},
+        {'param_scheduler': [dict(type='ConstantLR')]},
+        {'val_dataloader.dataset.data_prefix.img_path': 'other'},
+    ):
+        other = config.copy()
+        other.merge_from_dict(change)
+        assert config_digest(other) != first, change
+
+
+def test_digest_of_a_run_can_be_computed_from_its_config_file(config, tmp_path):
+    dumped = tmp_path / 'dumped.py'
+    config.dump(dumped)
+    assert config_digest(Config.fromfile(dumped)) == config_digest(config)
+
+
+def test_source_checkpoint_is_named_with_the_digest_of_its_file(tmp_path):
+    path = tmp_path / 'source.pth'
+    path.write_bytes(b'weights')
+    expected = {'name': 'source.pth', 'digest': hashlib.sha256(b'weights').hexdigest()}
+    assert describe_checkpoint(str(path)) == expected
+    assert describe_checkpoint(f'vainf://{path}') == expected
+
+
+def test_fetched_checkpoint_is_looked_up_where_it_was_put(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    url = 'https://example.org/zoo/source.pth'
+    assert describe_checkpoint(url) == {'name': 'source.pth', 'digest': None}
+    (tmp_path / 'checkpoints').mkdir()
+    (tmp_path / 'checkpoints/source.pth').write_bytes(b'weights')
+    assert describe_checkpoint(url)['digest'] == hashlib.sha256(b'weights').hexdigest()
+
+
+def test_no_source_checkpoint():
+    assert describe_checkpoint(None) is None

@@ -1,0 +1,148 @@
+"""The bootstrap over images, against a loop that scores every resample with the metric's own function."""
+
+import numpy as np
+import pytest
+
+from mmseg_deeplab_study.evaluation import bootstrap
+from mmseg_deeplab_study.evaluation.adaptation_metric import scores_from_confusion
+from mmseg_deeplab_study.evaluation.bootstrap import bootstrap_interval
+
+CLASSES = ('road', 'person', 'car', 'sky')
+SEEN = ('person', 'car')
+KEYS = ['mIoU', 'mIoU.seen', 'mIoU.unseen', 'aAcc']
+
+
+def random_counts(images: int, seed: int = 0, classes: int = 4) -> np.ndarray:
+    """Images that each show some of the classes, so that resamples lack some."""
+    rng = np.random.default_rng(seed)
+    shown = rng.random((images, classes, 1)) < 0.3
+    confused = rng.random((images, classes, classes)) < 0.3
+    return rng.integers(0, 1000, (images, classes, classes)) * shown * confused
+
+
+def slow_interval(counts, samples, seed, level) -> dict:
+    """One resample at a time."""
+    n = len(counts)
+    draws = np.random.default_rng(seed).multinomial(n, [1 / n] * n, samples)
+    scores = []
+    for draw in draws:
+        images = [counts[i] for i, times in enumerate(draw) for _ in range(times)]
+        assert len(images) == n
+        scores.append(scores_from_confusion(np.sum(images, axis=0), CLASSES, SEEN))
+    intervals = {}
+    for key in KEYS:
+        values = sorted(s[key] for s in scores if s[key] is not None)
+        ends = (
+            [np.percentile(values, 50 * (1 - level)), np.percentile(values, 50 * (1 + level))]
+            if values
+            else None
+        )
+        intervals[key] = ends
+    return intervals
+
+
+@pytest.mark.parametrize('images', [2, 3, 12])
+@pytest.mark.parametrize('seed', [0, 7])
+@pytest.mark.parametrize('level', [0.95, 0.5])
+def test_equals_the_loop_with_the_same_draws(images, seed, level):
+    counts = random_counts(images, seed)
+    found = bootstrap_interval(counts, CLASSES, SEEN, 200, seed, level)
+    expected = slow_interval(counts, 200, seed, level)
+    assert list(found) == KEYS
+    for key in KEYS:
+        assert found[key] == pytest.approx(expected[key], rel=1e-12), key
+
+
+def test_the_loop_meets_absent_classes():
+    # Else the comparison says nothing about them: image 1 alone has no road.
+    counts = np.zeros((2, 4, 4), np.int64)
+    counts[0, 0, 0] = counts[1, 1, 1] = 10
+    counts[1, 1, 2] = 30
+    # Resamples: both images, or twice the first (road 100), or twice the second (person 10/40, car 0/30).
+    found = bootstrap_interval(counts, CLASSES, SEEN, 400, level=0.999)
+    assert found['mIoU'] == [12.5, 100.0]
+    assert found['mIoU.seen'] == [12.5, 12.5]  # not where neither is there
+    assert found['mIoU.unseen'] == [100.0, 100.0]
+    assert found['aAcc'] == [25.0, 100.0]
+
+
+def test_one_image_gives_a_point():
+    counts = np.array([[[30, 10, 0, 0], [0, 20, 0, 0], [0, 0, 0, 0], [0, 5, 0, 5]]])
+    found = bootstrap_interval(counts, CLASSES, SEEN, 50)
+    # road 30/40, person 20/(20 + 35 - 20), sky 5/10; no car
+    assert found['mIoU'] == pytest.approx([100 * (0.75 + 20 / 35 + 0.5) / 3] * 2)
+    assert found['mIoU.seen'] == pytest.approx([100 * 20 / 35] * 2)
+    assert found['mIoU.unseen'] == pytest.approx([62.5] * 2)  # (75 + 50) / 2
+    assert found['aAcc'] == pytest.approx([100 * 55 / 70] * 2)
+    assert all(low == high and type(low) is float for low, high in found.values())
+
+
+def test_no_resample_has_the_score():
+    counts = np.zeros((3, 4, 4), np.int64)
+    assert bootstrap_interval(counts, CLASSES, SEEN, 10) == dict.fromkeys(KEYS)
+    counts[:, 0, 0] = 1
+    found = bootstrap_interval(counts, CLASSES, SEEN, 10)
+    assert found == {'mIoU': [100.0] * 2, 'mIoU.seen': None, 'mIoU.unseen': [100.0] * 2, 'aAcc': [100.0] * 2}
+
+
+def test_is_deterministic_and_leaves_its_input_alone():
+    counts = random_counts(20)
+    before = counts.copy()
+    first = bootstrap_interval(counts, CLASSES, SEEN, 100)
+    assert first == bootstrap_interval(counts, CLASSES, SEEN, 100)
+    assert first != bootstrap_interval(counts, CLASSES, SEEN, 100, seed=1)
+    assert np.array_equal(counts, before)
+
+
+def test_chunks_do_not_alter_it(monkeypatch):
+    counts = random_counts(20)
+    whole = bootstrap_interval(counts, CLASSES, SEEN, 100)
+    for weights in (1, 20 * 7):
+        monkeypatch.setattr(bootstrap, '_WEIGHTS', weights)
+        assert bootstrap_interval(counts, CLASSES, SEEN, 100) == whole
+
+
+def test_a_wider_level_gives_a_wider_interval_around_the_score():
+    counts = random_counts(50)
+    score = scores_from_confusion(counts.sum(axis=0), CLASSES, SEEN)
+    narrow = bootstrap_interval(counts, CLASSES, SEEN, level=0.5)
+    wide = bootstrap_interval(counts, CLASSES, SEEN, level=0.99)
+    for key in KEYS:
+        assert wide[key][0] < narrow[key][0] < narrow[key][1] < wide[key][1]
+        assert wide[key][0] < score[key] < wide[key][1]
+
+
+def test_covers_the_truth_about_as_often_as_it_says():
+    # Images with one label each, 100 pixels, of which a uniformly drawn share is right: true accuracy 50 %.
+    rng = np.random.default_rng(0)
+    covered = {0.95: 0, 0.5: 0}
+    for _ in range(200):
+        right = rng.integers(0, 101, 40)
+        counts = np.zeros((40, 4, 4), np.int64)
+        counts[:, 0, 0], counts[:, 0, 1] = right, 100 - right
+        for level in covered:
+            low, high = bootstrap_interval(counts, CLASSES, SEEN, 300, level=level)['aAcc']
+            covered[level] += low <= 50 <= high
+    # Binomial standard deviations of 200 trials: 3 and 7; the percentile interval is a little too narrow.
+    assert 178 <= covered[0.95] <= 198
+    assert 80 <= covered[0.5] <= 118
+
+
+@pytest.mark.parametrize('shape', [(0, 4, 4), (4, 4), (2, 3, 3), (2, 4, 3)])
+def test_matrices_that_do_not_fit(shape):
+    message = r'counts must be \(N, 4, 4\) with N at least 1, .* over 4 classes, but got \('
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(np.zeros(shape, np.int64), CLASSES, SEEN)
+
+
+@pytest.mark.parametrize(
+    ('argument', 'message'),
+    [
+        ({'samples': 0}, 'samples must be at least 1, but got 0'),
+        ({'level': 0.0}, r'level must lie between 0 and 1, but got 0\.0'),
+        ({'level': 95}, 'level must lie between 0 and 1, but got 95'),
+    ],
+)
+def test_arguments_out_of_range(argument, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(random_counts(3), CLASSES, SEEN, **argument)

@@ -1,0 +1,277 @@
+"""Files that are whole or not there, under errors that are made up and under disks that are really full."""
+
+import contextlib
+import errno
+import io
+import os
+import resource
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.fileio import get_file_backend
+from mmengine.runner import save_checkpoint
+
+from mmseg_deeplab_study.atomic_file import AtomicBackend, write_atomically
+from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, read_history
+
+BACKEND = dict(backend='atomic')
+
+
+def disk_full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+# What is written
+
+
+@pytest.mark.parametrize('data', [b'', b'new', bytes(range(256)) * 4096])
+def test_content_is_whole_and_no_temporary_is_left(tmp_path, data):
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+    write_atomically(str(path), data)
+    assert path.read_bytes() == data
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_is_made(tmp_path):
+    write_atomically(tmp_path / 'a' / 'b' / 'file', b'new')
+    assert (tmp_path / 'a' / 'b' / 'file').read_bytes() == b'new'
+
+
+def test_a_temporary_that_a_crash_left_is_no_hindrance(tmp_path):
+    (tmp_path / '.file.tmp').write_bytes(b'much longer than what is written now')
+    write_atomically(tmp_path / 'file', b'new')
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [('file', b'new')]
+
+
+def test_file_is_on_the_disk_before_it_has_its_name_and_then_the_folder_is(tmp_path, monkeypatch):
+    """Renamed first, a power cut would leave the new name with nothing in it."""
+    path, calls = tmp_path / 'file', []
+    path.write_bytes(b'old')
+    fsync, replace = os.fsync, Path.replace
+
+    def watched_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            assert os.path.samestat(status, tmp_path.stat())
+            calls.append('fsync folder')
+        else:
+            calls.append(f'fsync {status.st_size} bytes')
+        fsync(descriptor)
+
+    def watched_replace(self: Path, target: Path) -> Path:
+        assert path.read_bytes() == b'old'
+        calls.append(f'replace {target.name} by {self.name}')
+        return replace(self, target)
+
+    monkeypatch.setattr(os, 'fsync', watched_fsync)
+    monkeypatch.setattr(Path, 'replace', watched_replace)
+    write_atomically(path, b'12345')
+    assert calls == ['fsync 5 bytes', 'replace file by .file.tmp', 'fsync folder']
+
+
+# What happens when it cannot be written
+
+
+class FullDisk(io.FileIO):
+    """Takes half of what it is given, and then no more."""
+
+    taken = False
+
+    def write(self, data: bytes) -> int:
+        if self.taken:
+            disk_full()
+        self.taken = True
+        return super().write(data[: len(data) // 2])
+
+
+def failing_write(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Path, 'open', lambda self, mode: io.BufferedWriter(FullDisk(self, mode)))
+
+
+def failing_fsync(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(os, 'fsync', disk_full)
+
+
+def failing_replace(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Path, 'replace', disk_full)
+
+
+@pytest.mark.parametrize('fail', [failing_write, failing_fsync, failing_replace])
+def test_old_content_stays_and_no_temporary(
+    tmp_path, monkeypatch, fail: Callable[[pytest.MonkeyPatch], None]
+):
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+    fail(monkeypatch)
+    with pytest.raises(OSError, match=rf'{path}: could not be written \(No space left .*--resume') as caught:
+        write_atomically(path, b'new content')
+    monkeypatch.undo()
+    assert caught.value.errno == errno.ENOSPC
+    assert path.read_bytes() == b'old'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_file_where_there_was_none(tmp_path, monkeypatch):
+    failing_fsync(monkeypatch)
+    with pytest.raises(OSError, match='could not be written'):
+        write_atomically(tmp_path / 'file', b'new')
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_place_of_the_folder_is_explained(tmp_path):
+    (tmp_path / 'folder').write_bytes(b'')
+    with pytest.raises(OSError, match=r'folder/file: could not be written .* make the folder writable'):
+        write_atomically(tmp_path / 'folder' / 'file', b'new')
+    assert (tmp_path / 'folder').read_bytes() == b''
+
+
+def test_what_is_no_fault_of_the_disk_is_not_explained_as_one(tmp_path):
+    with pytest.raises(TypeError, match='bytes-like'):
+        write_atomically(tmp_path / 'file', 'text')
+    assert not (tmp_path / 'file').exists()
+
+
+# MMEngine's way to it
+
+
+def test_mmengine_finds_the_backend():
+    assert type(get_file_backend(backend_args=dict(BACKEND))) is AtomicBackend
+
+
+def test_checkpoints_are_written_by_it(tmp_path, monkeypatch):
+    path = tmp_path / 'iter_5.pth'
+    save_checkpoint({'step': 5}, str(path), backend_args=dict(BACKEND))
+    whole = path.read_bytes()
+    assert torch.load(path, weights_only=True) == {'step': 5}
+    failing_fsync(monkeypatch)
+    with pytest.raises(OSError, match=r'iter_5\.pth: could not be written .*--resume'):
+        save_checkpoint({'step': 6}, str(path), backend_args=dict(BACKEND))
+    assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(('encoding', 'expected'), [('utf-8', b'Stra\xc3\x9fe'), ('latin-1', b'Stra\xdfe')])
+def test_text_is_written_by_it(tmp_path, monkeypatch, encoding, expected):
+    backend, path = AtomicBackend(), tmp_path / 'file'
+    backend.put_text('Straße', path, encoding)
+    assert path.read_bytes() == expected
+    failing_replace(monkeypatch)
+    with pytest.raises(OSError, match='could not be written'):
+        backend.put_text('Weg', path, encoding)
+    assert path.read_bytes() == expected
+
+
+# Disks that are really full
+
+ROW = {'iter': 5, 'kind': 'validation', 'subset': 'full', 'confusion': list(range(4000))}
+
+
+def start_record(folder: Path) -> HistoryWriter:
+    writer = HistoryWriter(folder / FILE_NAME)
+    writer.start({'seed': 0})
+    writer.append({**ROW, 'iter': 0, 'confusion': []})
+    return writer
+
+
+def message_in_child(limit: int, work: Callable[[], None]) -> str:
+    """What `work` raises as OSError in a process whose files may have `limit` bytes at most."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+            try:
+                work()
+            except OSError as error:
+                os.write(writer, str(error).encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader, 'rb') as pipe:
+        message = pipe.read().decode()
+    os.waitpid(child, 0)
+    return message
+
+
+def test_limit_of_file_size_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+    message = message_in_child(1000, lambda: write_atomically(path, bytes(1001)))
+    assert f'{path}: could not be written (File too large)' in message and '--resume' in message
+    assert path.read_bytes() == b'old'
+    assert list(tmp_path.iterdir()) == [path]
+    assert message_in_child(1000, lambda: write_atomically(path, bytes(1000))) == ''
+    assert path.read_bytes() == bytes(1000)
+
+
+def test_limit_of_file_size_leaves_the_record_as_it_was(tmp_path):
+    writer = start_record(tmp_path)
+    before = writer.path.read_bytes()
+    message = message_in_child(1000, lambda: writer.append(ROW))
+    # The first write took what there was room for.
+    assert f'{writer.path}: could not be written (No space left on device)' in message
+    assert writer.path.read_bytes() == before
+    message = message_in_child(len(before), lambda: writer.append(ROW))
+    assert f'{writer.path}: could not be written (File too large)' in message
+    assert writer.path.read_bytes() == before
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip('only root may mount a small disk')
+    command = ['mount', '-t', 'tmpfs', '-o', 'size=64k', 'none', str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip('there is no mount command')
+    if mounted.returncode:
+        pytest.skip(f'a small disk cannot be mounted here: {mounted.stderr.strip()}')
+    try:
+        yield folder
+    finally:
+        subprocess.run(['umount', str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes all the room there is."""
+    path = folder / 'filler'
+    with contextlib.suppress(OSError), path.open('wb', buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    return path
+
+
+def test_full_disk_leaves_the_old_file(small_disk):
+    path = small_disk / 'file'
+    write_atomically(path, b'old')
+    fill(small_disk)
+    with pytest.raises(OSError, match=rf'{path}: could not be written \(No space left on device\)') as caught:
+        write_atomically(path, bytes(8192))
+    assert caught.value.errno == errno.ENOSPC
+    assert path.read_bytes() == b'old'
+    assert sorted(path.name for path in small_disk.iterdir()) == ['file', 'filler']
+
+
+def test_full_disk_leaves_the_record_as_it_was_and_it_goes_on_once_there_is_room(small_disk):
+    writer = start_record(small_disk)
+    before = writer.path.read_bytes()
+    filler = fill(small_disk)
+    # Several pages; the first part of it still fits into the record's own.
+    for _ in range(2):
+        with pytest.raises(
+            OSError, match=rf'{writer.path}: could not be written \(No space left on device\)'
+        ):
+            writer.append(ROW)
+        assert writer.path.read_bytes() == before
+    filler.unlink()
+    writer.append(ROW)
+    assert [row['iter'] for row in read_history(writer.path).rows] == [0, 5]
+    assert read_history(writer.path).rows[-1] == ROW

@@ -1,0 +1,343 @@
+"""tools/analyze.py: what it prints and writes of records short enough to work out by hand."""
+
+import csv
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'analyze.py'
+QUOTED = 'person\'s "bike", old'
+
+
+@pytest.fixture(scope='module')
+def analyze():
+    spec = importlib.util.spec_from_file_location('analyze_script', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(analyze, monkeypatch, capsys):
+    """A function that runs the tool and returns its exit code, its output and its errors."""
+
+    def call(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', ['analyze.py', *map(str, arguments)])
+        code = analyze.main()
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def validation(
+    iteration: int, miou: float | None, seen: float | None, unseen: float | None, **classes
+) -> dict:
+    scores = {'mIoU': miou, 'mIoU.seen': seen, 'mIoU.unseen': unseen, 'class_iou': classes}
+    return {'iter': iteration, 'kind': 'validation', 'subset': 'full', **scores}
+
+
+def write_record(folder: Path, rows: list[dict], name: str = 'adaptation.jsonl', **header) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [{'schema_version': 1, **header}, *rows]
+    (folder / name).write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    return folder
+
+
+def write_run(folder: Path, seed: int = 0, more: float = 0.0, last: float = 24.0, **header) -> Path:
+    """A run of three validations; ``more`` is added to the mIoU at iteration 0."""
+    names = ('road', QUOTED, 'car')
+    rows = [
+        {'iter': 0, 'kind': 'source', 'subset': 'full', 'mIoU': 13.0, 'class_iou': {'car': 50.0}},
+        validation(0, 10.0 + more, 18.0, 2.0, **{'road': 3.0, QUOTED: None, 'car': 40.0}),
+        validation(10, 4.0, 5.0, 3.0, **{'road': 9.0, QUOTED: 0.0, 'car': 20.0}),
+        validation(30, last, 28.0, 20.0, **{'road': 50.0, QUOTED: 12.5, 'car': 45.0}),
+        {'iter': 0, 'kind': 'forgetting', 'subset': 'full', 'mIoU': 60.0},
+        {'iter': 30, 'kind': 'forgetting', 'subset': 'full', 'mIoU': 48.5},
+        {'iter': 10, 'kind': 'validation', 'subset': 'probe', 'mIoU': 5.5, 'interval': {'mIoU': [3.0, 6.0]}},
+    ]
+    known = {
+        'config_digest': 'c',
+        'source_checkpoint': {'digest': 's'},
+        'validation': {'digest': 'v'},
+        'train': {'digest': 't'},
+    }
+    header = {'target_classes': names, 'seen_classes': [QUOTED, 'car'], 'seed': seed, **known, **header}
+    return write_record(folder, rows, **header)
+
+
+def strict_json(path: Path) -> dict:
+    def refuse(constant: str):
+        raise AssertionError(f'{path} holds {constant}')
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def cells(output: str, *start: str) -> list[str]:
+    """The cells of the first table line whose first cells are these."""
+    lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in output.splitlines()]
+    return next(line for line in lines if line[: len(start)] == list(start))
+
+
+def test_tables_of_one_run(run, tmp_path):
+    code, output, errors = run(write_run(tmp_path / 'r50'))
+    assert (code, errors) == (0, '')
+    assert output.startswith('r50\n')
+    # dip 10 - 4; area (10 * (10 + 4) / 2 + 20 * (4 + 24) / 2) / 30 = (70 + 280) / 30 = 11.67
+    assert cells(output, 'mIoU') == [
+        'mIoU',
+        '13.0',
+        '10.0',
+        '4.0 (10)',
+        '6.0',
+        '30',
+        '24.0 (30)',
+        '24.0',
+        '11.7',
+    ]
+    # never below 2.0; area (10 * 2.5 + 20 * 11.5) / 30 = 8.5
+    unseen = ['mIoU.unseen', '-', '2.0', '2.0 (0)', '0.0', '-', '20.0 (30)', '20.0', '8.5']
+    assert cells(output, 'mIoU.unseen') == unseen
+    assert cells(output, 'car') == ['car', 'yes', '50.0', '40.0', '45.0 (30)', '45.0', '0', '0']
+    assert cells(output, 'road') == ['road', 'no', '-', '3.0', '50.0 (30)', '50.0', '30', '30']
+    assert cells(output, QUOTED) == [QUOTED, 'yes', '-', '-', '12.5 (30)', '12.5', '-', '30']
+    # half of 28 at 0, half of 20 at 30
+    assert 'lead of the seen classes: 30 iterations (half their best at 0, the unseen at 30)' in output
+    assert "forgetting: mIoU on the source's data 60.0 at 0, 48.5 (30) last, drop 11.5 points" in output
+    assert (
+        'probe: mIoU off by 1.5 points in the mean, 1.5 at most, over 1 validations; full mIoU inside its '
+        'interval at 1 of 1'
+    ) in output
+
+
+def test_classes_stand_early_to_late(run, tmp_path):
+    output = run(write_run(tmp_path / 'r50'))[1]
+    # half of 45 at 0; half of 50 and half of 12.5 at 30, these two as in the record
+    assert output.index('| car') < output.index('| road') < output.index('| person')
+
+
+def test_thresholds(run, tmp_path):
+    output = run(write_run(tmp_path / 'r50'), '--iou', '9', '--share', '0.1')[1]
+    assert 'iterations to 9 % ' in output and 'to 10 % of best' in output
+    assert cells(output, 'road')[-2:] == ['10', '10']  # 9.0 >= 9; 3.0 < 5 <= 9.0
+    assert cells(output, QUOTED)[-2:] == ['30', '30']
+    figures = strict_json(tmp_path / 'r50' / 'analysis.json')['runs'][0]['figures']['IoU.road']
+    assert figures['iterations_to_9_percent'] == figures['iterations_to_0.1_of_best'] == 10
+    assert figures['iterations_to_0.5_of_best'] == 30
+
+
+def test_json_of_one_run(run, tmp_path):
+    output = run(write_run(tmp_path / 'r50', seed=7, experiment='e'))[1]
+    path = tmp_path / 'r50' / 'analysis.json'
+    assert f'Wrote {path}\n' in output
+    content = strict_json(path)
+    assert (content['iou'], content['share'], content['groups']) == (20, 0.5, [])
+    (found,) = content['runs']
+    assert (found['name'], found['seed'], found['experiment']) == ('r50', 7, 'e')
+    assert found['curves']['mIoU.unseen'] == [[0, 2.0], [10, 3.0], [30, 20.0]]
+    assert found['classes_early_to_late'][0] == {'name': 'car', 'seen': True, 'half_iter': 0}
+    figures = found['figures']
+    assert figures['mIoU']['area'] == pytest.approx(350 / 30, rel=1e-15)
+    assert (figures['mIoU']['gap'], figures['mIoU']['recovery_iter']) == (3.0, 30)
+    assert figures[f'IoU.{QUOTED}']['start'] is None
+    assert figures['seen_lead'] == {'iterations': 30}
+    assert figures['forgetting'] == {'start': 60.0, 'last': 48.5, 'last_iter': 30, 'drop': 11.5}
+    assert figures['probe'] == {'points': 1, 'largest': 1.5, 'mean': 1.5, 'intervals': 1, 'inside': 1}
+
+
+def test_csv_says_what_json_says(run, tmp_path):
+    output = run(write_run(tmp_path / 'r50', seed=7))[1]
+    path = tmp_path / 'r50' / 'analysis.csv'
+    assert f'Wrote {path}\n' in output
+    assert path.read_text().splitlines()[0] == 'run,seed,subject,measure,value,low,high'
+    rows = csv_rows(path)
+    assert {(row['run'], row['seed'], row['low'], row['high']) for row in rows} == {('r50', '7', '', '')}
+    found = {(row['subject'], row['measure']): row['value'] for row in rows}
+    assert len(found) == len(rows)
+    seen = {subject: value for (subject, measure), value in found.items() if measure == 'seen'}
+    assert seen == {'IoU.road': '0', f'IoU.{QUOTED}': '1', 'IoU.car': '1'}
+    figures = strict_json(path.with_suffix('.json'))['runs'][0]['figures']
+    written = {(s, m): None if v == '' else float(v) for (s, m), v in found.items() if m != 'seen'}
+    assert written == {(s, m): v for s, measures in figures.items() for m, v in measures.items()}
+
+
+def test_seeds_of_one_experiment(run, tmp_path):
+    folders = [write_run(tmp_path / f'seed{s}', seed=s, more=4.0 * s) for s in range(2)]
+    code, output, _ = run(*folders)
+    assert code == 0
+    assert output.startswith('mean of seed0, seed1 [95 % interval of the mean]\n')
+    # at 0: 10 and 14, dip: 6 and 10; of two seeds the interval reaches from one to the other
+    assert cells(output, 'mIoU', 'seed1')[3:6] == ['14.0', '4.0 (10)', '10.0']
+    mean = cells(output, 'mIoU', 'mean')
+    assert (mean[3], mean[5]) == ('12.0 [10.0, 14.0]', '8.0 [6.0, 10.0]')
+    assert cells(output, 'car')[3:5] == ['40.0 [40.0, 40.0]', '45.0 [45.0, 45.0] (30.0 [30.0, 30.0])']
+    assert 'lead of the seen classes: 30.0 [30.0, 30.0] iterations' in output
+    content = strict_json(tmp_path / 'analysis.json')
+    (group,) = content['groups']
+    assert (group['runs'], group['seeds']) == (['seed0', 'seed1'], [0, 1])
+    start = group['figures']['mIoU']['start']
+    assert start == {'mean': 12.0, 'low': 10.0, 'high': 14.0, 'count': 2, 'seeds': 2}
+    assert [found['figures']['mIoU']['start'] for found in content['runs']] == [10.0, 14.0]
+    means = [row for row in csv_rows(tmp_path / 'analysis.csv') if row['run'] == 'mean of seed0, seed1']
+    (start,) = [row for row in means if (row['subject'], row['measure']) == ('mIoU', 'start')]
+    assert (start['seed'], start['value'], start['low'], start['high']) == ('', '12.0', '10.0', '14.0')
+
+
+def test_classes_of_several_seeds_stand_by_their_mean(run, tmp_path):
+    # half its best: x at 10 and 30, mean 20; y at 20 and 0, mean 10, though later than x under seed 0
+    curves = [{'x': (0, 8, 8, 8), 'y': (0, 0, 8, 8)}, {'x': (0, 0, 0, 8), 'y': (8, 8, 8, 8)}]
+    folders = []
+    for seed, classes in enumerate(curves):
+        rows = [
+            validation(10 * k, 1.0, None, None, **{n: c[k] for n, c in classes.items()}) for k in range(4)
+        ]
+        header = {'seed': seed, 'config_digest': 'c', 'validation': {'digest': 'v'}, 'train': {'digest': 't'}}
+        folders.append(write_record(tmp_path / f'seed{seed}', rows, **header))
+    output = run(*folders)[1]
+    assert cells(output, 'x')[-1] == '20.0 [10.0, 30.0]'
+    assert cells(output, 'y')[-1] == '10.0 [0.0, 20.0]'
+    assert output.index('| y ') < output.index('| x ')
+
+
+def test_a_figure_that_some_seeds_do_not_have(run, tmp_path):
+    # both start at 10 and fall to 4; a is back at 24, b ends at 9
+    folders = [write_run(tmp_path / 'a', seed=0), write_run(tmp_path / 'b', seed=1, last=9.0)]
+    output = run(*folders)[1]
+    assert cells(output, 'mIoU', 'mean')[6] == '30.0 (1 of 2)'
+    (group,) = strict_json(tmp_path / 'analysis.json')['groups']
+    recovery = group['figures']['mIoU']['recovery_iter']
+    assert recovery == {'mean': 30.0, 'low': None, 'high': None, 'count': 1, 'seeds': 2}
+
+
+def test_runs_of_two_experiments(run, tmp_path):
+    folders = [write_run(tmp_path / 'r50'), write_run(tmp_path / 'm2', config_digest='other')]
+    output = run(*folders)[1]
+    assert output.index('r50\n') < output.index('m2\n') and 'mean of' not in output
+    content = strict_json(tmp_path / 'analysis.json')
+    assert [found['name'] for found in content['runs']] == ['r50', 'm2'] and content['groups'] == []
+
+
+def test_a_record_that_knows_little(run, tmp_path):
+    """One validation at iteration 5, with an mIoU and nothing else, and a header without a class."""
+    rows = [{'iter': 5, 'kind': 'validation', 'subset': 'full', 'mIoU': 7.25}]
+    folder = write_record(tmp_path / 'old', rows)
+    code, output, _ = run(folder)
+    assert code == 0
+    assert cells(output, 'mIoU') == ['mIoU', '-', '-', '7.2 (5)', '-', '-', '7.2 (5)', '7.2', '7.2']
+    assert cells(output, 'mIoU.seen') == ['mIoU.seen', *'--------']
+    assert 'lead of the seen classes: - iterations' in output
+    assert 'forgetting: -\nprobe: -\n' in output
+    assert strict_json(folder / 'analysis.json')['runs'][0]['seed'] is None
+    assert ('old', '', 'mIoU', 'dip', '', '', '') in [
+        tuple(r.values()) for r in csv_rows(folder / 'analysis.csv')
+    ]
+
+
+def test_nulls_everywhere(run, tmp_path):
+    nulls = {'aAcc': None, 'mIoU.seen': None, 'class_iou': None, 'interval': None}
+    kinds = [('source', 'full'), ('forgetting', 'full'), ('validation', 'full'), ('validation', 'probe')]
+    rows = [{'iter': 0, 'kind': kind, 'subset': subset, 'mIoU': None, **nulls} for kind, subset in kinds]
+    rows += [validation(5, 3.0, None, None, road=None), {**rows[-1], 'iter': 5, 'mIoU': 4.0}]
+    header = dict.fromkeys(('target_classes', 'seen_classes', 'validation', 'source_checkpoint', 'seed'))
+    code, output, _ = run(write_record(tmp_path / 'r', rows, **header))
+    assert code == 0
+    assert cells(output, 'road') == ['road', *'-------']
+    assert 'probe: mIoU off by 1.0 points' in output and 'at 0 of 0' in output
+
+
+def test_equal_folder_names(analyze, run, tmp_path):
+    paths = [tmp_path / 'a' / 'x' / 'run', tmp_path / 'b' / 'x' / 'run', tmp_path / 'b' / 'other']
+    assert analyze.name_runs(paths) == ['a/x/run', 'b/x/run', 'other']
+    for seed, path in enumerate(paths):
+        write_run(path, seed=seed)
+    run(*paths)
+    names = [found['name'] for found in strict_json(tmp_path / 'analysis.json')['runs']]
+    assert names == ['a/x/run', 'b/x/run', 'other']
+
+
+def test_a_name_inside_another(analyze):
+    assert analyze.name_runs([Path('/a/run'), Path('/b/a/run')]) == ['/a/run', 'b/a/run']
+
+
+def test_record_files(run, tmp_path):
+    folder = write_run(tmp_path / 'r50')
+    write_record(folder, [validation(5, 3.0, None, None)], name='study.jsonl')
+    code, _, _ = run(
+        folder / 'adaptation.jsonl', folder / 'study.jsonl', folder
+    )  # the first and last are one
+    assert code == 0
+    content = strict_json(folder / 'analysis.json')
+    assert [found['name'] for found in content['runs']] == ['r50', 'study.jsonl']
+
+
+def test_out_replaces_what_is_there(run, tmp_path):
+    folder, out = write_run(tmp_path / 'r50'), tmp_path / 'new' / 'folder'
+    before = sorted(folder.iterdir())
+    assert run(folder, '--out', out)[0] == 0
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert sorted(first) == ['analysis.csv', 'analysis.json'] and sorted(folder.iterdir()) == before
+    (out / 'analysis.json').write_text('old')
+    run(folder, '-o', out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+
+
+def test_without_a_record(run, tmp_path):
+    write_run(tmp_path / 'good')
+    (tmp_path / 'bad').mkdir()
+    code, output, errors = run(tmp_path / 'good', tmp_path / 'bad')
+    assert (code, output) == (1, '')
+    assert errors == (
+        f'error: {tmp_path}/bad/adaptation.jsonl: no record of adaptation; expected the work_dir of a run '
+        'with AdaptationHook\n'
+    )
+    assert not list(tmp_path.glob('**/analysis.*'))
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('', r'adaptation.jsonl: empty, expected a header in line 1'),
+        ('{"schema_version": 1}\nnonsense\n', r'adaptation.jsonl, line 2: not a JSON object'),
+        ('{"schema_version": 9}\n', r'line 1: expected schema_version 1, got 9'),
+        ('{"schema_version": 1}\n{"iter": 0}\n', r"line 2: .* but it lacks \['kind', 'subset'\]"),
+        (
+            '{"schema_version": 1}\n{"iter": 0, "kind": "validation", "subset": "full", "mIoU": 1e999}\n',
+            'Out of range float values are not JSON compliant',
+        ),
+        ('{"schema_version": 1}\n', r'bad: expected a validation with an mIoU, but none of 0 has one'),
+    ],
+)
+def test_records_that_cannot_be_read(run, tmp_path, content, message):
+    (tmp_path / 'bad').mkdir()
+    (tmp_path / 'bad' / 'adaptation.jsonl').write_text(content)
+    code, _, errors = run(tmp_path / 'bad')
+    assert code == 1
+    assert re.search(f'^error: .*{message}', errors)
+
+
+def test_two_validations_at_one_iteration(run, tmp_path):
+    folder = write_record(tmp_path / 'twice', 2 * [validation(0, 3.0, None, None)])
+    assert run(folder)[::2] == (1, r'error: twice: mIoU: iterations must ascend, but got [0, 0]' + '\n')
+
+
+@pytest.mark.parametrize(
+    ('flag', 'value', 'message'),
+    [('--iou', '0', 'iou must be in (0, 100] percent'), ('--share', '1.5', 'share must be in (0, 1]')],
+)
+def test_thresholds_out_of_range(run, tmp_path, flag, value, message):
+    code, _, errors = run(write_run(tmp_path / 'r50'), flag, value)
+    assert code == 1 and errors.startswith(f'error: r50: {message}, but got {float(value)}')
+
+
+def test_a_folder_that_cannot_be_written(run, tmp_path):
+    (tmp_path / 'file').write_text('in the way')
+    code, _, errors = run(write_run(tmp_path / 'r50'), '-o', tmp_path / 'file')
+    assert code == 1 and errors.startswith('error: ') and 'analysis.json' in errors

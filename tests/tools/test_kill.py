@@ -1,0 +1,182 @@
+"""A run that is killed and resumed, however often and wherever, leaves the record of an uninterrupted one."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+from mmseg.utils import get_classes, register_all_modules
+
+from mmseg_deeplab_study.evaluation.history import FILE_NAME
+
+pytestmark = pytest.mark.slow
+
+SERVER = Path(__file__).parent / 'forked_runs.py'
+SOURCE = ['background', *get_classes('cityscapes')]
+RANDOM_MOMENTS = 10  # with no workers, and as many with two
+KILLED, TERMINATED = signal.SIGKILL, (128 + signal.SIGTERM) << 8  # wait statuses
+
+
+def source_checkpoint(cfg: Config, path: Path) -> Path:
+    """Weights of the config's model as they are drawn, with a classifier for the source's classes."""
+    model = deepcopy(cfg.model)
+    model.decode_head.num_classes = len(SOURCE)
+    register_all_modules()
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=MODELS.build(model).state_dict()), path)
+    return path
+
+
+class Runs:
+    """A server of runs, and a config for them by number of workers."""
+
+    def __init__(self, folder: Path, configs: dict[int, Path]) -> None:
+        self.folder, self.configs = folder, configs
+        self.log = folder / 'log.txt'
+        self.server = subprocess.Popen(
+            [sys.executable, '-W', 'ignore', str(SERVER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        )
+
+    def __call__(self, workers: int, work_dir: Path, *argv: str, **how: object) -> int:
+        job = {'argv': [str(self.configs[workers]), '--work-dir', str(work_dir), *argv]}
+        self.log.write_text('')
+        self.server.stdin.write(json.dumps({**job, 'log': str(self.log), **how}) + '\n')
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    def resumes(self, workers: int, work_dir: Path) -> None:
+        status = self(workers, work_dir, '--resume')
+        assert status == 0, self.log.read_text()
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory, make_tiny_cityscapes, make_config) -> Iterator[Runs]:
+    folder = tmp_path_factory.mktemp('killed')
+    root = make_tiny_cityscapes(folder, train=6, val=3)
+    configs = {}
+    for workers in (0, 2):
+        cfg = make_config(root, folder / 'unused')
+        assert cfg.model.decode_head.dropout_ratio > 0
+        # Draws from NumPy, in the main process or in the workers.
+        cfg.train_dataloader.dataset.pipeline.insert(2, dict(type='RandomFlip', prob=0.5))
+        for loader in (cfg.train_dataloader, cfg.val_dataloader):
+            loader.update(num_workers=workers, persistent_workers=workers > 0)
+        # Every kind of row: the source's own view, forgetting, the whole set and a probe.
+        cfg.load_from = str(source_checkpoint(cfg, folder / 'source.pth'))
+        forgetting = dict(dataloader=cfg.val_dataloader.to_dict(), interval=2)
+        cfg.custom_hooks = [
+            dict(type='HeadTransferHook', source=SOURCE, target='cityscapes'),
+            dict(type='AdaptationHook', forgetting=forgetting, snapshots=2),
+        ]
+        cfg.val_evaluator.source = SOURCE
+        cfg.val_cfg = dict(type='ProbeValLoop', probe=2, full_interval=2)
+        cfg.train_cfg.update(max_iters=12, val_interval=3)
+        cfg.default_hooks.checkpoint.update(interval=4, save_best='mIoU')
+        cfg.pop('work_dir')
+        configs[workers] = folder / f'tiny_{workers}.py'
+        cfg.dump(configs[workers])
+    runs = Runs(folder, configs)
+    yield runs
+    runs.server.stdin.close()
+    runs.server.wait(timeout=60)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(runs: Runs) -> Callable[[int], tuple[bytes, float]]:
+    """Record of a run that nobody killed, and the seconds it took, by number of workers."""
+    done = {}
+
+    def get(workers: int) -> tuple[bytes, float]:
+        if workers not in done:
+            work_dir, started = runs.folder / f'uninterrupted_{workers}', time.monotonic()
+            assert runs(workers, work_dir) == 0, runs.log.read_text()
+            done[workers] = without_times(work_dir), time.monotonic() - started
+        return done[workers]
+
+    return get
+
+
+def without_times(work_dir: Path) -> bytes:
+    """The record byte for byte, less the seconds that rows took and the moment in the experiment's name."""
+    lines = []
+    for line in (work_dir / FILE_NAME).read_bytes().splitlines(keepends=True):
+        record = json.loads(line)
+        for key in ('seconds', 'experiment'):
+            if key in record:
+                time_of_it = json.dumps({key: record[key]}).encode()[1:-1]
+                assert line.count(time_of_it) == 1
+                line = line.replace(time_of_it, b'-')
+        lines.append(line)
+    return b''.join(lines)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize(
+    'kill',
+    [
+        ('in_history_append', 0),
+        ('in_history_append', 6),
+        ('behind_row', 6),
+        ('before_validation', 0),
+        ('before_validation', 12),
+        ('in_validation', 3),
+        ('in_validation', 12),
+        ('in_checkpoint_write', 0),
+        ('in_checkpoint_write', 8),
+        ('before_rename', 4),
+    ],
+    ids=lambda kill: f'{kill[0]}-{kill[1]}',
+)
+def test_killed_at_a_named_point(runs, uninterrupted, tmp_path, kill, workers):
+    expected, _ = uninterrupted(workers)
+    work_dir = tmp_path / 'work'
+    assert runs(workers, work_dir, kill=kill) == KILLED, runs.log.read_text()
+    runs.resumes(workers, work_dir)
+    assert without_times(work_dir) == expected
+    assert not list(work_dir.glob('**/.*.tmp'))
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_killed_at_random_moments(runs, uninterrupted, tmp_path, workers):
+    expected, seconds = uninterrupted(workers)
+    moments, kills, attempt = random.Random(workers), 0, 0
+    while kills < RANDOM_MOMENTS:
+        work_dir, status, attempt = tmp_path / f'work_{attempt}', KILLED, attempt + 1
+        while status == KILLED and kills < RANDOM_MOMENTS:
+            # Resumed and killed again, until it gets through.
+            status = runs(workers, work_dir, '--resume', after=moments.uniform(0.05, 0.6) * seconds)
+            assert status in (0, KILLED), runs.log.read_text()
+            kills += status == KILLED
+        if status == KILLED:
+            runs.resumes(workers, work_dir)
+        assert without_times(work_dir) == expected, f'after {kills} kills'
+
+
+@pytest.mark.parametrize(
+    ('kill', 'workers', 'reached'),
+    [(('terminated_in_training', 5), 2, 5), (('terminated_in_validation', 9), 0, 9)],
+    ids=('training', 'validation'),
+)
+def test_terminated(runs, uninterrupted, tmp_path, kill, workers, reached):
+    expected, _ = uninterrupted(workers)
+    work_dir = tmp_path / 'work'
+    assert runs(workers, work_dir, kill=kill) == TERMINATED, runs.log.read_text()
+    assert f'SIGTERM: saved iteration {reached} and end here' in runs.log.read_text()
+    assert (work_dir / 'last_checkpoint').read_text().endswith(f'iter_{reached}.pth')
+    runs.resumes(workers, work_dir)
+    assert without_times(work_dir) == expected

@@ -1,0 +1,86 @@
+"""Say in figures how one or more runs adapted: tables on the screen, analysis.json and analysis.csv.
+
+Takes the work_dirs of runs with AdaptationHook, or their records. Runs that differ in nothing but the seed
+are also averaged, with a 95 % bootstrap interval of the mean. Classes stand in the order in which they
+reached half their best IoU. With the default head transfer, the class that inherits the background's row
+(road) has an IoU at iteration 0 that it has not learnt.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmseg_deeplab_study.atomic_file import write_atomically
+from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, read_history
+from mmseg_deeplab_study.report.analysis import analyse, as_csv, as_json, as_text
+
+ROW_KEYS = {'iter', 'kind', 'subset'}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help=f'or its {FILE_NAME}')
+    parser.add_argument('--iou', type=float, default=20, help='iterations to this IoU, in %% (default: 20)')
+    parser.add_argument(
+        '--share', type=float, default=0.5, help='iterations to this share of the best IoU (default: 0.5)'
+    )
+    parser.add_argument(
+        '-o',
+        '--out',
+        type=Path,
+        help='where analysis.json and analysis.csv go (default: WORK_DIR, of several their common folder)',
+    )
+    return parser.parse_args()
+
+
+def read_run(path: Path) -> History:
+    """Read a record.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_history``; also if a row is none of an adaptation.
+    """
+    history = read_history(path)
+    for number, row in enumerate(history.rows, 2):
+        if missing := ROW_KEYS - row.keys():
+            raise ValueError(
+                f'{path}, line {number}: expected a row of a record, but it lacks {sorted(missing)}'
+            )
+    return history
+
+
+def name_runs(paths: Sequence[Path]) -> list[str]:
+    """Call each path by its last part, with as many before it as tell it from the others."""
+    names = [path.parts[-1:] for path in paths]
+    while len(set(names)) < len(set(paths)):
+        names = [
+            path.parts[-len(name) - 1 :] if names.count(name) > 1 else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+    return [str(Path(*name)) for name in names]
+
+
+def main() -> int:
+    args = parse_args()
+    # The record of a work_dir goes by its folder, one of another name by itself. Given twice, it is one run.
+    paths = [path.resolve() for path in args.work_dirs]
+    paths = list(dict.fromkeys(path.parent if path.name == FILE_NAME else path for path in paths))
+    folders = [path.parent if path.is_file() else path for path in paths]
+    out = args.out or Path(os.path.commonpath(folders))
+    try:
+        histories = dict(zip(name_runs(paths), map(read_run, paths), strict=True))
+        analysis = analyse(histories, args.iou, args.share)
+        files = {'analysis.json': as_json(analysis), 'analysis.csv': as_csv(analysis)}
+        print(as_text(analysis))
+        for name, text in files.items():
+            write_atomically(out / name, text.encode())
+            print(f'Wrote {out / name}')
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
