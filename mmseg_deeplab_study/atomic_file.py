@@ -4,6 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from mmengine.dist import get_rank
 from mmengine.fileio import LocalBackend, register_backend
 
 
@@ -17,7 +18,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         OSError: the folder or the disk does not take it, naming the file; the old content is still there.
     """
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.tmp')
+    # Two ranks may write the same picture; a name that a resumed run uses again leaves none lying about.
+    temporary = path.with_name(f'.{path.name}.{get_rank()}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open('wb') as file:

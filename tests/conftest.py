@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -127,6 +128,38 @@ def make_config() -> Callable[[Path, Path], Config]:
     """A function of a data root, as `tiny_cityscapes` makes it, and a work_dir: the config of a tiny real
     run, with the base that every adaptation has, a record and no source checkpoint."""
     return _tiny_run
+
+
+def _with_every_row(cfg: Config, folder: Path) -> None:
+    # Not above: mmseg can be imported only behind our own package.
+    from mmseg.registry import MODELS
+    from mmseg.utils import get_classes, register_all_modules
+
+    source = ['background', *get_classes('cityscapes')]
+    model = deepcopy(cfg.model)
+    model.decode_head.num_classes = len(source)
+    register_all_modules()
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=MODELS.build(model).state_dict()), folder / 'source.pth')
+    cfg.load_from = str(folder / 'source.pth')
+    cfg.custom_hooks = [
+        dict(type='HeadTransferHook', source=source, target='cityscapes'),
+        dict(
+            type='AdaptationHook',
+            forgetting=dict(dataloader=cfg.val_dataloader.to_dict(), interval=2),
+            snapshots=2,
+        ),
+    ]
+    cfg.val_evaluator.source = source
+    cfg.val_cfg = dict(type='ProbeValLoop', probe=2, full_interval=2)
+
+
+@pytest.fixture(scope='session')
+def with_every_row() -> Callable[[Config, Path], None]:
+    """Makes a config of `make_config` record every kind of row: the source's own view, forgetting, the whole
+    set and a probe of 2 images. The source model, drawn at random and written to the folder given, knows
+    Cityscapes' classes and background; its validation set is the target's."""
+    return _with_every_row
 
 
 @pytest.fixture

@@ -42,10 +42,21 @@ def test_folder_is_made(tmp_path):
     assert (tmp_path / 'a' / 'b' / 'file').read_bytes() == b'new'
 
 
-def test_a_temporary_that_a_crash_left_is_no_hindrance(tmp_path):
-    (tmp_path / '.file.tmp').write_bytes(b'much longer than what is written now')
-    write_atomically(tmp_path / 'file', b'new')
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [('file', b'new')]
+def test_a_temporary_that_a_crash_left_is_no_hindrance(tmp_path, monkeypatch):
+    def crash(_: int) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / 'file'
+    monkeypatch.setattr(os, 'fsync', crash)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, b'much longer than what is written then')
+    monkeypatch.undo()
+    (left,) = tmp_path.iterdir()
+    # Hidden, and not found by a search for checkpoints.
+    assert left.name.startswith('.') and left.suffix == '.tmp'
+    write_atomically(path, b'new')
+    assert path.read_bytes() == b'new'
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_file_is_on_the_disk_before_it_has_its_name_and_then_the_folder_is(tmp_path, monkeypatch):
@@ -64,14 +75,14 @@ def test_file_is_on_the_disk_before_it_has_its_name_and_then_the_folder_is(tmp_p
         fsync(descriptor)
 
     def watched_replace(self: Path, target: Path) -> Path:
-        assert path.read_bytes() == b'old'
-        calls.append(f'replace {target.name} by {self.name}')
+        assert path.read_bytes() == b'old' and self.read_bytes() == b'12345'
+        calls.append(f'replace {target.name}')
         return replace(self, target)
 
     monkeypatch.setattr(os, 'fsync', watched_fsync)
     monkeypatch.setattr(Path, 'replace', watched_replace)
     write_atomically(path, b'12345')
-    assert calls == ['fsync 5 bytes', 'replace file by .file.tmp', 'fsync folder']
+    assert calls == ['fsync 5 bytes', 'replace file', 'fsync folder']
 
 
 # What happens when it cannot be written

@@ -5,7 +5,12 @@ import argparse
 from mmengine.runner import Runner
 
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
-from mmseg_deeplab_study.engine.launch import add_run_arguments, check_data_roots, load_config
+from mmseg_deeplab_study.engine.launch import (
+    add_run_arguments,
+    check_data_roots,
+    enable_cpu_ranks,
+    load_config,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,6 +48,7 @@ def main() -> None:
             writer,
         ]
     check_data_roots(cfg, ('test_dataloader',))
+    enable_cpu_ranks(cfg)
     Runner.from_cfg(cfg).test()
 
 

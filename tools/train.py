@@ -10,6 +10,7 @@ from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,
     enable_amp,
+    enable_cpu_ranks,
     load_config,
     prepare_work_dir,
 )
@@ -46,6 +47,7 @@ def main() -> None:
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
     check_data_roots(cfg, ('train_dataloader', 'val_dataloader'))
+    enable_cpu_ranks(cfg)
     prepare_work_dir(cfg, args.resume, args.overwrite)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     for hook in runner.hooks:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import all_gather_object, broadcast, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
@@ -34,6 +34,7 @@ class ExactResumeHook(Hook):
 
     - puts the random states of every rank into each checkpoint, and on resume sets them once MMEngine has
       played the data loader forward to where it was;
+    - gives every rank the main process's buffers (batch-norm statistics) before validating and saving;
     - has ``CheckpointHook`` save iteration 0, before anything is trained;
     - on SIGTERM saves a checkpoint and ends with status 143 (in one process; a distributed run ends at once).
 
@@ -72,7 +73,7 @@ class ExactResumeHook(Hook):
         self._begun = True
         hook = _checkpoint_hook(runner)
         if self._resumed_at is None:
-            self._capture()
+            self._capture(runner)
             if hook is not None:
                 hook._save_checkpoint_with_step(runner, 0, dict(epoch=0, iter=0))
             return
@@ -80,7 +81,7 @@ class ExactResumeHook(Hook):
             # So that a best score found first thing is saved with this checkpoint, as it would have been.
             hook.last_ckpt = runner._load_from
         if self._states is None:
-            self._capture()
+            self._capture(runner)
         states, loop = self._states[get_rank()], runner.train_loop
         if isinstance(loop, IterBasedTrainLoop):
             loop.dataloader_iterator = replay(
@@ -101,12 +102,12 @@ class ExactResumeHook(Hook):
             hook is not None
             and (hook.every_n_train_iters(runner, hook.interval) or hook.is_last_train_iter(runner))
         ):
-            self._capture()
+            self._capture(runner)
 
     def before_val(self, runner: Runner) -> None:
         # A new best score saves the latest checkpoint once more, behind a validation that has drawn.
         if get_world_size() > 1 and runner.iter != self._resumed_at:
-            self._capture()
+            self._capture(runner)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -120,7 +121,12 @@ class ExactResumeHook(Hook):
         if signal.getsignal(signal.SIGTERM) == self._note_termination:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def _capture(self) -> None:
+    def _capture(self, runner: Runner) -> None:
+        if get_world_size() > 1:
+            # Batch norm that is not synchronised has statistics of each rank's own, and a checkpoint those of
+            # the main process. Validated and saved are one model.
+            for buffer in runner.model.buffers():
+                broadcast(buffer)
         self._states = all_gather_object(random_states())
 
     def _note_termination(self, number: int, frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 
@@ -113,6 +114,19 @@ def _data_roots(node: Any, key: str) -> Iterator[tuple[str, str]]:
     elif isinstance(node, (list, tuple)):
         for i, child in enumerate(node):
             yield from _data_roots(child, f'{key}.{i}')
+
+
+def enable_cpu_ranks(cfg: Config) -> None:
+    """Let several processes train without an accelerator, over gloo.
+
+    MMEngine 0.10.7 sets a CUDA device in every process that a launcher starts, and wraps the model for it.
+    """
+    if cfg.get('launcher') != 'pytorch' or get_device() != 'cpu':
+        return
+    torch.distributed.init_process_group('gloo')
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    wrapper['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
+    cfg.setdefault('model_wrapper_cfg', wrapper)
 
 
 def enable_amp(cfg: Config) -> None:

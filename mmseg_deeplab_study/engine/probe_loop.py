@@ -105,6 +105,7 @@ class ProbeValLoop(ValLoop):
 
     def _score_part(self) -> dict[str, float]:
         metric, scores = self._metric, [None]
+        self.counted[PROBE] = Counted(None, 0.0)
         if is_main_process():
             counts = self.counted[FULL].counts[self._probe]
             self.counted[PROBE] = Counted(counts, 0.0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
@@ -19,7 +20,16 @@ from ..version import __version__
 PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
 # What changes between a run and its repetition, here or on another machine, without changing the recipe.
 # Seed, source checkpoint and file lists stand in the header on their own.
-_NOT_THE_RECIPE = ('work_dir', 'resume', 'launcher', 'log_level', 'load_from', 'randomness', 'data_root')
+_NOT_THE_RECIPE = (
+    'work_dir',
+    'resume',
+    'launcher',
+    'model_wrapper_cfg',
+    'log_level',
+    'load_from',
+    'randomness',
+    'data_root',
+)
 
 
 def config_digest(cfg: Config) -> str:
@@ -68,6 +78,7 @@ def run_header(
         'load_from': runner.cfg.get('load_from'),
         'source_checkpoint': describe_checkpoint(runner.cfg.get('load_from')),
         'max_iters': runner.max_iters,
+        'world_size': get_world_size(),
         'config_digest': config_digest(runner.cfg),
         'validation': describe_dataset(val),
         'train': describe_dataset(train),

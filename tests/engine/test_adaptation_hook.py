@@ -14,6 +14,7 @@ from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from mmseg.utils import get_classes, get_palette
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmseg_deeplab_study.datasets.subsets import digest
 from mmseg_deeplab_study.engine.adaptation_hook import _forget_stale_scores
@@ -223,6 +224,25 @@ def test_scalars_are_strict_json_and_say_what_the_record_says(finished):
         )
         for key in ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen'):
             assert line[key] == pytest.approx(row[key], abs=1e-3)
+
+
+def test_tensorboard_has_every_class_at_every_validation(config):
+    config.visualizer = dict(
+        type='SegLocalVisualizer',
+        name=str(uuid4()),
+        vis_backends=[dict(type='TensorboardVisBackend')],
+    )
+    runner = train(config)
+    (events,) = Path(runner.work_dir).glob('*/vis_data/events.out.tfevents.*')
+    accumulator = EventAccumulator(str(events), size_guidance={'scalars': 0}).Reload()
+    rows = read_history(runner.work_dir).rows
+    for tag, find in (
+        ('IoU.car', lambda row: row['class_iou']['car']),
+        ('mIoU.seen', lambda row: row['mIoU.seen']),
+    ):
+        points = {event.step: event.value for event in accumulator.Scalars(tag)}
+        assert points == pytest.approx({row['iter']: find(row) for row in rows}, abs=1e-4)
+        assert list(points) == [0, 5, 10]
 
 
 # What it must not touch

@@ -101,6 +101,14 @@ def test_runs_in_different_folders_do_not_meet(tmp_path):
     assert claim_in_child(tmp_path / 'b')[1] == 'claimed'
 
 
+def test_one_relative_name_can_be_two_folders(tmp_path, monkeypatch):
+    for folder in (tmp_path / 'a', tmp_path / 'b'):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        claim_work_dir('.')
+        assert 'a run is going on' in claim_in_child(folder)[1]
+
+
 def test_worker_that_outlives_a_killed_run_does_not_hold_the_folder(tmp_path):
     held, release = os.pipe()
 
@@ -183,7 +191,7 @@ def test_newest_is_by_iteration_and_not_by_name_or_time(tmp_path, log):
 
 
 def test_epochs_are_found_too_and_best_and_foreign_files_are_not(tmp_path):
-    for name in ('best_mIoU_iter_50.pth', 'source_60.pth', '.iter_70.pth.tmp'):
+    for name in ('best_mIoU_iter_50.pth', 'source_60.pth', '.iter_70.pth.0.tmp'):
         save(tmp_path, 50, name)
     assert find_checkpoint(tmp_path) is None
     for epoch in (9, 10):

@@ -104,7 +104,7 @@ def in_checkpoint_write(at: int) -> None:
 
     def half(descriptor: int) -> None:
         path = Path(os.readlink(f'/proc/self/fd/{descriptor}'))
-        if path.name == f'.iter_{at}.pth.tmp':
+        if path.name == f'.iter_{at}.pth.0.tmp':
             os.ftruncate(descriptor, path.stat().st_size // 2)
             die()
         fsync(descriptor)

@@ -8,33 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
-import torch
-from mmengine.config import Config
-from mmseg.registry import MODELS
-from mmseg.utils import get_classes, register_all_modules
 
 from mmseg_deeplab_study.evaluation.history import FILE_NAME
 
 pytestmark = pytest.mark.slow
 
 SERVER = Path(__file__).parent / 'forked_runs.py'
-SOURCE = ['background', *get_classes('cityscapes')]
 RANDOM_MOMENTS = 10  # with no workers, and as many with two
 KILLED, TERMINATED = signal.SIGKILL, (128 + signal.SIGTERM) << 8  # wait statuses
-
-
-def source_checkpoint(cfg: Config, path: Path) -> Path:
-    """Weights of the config's model as they are drawn, with a classifier for the source's classes."""
-    model = deepcopy(cfg.model)
-    model.decode_head.num_classes = len(SOURCE)
-    register_all_modules()
-    torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(model).state_dict()), path)
-    return path
 
 
 class Runs:
@@ -65,7 +49,7 @@ class Runs:
 
 
 @pytest.fixture(scope='module')
-def runs(tmp_path_factory, make_tiny_cityscapes, make_config) -> Iterator[Runs]:
+def runs(tmp_path_factory, make_tiny_cityscapes, make_config, with_every_row) -> Iterator[Runs]:
     folder = tmp_path_factory.mktemp('killed')
     root = make_tiny_cityscapes(folder, train=6, val=3)
     configs = {}
@@ -76,15 +60,7 @@ def runs(tmp_path_factory, make_tiny_cityscapes, make_config) -> Iterator[Runs]:
         cfg.train_dataloader.dataset.pipeline.insert(2, dict(type='RandomFlip', prob=0.5))
         for loader in (cfg.train_dataloader, cfg.val_dataloader):
             loader.update(num_workers=workers, persistent_workers=workers > 0)
-        # Every kind of row: the source's own view, forgetting, the whole set and a probe.
-        cfg.load_from = str(source_checkpoint(cfg, folder / 'source.pth'))
-        forgetting = dict(dataloader=cfg.val_dataloader.to_dict(), interval=2)
-        cfg.custom_hooks = [
-            dict(type='HeadTransferHook', source=SOURCE, target='cityscapes'),
-            dict(type='AdaptationHook', forgetting=forgetting, snapshots=2),
-        ]
-        cfg.val_evaluator.source = SOURCE
-        cfg.val_cfg = dict(type='ProbeValLoop', probe=2, full_interval=2)
+        with_every_row(cfg, folder)
         cfg.train_cfg.update(max_iters=12, val_interval=3)
         cfg.default_hooks.checkpoint.update(interval=4, save_best='mIoU')
         cfg.pop('work_dir')

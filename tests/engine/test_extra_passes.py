@@ -1,0 +1,228 @@
+"""What the source model sees, and what the adapting model forgets, in real runs of a tiny model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.utils import get_palette
+from PIL import Image
+
+from mmseg_deeplab_study.engine.extra_passes import as_source_model, source_palette
+from mmseg_deeplab_study.evaluation.history import read_history
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick_start():
+    """See tests/engine/test_adaptation_hook.py."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+        yield
+    torch.set_num_threads(threads)
+
+
+class Keep(Hook):
+    """Keeps the model as it is before the first update, and its features of each image."""
+
+    def __init__(self) -> None:
+        self.features, self.labels = {}, {}
+
+    def _keep(self, module, inputs) -> None:
+        (self._seen,) = inputs
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter:
+            return
+        model = runner.model
+        for sample, image in zip(outputs, data_batch['inputs'], strict=True):
+            batch = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]), False)
+            with torch.no_grad():
+                model.decode_head.conv_seg.register_forward_pre_hook(self._keep)
+                model(batch['inputs'])
+                model.decode_head.conv_seg._forward_pre_hooks.clear()
+            self.features[Path(sample.img_path).stem] = self._seen
+            self.labels[Path(sample.img_path).stem] = sample.gt_sem_seg.data[0].numpy()
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory, make_tiny_cityscapes, make_config, with_every_row) -> tuple[Runner, Keep]:
+    folder = tmp_path_factory.mktemp('extra')
+    config = make_config(make_tiny_cityscapes(folder), folder / 'work')
+    with_every_row(config, folder)
+    # The source calls cars something else, and what it calls rider means nothing to the target.
+    source = ['automobile' if name == 'car' else name for name in config.custom_hooks[0]['source']]
+    class_map = {'car': 'automobile', 'rider': None}
+    config.custom_hooks[0].update(source=source, class_map=class_map)
+    config.train_cfg.update(max_iters=4, val_interval=2)
+    # A classifier that predicts many classes.
+    checkpoint = torch.load(config.load_from, weights_only=True)
+    torch.manual_seed(3)
+    checkpoint['state_dict']['decode_head.conv_seg.weight'].normal_()
+    torch.save(checkpoint, config.load_from)
+    config.custom_hooks[1].pop('forgetting')
+    runner, keep = Runner.from_cfg(config), Keep()
+    runner.register_hook(keep)
+    runner.train()
+    return runner, keep
+
+
+def test_the_source_s_own_view(run):
+    """Against logits of the kept features by the source's own classifier, counted pixel by pixel."""
+    runner, keep = run
+    first = read_history(runner.work_dir).rows[0]
+    assert (first['iter'], first['kind'], first['subset'], first['images']) == (0, 'source', 'full', 3)
+    weights = torch.load(runner.cfg.load_from, weights_only=True)['state_dict']
+    header = read_history(runner.work_dir).header
+    target, source = header['target_classes'], runner.cfg.custom_hooks[0].source
+    expected = np.zeros((19, 20), int)
+    for stem, features in keep.features.items():
+        logits = torch.nn.functional.conv2d(
+            features, weights['decode_head.conv_seg.weight'], weights['decode_head.conv_seg.bias']
+        )
+        size = keep.labels[stem].shape
+        logits = torch.nn.functional.interpolate(logits, size, mode='bilinear', align_corners=False)
+        prediction = logits[0].argmax(0).numpy()
+        snapshot = Path(runner.work_dir) / f'snapshots/source/{stem}.png'
+        if snapshot.exists():
+            np.testing.assert_array_equal(np.asarray(Image.open(snapshot)), prediction)
+        valid = keep.labels[stem] != 255
+        np.add.at(expected, (keep.labels[stem][valid], prediction[valid]), 1)
+    np.testing.assert_array_equal(first['confusion'], expected)
+    # car is read from automobile; rider and background mean nothing, so they are wrong wherever predicted.
+    t, s = target.index('car'), source.index('automobile')
+    iou = expected[t, s] / (expected[t].sum() + expected[:, s].sum() - expected[t, s])
+    assert first['class_iou']['car'] == pytest.approx(100 * iou)
+    assert expected[:, [source.index('rider'), 0]].any()
+    hits = sum(
+        expected[i, source.index('automobile' if name == 'car' else name)]
+        for i, name in enumerate(target)
+        if name != 'rider'
+    )
+    assert first['aAcc'] == pytest.approx(100 * hits / expected.sum())
+
+
+def test_pictures_of_the_source_s_view_are_in_its_colours(run):
+    runner, _ = run
+    folder = Path(runner.work_dir) / 'snapshots'
+    names = [path.name for path in sorted((folder / 'source').iterdir())]
+    assert names == [path.name for path in sorted((folder / '000000').iterdir())] and len(names) == 2
+    palette = Image.open(folder / 'source' / names[0]).getpalette()
+    assert palette[: 3 * 20] == [channel for colour in source_palette(20) for channel in colour]
+
+
+def test_source_palette_is_pascal_s():
+    assert [list(colour) for colour in source_palette(21)] == get_palette('voc')
+    assert len(set(source_palette(150))) == 150
+
+
+def test_target_s_classifier_is_back(run):
+    runner, _ = run
+    head = runner.model.decode_head
+    own = head.conv_seg
+    classifier = dict(weight=torch.zeros(20, 16, 1, 1), bias=torch.ones(20))
+    state = torch.get_rng_state()
+    with pytest.raises(KeyError), as_source_model(runner.model, classifier):
+        assert (head.num_classes, head.out_channels, head.conv_seg.weight.shape[0]) == (20, 20, 20)
+        assert head.conv_seg.bias.eq(1).all()
+        raise KeyError
+    assert head.conv_seg is own and (head.num_classes, head.out_channels) == (19, 19)
+    assert torch.get_rng_state().equal(state)
+
+
+def test_checkpoints_keep_the_source_s_classifier(run):
+    runner, _ = run
+    source = torch.load(runner.cfg.load_from, weights_only=True)['state_dict']
+    kept = torch.load(Path(runner.work_dir) / 'iter_0.pth', weights_only=True)['source_classifier']
+    assert kept['weight'].equal(source['decode_head.conv_seg.weight'])
+    assert kept['bias'].equal(source['decode_head.conv_seg.bias'])
+
+
+def test_no_source_checkpoint_no_view_of_it(tiny_cityscapes, make_config, tmp_path):
+    config = make_config(tiny_cityscapes(), tmp_path / 'work')
+    config.custom_hooks.insert(0, dict(type='HeadTransferHook'))
+    config.train_cfg.max_iters = 1
+    Runner.from_cfg(config).train()
+    assert [row['kind'] for row in read_history(tmp_path / 'work').rows] == ['validation', 'validation']
+    assert not (tmp_path / 'work/snapshots/source').exists()
+
+
+@pytest.fixture
+def config(tiny_cityscapes, make_config, with_every_row, tmp_path):
+    config = make_config(tiny_cityscapes(val=3), tmp_path / 'work')
+    with_every_row(config, tmp_path)
+    config.val_cfg = dict(type='ValLoop')
+    config.train_cfg.update(max_iters=7, val_interval=2)
+    return config
+
+
+def test_forgetting(config):
+    """The source's validation set is the target's here, and all classes are shared: the same scores."""
+    runner = Runner.from_cfg(config)
+    runner.train()
+    history = read_history(runner.work_dir)
+    rows = history.select('forgetting')
+    # validations at 0, 2, 4, 6, 7: every second, and the end
+    assert [row['iter'] for row in rows] == [0, 4, 7]
+    validations = {row['iter']: row for row in history.validations}
+    assert list(validations) == [0, 2, 4, 6, 7]
+    for row in rows:
+        other = validations[row['iter']]
+        assert row['confusion'] == other['confusion'] and row['images'] == 3
+        for key in ('mIoU', 'aAcc', 'mAcc', 'class_iou'):
+            assert row[key] == pytest.approx(other[key]), key
+
+
+def test_forgetting_does_not_change_training(config, tmp_path):
+    weights = []
+    for i, forgetting in enumerate((config.custom_hooks[1]['forgetting'], None)):
+        config.custom_hooks[1]['forgetting'] = forgetting
+        config.work_dir = str(tmp_path / f'run{i}')
+        runner = Runner.from_cfg(config)
+        weights.append(runner.train().state_dict())
+    assert all(value.equal(weights[1][key]) for key, value in weights[0].items())
+
+
+def metainfo(config, classes):
+    config.custom_hooks[1]['forgetting']['dataloader']['dataset']['metainfo'] = dict(classes=classes)
+
+
+def wrong_label(config, make) -> None:
+    """Validation images of the source in a folder of their own, one with a label id of nothing."""
+    root = make(Path(config.work_dir).parent, folder='source')
+    config.custom_hooks[1]['forgetting']['dataloader']['dataset']['data_root'] = str(root)
+    path = root / 'gtFine/val/tiny/tiny_000001_gtFine_labelTrainIds.png'
+    Image.fromarray(np.full((64, 64), 77, np.uint8)).save(path)
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (
+            lambda c, _: c.custom_hooks[1]['forgetting'].update(interval=0),
+            'forgetting.interval must be at least 1, but got 0',
+        ),
+        (
+            lambda c, _: metainfo(c, ['road', 'car']),
+            "the source validation set has no class 'bicycle', .* it has road, car",
+        ),
+        (wrong_label, r'000001_gtFine_labelTrainIds\.png: label ids \[77\]'),
+    ],
+    ids=('interval', 'classes', 'labels'),
+)
+def test_forgetting_is_refused_before_training(config, make_tiny_cityscapes, spoil, message):
+    spoil(config, make_tiny_cityscapes)
+    runner = Runner.from_cfg(config)
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    assert not (Path(config.work_dir) / 'adaptation.jsonl').exists()
+
+
+def test_rows_are_strict_json(run):
+    runner, _ = run
+    for line in (Path(runner.work_dir) / 'adaptation.jsonl').read_text().splitlines():
+        json.loads(line, parse_constant=lambda constant: pytest.fail(constant))
