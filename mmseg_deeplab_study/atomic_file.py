@@ -1,6 +1,7 @@
 """Files that are on the disk whole or not at all."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     the disk and then renamed, and so is the folder's entry.
 
     Raises:
-        OSError: the folder or the disk does not take it, naming the file; the old content is still there.
+        OSError: the folder or the disk does not take it, naming the file; the old content is still there, or,
+            if only the folder could not be synchronised, the new one.
     """
     path = Path(path)
     # Two ranks may write the same picture; a name that a resumed run uses again leaves none lying about.
@@ -39,6 +41,10 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems do not take it for a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -14,6 +15,7 @@ from mmseg_deeplab_study.engine.launch import (
     load_config,
     prepare_work_dir,
 )
+from mmseg_deeplab_study.engine.work_dir import clear_work_dir
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,10 +52,13 @@ def main() -> None:
     enable_cpu_ranks(cfg)
     prepare_work_dir(cfg, args.resume, args.overwrite)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    for hook in runner.hooks:
-        if isinstance(hook, AdaptationHook):
-            # Not a setting of the config, which is kept with the run and may be used again.
-            hook.overwrite = args.overwrite
+    tracked = [hook for hook in runner.hooks if isinstance(hook, AdaptationHook)]
+    for hook in tracked:
+        # Not a setting of the config, which is kept with the run and may be used again. It deletes once
+        # everything is checked.
+        hook.overwrite = args.overwrite
+    if args.overwrite and not tracked and not cfg.resume and is_main_process():
+        clear_work_dir(cfg.work_dir)
     runner.train()
 
 

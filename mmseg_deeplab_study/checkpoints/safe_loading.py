@@ -43,9 +43,9 @@ def load_plain(path: str | Path, map_location: Any = 'cpu') -> Any:
     size = path.stat().st_size
     if size == 0:
         raise ValueError(f'checkpoint {path}: the file is empty')
-    if zipfile.is_zipfile(path):
-        _refuse_inflation(path, size)
     try:
+        if zipfile.is_zipfile(path):
+            _refuse_inflation(path, size)
         with _numpy_scalars():
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -56,9 +56,15 @@ def load_plain(path: str | Path, map_location: Any = 'cpu') -> Any:
             f'checkpoint {path}: refused, because it carries code ({code[1]}) beside tensors and plain data; '
             'nothing of it was run. Save its state_dict alone where you trust it'
         ) from error
+    except _RefusedError:
+        raise
     # A cut or damaged file fails wherever the reader happens to be.
     except Exception as error:
         raise ValueError(f'checkpoint {path}: not a PyTorch file, or a damaged one ({error})') from error
+
+
+class _RefusedError(ValueError):
+    """A file that is whole, and not wanted."""
 
 
 def _refuse_inflation(path: Path, size: int) -> None:
@@ -67,7 +73,7 @@ def _refuse_inflation(path: Path, size: int) -> None:
         members = archive.infolist()
     total = sum(member.file_size for member in members)
     if total > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ValueError(
+        raise _RefusedError(
             f'checkpoint {path}: refused, because it is compressed ({size} bytes would become {total}); '
             'torch.save does not compress'
         )

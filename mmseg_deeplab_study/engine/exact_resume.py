@@ -65,7 +65,8 @@ class ExactResumeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if get_world_size() == 1 and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._note_termination)
+            previous = signal.signal(signal.SIGTERM, self._note_termination)
+            self._previous_handler = previous or signal.SIG_DFL
 
     def before_train_epoch(self, runner: Runner) -> None:
         if self._begun:
@@ -119,7 +120,7 @@ class ExactResumeHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         if signal.getsignal(signal.SIGTERM) == self._note_termination:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, self._previous_handler)
 
     def _capture(self, runner: Runner) -> None:
         if get_world_size() > 1:
@@ -131,6 +132,8 @@ class ExactResumeHook(Hook):
 
     def _note_termination(self, number: int, frame: FrameType | None) -> None:
         self._terminated = True
+        # A second one ends at once, whatever training is waiting for.
+        signal.signal(signal.SIGTERM, self._previous_handler)
 
     def _end_if_terminated(self, runner: Runner) -> None:
         if not self._terminated:
@@ -138,7 +141,7 @@ class ExactResumeHook(Hook):
         hook = _checkpoint_hook(runner)
         if hook is not None:
             hook._save_checkpoint_with_step(runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter))
-        runner.logger.warning(f'SIGTERM: saved iteration {runner.iter} and end here; go on with --resume')
+            runner.logger.warning(f'SIGTERM: saved iteration {runner.iter} and end here; go on with --resume')
         raise SystemExit(128 + signal.SIGTERM)
 
 

@@ -127,6 +127,8 @@ class ForgettingPass:
     ) -> None:
         if interval < 1:
             raise ValueError(f'forgetting.interval must be at least 1, but got {interval}')
+        if not matches:
+            raise ValueError('forgetting: the source label space shares no class with the target')
         self.dataloader = runner.build_dataloader(dataloader, seed=runner.seed)
         self.classes = tuple(self.dataloader.dataset.metainfo['classes'])
         self.target, self.matches, self.interval = target, matches, interval

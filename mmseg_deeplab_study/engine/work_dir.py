@@ -1,5 +1,7 @@
 """What a run finds in its folder: another run, a record, checkpoints to resume from."""
 
+import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -37,24 +39,21 @@ def claim_work_dir(work_dir: str | Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open('a+')
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+        file.flush()
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN) and path.exists():
+            holder = path.read_text().strip() or 'another process'
+            raise RuntimeError(
+                f'work_dir {work_dir}: a run is going on in it ({holder}); wait for its end, or give another '
+                '--work-dir'
+            ) from error
         raise OSError(
             error.errno,
             f'work_dir {work_dir}: cannot be written to ({error.strerror}); give another --work-dir',
         ) from error
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or 'another process'
-        file.close()
-        raise RuntimeError(
-            f'work_dir {work_dir}: a run is going on in it ({holder}); wait for its end, or give another '
-            '--work-dir'
-        ) from error
-    file.truncate(0)
-    file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-    file.flush()
     _claimed[path] = file
 
 
@@ -68,12 +67,12 @@ def find_checkpoint(work_dir: str | Path) -> Path | None:
         ValueError: there are checkpoints and none of them loads.
     """
     work_dir = Path(work_dir)
-    paths = set(work_dir.glob('iter_*.pth')) | set(work_dir.glob('epoch_*.pth'))
-    pointer = work_dir / 'last_checkpoint'
-    # CheckpointHook's out_dir may be elsewhere.
-    if pointer.is_file() and (named := Path(pointer.read_text(errors='replace').strip())).is_file():
-        paths |= {named} if named.resolve() not in {path.resolve() for path in paths} else set()
-    problems = []
+    paths, problems = _checkpoints(work_dir), []
+    # CheckpointHook's out_dir may be elsewhere. What the pointer says is worth no more than a look.
+    with contextlib.suppress(OSError, ValueError):
+        named = Path((work_dir / 'last_checkpoint').read_text().strip())
+        if named.is_file() and named.resolve() not in {path.resolve() for path in paths}:
+            paths.append(named)
     for path in sorted(paths, key=_number, reverse=True):
         problem = _problem(path)
         if problem is None:
@@ -90,30 +89,46 @@ def find_checkpoint(work_dir: str | Path) -> Path | None:
 
 
 def refuse_recorded(work_dir: str | Path) -> None:
-    """Raise FileExistsError where a folder holds recorded validations; a header alone is nothing lost."""
+    """Raise FileExistsError where a run that starts from zero would write over another's results.
+
+    That is over recorded validations, or beside checkpoints of trained weights, which --resume would later
+    take for the new run's. A header and iteration 0 alone are nothing lost.
+    """
     path = Path(work_dir) / FILE_NAME
-    if not path.exists():
+    if _has_rows(path):
+        found = f'{path} already holds a record of adaptation'
+    elif trained := [path for path in _checkpoints(Path(work_dir)) if _number(path)[0] > 0]:
+        found = f'{max(trained, key=_number)} is a checkpoint of an earlier run'
+    else:
         return
+    raise FileExistsError(
+        f'{found}; go on with that run by --resume if it has a checkpoint, give another --work-dir, or start '
+        'again with --overwrite, which deletes record, checkpoints and snapshots'
+    )
+
+
+def _has_rows(path: Path) -> bool:
+    if not path.exists():
+        return False
     try:
-        recorded = bool(read_history(path).rows)
+        return bool(read_history(path).rows)
     except ValueError:
-        recorded = path.stat().st_size > 0
-    if recorded:
-        raise FileExistsError(
-            f'{path} already holds a record of adaptation; go on with it by --resume, give another '
-            '--work-dir, or start again with --overwrite, which deletes it with its checkpoints and snapshots'
-        )
+        return path.stat().st_size > 0
 
 
 def clear_work_dir(work_dir: str | Path) -> None:
     """Delete an earlier run's record, snapshots and checkpoints; logs and everything else stay."""
     work_dir = Path(work_dir)
     # The record last: as long as it is there, no run starts over these without being told to.
-    for pattern in ('iter_*.pth', 'epoch_*.pth', 'best_*.pth', 'last_checkpoint'):
+    for pattern in ('iter_*.pth', 'epoch_*.pth', 'best_*.pth', '.*.pth.*.tmp', 'last_checkpoint'):
         for path in work_dir.glob(pattern):
             path.unlink()
     shutil.rmtree(work_dir / 'snapshots', ignore_errors=True)
     (work_dir / FILE_NAME).unlink(missing_ok=True)
+
+
+def _checkpoints(work_dir: Path) -> list[Path]:
+    return [*work_dir.glob('iter_*.pth'), *work_dir.glob('epoch_*.pth')]
 
 
 def _number(path: Path) -> tuple[int, str]:
@@ -128,8 +143,9 @@ def _problem(path: Path) -> str | None:
         # torch does not look at the check sums, and would go on with flipped bits.
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        return str(error)
+    # A flipped bit fails wherever the reader happens to be, zipfile's NotImplementedError included.
+    except Exception as error:
+        return str(error) if str(path) in str(error) else f'checkpoint {path}: damaged ({error})'
     if damaged is not None:
         return f'checkpoint {path}: damaged, the check sum of {damaged} is wrong'
     missing = [key for key in _RESUMABLE if not isinstance(content, dict) or key not in content]

@@ -13,12 +13,16 @@ def read_as_target(matches: Mapping[str, Match]) -> dict[str, str]:
     """Target class that a prediction of each source class is read as; those without one are left out.
 
     Where several target classes correspond to one source class (``class_map={'rider': 'person'}``), the one
-    of its own name goes first: exact, alias, class map, approximate, and in each the target's order.
+    of its own name goes first, then alias, class map, approximate, and in each the target's order.
     """
     # By how much right a source class means a target class.
     rights = ('exact', 'alias', 'class_map', 'approximate')
     reading = {}
-    for target in sorted(matches, key=lambda name: rights.index(matches[name].kind)):
+
+    def right(name: str) -> tuple[bool, int]:
+        return name != matches[name].source, rights.index(matches[name].kind)
+
+    for target in sorted(matches, key=right):
         reading.setdefault(matches[target].source, target)
     return reading
 

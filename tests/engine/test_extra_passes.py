@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmseg.utils import get_palette
 from PIL import Image
 
-from mmseg_deeplab_study.engine.extra_passes import as_source_model, source_palette
+from mmseg_deeplab_study.engine.extra_passes import ForgettingPass, as_source_model, source_palette
 from mmseg_deeplab_study.evaluation.history import read_history
 
 
@@ -220,6 +220,13 @@ def test_forgetting_is_refused_before_training(config, make_tiny_cityscapes, spo
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert not (Path(config.work_dir) / 'adaptation.jsonl').exists()
+
+
+def test_forgetting_needs_a_shared_class(config):
+    with pytest.raises(
+        ValueError, match='forgetting: the source label space shares no class with the target'
+    ):
+        ForgettingPass(None, config.val_dataloader, ('road',), {})
 
 
 def test_rows_are_strict_json(run):

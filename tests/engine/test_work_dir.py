@@ -316,7 +316,8 @@ def test_a_checkpoint_that_last_checkpoint_names_is_looked_at_once(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    'content', [b'', b'iter_99.pth', b'/nowhere/iter_99.pth', bytes(60), b'\xff\xfe\x00', b'.', b'\n\n']
+    'content',
+    [b'', b'iter_99.pth', b'/nowhere/iter_99.pth', bytes(60), b'\xff\xfe\x00', b'.', b'\n\n', b'x' * 300],
 )
 def test_stale_or_garbled_last_checkpoint_does_not_matter(tmp_path, content):
     good = save(tmp_path, 20)
@@ -324,6 +325,23 @@ def test_stale_or_garbled_last_checkpoint_does_not_matter(tmp_path, content):
     assert find_checkpoint(tmp_path) == good
     good.unlink()
     assert find_checkpoint(tmp_path) is None
+
+
+def test_no_flipped_bit_stops_the_search(tmp_path):
+    """Wherever a bit is flipped: either the file is passed over, named, or its content is what it was."""
+    good, path = save(tmp_path, 20), save(tmp_path, 40)
+    whole = path.read_bytes()
+    expected = load_plain(path)['state_dict']
+    # The central directory at the end, where zipfile itself gives up in many ways, and some of the rest.
+    places = [*range(len(whole) - 400, len(whole)), *range(0, len(whole) - 400, 97)]
+    for place in places:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 64]) + whole[place + 1 :])
+        found = find_checkpoint(tmp_path)
+        if found != good:
+            content = load_plain(path)['state_dict']
+            assert all(value.equal(content[key]) for key, value in expected.items()), place
+        else:
+            assert str(path) in module._problem(path)
 
 
 # A record
@@ -344,6 +362,20 @@ def test_recorded_validations_are_refused_and_kept(tmp_path):
         refuse_recorded(str(tmp_path))
     assert re.search('--resume.* --work-dir.* --overwrite, which deletes', str(caught.value))
     assert path.read_bytes() == before
+
+
+def test_checkpoints_of_an_earlier_run_are_refused_too(tmp_path):
+    """A run killed before its own checkpoint would otherwise be resumed from theirs."""
+    save(tmp_path, 0)
+    refuse_recorded(tmp_path)  # iteration 0 is nothing trained
+    save(tmp_path, 20)
+    save(tmp_path, 100)
+    message = r'iter_100\.pth is a checkpoint of an earlier run; .* --overwrite'
+    with pytest.raises(FileExistsError, match=message):
+        refuse_recorded(tmp_path)
+    record(tmp_path)
+    with pytest.raises(FileExistsError, match=message):
+        refuse_recorded(tmp_path)
 
 
 @pytest.mark.parametrize('torn', [b'', b'{"iter": 0, "kind": "valid'])

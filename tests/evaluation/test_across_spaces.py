@@ -192,3 +192,9 @@ def test_nothing_forgotten_is_100_and_everything_0():
 def test_shared_class_that_is_nowhere_is_left_out():
     scores = forgetting_scores([[7, 0, 0], [1, 3, 0], [0, 0, 0], [0, 0, 0]], SOURCE, TARGET, MATCHES)
     assert scores == {'mIoU': 75, 'aAcc': 75, 'mAcc': 75, 'class_iou': {'person': 75, 'motorbike': None}}
+
+
+def test_the_class_of_the_same_name_goes_first_even_if_it_is_declared():
+    class_map = {'motorcycle': 'bicycle', 'bicycle': 'bicycle'}
+    matches = match_classes(('bicycle',), ('motorcycle', 'bicycle'), class_map)
+    assert read_as_target(matches) == {'bicycle': 'bicycle'}
