@@ -1,9 +1,10 @@
 """Say in figures how one or more runs adapted: tables on the screen, analysis.json and analysis.csv.
 
-Takes the work_dirs of runs with AdaptationHook, or their records. Runs that differ in nothing but the seed
-are also averaged, with a 95 % bootstrap interval of the mean. Classes stand in the order in which they
-reached half their best IoU. With the default head transfer, the class that inherits the background's row
-(road) has an IoU at iteration 0 that it has not learnt.
+Takes the work_dirs of runs with AdaptationHook, or their records, also a snapshot.pickle of the original
+study, of which nothing but numbers is read (Cityscapes' classes, a validation every 5 iterations). Runs that
+differ in nothing but the seed are also averaged, with a 95 % bootstrap interval of the mean. Classes stand
+in the order in which they reached half their best IoU. With the default head transfer, the class that
+inherits the background's row (road) has an IoU at iteration 0 that it has not learnt.
 """
 
 import argparse
@@ -14,9 +15,12 @@ from pathlib import Path
 
 from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, read_history
+from mmseg_deeplab_study.evaluation.study_record import read_study_record, write_study_record
 from mmseg_deeplab_study.report.analysis import analyse, as_csv, as_json, as_text
+from mmseg_deeplab_study.report.figures import draw_adaptation
 
 ROW_KEYS = {'iter', 'kind', 'subset'}
+PICKLES = ('.pickle', '.pkl')
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +36,10 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         help='where analysis.json and analysis.csv go (default: WORK_DIR, of several their common folder)',
     )
+    parser.add_argument('--figure', type=Path, help='also draw the curves; PNG, PDF or SVG by the suffix')
+    parser.add_argument(
+        '--export', type=Path, help="also write the record of one run in the layout of the study's pickle"
+    )
     return parser.parse_args()
 
 
@@ -39,8 +47,11 @@ def read_run(path: Path) -> History:
     """Read a record.
 
     Raises:
-        FileNotFoundError, ValueError: as ``read_history``; also if a row is none of an adaptation.
+        FileNotFoundError, ValueError: as ``read_history`` and ``read_study_record``; also if a row is none
+        of an adaptation.
     """
+    if path.suffix in PICKLES:
+        return read_study_record(path)
     history = read_history(path)
     for number, row in enumerate(history.rows, 2):
         if missing := ROW_KEYS - row.keys():
@@ -69,6 +80,8 @@ def main() -> int:
     folders = [path.parent if path.is_file() else path for path in paths]
     out = args.out or Path(os.path.commonpath(folders))
     try:
+        if args.export and len(paths) != 1:
+            raise ValueError(f'--export takes the record of one run, but got {len(paths)}')
         histories = dict(zip(name_runs(paths), map(read_run, paths), strict=True))
         analysis = analyse(histories, args.iou, args.share)
         files = {'analysis.json': as_json(analysis), 'analysis.csv': as_csv(analysis)}
@@ -76,6 +89,11 @@ def main() -> int:
         for name, text in files.items():
             write_atomically(out / name, text.encode())
             print(f'Wrote {out / name}')
+        if args.figure:
+            print(f'Wrote {draw_adaptation(histories, args.figure)}')
+        if args.export:
+            write_study_record(next(iter(histories.values())), args.export)
+            print(f'Wrote {args.export}')
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from mmseg_deeplab_study.datasets.street_scenes import write_cityscapes_like, write_voc_like
 from mmseg_deeplab_study.engine.run_header import config_digest
-from mmseg_deeplab_study.evaluation.adaptation import Adaptation, summarise_adaptation
+from mmseg_deeplab_study.evaluation.adaptation import Adaptation, summarise_adaptation, summarise_forgetting
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, read_history
 from mmseg_deeplab_study.report.figures import draw_adaptation
 from mmseg_deeplab_study.version import __version__
@@ -245,6 +245,12 @@ def main() -> int:
     console.print(
         'recovered: the first validation after the lowest point at or above iteration 0; - if it never fell'
     )
+    for name, history in histories.items():
+        forgotten = summarise_forgetting(history)
+        console.print(
+            f'{name} on the drawn objects it comes from, mIoU of the shared classes: '
+            f'{forgotten.start:.1f} at iteration 0, {forgotten.last:.1f} at {forgotten.last_iter}'
+        )
     scale = 'quick' if args.quick else 'full'
     figure = args.work_dir / f'{scale}-seed{args.seed}' / 'adaptation.png'
     draw_adaptation(histories, figure, 'PASCAL-like to Cityscapes-like, on drawn data (not photographs)')

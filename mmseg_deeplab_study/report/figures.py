@@ -23,10 +23,11 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
     """Plot the mIoU of one or more runs over the iterations.
 
     The key of a run names it in the legend. Thin lines are the means over its seen (dashed) and unseen
-    (dotted) classes; a ring marks the lowest point of an mIoU that fell below iteration 0's.
+    (dotted) classes; a ring marks the lowest point of an mIoU that fell below iteration 0's. A record without
+    iteration 0, such as the original study's, has none.
 
     Raises:
-        ValueError: there is no run, or one has no validation at iteration 0; names the run.
+        ValueError: there is no run, or one has no validation with an mIoU; names the run.
     """
     if not histories:
         raise ValueError('a figure of adaptation needs at least one run, but got none')
@@ -38,15 +39,12 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
             found = summarise_adaptation(rows)
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
-        if found.start is None:
-            first = score_curve(rows)[0][0]
-            raise ValueError(f'{name}: mIoU: expected iteration 0, but the first validation is at {first}')
         for score, (style, width, suffix) in LINES.items():
             if curve := score_curve(rows, score):
                 axes.plot(
                     *zip(*curve, strict=True), style, color=colour, linewidth=width, label=name + suffix
                 )
-        if found.dip > 0:
+        if found.dip:
             axes.plot(found.lowest_iter, found.lowest, 'o', color=colour, markersize=9, fillstyle='none')
     axes.set(xlabel='iteration (updates done)', ylabel='mIoU (%)', title=title)
     axes.set_xlim(left=0)

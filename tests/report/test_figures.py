@@ -70,7 +70,13 @@ def test_no_run(tmp_path):
         draw_adaptation({}, tmp_path / 'a.png')
 
 
-def test_a_run_without_iteration_0_is_named(tmp_path):
-    with pytest.raises(ValueError, match='late run: mIoU: .*iteration 0, but the first .* is at 5'):
-        draw_adaptation({'late run': history(1, 2, first=5)}, tmp_path / 'a.png')
+def test_a_record_without_iteration_0_has_curves_and_no_ring():
+    (axes,) = adaptation_figure({'the study': history(5, 2, 8, first=5)}).axes
+    assert [list(line.get_xdata()) for line in axes.lines if line.get_label() == 'the study'] == [[5, 10, 15]]
+    assert not [line for line in axes.lines if line.get_marker() == 'o']
+
+
+def test_a_run_without_a_score_is_named(tmp_path):
+    with pytest.raises(ValueError, match='empty run: mIoU'):
+        draw_adaptation({'empty run': history()}, tmp_path / 'a.png')
     assert not (tmp_path / 'a.png').exists()

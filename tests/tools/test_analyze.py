@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmseg.utils import get_classes
 
 SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'analyze.py'
 QUOTED = 'person\'s "bike", old'
@@ -287,6 +288,39 @@ def test_out_replaces_what_is_there(run, tmp_path):
     (out / 'analysis.json').write_text('old')
     run(folder, '-o', out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+
+
+def test_the_study_s_pickle_beside_a_run(run, tmp_path):
+    """Out by --export, in as a run of its own, with the run it came from in one figure."""
+    work_dir, old, figure = write_run(tmp_path / 'r50'), tmp_path / 'snapshot.pickle', tmp_path / 'both.png'
+    classes = list(get_classes('cityscapes'))
+    rows = [
+        {**validation(i, m, None, None, **dict.fromkeys(classes, m)), 'aAcc': 2 * m}
+        for i, m in ((0, 10.0), (5, 12.5))
+    ]
+    new = write_record(tmp_path / 'new', rows, target_classes=classes, seen_classes=['car'])
+    code, out, _ = run(new, '--export', old, '--out', tmp_path)
+    assert code == 0 and f'Wrote {old}' in out
+    # The layout has no iterations: what was 0 and 5 is read as 5 and 10.
+    code, out, _ = run(old, work_dir, '--figure', figure, '--out', tmp_path)
+    assert code == 0 and f'Wrote {figure}' in out and figure.stat().st_size > 0
+    found = json.loads((tmp_path / 'analysis.json').read_text())
+    assert {'snapshot.pickle', 'r50'} <= {entry['name'] for entry in found['runs']}
+    assert '12.5 (10)' in out
+
+
+def test_export_is_of_one_run(run, tmp_path):
+    folders = [write_run(tmp_path / name) for name in ('a', 'b')]
+    code, _, err = run(*folders, '--export', tmp_path / 'old.pickle')
+    assert code == 1 and '--export takes the record of one run, but got 2' in err
+    assert not (tmp_path / 'old.pickle').exists()
+
+
+def test_a_pickle_with_code_is_refused(run, tmp_path):
+    path = tmp_path / 'snapshot.pickle'
+    path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    code, _, err = run(path)
+    assert code == 1 and f'{path}: not a pickle of numbers' in err
 
 
 def test_without_a_record(run, tmp_path):

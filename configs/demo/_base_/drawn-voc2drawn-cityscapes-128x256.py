@@ -25,6 +25,23 @@ val_dataloader = dict(
     dataset=dict(data_root=data_root, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
+# How much of the source is forgotten on the way.
+source_val_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='PascalVOCDataset',
+        data_root='{{$DEMO_ROOT:data/demo}}/drawn-voc/VOCdevkit/VOC2012',
+        ann_file='ImageSets/Segmentation/val.txt',
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+        pipeline=test_pipeline,
+    ),
+)
+custom_hooks = [
+    dict(type='HeadTransferHook', source='voc', target='cityscapes'),
+    dict(type='AdaptationHook', forgetting=dict(dataloader=source_val_dataloader, interval=4)),
+]
 # The study's ratio of head to backbone (10), at ten times its rates: the run is shorter.
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=80, by_epoch=False)]
