@@ -53,8 +53,8 @@ def explain(error: OSError, path: Path) -> OSError:
     """The error of a write that failed, saying which file, what is still there, and what to do."""
     return OSError(
         error.errno,
-        f'{path}: could not be written ({error.strerror}). What was recorded before is whole: make room, or '
-        'make the folder writable, and go on with --resume',
+        f'{path}: could not be written ({error.strerror}). What was there before is whole: make room, or '
+        'make the folder writable; a run goes on with --resume',
     )
 
 

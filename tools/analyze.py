@@ -16,7 +16,8 @@ from pathlib import Path
 from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, read_history
 from mmseg_deeplab_study.evaluation.study_record import read_study_record, write_study_record
-from mmseg_deeplab_study.report.analysis import analyse, as_csv, as_json, as_text
+from mmseg_deeplab_study.report.analysis import analyse, as_csv, as_json
+from mmseg_deeplab_study.report.analysis_text import as_text
 from mmseg_deeplab_study.report.figures import draw_adaptation
 
 ROW_KEYS = {'iter', 'kind', 'subset'}

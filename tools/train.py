@@ -50,14 +50,18 @@ def main() -> None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
     check_data_roots(cfg, ('train_dataloader', 'val_dataloader'))
     enable_cpu_ranks(cfg)
-    prepare_work_dir(cfg, args.resume, args.overwrite)
+    checkpoint = prepare_work_dir(cfg, args.resume, args.overwrite, args.seed)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if checkpoint is not None:
+        # Where load_from is given, MMEngine would resume from that, the source checkpoint. Not in the config,
+        # which is kept with the run and shall say where it came from.
+        runner._resume, runner._load_from = True, str(checkpoint)
     tracked = [hook for hook in runner.hooks if isinstance(hook, AdaptationHook)]
     for hook in tracked:
         # Not a setting of the config, which is kept with the run and may be used again. It deletes once
         # everything is checked.
         hook.overwrite = args.overwrite
-    if args.overwrite and not tracked and not cfg.resume and is_main_process():
+    if args.overwrite and not tracked and checkpoint is None and is_main_process():
         clear_work_dir(cfg.work_dir)
     runner.train()
 

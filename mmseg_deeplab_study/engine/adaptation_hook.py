@@ -1,6 +1,5 @@
 """Watch a model adapt: iteration 0, every validation, pictures of both."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
@@ -18,12 +17,13 @@ from ..datasets.probe import choose_probe
 from ..datasets.subsets import image_list
 from ..evaluation.adaptation_metric import AdaptationMetric, flat_scalars, scores_from_confusion
 from ..evaluation.bootstrap import bootstrap_interval
-from ..evaluation.history import FILE_NAME, PROBE, History, HistoryWriter, make_row
-from .extra_passes import ForgettingPass, segmentor, source_row
-from .head_transfer import HeadTransferHook
+from ..evaluation.history import FILE_NAME, PROBE, History, HistoryWriter, make_row, read_history
+from .extra_passes import ForgettingPass, source_row
+from .head_transfer import HeadTransferHook, bare_model
 from .probe_loop import FULL, Counted, ProbeValLoop
 from .random_states import random_states, restore_random_states
-from .run_header import run_header, subset_name
+from .run_header import check_continuation, run_header, subset_name
+from .schedule import is_validated, require_iterations
 from .snapshots import Snapshots, choose_images
 from .work_dir import claim_work_dir, clear_work_dir, refuse_recorded
 
@@ -71,12 +71,21 @@ class AdaptationHook(Hook):
         self._started = 0.0
 
     def before_train(self, runner: Runner) -> None:
+        require_iterations(runner, self)
         metric = self._metric = _find_metric(runner)
-        head_classes = getattr(segmentor(runner).decode_head, 'num_classes', len(metric.classes))
+        head_classes = getattr(bare_model(runner.model).decode_head, 'num_classes', len(metric.classes))
         if head_classes != len(metric.classes):
             raise ValueError(
                 f'decode_head.num_classes is {head_classes}, but the validation set has '
                 f'{len(metric.classes)} classes'
+            )
+        self._transfer = next((hook for hook in runner.hooks if isinstance(hook, HeadTransferHook)), None)
+        _check_label_spaces(metric, self._transfer)
+        if runner.iter > runner.max_iters:
+            raise ValueError(
+                f'resumed at iteration {runner.iter}, behind max_iters {runner.max_iters}: the checkpoint is '
+                'not one of this run. MMEngine resumes from load_from where it is set; unset it, or use this '
+                "project's tools/train.py"
             )
         resumed = runner._resume and runner._has_loaded
         if is_main_process():
@@ -84,7 +93,6 @@ class AdaptationHook(Hook):
             if not resumed and not self.overwrite:
                 refuse_recorded(runner.work_dir)
         probe = self._check_data(runner)
-        self._transfer = next((hook for hook in runner.hooks if isinstance(hook, HeadTransferHook)), None)
         self._forgetting = self._build_forgetting(runner)
         dataset = runner.val_dataloader.dataset
         looked_at = range(len(dataset)) if probe is None else probe
@@ -99,7 +107,7 @@ class AdaptationHook(Hook):
             scores = [row['mIoU'] for row in rows if row['subset'] == PROBE]
             runner.val_loop.set_probe(probe, scores)
         here = [row for row in rows if row['iter'] == runner.iter]
-        self._due = not here and _is_validated(runner)
+        self._due = not here and is_validated(runner)
         self._recorded = _metrics_of(here)
         self._recording = True
 
@@ -109,12 +117,17 @@ class AdaptationHook(Hook):
             self._due = False
             if runner.iter == 0 and self._transfer is not None and self._transfer.source_classifier:
                 self._append(source_row(runner, self._metric, self._transfer, self._snapshots))
+            elif runner.iter == 0:
+                runner.logger.warning(
+                    'what the source model itself sees is not recorded: no HeadTransferHook has carried a '
+                    "source checkpoint's decode_head over"
+                )
             runner.val_loop.run()
         elif self._recorded:
             # What a kill may have taken away behind the row: the checkpoint of a best score.
-            for hook in runner.hooks:
-                if isinstance(hook, CheckpointHook):
-                    hook.after_val_epoch(runner, self._with_nulls(self._recorded))
+            _add_nulls(runner, self._recorded)
+            for hook in _checkpoint_hooks(runner):
+                hook.after_val_epoch(runner, self._recorded)
         self._recorded = {}
 
     def before_val(self, runner: Runner) -> None:
@@ -144,14 +157,14 @@ class AdaptationHook(Hook):
         if self._forgetting is not None and self._forgetting.is_due(runner):
             self._append(self._forgetting.row(runner))
         metric, loop = self._metric, runner.val_loop
-        if not isinstance(loop, ProbeValLoop):
+        if isinstance(loop, ProbeValLoop):
+            # The probe's last: with it, a validation is complete.
+            if FULL in loop.counted:
+                self._append(self._validation_row(runner, loop.counted[FULL]))
+            self._append(self._validation_row(runner, loop.counted[PROBE], PROBE))
+        else:
             self._append(self._validation_row(runner, Counted(metric.counts, seconds)))
-            return
-        # The probe's last: with it, a validation is complete.
-        if FULL in loop.counted:
-            self._append(self._validation_row(runner, loop.counted[FULL]))
-        self._append(self._validation_row(runner, loop.counted[PROBE], PROBE))
-        metrics.update(self._with_nulls(metrics))
+        _add_nulls(runner, metrics)
 
     def after_train(self, runner: Runner) -> None:
         self._recording = False
@@ -193,11 +206,18 @@ class AdaptationHook(Hook):
             names = None if probe is None else [image_list(val)[i] for i in probe]
             header = run_header(runner, self._metric, val, train, names)
             if resumed and self._writer.path.exists():
+                # Before anything is cut.
+                check_continuation(runner, read_history(self._writer.path).header, header)
                 kept = [self._writer.resume(runner.iter, subset_name(val) if probe is None else PROBE)]
-                _check_continuation(runner, kept[0].header, header)
             else:
-                if self.overwrite:
+                if self.overwrite and not resumed:
                     clear_work_dir(runner.work_dir)
+                if runner.iter > 0:
+                    header['begun_at'] = runner.iter
+                    runner.logger.warning(
+                        f'{self._writer.path} is missing: a record is begun at iteration {runner.iter}, '
+                        'without what was before'
+                    )
                 self._writer.start(header)
         broadcast_object_list(kept)
         return kept[0].rows
@@ -218,11 +238,6 @@ class AdaptationHook(Hook):
         if row is not None:
             self._writer.append(row)
 
-    def _with_nulls(self, metrics: Mapping[str, float]) -> dict[str, float | None]:
-        """The same, and None, which CheckpointHook passes over, for scores of the whole set not there."""
-        names = [*MEANS, *(f'IoU.{name}' for name in self._metric.classes)]
-        return {**dict.fromkeys(names), **metrics}
-
 
 def _find_metric(runner: Runner) -> AdaptationMetric:
     metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
@@ -235,13 +250,32 @@ def _find_metric(runner: Runner) -> AdaptationMetric:
     )
 
 
-def _is_validated(runner: Runner) -> bool:
-    """Whether the iteration that a run starts from is one that is validated."""
-    if not isinstance(runner.train_loop, IterBasedTrainLoop):
-        return runner.iter == 0
-    iteration, every = runner.iter, runner.val_interval
-    on_schedule = iteration >= runner.val_begin and (iteration % every == 0 or iteration == runner.max_iters)
-    return iteration == 0 or on_schedule
+def _check_label_spaces(metric: AdaptationMetric, transfer: HeadTransferHook | None) -> None:
+    if transfer is None:
+        return
+    for what, own, other in (
+        ('target', transfer.target, metric.classes),
+        ('source', transfer.source, metric.source),
+    ):
+        if own != other:
+            raise ValueError(
+                f"HeadTransferHook's {what} has the classes {', '.join(own)}, but "
+                f'{"the validation set" if what == "target" else "AdaptationMetric"} has {", ".join(other)}: '
+                'give both the same, in the same order'
+            )
+
+
+def _checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+
+
+def _add_nulls(runner: Runner, metrics: dict[str, float | None]) -> None:
+    # CheckpointHook passes over a best score that is None, of an absent class or of the whole set where only
+    # the probe was evaluated; one that is missing ends the run.
+    for hook in _checkpoint_hooks(runner):
+        for key in getattr(hook, 'key_indicators', None) or ():
+            if key != 'auto':
+                metrics.setdefault(key, None)
 
 
 def _metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -252,27 +286,6 @@ def _metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             flat = flat_scalars({key: row[key] for key in (*MEANS, 'class_iou')})
             metrics |= {f'{PROBE}/{k}': v for k, v in flat.items()} if row['subset'] == PROBE else flat
     return metrics
-
-
-def _check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on with a record of something else; warn where the recipe has changed.
-
-    Raises:
-        ValueError: label spaces, validation images or probe are not those the record was begun with.
-    """
-    now = json.loads(json.dumps(now))
-    for key in ('source_classes', 'target_classes', 'validation', 'probe'):
-        if begun.get(key) != now.get(key):
-            raise ValueError(
-                f'{FILE_NAME} was begun with another {key} than this config gives: {begun.get(key)}, now '
-                f'{now.get(key)}. One curve cannot hold both: resume with the config of the start, or give '
-                'another --work-dir'
-            )
-    if begun.get('config_digest') != now['config_digest']:
-        runner.logger.warning(
-            f'{FILE_NAME} was begun with another config (digest {begun.get("config_digest")}) than this one '
-            f'({now["config_digest"]}); its header stays that of the beginning'
-        )
 
 
 def _forget_stale_scores(runner: Runner, metrics: Mapping[str, float]) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from mmengine.dist import all_gather_object, broadcast, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from .random_states import random_states, restore_random_states
+from .schedule import require_iterations
 
 KEY = 'random_states'
 
@@ -38,7 +39,9 @@ class ExactResumeHook(Hook):
     - has ``CheckpointHook`` save iteration 0, before anything is trained;
     - on SIGTERM saves a checkpoint and ends with status 143 (in one process; a distributed run ends at once).
 
-    A resume with another number of ranks goes on with new random states and says so.
+    Exact is what the hardware computes the same way twice: on CUDA that needs
+    ``randomness=dict(deterministic=True)``. A resume with another number of ranks goes on with new random
+    states and says so.
     """
 
     # Before AdaptationHook (NORMAL), which records iteration 0, and CheckpointHook (VERY_LOW), which saves.
@@ -64,8 +67,12 @@ class ExactResumeHook(Hook):
                 self._states = None
 
     def before_train(self, runner: Runner) -> None:
+        require_iterations(runner, self)
         if get_world_size() == 1 and threading.current_thread() is threading.main_thread():
             previous = signal.signal(signal.SIGTERM, self._note_termination)
+            if isinstance(owner := getattr(previous, '__self__', None), ExactResumeHook):
+                # Of a run in this process that ended with an error.
+                previous = owner._previous_handler
             self._previous_handler = previous or signal.SIG_DFL
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -84,15 +91,12 @@ class ExactResumeHook(Hook):
         if self._states is None:
             self._capture(runner)
         states, loop = self._states[get_rank()], runner.train_loop
-        if isinstance(loop, IterBasedTrainLoop):
-            loop.dataloader_iterator = replay(
-                loop.dataloader_iterator, loop.iter, lambda: restore_random_states(states)
-            )
-        else:
-            restore_random_states(states)
+        loop.dataloader_iterator = replay(
+            loop.dataloader_iterator, loop.iter, lambda: restore_random_states(states)
+        )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        self._end_if_terminated(runner)
+        self.end_if_terminated(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
@@ -113,7 +117,7 @@ class ExactResumeHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        self._end_if_terminated(runner)
+        self.end_if_terminated(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint[KEY] = self._states
@@ -135,7 +139,8 @@ class ExactResumeHook(Hook):
         # A second one ends at once, whatever training is waiting for.
         signal.signal(signal.SIGTERM, self._previous_handler)
 
-    def _end_if_terminated(self, runner: Runner) -> None:
+    def end_if_terminated(self, runner: Runner) -> None:
+        """Save and leave, if SIGTERM has come."""
         if not self._terminated:
             return
         hook = _checkpoint_hook(runner)

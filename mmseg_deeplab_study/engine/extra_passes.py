@@ -18,26 +18,34 @@ from ..datasets.label_spaces import Match
 from ..evaluation.across_spaces import forgetting_scores, source_scores
 from ..evaluation.adaptation_metric import AdaptationMetric, ConfusionMetric
 from ..evaluation.history import make_row
-from .head_transfer import HeadTransferHook
+from .exact_resume import ExactResumeHook
+from .head_transfer import HeadTransferHook, bare_model
 from .random_states import kept_random_states
 from .run_header import subset_name
-from .snapshots import Snapshots
+from .schedule import is_due
+from .snapshots import Snapshots, source_palette
 
 
 @contextlib.contextmanager
 def as_source_model(model: nn.Module, classifier: Mapping[str, Tensor]) -> Iterator[None]:
     """Put the source's classifier, ``weight (S, C, 1, 1)`` and ``bias (S,)``, into a segmentor for now."""
     head = model.decode_head
-    own = head.conv_seg, head.num_classes, head.out_channels
+    # The segmentor has numbers of its own, which sliding-window inference goes by.
+    sizes = [(part, name) for part in (head, model) for name in ('num_classes', 'out_channels')]
+    own = head.conv_seg, [getattr(part, name) for part, name in sizes]
     classes, channels, *kernel = classifier['weight'].shape
     # Without initial weights, whose draw would change what training draws.
     conv = nn.utils.skip_init(nn.Conv2d, channels, classes, tuple(kernel)).to(head.conv_seg.weight)
     conv.load_state_dict(dict(classifier))
-    head.conv_seg, head.num_classes, head.out_channels = conv.eval(), classes, classes
+    head.conv_seg = conv.eval()
+    for part, name in sizes:
+        setattr(part, name, classes)
     try:
         yield
     finally:
-        head.conv_seg, head.num_classes, head.out_channels = own
+        head.conv_seg = own[0]
+        for (part, name), value in zip(sizes, own[1], strict=True):
+            setattr(part, name, value)
 
 
 def count_confusion(
@@ -62,6 +70,9 @@ def count_confusion(
             if look is not None:
                 look(samples)
             evaluator.process(data_samples=samples, data_batch=batch)
+            for hook in runner.hooks:
+                if isinstance(hook, ExactResumeHook):
+                    hook.end_if_terminated(runner)
             if i % 50 == 0 or i == batches:
                 runner.logger.info(f'{what} [{i}/{batches}]')
         evaluator.evaluate(len(dataloader.dataset))
@@ -82,7 +93,7 @@ def source_row(
         len(transfer.target), len(transfer.source), metric.ignore_index, prefix='source'
     )
     palette = source_palette(len(transfer.source))
-    with as_source_model(segmentor(runner), transfer.source_classifier):
+    with as_source_model(bare_model(runner.model), transfer.source_classifier):
         seconds = count_confusion(
             runner,
             runner.val_dataloader,
@@ -141,8 +152,7 @@ class ForgettingPass:
         count_label_pixels(self.dataloader.dataset, len(self.classes), ignore_index)
 
     def is_due(self, runner: Runner) -> bool:
-        number, between = divmod(runner.iter, runner.val_interval)
-        return runner.iter >= runner.max_iters or (between == 0 and number % self.interval == 0)
+        return is_due(runner, self.interval)
 
     def row(self, runner: Runner) -> dict[str, Any] | None:
         """The row of one evaluation, None but on the main process; its ``confusion`` is (S, T)."""
@@ -153,17 +163,3 @@ class ForgettingPass:
         scores = forgetting_scores(counted.confusion, self.classes, self.target, self.matches)
         subset = subset_name(self.dataloader.dataset)
         return make_row(runner.iter, 'forgetting', subset, scores, counted.confusion, counted.images, seconds)
-
-
-def segmentor(runner: Runner) -> nn.Module:
-    """The runner's model without what distributed training wraps around it."""
-    return getattr(runner.model, 'module', runner.model)
-
-
-def source_palette(classes: int) -> list[tuple[int, int, int]]:
-    """PASCAL VOC's colours: the bits of an id spread over the channels, the highest value first."""
-
-    def channel(label: int, first: int) -> int:
-        return sum(((label >> (3 * bit + first)) & 1) << (7 - bit) for bit in range(3))
-
-    return [tuple(channel(label, first) for first in range(3)) for label in range(classes)]

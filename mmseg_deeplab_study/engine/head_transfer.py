@@ -183,10 +183,10 @@ def _classifier(state_dict: Mapping[str, Tensor], rows: int) -> dict[str, Tensor
     return {'weight': weight.clone(), 'bias': given['decode_head.conv_seg.bias'].clone()}
 
 
-def _bare(model: nn.Module) -> nn.Module:
+def bare_model(model: nn.Module) -> nn.Module:
     """The segmentor without what distributed training or test-time augmentation wraps around it."""
     wrapped = is_model_wrapper(model) or isinstance(model, BaseTTAModel)
-    return _bare(model.module) if wrapped else model
+    return bare_model(model.module) if wrapped else model
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -238,6 +238,12 @@ class HeadTransferHook(Hook):
         if getattr(runner, '_resume', False):
             self.source_classifier = checkpoint.get(SOURCE_CLASSIFIER)
         if not self._is_targets(checkpoint):
+            if getattr(runner, '_resume', False):
+                raise ValueError(
+                    "resumed from a checkpoint of other classes than the target's, which is not one of this "
+                    'run: MMEngine resumes from load_from where it is set; unset it, or use this '
+                    "project's tools/train.py"
+                )
             self.source_classifier = self.source_classifier or _classifier(state_dict, len(self.source))
             transferred, changed = transfer_head(state_dict, self.source, self.target, self.rows)
             # Ranks that draw from different seeds would otherwise train different heads.
@@ -245,7 +251,7 @@ class HeadTransferHook(Hook):
                 broadcast(transferred[key])
             # The loader goes on with the dict it has, so that one is changed.
             state_dict.update(transferred)
-        check_fits(state_dict, _bare(runner.model))
+        check_fits(state_dict, bare_model(runner.model))
         if changed:
             self._report(runner, changed)
 

@@ -75,14 +75,16 @@ def check_data_roots(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) ->
                 )
 
 
-def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
-    """Take the work_dir for this run, and with ``resume`` point the config at the checkpoint to go on from.
+def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | None = None) -> Path | None:
+    """Take the work_dir for this run, and with ``resume`` find the checkpoint to go on from.
+
+    The config gets the checkpoint's seed; ``seed`` is that of the command line, if any.
 
     Raises:
         RuntimeError: another run is going on in it.
         OSError: it cannot be written to.
         FileExistsError: it holds a record of adaptation, and the run would start from zero.
-        ValueError: none of its checkpoints can be resumed from.
+        ValueError: none of its checkpoints can be resumed from, or it was trained with another ``seed``.
     """
     if int(os.environ.get(_RANKS.get(cfg.get('launcher'), ''), 0)) == 0:
         claim_work_dir(cfg.work_dir)
@@ -93,16 +95,19 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
         except ValueError:
             if not overwrite:
                 raise
-    cfg.resume = checkpoint is not None
     if checkpoint is None:
-        if not overwrite:
+        if not overwrite and not cfg.get('resume'):
             refuse_recorded(cfg.work_dir)
-        return
-    # Where load_from is given, MMEngine would resume from that, the source checkpoint.
-    cfg.load_from = str(checkpoint)
-    if cfg.get('randomness', {}).get('seed') is None:
-        # MMEngine takes the checkpoint's seed too, but only after it has shuffled the data by a new one.
-        cfg.merge_from_dict({'randomness.seed': load_plain(checkpoint)['meta']['seed']})
+        return None
+    # MMEngine takes the checkpoint's seed too, but only after it has shuffled the data by the config's.
+    begun_with = load_plain(checkpoint)['meta'].get('seed')
+    if seed not in (None, begun_with):
+        raise ValueError(
+            f'--seed {seed}: the run in {cfg.work_dir} was begun with seed {begun_with}; leave the flag out, '
+            'or give another --work-dir'
+        )
+    cfg.merge_from_dict({'randomness.seed': begun_with})
+    return checkpoint
 
 
 def _data_roots(node: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Validate on a fixed few images every time, and on all of them now and then."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..evaluation.adaptation_metric import AdaptationMetric, flat_scalars, scores_from_confusion
 from ..evaluation.history import PROBE
+from .schedule import is_due
 
 FULL = 'full'
 
@@ -58,6 +59,8 @@ class ProbeValLoop(ValLoop):
         """Take the images ``indices`` for the probe; ``scores`` are its mIoU so far, of a resumed run."""
         self._probe = list(indices)
         self.best_probe = max([score for score in scores if score is not None], default=float('-inf'))
+        if getattr(self.dataloader.sampler, 'shuffle', False):
+            raise ValueError('val_dataloader.sampler.shuffle must be False with ProbeValLoop, but got True')
         full, dataset = self.dataloader, Subset(self.dataloader.dataset, self._probe)
         self._probe_loader = DataLoader(
             dataset,
@@ -77,23 +80,23 @@ class ProbeValLoop(ValLoop):
         self.runner.call_hook('before_val_epoch')
         self.runner.model.eval()
         self.counted = {}
-        if self._full_is_due():
+        if is_due(self.runner, self.full_interval):
             metrics = self._evaluate(FULL, self.dataloader)
             # The same images with the same weights: their counts are among those of all.
-            metrics |= _prefixed(self._score_part())
+            counts = self.counted[FULL].counts
+            self.counted[PROBE] = Counted(None if counts is None else counts[self._probe], 0.0)
+            scores = self._probe_scores()
         else:
-            metrics = _prefixed(self._evaluate(PROBE, self._probe_loader))
-            if _score(metrics) > self.best_probe:
-                metrics |= self._evaluate(FULL, self.dataloader)
-        self.best_probe = max(self.best_probe, _score(metrics))
+            metrics = {}
+            self._evaluate(PROBE, self._probe_loader)
+            scores = self._probe_scores()
+            if scores.get('mIoU', float('-inf')) > self.best_probe:
+                metrics = self._evaluate(FULL, self.dataloader)
+        metrics |= {f'{PROBE}/{key}': value for key, value in scores.items()}
+        self.best_probe = max(self.best_probe, scores.get('mIoU', float('-inf')))
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics
-
-    def _full_is_due(self) -> bool:
-        runner = self.runner
-        number, between = divmod(runner.iter, runner.val_interval)
-        return runner.iter >= runner.max_iters or (between == 0 and number % self.full_interval == 0)
 
     def _evaluate(self, name: str, dataloader: DataLoader) -> dict[str, float]:
         started = time.perf_counter()
@@ -103,24 +106,15 @@ class ProbeValLoop(ValLoop):
         self.counted[name] = Counted(self._metric.counts, time.perf_counter() - started)
         return metrics
 
-    def _score_part(self) -> dict[str, float]:
+    def _probe_scores(self) -> dict[str, float]:
+        """Flat scores of the probe, on every rank."""
         metric, scores = self._metric, [None]
-        self.counted[PROBE] = Counted(None, 0.0)
         if is_main_process():
-            counts = self.counted[FULL].counts[self._probe]
-            self.counted[PROBE] = Counted(counts, 0.0)
-            scores = [flat_scalars(scores_from_confusion(counts.sum(axis=0), metric.classes, metric.seen))]
+            confusion = self.counted[PROBE].counts.sum(axis=0)
+            scores = [flat_scalars(scores_from_confusion(confusion, metric.classes, metric.seen))]
         broadcast_object_list(scores)
         return scores[0]
 
     @property
     def _metric(self) -> AdaptationMetric:
         return next(metric for metric in self.evaluator.metrics if isinstance(metric, AdaptationMetric))
-
-
-def _prefixed(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {f'{PROBE}/{key}': value for key, value in metrics.items()}
-
-
-def _score(metrics: Mapping[str, float]) -> float:
-    return metrics.get(f'{PROBE}/mIoU', float('-inf'))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 from ..checkpoints.safe_loading import file_digest
 from ..datasets.subsets import digest, image_list
 from ..evaluation.adaptation_metric import AdaptationMetric
+from ..evaluation.history import FILE_NAME
 from ..version import __version__
 
 PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
@@ -90,3 +92,25 @@ def run_header(
     if probe is not None:
         header['probe'] = {'images': len(probe), 'digest': digest(probe), 'names': probe}
     return header
+
+
+def check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with a record of something else; warn where the recipe has changed.
+
+    Raises:
+        ValueError: label spaces, images or probe are not those the record was begun with.
+    """
+    now = json.loads(json.dumps(now))
+    for key in ('source_classes', 'target_classes', 'validation', 'train', 'probe'):
+        if begun.get(key) != now.get(key):
+            raise ValueError(
+                f'{FILE_NAME} was begun with another {key} than this config gives: {begun.get(key)}, now '
+                f'{now.get(key)}. One curve cannot hold both: resume with the config of the start, or give '
+                'another --work-dir'
+            )
+    for key in ('config_digest', 'world_size'):
+        if begun.get(key) != now[key]:
+            runner.logger.warning(
+                f'{FILE_NAME} was begun with {key} {begun.get(key)}, and this run has {now[key]}; its header '
+                'stays that of the beginning'
+            )

@@ -41,6 +41,15 @@ def choose_images(paths: Sequence[str], wanted: int | str | Sequence[str]) -> li
     return chosen
 
 
+def source_palette(classes: int) -> list[tuple[int, int, int]]:
+    """PASCAL VOC's colours: the bits of an id spread over the channels, the highest value first."""
+
+    def channel(label: int, first: int) -> int:
+        return sum(((label >> (3 * bit + first)) & 1) << (7 - bit) for bit in range(3))
+
+    return [tuple(channel(label, first) for first in range(3)) for label in range(classes)]
+
+
 class Snapshots:
     """The folder ``work_dir/snapshots`` and the images that are kept in it."""
 

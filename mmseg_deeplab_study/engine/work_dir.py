@@ -39,22 +39,38 @@ def claim_work_dir(work_dir: str | Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open('a+')
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file, work_dir)
         file.truncate(0)
         file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
         file.flush()
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN) and path.exists():
-            holder = path.read_text().strip() or 'another process'
-            raise RuntimeError(
-                f'work_dir {work_dir}: a run is going on in it ({holder}); wait for its end, or give another '
-                '--work-dir'
-            ) from error
         raise OSError(
             error.errno,
             f'work_dir {work_dir}: cannot be written to ({error.strerror}); give another --work-dir',
         ) from error
     _claimed[path] = file
+
+
+def _lock(file: IO[str], work_dir: str | Path) -> None:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            # Network file systems without locks.
+            print_log(
+                f'work_dir {work_dir}: its file system has no locks ({error.strerror}), so a second run in '
+                'it cannot be refused',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
+        file.seek(0)
+        holder = file.read().strip() or 'another process'
+        file.close()
+        raise RuntimeError(
+            f'work_dir {work_dir}: a run is going on in it ({holder}); wait for its end, or give another '
+            '--work-dir'
+        ) from error
 
 
 def find_checkpoint(work_dir: str | Path) -> Path | None:

@@ -59,9 +59,8 @@ def group_runs(headers: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     """Indices of the runs that repeat one experiment, by the headers of their records.
 
     These agree in the digests of config (which leaves the seed out), source checkpoint, validation and
-    training images. A
-    run that lacks one of these digests stands alone; but one that names no source checkpoint at all can be
-    like another without.
+    training images, and in the number of processes. A run that lacks one of these digests stands alone; but
+    one that names no source checkpoint at all can be like another without.
     """
     groups: dict[Hashable, list[int]] = {}
     for index, header in enumerate(headers):
@@ -69,5 +68,6 @@ def group_runs(headers: Sequence[Mapping[str, Any]]) -> list[list[int]]:
         source = 'none' if checkpoint is None else checkpoint.get('digest')
         train = header.get('train') or {}
         key = (header.get('config_digest'), source, validation.get('digest'), train.get('digest'))
+        key += (header.get('world_size', 1),)
         groups.setdefault(('run', index) if None in key else key, []).append(index)
     return list(groups.values())

@@ -86,11 +86,19 @@ def read_study_record(
 def write_study_record(history: History, path: str | Path) -> None:
     """Write the validations of a history in the original study's layout, as plain Python numbers.
 
-    Every row of ``history.validations`` is written, that of iteration 0 too. The layout has no iteration
-    numbers, so who reads the file must know them: the study's own scripts, and ``read_study_record``, take
-    the first entry for the validation at one interval.
+    The layout has no iteration numbers: its first entry is the validation at one interval. Iteration 0, which
+    the study did not validate, is left out.
+
+    Raises:
+        ValueError: the validations behind iteration 0 are none, or not evenly spaced from there.
     """
-    rows, classes = history.validations, history.header['target_classes']
+    rows, classes = [row for row in history.validations if row['iter'] > 0], history.header['target_classes']
+    iterations = [row['iter'] for row in rows]
+    if not rows or iterations != [iterations[0] * (k + 1) for k in range(len(rows))]:
+        raise ValueError(
+            "the study's layout takes validations at one interval and its multiples, but got "
+            f'{iterations[:10]}'
+        )
     record = {
         'Class IoU': [{i: _share(row['class_iou'][name]) for i, name in enumerate(classes)} for row in rows],
         'Mean IoU': [_share(row['mIoU']) for row in rows],

@@ -1,9 +1,10 @@
 """The figures of one or more adaptations, put together as tables, JSON and CSV.
 
 Figures go by subject and measure. A subject is a score (``mIoU``, ``mIoU.seen``, ``mIoU.unseen``,
-``IoU.<class>``), or ``seen_lead``, ``forgetting`` or ``probe``. Measures whose name has ``iter`` in it count
-iterations, ``points``, ``intervals`` and ``inside`` count validations, the others are percent or percentage
-points. The formulas are in ``evaluation.adaptation`` and ``evaluation.seeds``.
+``IoU.<class>``, with a probe also ``probe/mIoU`` and so on), or ``seen_lead``, ``forgetting`` or ``probe``.
+Measures whose name has ``iter`` in it count iterations, ``points``, ``intervals`` and ``inside`` count
+validations, the others are percent or percentage points. The formulas are in ``evaluation.adaptation`` and
+``evaluation.seeds``.
 """
 
 import csv
@@ -11,8 +12,6 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-
-from prettytable import PrettyTable
 
 from ..evaluation.adaptation import (
     CLASS_PREFIX,
@@ -32,10 +31,12 @@ from ..evaluation.adaptation import (
     summarise_adaptation,
     summarise_forgetting,
 )
-from ..evaluation.history import History
+from ..evaluation.history import PROBE, History
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
 
 SCORES = ('mIoU', 'mIoU.seen', 'mIoU.unseen')
+# Of the probe, which sees what falls between two validations of the whole set.
+PROBE_SCORES = {f'{PROBE}/{score}': score for score in SCORES}
 HEADER = ('experiment', 'seed', 'config_digest', 'source_checkpoint', 'validation', 'train', 'versions')
 COLUMNS = ('run', 'seed', 'subject', 'measure', 'value', 'low', 'high')
 HALF = 'iterations_to_0.5_of_best'
@@ -104,6 +105,9 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
         )
     subjects = [*SCORES, *(CLASS_PREFIX + name for name in class_names(history))]
     figures = {subject: _measure_score(history, subject, iou, share) for subject in subjects}
+    if probed := history.select('validation', PROBE):
+        for subject, score in PROBE_SCORES.items():
+            figures[subject] = {**_no_source(), **_measure_rows(probed, score, iou, share)}
     figures['seen_lead'] = {'iterations': seen_lead(history.validations)}
     for subject, found in (('forgetting', summarise_forgetting(history)), ('probe', compare_probe(history))):
         figures[subject] = {} if found is None else found._asdict()
@@ -111,26 +115,41 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
 
 
 def _measure_score(history: History, score: str, iou: float, share: float) -> dict[str, float | None]:
-    rows = rows_with(history.validations, score)
-    curve = score_curve(rows, score)
-    found = summarise_adaptation(rows, score) if rows else None
     return {
         'source': find_score(source_row(history) or {}, score),
         'gap': source_gap(history, score),
+        **_measure_rows(history.validations, score, iou, share),
+    }
+
+
+def _no_source() -> dict[str, None]:
+    # The source's own view is of the whole set.
+    return {'source': None, 'gap': None}
+
+
+def _measure_rows(
+    validations: Sequence[Mapping[str, Any]], score: str, iou: float, share: float
+) -> dict[str, float | None]:
+    rows = rows_with(validations, score)
+    curve = score_curve(rows, score)
+    found = summarise_adaptation(rows, score) if rows else None
+    return {
         **(found._asdict() if found else dict.fromkeys(Adaptation._fields)),
         'dip': found.dip if found else None,
         'area': area_under_curve(curve) if curve else None,
         HALF: iterations_to_share(curve, 0.5),
-        _to_share(share): iterations_to_share(curve, share),
-        _to_iou(iou): iterations_to(curve, iou),
+        to_share(share): iterations_to_share(curve, share),
+        to_iou(iou): iterations_to(curve, iou),
     }
 
 
-def _to_iou(iou: float) -> str:
+def to_iou(iou: float) -> str:
+    """The measure that counts iterations to an IoU in percent."""
     return f'iterations_to_{iou:g}_percent'
 
 
-def _to_share(share: float) -> str:
+def to_share(share: float) -> str:
+    """The measure that counts iterations to a share of the best IoU."""
     return f'iterations_to_{share:g}_of_best'
 
 
@@ -207,141 +226,3 @@ def as_csv(analysis: Analysis) -> str:
 
 def _flat(figures: Figures) -> list[tuple[str, str, Value]]:
     return [(subject, measure, value) for subject, row in figures.items() for measure, value in row.items()]
-
-
-def as_text(analysis: Analysis) -> str:
-    """Tables and lines for a terminal: percentages with one decimal, ``-`` for none."""
-    return '\n\n'.join(_group_as_text(group, analysis) for group in analysis.groups)
-
-
-def _group_as_text(group: Group, analysis: Analysis) -> str:
-    title = group.name if len(group.runs) == 1 else f'{group.name} [95 % interval of the mean]'
-    return '\n'.join(
-        [
-            title,
-            _score_table(group).get_string(),
-            _class_table(group, analysis).get_string(),
-            *_lines(group.figures),
-        ]
-    )
-
-
-def _score_table(group: Group) -> PrettyTable:
-    columns = ("source's view", 'at 0', 'lowest (iteration)', 'dip', 'recovered at', 'best (iteration)')
-    table = _table('%', 'run', *columns, 'last', 'area')
-    several = len(group.runs) > 1
-    for score in SCORES:
-        rows = [(run.name, run.figures) for run in group.runs]
-        rows += [('mean', group.figures)] if several else []
-        for name, figures in rows:
-            row = figures[score]
-            table.add_row(
-                [
-                    score,
-                    name,
-                    _percent(row['source']),
-                    _percent(row['start']),
-                    _percent_at(row, 'lowest'),
-                    _percent(row['dip']),
-                    _count(row['recovery_iter']),
-                    _percent_at(row, 'best'),
-                    _percent(row['last']),
-                    _percent(row['area']),
-                ],
-                divider=several and name == 'mean',
-            )
-    if not several:
-        table.del_column('run')
-    return table
-
-
-def _class_table(group: Group, analysis: Analysis) -> PrettyTable:
-    table = _table(
-        'IoU (%), early to late',
-        'seen',
-        "source's view",
-        'at 0',
-        'best (iteration)',
-        'last',
-        f'iterations to {analysis.iou:g} %',
-        f'to {100 * analysis.share:g} % of best',
-    )
-    seen = {timing.name: timing.seen for run in group.runs for timing in classes_early_to_late(run.history)}
-    subjects = {CLASS_PREFIX + name: name for name in seen}
-
-    def earliness(subject: str) -> tuple[bool, float]:
-        half = group.figures[subject][HALF]
-        half = half.mean if isinstance(half, Estimate) else half
-        return half is None, half or 0
-
-    for subject in sorted(subjects, key=earliness):
-        row, name = group.figures[subject], subjects[subject]
-        table.add_row(
-            [
-                name,
-                {True: 'yes', False: 'no', None: '-'}[seen[name]],
-                _percent(row['source']),
-                _percent(row['start']),
-                _percent_at(row, 'best'),
-                _percent(row['last']),
-                _count(row[_to_iou(analysis.iou)]),
-                _count(row[_to_share(analysis.share)]),
-            ]
-        )
-    return table
-
-
-def _lines(figures: Figures) -> list[str]:
-    lead, forgetting, probe = (figures[subject] for subject in ('seen_lead', 'forgetting', 'probe'))
-    seen, unseen = (_count(figures[f'mIoU.{part}'][HALF]) for part in ('seen', 'unseen'))
-    lines = [
-        f'lead of the seen classes: {_count(lead["iterations"])} iterations '
-        f'(half their best at {seen}, the unseen at {unseen})',
-        'forgetting: -',
-        'probe: -',
-    ]
-    if forgetting:
-        lines[1] = (
-            f"forgetting: mIoU on the source's data {_percent(forgetting['start'])} at 0, "
-            f'{_percent_at(forgetting, "last")} last, drop {_percent(forgetting["drop"])} points'
-        )
-    if probe:
-        lines[2] = (
-            f'probe: mIoU off by {_percent(probe["mean"])} points in the mean, {_percent(probe["largest"])} '
-            f'at most, over {_count(probe["points"])} validations; full mIoU inside its interval at '
-            f'{_count(probe["inside"])} of {_count(probe["intervals"])}'
-        )
-    return lines
-
-
-def _table(*columns: str) -> PrettyTable:
-    table = PrettyTable(columns, align='r')
-    for column in columns[:2]:
-        table.align[column] = 'l'
-    return table
-
-
-def _percent(value: Value) -> str:
-    if isinstance(value, Estimate):
-        return _estimate(value)
-    return '-' if value is None else f'{value:.1f}'
-
-
-def _count(value: Value) -> str:
-    if isinstance(value, Estimate):
-        return _estimate(value)
-    return '-' if value is None else str(value)
-
-
-def _percent_at(row: Mapping[str, Value], measure: str) -> str:
-    if row[measure] is None or (isinstance(row[measure], Estimate) and row[measure].mean is None):
-        return '-'
-    return f'{_percent(row[measure])} ({_count(row[f"{measure}_iter"])})'
-
-
-def _estimate(value: Estimate) -> str:
-    if value.mean is None:
-        return '-'
-    interval = '' if value.low is None else f' [{value.low:.1f}, {value.high:.1f}]'
-    fewer = f' ({value.count} of {value.seeds})' if value.count < value.seeds else ''
-    return f'{value.mean:.1f}{interval}{fewer}'

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ..evaluation.adaptation import score_curve, summarise_adaptation
-from ..evaluation.history import History
+from ..evaluation.history import PROBE, History
 
 # Okabe and Ito's colours, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
@@ -23,8 +23,9 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
     """Plot the mIoU of one or more runs over the iterations.
 
     The key of a run names it in the legend. Thin lines are the means over its seen (dashed) and unseen
-    (dotted) classes; a ring marks the lowest point of an mIoU that fell below iteration 0's. A record without
-    iteration 0, such as the original study's, has none.
+    (dotted) classes, and the mIoU of its probe if it has one (dash-dotted); a ring marks the lowest point of
+    an mIoU that fell below iteration 0's. A record without iteration 0, such as the original study's, has
+    none.
 
     Raises:
         ValueError: there is no run, or one has no validation with an mIoU; names the run.
@@ -44,6 +45,9 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
                 axes.plot(
                     *zip(*curve, strict=True), style, color=colour, linewidth=width, label=name + suffix
                 )
+        if probed := score_curve(history.select('validation', PROBE)):
+            label = f'{name}, probe'
+            axes.plot(*zip(*probed, strict=True), '-.', color=colour, linewidth=0.8, label=label)
         if found.dip:
             axes.plot(found.lowest_iter, found.lowest, 'o', color=colour, markersize=9, fillstyle='none')
     axes.set(xlabel='iteration (updates done)', ylabel='mIoU (%)', title=title)

@@ -356,6 +356,19 @@ def no_label(cfg: Config) -> None:
     (root / 'gtFine/train/tiny/tiny_000003_gtFine_labelTrainIds.png').unlink()
 
 
+def epochs(cfg: Config) -> None:
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+
+
+def other_target(cfg: Config) -> None:
+    cfg.custom_hooks.insert(0, dict(type='HeadTransferHook', target=['road', 'car']))
+
+
+def other_source(cfg: Config) -> None:
+    cfg.custom_hooks.insert(0, dict(type='HeadTransferHook', source='ade'))
+    cfg.custom_hooks[0].update(unmatched='zero')
+
+
 def existing_record(cfg: Config) -> None:
     Path(cfg.work_dir).mkdir()
     (Path(cfg.work_dir) / FILE_NAME).write_text('somebody worked for this\n')
@@ -385,6 +398,17 @@ def existing_record(cfg: Config) -> None:
             no_label,
             FileNotFoundError,
             r'tiny_000003_gtFine_labelTrainIds\.png: no label map for .*tiny_000003',
+        ),
+        (epochs, ValueError, "needs train_cfg.type='IterBasedTrainLoop', but got EpochBasedTrainLoop"),
+        (
+            other_target,
+            ValueError,
+            "HeadTransferHook's target has the classes road, car, but the valid",
+        ),
+        (
+            other_source,
+            ValueError,
+            "HeadTransferHook's source has the classes wall, .* has background",
         ),
         (existing_record, FileExistsError, r'adaptation\.jsonl already holds a record'),
         (
@@ -417,6 +441,77 @@ def test_labels_are_not_read_beforehand_if_not_asked_for(config):
     # The metric meets it, and names it too.
     with pytest.raises(ValueError, match=r'tiny_000001_gtFine_labelTrainIds\.png: label ids must be'):
         train(config)
+
+
+# Going on with a record
+
+
+@pytest.fixture
+def interrupted(config) -> Config:
+    """A run of 5 of 10 iterations."""
+    config.default_hooks.checkpoint.interval = 5
+    config.train_cfg.max_iters = 5
+    train(config)
+    config.train_cfg.max_iters = 10
+    config.resume, config.load_from = True, str(Path(config.work_dir) / 'iter_5.pth')
+    return config
+
+
+def without_seconds(work_dir: str) -> list[dict]:
+    return [{**row, 'seconds': 0} for row in read_history(work_dir).rows]
+
+
+def test_a_refused_resume_cuts_nothing(interrupted):
+    record = Path(interrupted.work_dir) / FILE_NAME
+    before = record.read_bytes()
+    interrupted.val_cfg = dict(type='ProbeValLoop', probe=2)
+    with pytest.raises(ValueError, match='was begun with another probe than this config gives: None, now'):
+        train(interrupted)
+    interrupted.val_cfg = dict(type='ValLoop')
+    for path in Path(interrupted.train_dataloader.dataset.data_root).glob('*/train/tiny/*_000003_*'):
+        path.unlink()
+    with pytest.raises(ValueError, match='was begun with another train than this config gives'):
+        train(interrupted)
+    assert record.read_bytes() == before
+
+
+def test_a_missing_record_is_begun_where_the_run_goes_on_and_says_so(interrupted):
+    (Path(interrupted.work_dir) / FILE_NAME).unlink()
+    train(interrupted)
+    history = read_history(interrupted.work_dir)
+    assert history.header['begun_at'] == 5
+    assert [row['iter'] for row in history.rows] == [5, 10]
+
+
+def test_a_best_checkpoint_that_a_kill_took_away_is_saved_on_resume(interrupted):
+    """The row was on the disk, the checkpoint of its best score was not, nor its score in the one resumed."""
+    interrupted.default_hooks.checkpoint.save_best = 'mIoU'
+    rows = read_history(interrupted.work_dir).validations
+    runner = train(interrupted)
+    best = max(read_history(interrupted.work_dir).validations[1:], key=lambda row: row['mIoU'])
+    (path,) = Path(interrupted.work_dir).glob('best_mIoU_*.pth')
+    assert path.name == f'best_mIoU_iter_{best["iter"]}.pth'
+    assert runner.message_hub.get_info('best_score') == best['mIoU']
+    assert read_history(interrupted.work_dir).validations[:2] == rows
+
+
+def test_a_best_score_of_a_class_that_is_absent_ends_nothing(config):
+    # truck is in no label and hardly predicted
+    config.default_hooks.checkpoint.save_best = 'IoU.truck'
+    config.default_hooks.checkpoint.rule = 'greater'
+    runner = train(config, ForgetClass(before=0, after=0, iteration=0))
+    assert [row['class_iou']['truck'] for row in read_history(runner.work_dir).rows] == [None] * 3
+
+
+def test_a_checkpoint_of_another_run_is_not_resumed(interrupted):
+    """As MMEngine does where load_from is set: it would take the source's iterations for the run's."""
+    interrupted.train_cfg.max_iters = 4
+    before = (Path(interrupted.work_dir) / FILE_NAME).read_bytes()
+    with pytest.raises(
+        ValueError, match='resumed at iteration 5, behind max_iters 4: the checkpoint is not one'
+    ):
+        train(interrupted)
+    assert (Path(interrupted.work_dir) / FILE_NAME).read_bytes() == before
 
 
 # The functions

@@ -58,6 +58,7 @@ def run(tmp_path_factory, make_tiny_cityscapes, make_config, with_every_row) -> 
     source = ['automobile' if name == 'car' else name for name in config.custom_hooks[0]['source']]
     class_map = {'car': 'automobile', 'rider': None}
     config.custom_hooks[0].update(source=source, class_map=class_map)
+    config.val_evaluator.source = source
     config.train_cfg.update(max_iters=4, val_interval=2)
     # A classifier that predicts many classes.
     checkpoint = torch.load(config.load_from, weights_only=True)
@@ -140,6 +141,15 @@ def test_checkpoints_keep_the_source_s_classifier(run):
     kept = torch.load(Path(runner.work_dir) / 'iter_0.pth', weights_only=True)['source_classifier']
     assert kept['weight'].equal(source['decode_head.conv_seg.weight'])
     assert kept['bias'].equal(source['decode_head.conv_seg.bias'])
+
+
+def test_the_source_s_view_in_sliding_windows(tiny_cityscapes, make_config, with_every_row, tmp_path):
+    config = make_config(tiny_cityscapes(), tmp_path / 'work')
+    with_every_row(config, tmp_path)
+    config.model.test_cfg = dict(mode='slide', crop_size=(48, 48), stride=(16, 16))
+    config.train_cfg.max_iters = 1
+    Runner.from_cfg(config).train()
+    assert read_history(tmp_path / 'work').rows[0]['kind'] == 'source'
 
 
 def test_no_source_checkpoint_no_view_of_it(tiny_cityscapes, make_config, tmp_path):

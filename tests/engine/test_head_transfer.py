@@ -414,6 +414,14 @@ def test_resumed_checkpoint_is_left_untouched_and_nothing_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_source_s_checkpoint_is_not_one_to_resume_from(tmp_path):
+    """MMEngine resumes from load_from where it is set."""
+    runner = make_runner(tmp_path)
+    runner._resume = True
+    with pytest.raises(ValueError, match='not one of this run: MMEngine resumes from load_from'):
+        make_hook().after_load_checkpoint(runner, {'state_dict': Model(len(SOURCE)).state_dict()})
+
+
 @pytest.mark.parametrize(
     'meta',
     [{}, None, {'dataset_meta': None}, {'dataset_meta': {'classes': ('background', 'car', 'bus', 'train')}}],

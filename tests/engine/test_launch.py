@@ -4,10 +4,17 @@ import argparse
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config, ConfigDict
 
 from mmseg_deeplab_study.engine import launch
-from mmseg_deeplab_study.engine.launch import add_run_arguments, check_data_roots, enable_amp, load_config
+from mmseg_deeplab_study.engine.launch import (
+    add_run_arguments,
+    check_data_roots,
+    enable_amp,
+    load_config,
+    prepare_work_dir,
+)
 
 
 def parse(*argv: str) -> argparse.Namespace:
@@ -171,3 +178,41 @@ def test_amp_refuses_another_wrapper():
     with pytest.raises(ValueError, match="--amp needs .* AmpOptimWrapper, but got 'ApexOptimWrapper'"):
         enable_amp(cfg)
     assert cfg.optim_wrapper.type == 'ApexOptimWrapper'
+
+
+# What it finds in its folder
+
+
+def resumable(folder: Path, seed: int = 3) -> tuple[Config, Path]:
+    folder.mkdir()
+    path = folder / 'iter_5.pth'
+    meta = dict(iter=5, seed=seed)
+    torch.save(dict(meta=meta, state_dict={}, optimizer={}, message_hub={}), path)
+    return Config(dict(work_dir=str(folder), load_from='source.pth', randomness=dict(seed=0))), path
+
+
+@pytest.mark.parametrize('seed', [None, 3])
+def test_a_resumed_run_has_the_seed_it_was_begun_with(tmp_path, seed):
+    """And not the config's: MMEngine shuffles the data by that before it looks at the checkpoint's."""
+    cfg, path = resumable(tmp_path / 'work')
+    assert prepare_work_dir(cfg, resume=True, overwrite=False, seed=seed) == path
+    assert cfg.randomness.seed == 3
+    # The config that is kept with the run says where the run came from.
+    assert cfg.load_from == 'source.pth' and 'resume' not in cfg
+
+
+def test_another_seed_is_not_a_resume(tmp_path):
+    cfg, _ = resumable(tmp_path / 'work')
+    with pytest.raises(ValueError, match=r'--seed 5: the run in .*work was begun with seed 3; leave'):
+        prepare_work_dir(cfg, resume=True, overwrite=False, seed=5)
+
+
+def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(tmp_path):
+    cfg, path = resumable(tmp_path / 'work')
+    assert prepare_work_dir(cfg, resume=True, overwrite=True) == path
+    path.write_bytes(b'')
+    assert prepare_work_dir(cfg, resume=True, overwrite=True) is None
+    with pytest.raises(ValueError, match='none of its 1 checkpoints can be .* the file is empty'):
+        prepare_work_dir(cfg, resume=True, overwrite=False)
+    with pytest.raises(FileExistsError, match=r'iter_5\.pth is a checkpoint of an earlier run'):
+        prepare_work_dir(cfg, resume=False, overwrite=False)

@@ -177,7 +177,7 @@ def history_of_ours(*iterations: int) -> History:
 
 
 def test_written_record_has_the_layout_of_the_study_in_plain_numbers(tmp_path):
-    history = history_of_ours(0, 5)
+    history = history_of_ours(0, 5, 10)
     history.rows.insert(0, {'iter': 0, 'kind': 'forgetting', 'subset': 'full'})
     history.rows.insert(0, {'iter': 0, 'kind': 'validation', 'subset': 'probe'})
     path = tmp_path / 'snapshot.pickle'
@@ -186,13 +186,13 @@ def test_written_record_has_the_layout_of_the_study_in_plain_numbers(tmp_path):
     record = pickle.loads(path.read_bytes())
     assert list(record) == ['Class IoU', 'Mean IoU', 'Overall Acc']
     absent = pytest.approx(np.nan, nan_ok=True)
-    # Iteration 0 comes along, as the first entry.
+    # The layout has no iteration 0.
     assert record['Class IoU'] == [
-        {0: 0.2, 1: absent, 2: absent, 3: absent},
         {0: 0.25, 1: absent, 2: absent, 3: absent},
+        {0: 0.3, 1: absent, 2: absent, 3: absent},
     ]
-    assert record['Mean IoU'] == [100 / 3 / 100, (100 / 3 + 5) / 100]
-    assert record['Overall Acc'] == [0.9, absent]
+    assert record['Mean IoU'] == [(100 / 3 + 5) / 100, (100 / 3 + 10) / 100]
+    assert record['Overall Acc'] == [absent, 0.9]
     assert {type(k) for iou in record['Class IoU'] for k in iou} == {int}
     assert {type(v) for iou in record['Class IoU'] for v in iou.values()} == {float}
     assert b'numpy' not in path.read_bytes()
@@ -212,11 +212,17 @@ def test_what_was_written_is_read_back(tmp_path):
         assert row == pytest.approx(expected)
 
 
-def test_iteration_0_is_read_back_as_the_first_interval(tmp_path):
-    write_study_record(history_of_ours(0, 5), tmp_path / 'snapshot.pickle')
+def test_iteration_0_is_left_out_so_that_the_others_keep_their_iterations(tmp_path):
+    write_study_record(history_of_ours(0, 5, 10), tmp_path / 'snapshot.pickle')
     rows = read_study_record(tmp_path / 'snapshot.pickle', CLASSES).rows
-    assert [row['iter'] for row in rows] == [5, 10]
-    assert rows[0]['class_iou']['road'] == 20.0
+    assert [(row['iter'], row['class_iou']['road']) for row in rows] == [(5, 25.0), (10, 30.0)]
+
+
+@pytest.mark.parametrize('iterations', [(0,), (0, 5, 15), (5, 10, 50), (10, 15)])
+def test_what_the_layout_cannot_say_is_not_written(tmp_path, iterations):
+    with pytest.raises(ValueError, match="the study's layout takes validations at one interval .* but got"):
+        write_study_record(history_of_ours(*iterations), tmp_path / 'snapshot.pickle')
+    assert not (tmp_path / 'snapshot.pickle').exists()
 
 
 # Refusing

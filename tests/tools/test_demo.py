@@ -133,7 +133,7 @@ def test_quick_run_and_its_repetition(run, tmp_path):
     assert history.header['seed'] == 3
     assert history.header['load_from'].startswith(str(folder))
     assert (work_dir / 'head_transfer.json').is_file()
-    assert len(list((work_dir / 'snapshots').iterdir())) == 4  # 0, 5, 10 and the reference
+    assert len(list((work_dir / 'snapshots').iterdir())) == 5  # 0, 5, 10, the source's view, the reference
 
     code, output = run(*arguments)
     assert (code, output.count('already done')) == (0, 2)

@@ -101,22 +101,24 @@ def without_times(work_dir: Path) -> bytes:
     return b''.join(lines)
 
 
-@pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize(
-    'kill',
+    ('kill', 'workers'),
     [
-        ('in_history_append', 0),
-        ('in_history_append', 6),
-        ('behind_row', 6),
-        ('before_validation', 0),
-        ('before_validation', 12),
-        ('in_validation', 3),
-        ('in_validation', 12),
-        ('in_checkpoint_write', 0),
-        ('in_checkpoint_write', 8),
-        ('before_rename', 4),
+        (('in_history_append', 0), 0),
+        (('in_history_append', 6), 2),
+        (('behind_row', 6), 0),
+        (('before_validation', 0), 2),
+        (('before_validation', 12), 0),
+        (('before_validation', 12), 2),
+        (('in_validation', 3), 0),
+        (('in_validation', 3), 2),
+        (('in_validation', 12), 0),
+        (('in_checkpoint_write', 0), 0),
+        (('in_checkpoint_write', 8), 0),
+        (('in_checkpoint_write', 8), 2),
+        (('before_rename', 4), 0),
     ],
-    ids=lambda kill: f'{kill[0]}-{kill[1]}',
+    ids=lambda value: '-'.join(map(str, value)) if isinstance(value, tuple) else f'{value} workers',
 )
 def test_killed_at_a_named_point(runs, uninterrupted, tmp_path, kill, workers):
     expected, _ = uninterrupted(workers)

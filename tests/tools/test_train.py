@@ -59,11 +59,17 @@ def run(weights, camvid, tmp_path_factory) -> Path:
 
 def test_record_of_the_real_weights(run, weights):
     history = read_history(run)
-    assert [row['iter'] for row in history.rows] == [0, 5]
+    assert [(row['iter'], row['kind']) for row in history.rows] == [
+        (0, 'source'),
+        (0, 'validation'),
+        (5, 'validation'),
+    ]
     assert history.header['load_from'] == weights
-    first = history.rows[0]
-    # The same weights read as 21 classes give car 72.7, person 12.0, bicycle 3.2 (shared/facts.md); the
-    # head transfer keeps those logits and leaves fewer rivals.
+    # Measured independently: car 72.7, person 12.0, bicycle 3.2 (shared/facts.md).
+    view = {name: round(iou, 1) for name, iou in history.rows[0]['class_iou'].items() if iou}
+    assert view == {'car': 72.7, 'person': 12.0, 'bicycle': 3.2}
+    first = history.validations[0]
+    # The head transfer keeps those logits and leaves fewer rivals.
     assert first['class_iou']['car'] >= 60
     assert first['class_iou']['person'] >= 10
     assert first['class_iou']['bicycle'] >= 2
@@ -72,7 +78,7 @@ def test_record_of_the_real_weights(run, weights):
     assert first['class_iou']['road'] > 20
     unseen = set(history.header['target_classes']) - set(history.header['seen_classes']) - {'road'}
     assert {first['class_iou'][name] for name in unseen} == {0.0, None}
-    for row in history.rows:
+    for row in history.validations:
         confusion = np.array(row['confusion'])
         for i, name in enumerate(get_classes('cityscapes')):
             if name in ABSENT:
@@ -89,15 +95,16 @@ def test_resumes_its_own_checkpoint_and_not_the_source_s(run, weights, camvid, t
     (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_5.pth'))
     # As after a kill between the checkpoint of iteration 5 and its validation, inside the write of a row.
     record = work_dir / FILE_NAME
-    header, first, last = record.read_text().splitlines(keepends=True)
-    record.write_text(header + first + last[:100])
+    *first, last = record.read_text().splitlines(keepends=True)
+    record.write_text(''.join(first) + last[:100])
     argv = [CAMVID, '--work-dir', work_dir, '--resume']
     argv += options(f'load_from={weights}', 'train_cfg.max_iters=10')
     done = start(REPO / 'tools/train.py', *argv, cwd=tmp_path, CAMVID_ROOT=camvid)
     assert done.returncode == 0, done.stderr
     before, after = read_history(run), read_history(work_dir)
     assert after.header == before.header
-    assert [row['iter'] for row in after.rows] == [0, 5, 10]
+    assert [row['iter'] for row in after.validations] == [0, 5, 10]
+    assert len(after.rows) == len(before.rows) + 1
     for row, other in zip(after.rows, before.rows, strict=False):
         assert {**row, 'seconds': 0} == {**other, 'seconds': 0}
 
@@ -180,8 +187,8 @@ def test_amp_on_the_cpu(tmp_path, weights, camvid):
     done = start(REPO / 'tools/train.py', *argv, cwd=tmp_path, CAMVID_ROOT=camvid)
     assert done.returncode == 0, done.stderr
     history = read_history(tmp_path / 'work')
-    assert [row['iter'] for row in history.rows] == [0, 2]
-    assert [row['images'] for row in history.rows] == [2, 2]
+    assert [row['iter'] for row in history.validations] == [0, 2]
+    assert [row['images'] for row in history.rows] == [2, 2, 2]
     assert history.header['seed'] == 7
     (dumped,) = (tmp_path / 'work').glob('*/vis_data/config.py')
     assert "type='BFloat16OptimWrapper'" in dumped.read_text()
@@ -189,7 +196,7 @@ def test_amp_on_the_cpu(tmp_path, weights, camvid):
 
 @pytest.mark.parametrize('which', ['tflite', 'checkpoint'])
 def test_test_tool_scores_as_the_record_does(run, weights, camvid, tmp_path, which):
-    row = read_history(run).rows[0 if which == 'tflite' else 1]
+    row = read_history(run).validations[0 if which == 'tflite' else 1]
     checkpoint = weights if which == 'tflite' else run / 'iter_5.pth'
     argv = [CAMVID, checkpoint, '--work-dir', tmp_path / 'work', '--out', tmp_path / 'out', *options()]
     done = start(REPO / 'tools/test.py', *argv, cwd=tmp_path, CAMVID_ROOT=camvid)

@@ -1,0 +1,149 @@
+"""Analyses of adaptations as tables for a terminal."""
+
+from collections.abc import Mapping
+
+from prettytable import PrettyTable
+
+from ..evaluation.adaptation import CLASS_PREFIX, classes_early_to_late
+from ..evaluation.seeds import Estimate
+from .analysis import HALF, PROBE_SCORES, SCORES, Analysis, Figures, Group, Value, to_iou, to_share
+
+
+def as_text(analysis: Analysis) -> str:
+    """Tables and lines for a terminal: percentages with one decimal, ``-`` for none."""
+    return '\n\n'.join(_group_as_text(group, analysis) for group in analysis.groups)
+
+
+def _group_as_text(group: Group, analysis: Analysis) -> str:
+    title = group.name if len(group.runs) == 1 else f'{group.name} [95 % interval of the mean]'
+    return '\n'.join(
+        [
+            title,
+            _score_table(group).get_string(),
+            _class_table(group, analysis).get_string(),
+            *_lines(group.figures),
+        ]
+    )
+
+
+def _score_table(group: Group) -> PrettyTable:
+    columns = ("source's view", 'at 0', 'lowest (iteration)', 'dip', 'recovered at', 'best (iteration)')
+    table = _table('%', 'run', *columns, 'last', 'area')
+    several = len(group.runs) > 1
+    for score in (*SCORES, *PROBE_SCORES):
+        rows = [(run.name, run.figures) for run in group.runs]
+        rows += [('mean', group.figures)] if several else []
+        for name, figures in rows:
+            row = figures.get(score)
+            if row is None:
+                continue
+            table.add_row(
+                [
+                    score,
+                    name,
+                    _percent(row['source']),
+                    _percent(row['start']),
+                    _percent_at(row, 'lowest'),
+                    _percent(row['dip']),
+                    _count(row['recovery_iter']),
+                    _percent_at(row, 'best'),
+                    _percent(row['last']),
+                    _percent(row['area']),
+                ],
+                divider=several and name == 'mean',
+            )
+    if not several:
+        table.del_column('run')
+    return table
+
+
+def _class_table(group: Group, analysis: Analysis) -> PrettyTable:
+    table = _table(
+        'IoU (%), early to late',
+        'seen',
+        "source's view",
+        'at 0',
+        'best (iteration)',
+        'last',
+        f'iterations to {analysis.iou:g} %',
+        f'to {100 * analysis.share:g} % of best',
+    )
+    seen = {timing.name: timing.seen for run in group.runs for timing in classes_early_to_late(run.history)}
+    subjects = {CLASS_PREFIX + name: name for name in seen}
+
+    def earliness(subject: str) -> tuple[bool, float]:
+        half = group.figures[subject][HALF]
+        half = half.mean if isinstance(half, Estimate) else half
+        return half is None, half or 0
+
+    for subject in sorted(subjects, key=earliness):
+        row, name = group.figures[subject], subjects[subject]
+        table.add_row(
+            [
+                name,
+                {True: 'yes', False: 'no', None: '-'}[seen[name]],
+                _percent(row['source']),
+                _percent(row['start']),
+                _percent_at(row, 'best'),
+                _percent(row['last']),
+                _count(row[to_iou(analysis.iou)]),
+                _count(row[to_share(analysis.share)]),
+            ]
+        )
+    return table
+
+
+def _lines(figures: Figures) -> list[str]:
+    lead, forgetting, probe = (figures[subject] for subject in ('seen_lead', 'forgetting', 'probe'))
+    seen, unseen = (_count(figures[f'mIoU.{part}'][HALF]) for part in ('seen', 'unseen'))
+    lines = [
+        f'lead of the seen classes: {_count(lead["iterations"])} iterations '
+        f'(half their best at {seen}, the unseen at {unseen})',
+        'forgetting: -',
+        'probe: -',
+    ]
+    if forgetting:
+        lines[1] = (
+            f"forgetting: mIoU on the source's data {_percent(forgetting['start'])} at 0, "
+            f'{_percent_at(forgetting, "last")} last, drop {_percent(forgetting["drop"])} points'
+        )
+    if probe:
+        lines[2] = (
+            f'probe: mIoU off by {_percent(probe["mean"])} points in the mean, {_percent(probe["largest"])} '
+            f'at most, over {_count(probe["points"])} validations; full mIoU inside its interval at '
+            f'{_count(probe["inside"])} of {_count(probe["intervals"])}'
+        )
+    return lines
+
+
+def _table(*columns: str) -> PrettyTable:
+    table = PrettyTable(columns, align='r')
+    for column in columns[:2]:
+        table.align[column] = 'l'
+    return table
+
+
+def _percent(value: Value) -> str:
+    if isinstance(value, Estimate):
+        return _estimate(value)
+    return '-' if value is None else f'{value:.1f}'
+
+
+def _count(value: Value) -> str:
+    if isinstance(value, Estimate):
+        return _estimate(value)
+    return '-' if value is None else str(value)
+
+
+def _percent_at(row: Mapping[str, Value], measure: str) -> str:
+    if row[measure] is None or (isinstance(row[measure], Estimate) and row[measure].mean is None):
+        return '-'
+    return f'{_percent(row[measure])} ({_count(row[f"{measure}_iter"])})'
+
+
+def _estimate(value: Estimate) -> str:
+    if value.mean is None:
+        return '-'
+    interval = '' if value.low is None else f' [{value.low:.1f}, {value.high:.1f}]'
+    fewer = f' ({value.count} of {value.seeds})' if value.count < value.seeds else ''
+    return f'{value.mean:.1f}{interval}{fewer}'
