@@ -39,31 +39,38 @@ def config(tmp_path_factory, make_tiny_cityscapes, make_config, with_every_row) 
     return folder / 'tiny.py'
 
 
-def test_the_same_integers(config, tmp_path):
+@pytest.fixture(scope='module')
+def together(config) -> Path:
+    """The work_dir of two processes."""
+    work_dir = config.parent / 'together'
+    done = start(2, config.parent, config, '--work-dir', work_dir)
+    assert done.returncode == 0, done.stderr
+    return work_dir
+
+
+def test_the_same_integers(config, together, tmp_path):
     """5 images on 2 ranks: the sampler gives one out twice."""
-    for ranks in (1, 2):
-        done = start(ranks, tmp_path, config, '--work-dir', tmp_path / f'work_{ranks}')
-        assert done.returncode == 0, done.stderr
-    alone, together = (read_history(tmp_path / f'work_{ranks}') for ranks in (1, 2))
-    rows = [[row for row in history.rows if row['iter'] == 0] for history in (alone, together)]
+    alone = tmp_path / 'alone'
+    done = start(1, tmp_path, config, '--work-dir', alone, '--cfg-options', 'train_cfg.max_iters=1')
+    assert done.returncode == 0, done.stderr
+    histories = [read_history(work_dir) for work_dir in (alone, together)]
+    rows = [[row for row in history.rows if row['iter'] == 0] for history in histories]
     kinds = [('source', 'full'), ('forgetting', 'full'), ('validation', 'full'), ('validation', 'probe')]
     assert [(row['kind'], row['subset']) for row in rows[0]] == kinds
     for row, other in zip(*rows, strict=True):
         assert {**row, 'seconds': 0} == {**other, 'seconds': 0}
     assert [row['images'] for row in rows[1]] == [5, 5, 5, 2]
     # From here on batches differ; but every iteration is there, once.
-    assert [r['iter'] for r in together.select('validation', 'probe')] == [0, 2, 4]
+    assert [row['iter'] for row in histories[1].select('validation', 'probe')] == [0, 2, 4]
     for name in ('snapshots/source', 'snapshots/000000', 'snapshots/reference'):
-        files = [sorted((tmp_path / f'work_{ranks}' / name).iterdir()) for ranks in (1, 2)]
+        files = [sorted((work_dir / name).iterdir()) for work_dir in (alone, together)]
         assert [path.name for path in files[0]] == [path.name for path in files[1]]
         assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
 
 
-def test_resumed_on_two_ranks(config, tmp_path):
+def test_resumed_on_two_ranks(config, together, tmp_path):
     """An interrupted and resumed run of two processes leaves the record of an uninterrupted one."""
-    whole, cut = tmp_path / 'whole', tmp_path / 'cut'
-    done = start(2, tmp_path, config, '--work-dir', whole)
-    assert done.returncode == 0, done.stderr
+    cut = tmp_path / 'cut'
     done = start(2, tmp_path, config, '--work-dir', cut, '--cfg-options', 'train_cfg.max_iters=2')
     assert done.returncode == 0, done.stderr
     # As after a kill behind the checkpoint of iteration 2.
@@ -72,7 +79,7 @@ def test_resumed_on_two_ranks(config, tmp_path):
     done = start(2, tmp_path, config, '--work-dir', cut, '--resume')
     assert done.returncode == 0, done.stderr
     assert 'training goes on with new ones' not in done.stderr
-    expected, found = read_history(whole), read_history(cut)
+    expected, found = read_history(together), read_history(cut)
     assert len(found.rows) == len(expected.rows)
     for row, other in zip(found.rows, expected.rows, strict=True):
         assert {**row, 'seconds': 0} == {**other, 'seconds': 0}
