@@ -1,0 +1,247 @@
+"""StudyEncoderDecoder against MMSeg's EncoderDecoder with the same weights."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from mmseg.utils import register_all_modules
+from torch import nn
+
+from mmseg_deeplab_study.models.segmentors import StudyEncoderDecoder
+
+INPUTS = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+BACKBONES = {
+    'mobilenet-v2': (dict(type='mmpretrain.MobileNetV2', widen_factor=0.35), (6,), 112),
+    'resnet-18': (dict(type='mmpretrain.ResNet', depth=18), (3,), 512),
+    'mobilenet-v3': (dict(type='mmpretrain.MobileNetV3', arch='small_075'), (12,), 432),
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet(one_thread):
+    register_all_modules()
+
+
+def model_config(backbone: str = 'mobilenet-v2', head: str = 'DeepLabV3Head', **changes) -> ConfigDict:
+    network, out_indices, channels = BACKBONES[backbone]
+    return ConfigDict(
+        dict(
+            type='StudyEncoderDecoder',
+            data_preprocessor=dict(type='SegDataPreProcessor', size=(64, 64)),
+            backbone=dict(type='AtrousBackbone', backbone=network, out_indices=out_indices),
+            decode_head=dict(
+                type=head,
+                in_channels=channels,
+                in_index=0,
+                channels=16,
+                dilations=(1, 2),
+                num_classes=19,
+                norm_cfg=dict(type='BN'),
+                loss_decode=dict(type='CrossEntropyLoss'),
+            ),
+            train_cfg=dict(),
+            test_cfg=dict(mode='whole'),
+            **changes,
+        )
+    )
+
+
+def build(config: ConfigDict, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    model = MODELS.build(config)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # As after training: without this, folding would have nothing to do.
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+            module.momentum = 1.0
+    nn.init.normal_(model.decode_head.conv_seg.weight)
+    with torch.no_grad():
+        # Statistics of what comes in; drawn ones let nothing through a deep network.
+        model.train().decode_head(model.extract_feat(INPUTS))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.1
+    return model
+
+
+def both(**changes) -> tuple[StudyEncoderDecoder, nn.Module]:
+    """Ours and MMSeg's, with the same weights, evaluating."""
+    config = model_config(**changes)
+    ours = build(config)
+    stock = copy.deepcopy(config)
+    stock.type = 'EncoderDecoder'
+    for key in ('output', 'eval_dtype'):
+        stock.pop(key, None)
+    stock = MODELS.build(stock)
+    # Strictly: the state dict is EncoderDecoder's.
+    stock.load_state_dict(ours.state_dict())
+    return ours.eval(), stock.eval()
+
+
+def samples(*shapes: tuple[int, int], pad: tuple[int, int] = (64, 96), **meta) -> list[SegDataSample]:
+    return [
+        SegDataSample(
+            metainfo=dict(
+                img_shape=shape,
+                ori_shape=shape,
+                pad_shape=pad,
+                padding_size=[0, pad[1] - shape[1], 0, pad[0] - shape[0]],
+                **meta,
+            )
+        )
+        for shape in shapes
+    ]
+
+
+@torch.no_grad()
+def predict(model: nn.Module, inputs: torch.Tensor, given: list[SegDataSample]) -> list[SegDataSample]:
+    return model.predict(inputs, copy.deepcopy(given))
+
+
+@pytest.mark.parametrize('head', ['DeepLabV3Head', 'ASPPHead'])
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_labels_are_those_of_mmseg(backbone, head):
+    ours, stock = both(backbone=backbone, head=head)
+    given = samples((64, 96), (48, 80))
+    for found, expected in zip(predict(ours, INPUTS, given), predict(stock, INPUTS, given), strict=True):
+        labels = found.pred_sem_seg.data
+        assert labels.dtype == torch.uint8 and labels.shape == expected.pred_sem_seg.data.shape
+        assert len(labels.unique()) > 1
+        assert (labels == expected.pred_sem_seg.data).float().mean() >= 0.999
+        assert 'seg_logits' not in found
+
+
+def test_labels_of_an_image_that_was_resized():
+    ours, stock = both()
+    given = samples((48, 80))
+    given[0].set_metainfo(dict(ori_shape=(96, 160)))
+    (found,), (expected,) = (predict(model, INPUTS[:1], given) for model in (ours, stock))
+    assert found.pred_sem_seg.data.shape == (1, 96, 160)
+    assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
+
+
+@pytest.mark.parametrize(
+    'how',
+    ['full output', 'slide', 'flip', 'no samples'],
+)
+def test_logits_are_there_for_what_needs_them(how):
+    ours, stock = both(output='full' if how == 'full output' else 'labels')
+    given = samples((64, 96), (48, 80), **(dict(flip=False) if how == 'flip' else {}))
+    if how == 'slide':
+        for model in (ours, stock):
+            model.test_cfg = ConfigDict(mode='slide', crop_size=(48, 48), stride=(16, 16))
+    results = [predict(model, INPUTS, None if how == 'no samples' else given) for model in (ours, stock)]
+    for found, expected in zip(*results, strict=True):
+        logits, other = found.seg_logits.data, expected.seg_logits.data
+        assert logits.shape == other.shape and logits.dtype == torch.float32
+        torch.testing.assert_close(logits, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+        assert found.pred_sem_seg.data.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda m: m.decode_head.conv_seg.bias.data.copy_(torch.arange(19.0) * 9),
+        lambda m: m.backbone.conv1.conv.weight.data.mul_(-1),
+        lambda m: next(x for x in m.modules() if isinstance(x, nn.BatchNorm2d)).running_mean.add_(5),
+        lambda m: next(x for x in m.modules() if isinstance(x, nn.BatchNorm2d)).running_var.data.mul_(9),
+        lambda m: m.load_state_dict(build(model_config(), seed=1).state_dict()),
+        lambda m: setattr(m.decode_head, 'conv_seg', nn.Conv2d(16, 19, 1)),
+    ],
+    ids=['bias', 'kernel', 'mean', 'variance', 'all', 'module'],
+)
+def test_folded_copy_follows_the_weights(change):
+    ours, _ = both(output='full')
+    given = samples((64, 96))
+    before = predict(ours, INPUTS[:1], given)[0].seg_logits.data
+    change(ours)
+    after = predict(ours, INPUTS[:1], given)[0].seg_logits.data
+    with torch.no_grad():
+        expected = ours.decode_head(ours.extract_feat(INPUTS[:1]))
+        expected = ours.decode_head.predict_by_feat(expected, [given[0].metainfo])[0]
+    assert not torch.equal(before, after)
+    # Nearer to what the weights are than to what they were.
+    assert (after - expected).abs().max() < 0.01 * (before - expected).abs().max()
+
+
+def test_folded_copy_is_made_once_for_the_same_weights():
+    ours, _ = both()
+    with torch.no_grad():
+        first = ours._fold()
+        predict(ours, INPUTS[:1], samples((64, 96)))
+        assert ours._fold() is first
+        # The multiplication happens once, at folding: no batch norm is left to run.
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in first.modules())
+
+
+def test_state_dict_is_that_of_mmseg_and_so_is_training():
+    config = model_config()
+    config.decode_head.dropout_ratio = 0.0
+    ours = build(config)
+    nn.init.normal_(ours.decode_head.conv_seg.weight, std=0.01)  # as before training: large ones are chaotic
+    stock_config = copy.deepcopy(config)
+    stock_config.type = 'EncoderDecoder'
+    stock = MODELS.build(stock_config)
+    assert list(stock.state_dict()) == list(ours.state_dict())
+    stock.load_state_dict(ours.state_dict())
+    losses = []
+    for model in (ours.train(), stock.train()):
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                # It draws in the order of memory, so that the two have other masks.
+                module.p = 0.0
+        model.double()  # in which rounding stays what it is over 20 updates of a network this small
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
+        torch.manual_seed(0)
+        curve = []
+        for _ in range(20):
+            labels = torch.randint(0, 19, (1, 64, 96))
+            given = samples((64, 96), (64, 96))
+            for sample in given:
+                sample.gt_sem_seg = PixelData(data=labels)
+            loss = model.loss(torch.randn(2, 3, 64, 96).double(), given)['decode.loss_ce']
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            curve.append(loss.item())
+        losses.append(curve)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-8)
+    assert losses[0][-1] != losses[0][0]
+
+
+def test_channels_last_throughout():
+    ours, _ = both()
+    kernels = [p for p in ours.parameters() if p.dim() == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    assert kernels and all(k.is_contiguous(memory_format=torch.channels_last) for k in kernels)
+    features = ours.train().extract_feat(INPUTS)[-1]
+    assert features.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_bfloat16():
+    ours, stock = both(backbone='resnet-18', eval_dtype='bfloat16', output='full')
+    given = samples((64, 96))
+    found, expected = (predict(model, INPUTS[:1], given)[0].seg_logits.data for model in (ours, stock))
+    assert found.dtype == torch.float32
+    # 8 bits of mantissa, through 20 layers
+    assert (found - expected).abs().mean() < 0.05 * expected.abs().mean()
+    assert not torch.equal(found, expected)
+    assert {p.dtype for p in ours._fold().parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in ours.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(eval_dtype='float16'), "eval_dtype must be one of float32, bfloat16, but got 'float16'"),
+        (dict(output='logits'), "output must be one of labels, full, but got 'logits'"),
+    ],
+    ids=['eval_dtype', 'output'],
+)
+def test_unknown_options(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build(model_config(**changes))
