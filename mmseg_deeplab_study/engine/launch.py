@@ -1,6 +1,7 @@
 """From a command line to a checked config: what tools/train.py and tools/test.py share."""
 
 import argparse
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.logging import print_log
 
 from ..checkpoints.safe_loading import load_plain
 from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
@@ -98,6 +100,12 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
     if checkpoint is None:
         if not overwrite and not cfg.get('resume'):
             refuse_recorded(cfg.work_dir)
+        if resume:
+            print_log(
+                f'--resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero',
+                logger='current',
+                level=logging.WARNING,
+            )
         return None
     # MMEngine takes the checkpoint's seed too, but only after it has shuffled the data by the config's.
     begun_with = load_plain(checkpoint)['meta'].get('seed')

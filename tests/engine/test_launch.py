@@ -216,3 +216,11 @@ def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(tmp_path):
         prepare_work_dir(cfg, resume=True, overwrite=False)
     with pytest.raises(FileExistsError, match=r'iter_5\.pth is a checkpoint of an earlier run'):
         prepare_work_dir(cfg, resume=False, overwrite=False)
+
+
+def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(launch, 'print_log', lambda message, **_: said.append(message))
+    cfg = Config(dict(work_dir=str(tmp_path / 'mistyped')))
+    assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
+    assert said == [f'--resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero']
