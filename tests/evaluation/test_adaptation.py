@@ -342,6 +342,12 @@ def test_runs_of_one_experiment():
     assert group_runs(headers) == [[0, 4], [1], [2], [3], [5]]
 
 
+def test_runs_on_other_numbers_of_processes_are_other_experiments():
+    """Their total batch differs. Records that do not say it are of one process."""
+    headers = [header(), {**header(), 'world_size': 1}, {**header(), 'world_size': 4}]
+    assert group_runs(headers) == [[0, 1], [2]]
+
+
 def test_runs_without_a_source_checkpoint_can_be_alike():
     assert group_runs([header(checkpoint=None), header(), header(checkpoint=None)]) == [[0, 2], [1]]
 

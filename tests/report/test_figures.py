@@ -80,3 +80,10 @@ def test_a_run_without_a_score_is_named(tmp_path):
     with pytest.raises(ValueError, match='empty run: mIoU'):
         draw_adaptation({'empty run': history()}, tmp_path / 'a.png')
     assert not (tmp_path / 'a.png').exists()
+
+
+def test_the_probe_has_a_line_of_its_own():
+    run = history(9, 20)
+    run.rows.extend({**row, 'subset': 'probe', 'mIoU': row['mIoU'] / 2} for row in history(9, 20).rows)
+    drawn = {label: (xs, ys) for label, _, xs, ys in lines(R=run)}
+    assert drawn['R, probe'] == ([0, 5], [4.5, 10]) and drawn['R'] == ([0, 5], [9, 20])

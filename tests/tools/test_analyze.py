@@ -309,6 +309,18 @@ def test_the_study_s_pickle_beside_a_run(run, tmp_path):
     assert re.search(r'mIoU +\| +- \| +- \| +10\.0 \(5\) .* 12\.5 \(10\)', out), out
 
 
+def test_the_probe_shows_a_dip_between_two_validations_of_the_whole_set(run, tmp_path):
+    rows = [validation(0, 9.0, None, None), validation(50, 20.0, None, None)]
+    probed = ((0, 9.0), (15, 5.0), (30, 9.5), (50, 21.0))
+    rows += [{**validation(i, m, None, None), 'subset': 'probe'} for i, m in probed]
+    code, out, _ = run(write_record(tmp_path / 'run', rows))
+    assert code == 0
+    # 9 - 5 at 15, back at 30; the whole set was not looked at then
+    assert re.search(r'probe/mIoU +\| +- \| +9\.0 \| +5\.0 \(15\) \| +4\.0 \| +30 \| +21\.0 \(50\)', out), out
+    found = json.loads((tmp_path / 'run/analysis.json').read_text())
+    assert '"probe/mIoU"' in json.dumps(found)
+
+
 def test_export_is_of_one_run(run, tmp_path):
     folders = [write_run(tmp_path / name) for name in ('a', 'b')]
     code, _, err = run(*folders, '--export', tmp_path / 'old.pickle')
