@@ -6,6 +6,7 @@ from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmseg_deeplab_study.allocator import keep_freed_memory
 from mmseg_deeplab_study.engine import AdaptationHook
 from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
@@ -43,6 +44,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    keep_freed_memory()
     cfg = load_config(args)
     if args.amp:
         enable_amp(cfg)

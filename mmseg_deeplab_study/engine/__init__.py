@@ -1,5 +1,6 @@
 from .adaptation_hook import AdaptationHook
 from .bfloat16 import BFloat16OptimWrapper
+from .decoded_cache_hook import DecodedCacheHook
 from .exact_resume import ExactResumeHook
 from .head_transfer import HeadTransferHook
 from .plain_checkpoint import PlainCheckpointHook
@@ -8,6 +9,7 @@ from .probe_loop import ProbeValLoop
 __all__ = [
     'AdaptationHook',
     'BFloat16OptimWrapper',
+    'DecodedCacheHook',
     'ExactResumeHook',
     'HeadTransferHook',
     'PlainCheckpointHook',

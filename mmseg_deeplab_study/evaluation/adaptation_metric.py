@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
@@ -10,6 +11,9 @@ from mmseg.registry import METRICS
 from torch import Tensor
 
 from ..datasets.label_spaces import match_classes, resolve_classes
+
+_IDS = 256  # of uint8, as MMSeg reads label maps
+_EXACT = 2**24  # pixels; OpenCV returns its counts as float32, which has every integer up to this
 
 
 def confusion_matrix(
@@ -23,10 +27,11 @@ def confusion_matrix(
 
     ``prediction`` and ``label``, integers of one shape such as (H, W), give an int64 array ``(num_classes,
     num_predicted)``; predictions are of another label space if ``num_predicted`` is given, else of the
-    labels'. Pixels labelled ``ignore_index`` do not count.
+    labels'. Pixels labelled ``ignore_index`` do not count. Reads uint8 as it is, and copies nothing.
 
     Raises:
-        ValueError: the shapes differ, or an id lies outside its label space.
+        ValueError: the shapes differ, an id lies outside its label space, or a label space has more than 256
+            classes.
     """
     if prediction.shape != label.shape:
         raise ValueError(
@@ -34,16 +39,27 @@ def confusion_matrix(
             f'{tuple(label.shape)}'
         )
     columns = num_classes if num_predicted is None else num_predicted
-    valid = label != ignore_index
-    label, prediction = label[valid].long(), prediction[valid].long()
+    if max(num_classes, columns) > _IDS:
+        raise ValueError(f'can count at most {_IDS} classes, but got {max(num_classes, columns)}')
+    outside = '{} ids must be in [0, {}] or {}, but got {} to {}'
+    flat = []
     for name, ids, number in (('label', label, num_classes), ('prediction', prediction, columns)):
-        if ids.numel() and not 0 <= ids.min() <= ids.max() < number:
-            raise ValueError(
-                f'{name} ids must be in [0, {number - 1}] or {ignore_index}, but got '
-                f'{int(ids.min())} to {int(ids.max())}'
-            )
-    counts = torch.bincount(label * columns + prediction, minlength=num_classes * columns)
-    return counts.reshape(num_classes, columns).cpu().numpy()
+        if ids.dtype != torch.uint8:
+            low, high = (int(ids.min()), int(ids.max())) if ids.numel() else (0, 0)
+            if not 0 <= low <= high < _IDS:
+                raise ValueError(outside.format(name, number - 1, ignore_index, low, high))
+        flat.append(ids.to('cpu', torch.uint8).numpy().reshape(-1))
+    joint = np.zeros((_IDS, _IDS), np.int64)
+    for start in range(0, len(flat[0]), _EXACT):
+        part = [ids[start : start + _EXACT] for ids in flat]
+        joint += cv2.calcHist(part, [0, 1], None, [_IDS, _IDS], [0, _IDS, 0, _IDS]).astype(np.int64)
+    if 0 <= ignore_index < _IDS:
+        joint[ignore_index] = 0
+    for name, axis, number in (('label', 1, num_classes), ('prediction', 0, columns)):
+        present = np.flatnonzero(joint.any(axis=axis))
+        if len(present) and present[-1] >= number:
+            raise ValueError(outside.format(name, number - 1, ignore_index, present[0], present[-1]))
+    return joint[:num_classes, :columns].copy()
 
 
 def scores_from_confusion(
@@ -132,7 +148,7 @@ class ConfusionMetric(BaseMetric):
         num_classes = self.num_classes or len(self.dataset_meta['classes'])
         for sample in data_samples:
             prediction = sample['pred_sem_seg']['data'].squeeze(0)
-            label = sample['gt_sem_seg']['data'].squeeze(0).to(prediction.device)
+            label = sample['gt_sem_seg']['data'].squeeze(0)
             try:
                 counts = confusion_matrix(
                     prediction, label, num_classes, self.ignore_index, self.num_predicted

@@ -1,0 +1,48 @@
+"""Validation images that are decoded once."""
+
+import multiprocessing
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+from torch.utils.data import DataLoader
+
+from ..datasets.decoded_cache import keep_decoded, keep_labels_as_read, parse_size
+
+
+@HOOKS.register_module()
+class DecodedCacheHook(Hook):
+    """Keeps the decoded validation images and label maps in memory, for a run that validates often.
+
+    The first validation fills memory that all workers of the data loader share; under several ranks each
+    keeps the images that it evaluates, so that together they hold one set. Labels reach the metric as uint8,
+    as they were read. One log line says whether the images are kept, or why not.
+
+    Args:
+        cache: what all decoded files together may take, such as ``'4GB'`` in units of 1024 (Cityscapes'
+            500 validation images take 3.91); more than that, and none is kept.
+
+    Raises:
+        ValueError: the size cannot be read.
+    """
+
+    def __init__(self, cache: str = '4GB') -> None:
+        self.budget = parse_size(cache)
+
+    def before_train(self, runner: Runner) -> None:
+        # Before any worker is forked.
+        if runner.val_loop is None:
+            return
+        dataloader = runner.val_dataloader
+        keep_labels_as_read(dataloader.dataset)
+        if _workers_share_memory(dataloader):
+            files, why = keep_decoded(dataloader.dataset, self.budget)
+        else:
+            files, why = None, "its workers are not forked: mp_start_method is not 'fork'"
+        kept = 'kept' if files else 'not kept'
+        runner.logger.info(f'Decoded validation images are {kept} in memory: {why}')
+
+
+def _workers_share_memory(dataloader: DataLoader) -> bool:
+    context = dataloader.multiprocessing_context or multiprocessing
+    return dataloader.num_workers == 0 or context.get_start_method() == 'fork'
