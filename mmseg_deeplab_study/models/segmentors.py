@@ -13,6 +13,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from .bands import run_in_bands
+
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 OUTPUTS = ('labels', 'full')
 _PARTS = ('backbone', 'neck', 'decode_head')
@@ -114,6 +116,7 @@ class StudyEncoderDecoder(EncoderDecoder):
             parts = {name: getattr(self, name) for name in _PARTS if hasattr(self, name)}
             folded = copy.deepcopy(nn.ModuleDict(parts)).eval().requires_grad_(False)
             folded = fuse_conv_bn(folded).to(self.eval_dtype, memory_format=torch.channels_last)
+            run_in_bands(folded['backbone'])
             self._folded = ([tensor.detach().clone() for tensor in tensors], folded)
         return self._folded[1]
 

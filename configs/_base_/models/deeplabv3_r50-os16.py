@@ -9,10 +9,12 @@ model = dict(
         type='AtrousBackbone',
         backbone=dict(type='mmpretrain.ResNet', depth=50),
         output_stride=16,
+        out_indices=(3,),  # earlier ones would only be held in memory
         norm_momentum=0.01,
     ),
     decode_head=dict(
         type='DeepLabV3Head',
+        in_index=0,
         channels=256,
         dilations=(1, 6, 12, 18),
         dropout_ratio=0.0,
