@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from .bands import run_in_bands
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 OUTPUTS = ('labels', 'full')
 _PARTS = ('backbone', 'neck', 'decode_head')
+_COLUMNS = 4096
 _STRIP = 32  # rows: 5 MB of logits at a width of 2048 and 19 classes
 
 
@@ -26,7 +28,8 @@ class StudyEncoderDecoder(EncoderDecoder):
     """``EncoderDecoder`` that trains in channels-last and evaluates with folded batch norm.
 
     State dict, losses and arguments are those of ``EncoderDecoder``. In evaluation the batch norm is folded
-    into the convolutions on a copy that is made anew whenever a weight has changed; logits are resized once
+    into the convolutions on a copy that is made anew whenever a weight has changed; wide feature maps are
+    computed in bands (`bands.py`); logits are resized once
     where the image needs no other resize; and only labels are kept, as uint8, where nothing needs the
     logits: test-time augmentation and ``mode='slide'`` get what ``EncoderDecoder`` gives them.
 
@@ -50,7 +53,7 @@ class StudyEncoderDecoder(EncoderDecoder):
         self.eval_dtype = DTYPES[eval_dtype]
         self.output = output
         # Not a submodule: the state dict stays EncoderDecoder's.
-        self._folded: tuple[list[Tensor], nn.ModuleDict] | None = None
+        self._folded: tuple[tuple, nn.ModuleDict] | None = None
         self.to(memory_format=torch.channels_last)
 
     def extract_feat(self, inputs: Tensor) -> Tensor | Sequence[Tensor]:
@@ -109,16 +112,20 @@ class StudyEncoderDecoder(EncoderDecoder):
         return parts['decode_head'](features).float()
 
     def _fold(self) -> nn.ModuleDict:
-        # A version counter does not see changes through ``.data``; comparing does, in the time of reading the
-        # weights twice.
-        tensors = [*self.parameters(), *self.buffers()]
-        if self._folded is None or not _all_equal(self._folded[0], tensors):
+        seen = _fingerprint([*self.parameters(), *self.buffers()])
+        if self._folded is None or self._folded[0] != seen:
             parts = {name: getattr(self, name) for name in _PARTS if hasattr(self, name)}
             folded = copy.deepcopy(nn.ModuleDict(parts)).eval().requires_grad_(False)
             folded = fuse_conv_bn(folded).to(self.eval_dtype, memory_format=torch.channels_last)
             run_in_bands(folded['backbone'])
-            self._folded = ([tensor.detach().clone() for tensor in tensors], folded)
+            self._folded = (seen, folded)
         return self._folded[1]
+
+    def train(self, mode: bool = True) -> 'StudyEncoderDecoder':
+        if mode:
+            # The next update makes it worthless, and training wants the memory.
+            self._folded = None
+        return super().train(mode)
 
 
 def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
@@ -154,7 +161,28 @@ def _source_rows(
     return upper, lower, (source - upper).float()
 
 
-def _all_equal(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    return len(first) == len(second) and all(
-        a.device == b.device and torch.equal(a, b) for a, b in zip(first, second, strict=True)
-    )
+def _fingerprint(tensors: Sequence[Tensor]) -> tuple[list[tuple], list[float]]:
+    """What differs once any of the tensors has changed, in the time of reading them once."""
+    floating = [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+    # PyTorch counts a tensor's changes, but for those through ``.data``: these the products see.
+    counted = [(t.data_ptr(), t.shape, 0 if t.is_inference() else t._version) for t in floating]
+    return counted, torch.stack([_product(t) for t in floating]).tolist()
+
+
+def _product(tensor: Tensor) -> Tensor:
+    """A tensor's product with fixed numbers, another for each place."""
+    dense = tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
+    flat = tensor.as_strided((tensor.numel(),), (1,)) if dense else tensor.reshape(-1)
+    columns = _numbers(_COLUMNS, tensor.dtype, tensor.device)
+    whole = flat.numel() // _COLUMNS * _COLUMNS
+    total = flat[whole:] @ columns[: flat.numel() - whole]
+    if whole:
+        rows = _numbers(whole // _COLUMNS, tensor.dtype, tensor.device)
+        total = total + (flat[:whole].view(-1, _COLUMNS) @ columns) @ rows
+    return total.float()
+
+
+@cache
+def _numbers(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    numbers = torch.rand(count, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
+    return (numbers + 0.5).to(device, dtype)

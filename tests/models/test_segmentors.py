@@ -148,12 +148,14 @@ def test_logits_are_there_for_what_needs_them(how):
     [
         lambda m: m.decode_head.conv_seg.bias.data.copy_(torch.arange(19.0) * 9),
         lambda m: m.backbone.conv1.conv.weight.data.mul_(-1),
+        # Neither a version counter nor a sum sees this one.
+        lambda m: m.backbone.conv1.conv.weight.data.copy_(m.backbone.conv1.conv.weight.data.flip(0)),
         lambda m: next(x for x in m.modules() if isinstance(x, nn.BatchNorm2d)).running_mean.add_(5),
         lambda m: next(x for x in m.modules() if isinstance(x, nn.BatchNorm2d)).running_var.data.mul_(9),
         lambda m: m.load_state_dict(build(model_config(), seed=1).state_dict()),
         lambda m: setattr(m.decode_head, 'conv_seg', nn.Conv2d(16, 19, 1)),
     ],
-    ids=['bias', 'kernel', 'mean', 'variance', 'all', 'module'],
+    ids=['bias', 'kernel', 'order', 'mean', 'variance', 'all', 'module'],
 )
 def test_folded_copy_follows_the_weights(change):
     ours, _ = both(output='full')
