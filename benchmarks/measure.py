@@ -1,0 +1,69 @@
+"""Side-by-side measuring: alternating timings, peak memory, and what the machine is."""
+
+import contextlib
+import ctypes
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.progress import track
+
+from mmseg_deeplab_study.allocator import keep_freed_memory
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_DEFAULT_MMAP_MAX, _DEFAULT_TRIM_THRESHOLD = 65536, 128 * 1024
+
+
+def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, what: str) -> dict[str, float]:
+    """Median seconds of each task, one after the other in each round, behind one untimed round."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for number in track(range(-1, rounds), what):
+        for name, task in tasks.items():
+            started = time.perf_counter()
+            task()
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def peak_growth(task: Callable[[], object]) -> float:
+    """MB by which the process at most grows while the task runs."""
+    before = _status('VmRSS')
+    Path('/proc/self/clear_refs').write_text('5')  # the high-water mark starts from here
+    task()
+    return _status('VmHWM') - before
+
+
+def _status(key: str) -> float:
+    return int(re.search(rf'{key}:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) / 1024
+
+
+@contextlib.contextmanager
+def kept_memory() -> Iterator[None]:
+    """The allocator as our tools set it; afterwards as the C library has it, and empty."""
+    if not keep_freed_memory():
+        raise RuntimeError('needs glibc, and no MALLOC_... variable in the environment')
+    try:
+        yield
+    finally:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
+        libc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
+        libc.malloc_trim(0)
+
+
+def machine() -> str:
+    """One line: processor, cores, versions, date."""
+    cpu = re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text())
+    flags = Path('/proc/cpuinfo').read_text()
+    native = 'with' if 'avx512_bf16' in flags else 'without'
+    return (
+        f'{cpu[1] if cpu else platform.processor()}, {os.cpu_count()} cores, {native} AVX-512 BF16, '
+        f'Python {platform.python_version()}, PyTorch {torch.__version__}, {date.today().isoformat()}'
+    )

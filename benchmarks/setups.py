@@ -1,0 +1,104 @@
+"""The study's runs as they are, and as MMSegmentation alone would have them."""
+
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORKS = {'MobileNetV2': 'mobilenet-v2', 'ResNet-50': 'r50'}
+OURS, STOCK = 'ours', 'stock'
+
+
+def camvid() -> Path:
+    """CamVid in the Cityscapes layout, from ``$CAMVID_ROOT``.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    root = Path(os.environ.get('CAMVID_ROOT', ROOT / 'data/camvid_cityscapes'))
+    if not (root / 'leftImg8bit/val').is_dir():
+        raise FileNotFoundError(
+            f'{root}: no CamVid in the Cityscapes layout, whose photographs are measured on; set CAMVID_ROOT'
+        )
+    return root
+
+
+def make_streets(folder: Path, number: int, height: int) -> Path:
+    """``number`` of CamVid's photographs enlarged to ``height`` x 2 ``height``; returns the data root.
+
+    Training and validation get the same: scores are not the point, and pixels are what time depends on.
+    """
+    root = folder / f'streets_{height}_{number}'
+    pictures = sorted((camvid() / 'leftImg8bit/val').rglob('*.png'))[:number]
+    size = (2 * height, height)
+    for picture in pictures:
+        label = Path(str(picture).replace('leftImg8bit', 'gtFine').replace('.png', '_labelTrainIds.png'))
+        for split in ('train', 'val'):
+            for source, kind, resample in (
+                (picture, 'leftImg8bit', Image.Resampling.BICUBIC),
+                (label, 'gtFine', Image.Resampling.NEAREST),
+            ):
+                target = root / kind / split / 'enlarged' / source.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with Image.open(source) as image:
+                    image.resize(size, resample).save(target)
+    return root
+
+
+def config(
+    network: str, kind: str, data_root: Path, work_dir: Path, crop: int = 384, batch: int = 2
+) -> Config:
+    """The study's run of a network on Cityscapes, or the same with MMSeg's own segmentor, metric and loading.
+
+    Without a source checkpoint: head transfer is not measured.
+    """
+    cfg = Config.fromfile(
+        ROOT / f'configs/deeplabv3/deeplabv3_{NETWORKS[network]}-os16_1xb4-200_voc2cityscapes-768x768.py'
+    )
+    cfg.model.data_preprocessor.size = (crop, crop)
+    # Dropout draws its masks in the order of memory, which is what differs between the two.
+    cfg.model.decode_head.aspp_dropout_ratio = 0.0
+    cfg.train_dataloader.batch_size = batch
+    cfg.train_dataloader.dataset.dataset.data_root = str(data_root)
+    cfg.train_dataloader.dataset.fraction = 1.0
+    for transform in cfg.train_dataloader.dataset.dataset.pipeline:
+        if transform.type == 'RandomCrop':
+            transform.crop_size = (crop, crop)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.data_root = str(data_root)
+        loader.num_workers = 2
+    scale = Image.open(next((data_root / 'leftImg8bit/val').rglob('*.png'))).size
+    for transform in cfg.val_dataloader.dataset.pipeline:
+        if transform.type == 'Resize':
+            transform.scale = scale
+    cfg.custom_hooks = [dict(type='AdaptationHook')]
+    cfg.default_hooks.checkpoint = None
+    del cfg.default_hooks.exact_resume
+    cfg.randomness = dict(seed=0)
+    cfg.log_level = 'WARNING'
+    cfg.work_dir, cfg.experiment_name = str(work_dir), work_dir.name
+    if kind == STOCK:
+        to_stock(cfg)
+    return cfg
+
+
+def to_stock(cfg: Config) -> None:
+    """Take everything of ours out of a config but the network."""
+    cfg.model.type = 'EncoderDecoder'
+    cfg.val_evaluator = cfg.test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+    cfg.custom_hooks = []
+    for hook in ('decoded_cache', 'plain_checkpoint'):
+        del cfg.default_hooks[hook]
+
+
+def build(cfg: Config) -> Runner:
+    """A runner whose validation can be run by itself, as in the middle of a training."""
+    runner = Runner.from_cfg(cfg)
+    runner.call_hook('before_run')
+    for hook in runner.hooks:
+        if type(hook).__name__ == 'DecodedCacheHook':
+            hook.before_train(runner)
+    return runner

@@ -1,0 +1,108 @@
+"""A validation pass: stock ``ValLoop``, ``EncoderDecoder`` and ``IoUMetric`` against ours."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.runner import Runner
+from torch import Tensor
+
+from benchmarks import setups
+from benchmarks.measure import alternate, kept_memory, peak_growth
+from mmseg_deeplab_study.evaluation.adaptation_metric import confusion_matrix, scores_from_confusion
+
+VARIANTS = (setups.STOCK, 'float32', 'bfloat16')
+
+
+def build(network: str, data_root: Path, folder: Path, weights: Mapping[str, Tensor] | None) -> dict[str, Runner]:
+    """Stock, ours, and ours in bfloat16, with the same weights."""
+    runners = {}
+    for name in VARIANTS:
+        kind = setups.STOCK if name == setups.STOCK else setups.OURS
+        cfg = setups.config(network, kind, data_root, folder / f'{network}_{name}_{data_root.name}')
+        if kind == setups.OURS:
+            cfg.model.eval_dtype = name
+        runners[name] = setups.build(cfg)
+        if weights is None:
+            weights = runners[name].model.state_dict()
+        runners[name].model.load_state_dict(weights)
+        runners[name].model.eval()
+    return runners
+
+
+def measure(
+    network: str,
+    data_root: Path,
+    folder: Path,
+    rounds: int,
+    weights: Mapping[str, Tensor] | None = None,
+    memory: bool = True,
+) -> dict[str, Any]:
+    """Seconds per image and MB of each variant, and how far ours differ from stock.
+
+    Times are those of the validation loop as it stands, in the C library's own way with memory and with freed
+    memory kept; ``forward`` is the folded network alone, without anything around it.
+    """
+    runners = build(network, data_root, folder, weights)
+    images = len(runners[setups.STOCK].val_dataloader.dataset)
+    batches = list(runners['float32'].val_dataloader)
+    tasks = {name: runner.val_loop.run for name, runner in runners.items()}
+    seconds = alternate(tasks, rounds, f'{network} validates {data_root.name}')
+    with torch.no_grad():
+        inputs = {
+            name: [runner.model.data_preprocessor(batch)['inputs'] for batch in batches]
+            for name, runner in runners.items()
+            if name != setups.STOCK
+        }
+        forwards = {
+            f'forward {name}': lambda name=name: [runners[name].model._folded_logits(x) for x in inputs[name]]
+            for name in inputs
+        }
+        with kept_memory():
+            kept = alternate(tasks | forwards, rounds, f'{network}, freed memory kept')
+    result = {
+        'images': images,
+        'seconds': {name: value / images for name, value in seconds.items()},
+        'seconds_kept': {name: value / images for name, value in kept.items()},
+        'difference': _differences(runners, batches),
+    }
+    if memory:
+        result['peak_mb'] = {name: peak_growth(task) for name, task in tasks.items()}
+        result['folded_mb'] = {
+            name: sum(p.numel() * p.element_size() for p in runners[name].model._fold().parameters()) / 2**20
+            for name in inputs
+        }
+    return result
+
+
+@torch.no_grad()
+def _differences(runners: Mapping[str, Runner], batches: list[dict]) -> dict[str, dict[str, float]]:
+    """Percent of pixels with stock's label, and points of mIoU apart, unrounded."""
+    stock = runners[setups.STOCK]
+    classes = stock.val_dataloader.dataset.metainfo['classes']
+    counts: dict[str, np.ndarray | int] = dict.fromkeys(runners, 0)
+    same, pixels = dict.fromkeys(runners, 0), 0
+    for batch in batches:
+        truth = [sample.gt_sem_seg.data.clone() for sample in batch['data_samples']]
+        labels = {}
+        for name, runner in runners.items():
+            predicted = [sample.pred_sem_seg.data for sample in runner.model.val_step(batch)]
+            labels[name] = [label.to(torch.uint8) for label in predicted]
+            for label, true in zip(labels[name], truth, strict=True):
+                counts[name] = counts[name] + confusion_matrix(label, true, len(classes))
+        for name in runners:
+            same[name] += sum(
+                int((a == b).sum()) for a, b in zip(labels[name], labels[setups.STOCK], strict=True)
+            )
+        pixels += sum(label.numel() for label in truth)
+    miou = {name: scores_from_confusion(count, classes, ())['mIoU'] for name, count in counts.items()}
+    return {
+        name: {
+            'labels': 100 * same[name] / pixels,
+            'miou': miou[name],
+            'points': abs(miou[name] - miou[setups.STOCK]),
+        }
+        for name in runners
+    }
