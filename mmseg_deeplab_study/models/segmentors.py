@@ -55,6 +55,10 @@ class StudyEncoderDecoder(EncoderDecoder):
         # Not a submodule: the state dict stays EncoderDecoder's.
         self._folded: tuple[tuple, nn.ModuleDict] | None = None
         self.to(memory_format=torch.channels_last)
+        for module in self.modules():
+            if isinstance(module, BaseDecodeHead):
+                # Not the head, whose loss() goes round its hooks.
+                module.conv_seg.register_forward_hook(_planes_for_the_loss)
 
     def extract_feat(self, inputs: Tensor) -> Tensor | Sequence[Tensor]:
         return super().extract_feat(inputs.contiguous(memory_format=torch.channels_last))
@@ -126,6 +130,11 @@ class StudyEncoderDecoder(EncoderDecoder):
             # The next update makes it worthless, and training wants the memory.
             self._folded = None
         return super().train(mode)
+
+
+def _planes_for_the_loss(classifier: nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor | None:
+    # Cross entropy over maps wants planes, and it is cheaper to make them before the resize than behind it.
+    return logits.contiguous() if classifier.training else None
 
 
 def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
