@@ -2,12 +2,8 @@
 
 import argparse
 import json
-import os
 import tempfile
 from pathlib import Path
-
-# Behind a section that needs fewer, threads that spin would take the workers' time.
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from benchmarks import adapted, growth, rounds, setups, tables, training, validation
@@ -56,6 +52,7 @@ def main() -> None:
                 measured = training.measure(network, large, folder, args.steps)
                 weights = measured.pop('weights')
                 keep('training', network, measured)
+                keep('rounding', network, training.rounding(network, large, folder, args.steps))
             if 'validation' in args.only:
                 measured = validation.measure(network, large, folder, args.rounds, weights)
                 keep('validation', network, measured)

@@ -69,7 +69,6 @@ def config(
             transform.crop_size = (crop, crop)
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = str(data_root)
-        loader.num_workers = 2
     scale = Image.open(next((data_root / 'leftImg8bit/val').rglob('*.png'))).size
     for transform in cfg.val_dataloader.dataset.pipeline:
         if transform.type == 'Resize':

@@ -1,1 +1,233 @@
-def write(results, out): return out
+"""What was measured as Markdown and as a picture."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+
+from benchmarks.setups import STOCK
+
+BEGIN, END = '<!-- measured: begin -->', '<!-- measured: end -->'
+OURS = ('float32', 'bfloat16')
+# Of Okabe and Ito's palette, which the colour-blind can tell apart.
+COLOURS = {STOCK: '#999999', 'float32': '#0072B2', 'bfloat16': '#D55E00'}
+Results = Mapping[str, Any]
+
+
+def write(results: Results, folder: Path) -> str:
+    """Put the tables between the marks of ``speed.md``, draw ``speed.png`` beside it, return the tables."""
+    text = '\n'.join(_lines(results))
+    page = folder / 'speed.md'
+    if page.exists():
+        before, _, rest = page.read_text().partition(BEGIN)
+        page.write_text(f'{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}')
+    _draw(results, folder / 'speed.png')
+    return text
+
+
+def _lines(results: Results) -> Iterable[str]:
+    yield f'Measured on {results["machine"]}.'
+    if 'validation' in results:
+        yield from _validation(results['validation'])
+    if 'training' in results:
+        yield from _training(results['training'], results.get('rounding', {}))
+    if 'adapted' in results:
+        yield from _adapted(results['adapted']['CamVid'])
+    if 'rounds' in results:
+        yield from _rounds(results['rounds'])
+    if 'growth' in results:
+        yield from _growth(results['growth'])
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    yield ''
+    yield f'| {" | ".join(head)} |'
+    yield f'|{"---|" * len(head)}'
+    for row in rows:
+        yield f'| {" | ".join(map(str, row))} |'
+    yield ''
+
+
+def _where(key: str) -> str:
+    network, _, data = key.partition(' ')
+    return f'{network}, {"480x360" if data else "1024x2048"}'
+
+
+def _seconds(value: float) -> str:
+    return f'{value:.2f}' if value >= 1 else f'{value:.3f}'
+
+
+def _ratio(stock: float, ours: float) -> str:
+    return f'{_seconds(ours)} ({stock / ours:.1f}x)'
+
+
+def _validation(results: Results) -> Iterable[str]:
+    yield '\n### A validation pass, seconds per image'
+    rows = []
+    for key, value in results.items():
+        freed, kept = value['seconds'], value['seconds_kept']
+        rows.append(
+            [
+                _where(key),
+                _seconds(freed[STOCK]),
+                *(_ratio(freed[STOCK], kept[name]) for name in OURS),
+                *(_ratio(freed[STOCK], freed[name]) for name in OURS),
+                *(_ratio(kept[STOCK], kept[name]) for name in (STOCK, *OURS)),
+            ]
+        )
+    head = ['', 'stock', *OURS]
+    head += [f'{name}, memory returned' for name in OURS]
+    head += [f'{name}, memory kept' for name in (STOCK, *OURS)]
+    yield from _table(head, rows)
+    yield '### Beside the network alone, and what it takes'
+    rows = []
+    for key, value in results.items():
+        kept, peak, apart = value['seconds_kept'], value['peak_mb'], value['difference']
+        rows.append(
+            [
+                _where(key),
+                *(f'{kept[name] / kept[f"forward {name}"]:.2f}' for name in OURS),
+                f'{peak[STOCK]:.0f}',
+                *(f'{peak[name]:.0f} ({peak[name] / peak[STOCK]:.2f})' for name in OURS),
+                ' / '.join(f'{value["folded_mb"][name]:.0f}' for name in OURS),
+                *(f'{apart[name]["labels"]:.4f} %' for name in OURS),
+                ' / '.join(f'{apart[name]["points"]:.4f}' for name in OURS),
+            ]
+        )
+    head = ['', *(f'pass / forward, {name}' for name in OURS), 'peak MB, stock']
+    head += [f'peak MB, {name}' for name in OURS]
+    head += ['folded copy, MB', *(f'labels as stock, {name}' for name in OURS), 'mIoU apart, points']
+    yield from _table(head, rows)
+
+
+def _training(results: Results, rounding: Results) -> Iterable[str]:
+    crop = next(iter(results.values()))['crop']
+    yield f'### A training step, seconds, two crops of {crop}x{crop}'
+    rows = []
+    for network, value in results.items():
+        freed, kept = value['seconds'], value['seconds_kept']
+        names = ('stock --amp', *OURS)
+        rows.append(
+            [network, 'returned', _seconds(freed[STOCK]), *(_ratio(freed[STOCK], freed[n]) for n in names)]
+        )
+        rows.append([network, 'kept', _seconds(kept[STOCK]), *(_ratio(kept[STOCK], kept[n]) for n in names)])
+        rows.append(
+            [
+                network,
+                'kept by ours alone',
+                _seconds(freed[STOCK]),
+                '',
+                *(_ratio(freed[STOCK], kept[n]) for n in OURS),
+            ]
+        )
+    yield from _table(['', 'freed memory', 'stock', 'stock --amp', 'float32', 'bfloat16 (--amp)'], rows)
+    if rounding:
+        yield '### Losses of 20 updates from random weights, relative to stock, at most'
+        yield from _table(
+            ['', 'one update in float64', 'ours, float32', 'stock, images changed by one rounding'],
+            (
+                [n, f'{v["first update, float64"]:.0e}', f'{v["float32"]:.3f}', f'{v["nudged"]:.3f}']
+                for n, v in rounding.items()
+            ),
+        )
+
+
+def _adapted(results: Results) -> Iterable[str]:
+    yield "### The real run, PASCAL's weights on CamVid, against stock's segmentor"
+    stock, ours, half = (results[name] for name in (STOCK, *OURS))
+    loss = max(abs(a - b) / a for a, b in zip(stock['loss'][:20], ours['loss'][:20], strict=True))
+    validations = range(len(stock['miou']))
+    rows = [
+        ['loss of the first 20 iterations, relative, at most', f'{loss:.1e}', ''],
+        *(
+            [
+                f'mIoU, points apart: {name}',
+                f'{max(abs(ours[key][i] - stock[key][i]) for i in places):.3f}',
+                f'{max(abs(half[key][i] - stock[key][i]) for i in places):.3f}',
+            ]
+            for key, name, places in (
+                ('miou', 'the last validation', validations[-1:]),
+                ('miou', 'the best of all', [max(validations, key=lambda i: stock['miou'][i])]),
+                ('labelled', 'labelled classes, at most of all validations', validations),
+                ('labelled', 'labelled classes, at most from iteration 25 on', validations[5:]),
+                ('miou', 'all classes, at most of all validations', validations),
+            )
+        ),
+    ]
+    yield from _table(['', 'float32', 'bfloat16'], rows)
+
+
+def _rounds(results: Results) -> Iterable[str]:
+    yield '### A round of the study: five iterations and a validation, seconds (share validating)'
+    rows = []
+    for key, value in results.items():
+        cells = []
+        for name in (STOCK, *OURS):
+            ratio = '' if name == STOCK else f', {value[STOCK]["round"] / value[name]["round"]:.1f}x'
+            cells.append(f'{value[name]["round"]:.1f} ({value[name]["validating_percent"]:.0f} %){ratio}')
+        trackers = (f'{value[n]["tracker"] * 1000:.0f} ms, {value[n]["tracker_percent"]:.2f} %' for n in OURS)
+        rows.append([_where(key), *cells, *trackers])
+    yield from _table(['', STOCK, *OURS, *(f'tracker, {name}' for name in OURS)], rows)
+
+
+def _growth(results: Results) -> Iterable[str]:
+    (network, value), *_ = results.items()
+    yield f'### How it grows ({network}, memory returned)'
+    yield from _table(
+        ['image', STOCK, *OURS],
+        (
+            [f'{height}x{2 * int(height)}', *(_seconds(cells[name]) for name in (STOCK, *OURS))]
+            for height, cells in value['height'].items()
+        ),
+    )
+    yield 'Behind the network, for one image of 512x1024 (resize, labels, counts):'
+    yield from _table(
+        ['classes', 'stock', 'ours', 'stock, MB', 'ours, MB'],
+        (
+            [
+                number,
+                *(_seconds(cells[n]) for n in (STOCK, 'ours')),
+                *(f'{cells[n]:.0f}' for n in ('stock MB', 'ours MB')),
+            ]
+            for number, cells in value['classes'].items()
+        ),
+    )
+    yield 'A pass over so many images of 256x512:'
+    yield from _table(
+        ['images', STOCK, *OURS],
+        (
+            [number, *(_seconds(cells[name]) for name in (STOCK, *OURS))]
+            for number, cells in value['images'].items()
+        ),
+    )
+
+
+def _draw(results: Results, path: Path) -> None:
+    matplotlib.use('Agg')
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
+    passes = results.get('validation', {})
+    for place, name in enumerate((STOCK, *OURS)):
+        heights = [v['seconds' if name == STOCK else 'seconds_kept'][name] for v in passes.values()]
+        bars = axes[0].bar(
+            [i + 0.27 * place for i in range(len(heights))], heights, 0.25, color=COLOURS[name]
+        )
+        axes[0].bar_label(bars, [_seconds(h) for h in heights], fontsize=7)
+        bars.set_label(name if name == STOCK else f'ours, {name}')
+    axes[0].set_xticks(
+        [i + 0.27 for i in range(len(passes))], [_where(k).replace(', ', '\n') for k in passes]
+    )
+    axes[0].set(ylabel='seconds per image', title='A validation pass', yscale='log')
+    axes[0].tick_params(axis='x', labelsize=7)
+    axes[0].margins(y=0.15)
+    heights = results.get('growth', {}).get('MobileNetV2', {}).get('height', {})
+    for name in (STOCK, *OURS):
+        pixels = [2 * int(height) ** 2 / 1e6 for height in heights]
+        axes[1].plot(pixels, [v[name] for v in heights.values()], 'o-', color=COLOURS[name])
+    axes[1].set(
+        xlabel='megapixels', ylabel='seconds per image', title='Growth (MobileNetV2, memory returned)'
+    )
+    figure.legend(loc='outside lower center', ncols=3, frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

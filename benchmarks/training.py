@@ -11,58 +11,91 @@ from benchmarks import setups
 from benchmarks.measure import alternate, kept_memory
 from mmseg_deeplab_study.engine.launch import enable_amp
 
-VARIANTS = (setups.STOCK, 'stock --amp', 'float32', 'bfloat16')
-
-
-def _config(network: str, variant: str, data_root: Path, folder: Path, crop: int) -> Config:
-    kind = setups.STOCK if variant.startswith(setups.STOCK) else setups.OURS
-    cfg = setups.config(network, kind, data_root, folder / f'{network}_train_{variant}_{crop}', crop=crop)
-    if variant in ('stock --amp', 'bfloat16'):
-        # MMSeg's own --amp refuses the CPU: stock gets our optimizer wrapper.
-        enable_amp(cfg)
-    return cfg
+STOCK_AMP = 'stock --amp'
+VARIANTS = (setups.STOCK, STOCK_AMP, 'float32', 'bfloat16')
 
 
 def measure(network: str, data_root: Path, folder: Path, steps: int, crop: int = 384) -> dict[str, Any]:
-    """Seconds per step of two crops, and the losses of ``steps`` steps of stock and ours in float32."""
-    runners: dict[str, Runner] = {}
-    for variant in VARIANTS:
-        runner = runners[variant] = Runner.from_cfg(_config(network, variant, data_root, folder, crop))
+    """Seconds of a step on two crops, and the weights that stock has at the end."""
+    runners = {v: _runner(network, v, data_root, folder / f'{network}_train_{v}', crop) for v in VARIANTS}
+    for runner in runners.values():
         runner.model.load_state_dict(runners[setups.STOCK].model.state_dict())
-        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        runner.optim_wrapper.initialize_count_status(runner.model, 0, steps)
-        runner.model.train()
-    batches = iter(_batches(runners[setups.STOCK], steps + 7))
-    given: list[dict] = []
-    losses: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    batches = _batches(runners[setups.STOCK], steps)
+    places = dict.fromkeys(VARIANTS, 0)
 
     def step(variant: str) -> None:
-        if variant == setups.STOCK:
-            given[:] = [next(batches)]
-        runner = runners[variant]
-        # The preprocessor pads the samples it is given.
-        data = {key: list(value) for key, value in given[0].items()}
-        data['data_samples'] = [sample.clone() for sample in data['data_samples']]
-        losses[variant].append(float(runner.model.train_step(data, runner.optim_wrapper)['loss']))
+        runner, batch = runners[variant], batches[places[variant] % len(batches)]
+        places[variant] += 1
+        # The preprocessor pads the samples that it is given.
+        data = {'inputs': batch['inputs'], 'data_samples': [s.clone() for s in batch['data_samples']]}
+        runner.model.train_step(data, runner.optim_wrapper)
 
     tasks = {variant: (lambda variant=variant: step(variant)) for variant in VARIANTS}
     seconds = alternate(tasks, steps, f'{network} trains')
     with kept_memory():
-        kept = alternate(tasks, 5, f'{network} trains, freed memory kept')
-    weights = {key: value.clone() for key, value in runners[setups.STOCK].model.state_dict().items()}
-    curves = torch.tensor([losses[setups.STOCK][: steps + 1], losses['float32'][: steps + 1]], dtype=torch.float64)
+        kept = alternate(tasks, steps // 2, f'{network} trains, freed memory kept')
     return {
         'crop': crop,
-        'steps': steps + 1,
         'seconds': seconds,
         'seconds_kept': kept,
-        'losses': {variant: losses[variant][: steps + 1] for variant in (setups.STOCK, 'float32')},
-        'loss_difference': float(((curves[0] - curves[1]).abs() / curves[0]).max()),
-        'weights': weights,
+        'weights': {key: value.clone() for key, value in runners[setups.STOCK].model.state_dict().items()},
     }
 
 
+def rounding(network: str, data_root: Path, folder: Path, steps: int) -> dict[str, float]:
+    """How far ours are from stock after one update in float64 and over ``steps`` in float32, all relative.
+
+    A network from random weights, with batch norm over two images, multiplies every rounding at each update:
+    ``nudged`` is how far stock then is from itself, its images changed by one rounding of float32.
+    """
+    runners = {}
+    for kind in (setups.STOCK, 'nudged', 'float32'):
+        variant = setups.STOCK if kind == 'nudged' else kind
+        runners[kind] = _runner(network, variant, data_root, folder / f'{network}_curve_{kind}', crop=128)
+    batches = _batches(runners[setups.STOCK], steps)
+    start = {key: value.clone() for key, value in runners[setups.STOCK].model.state_dict().items()}
+    result, losses = {}, {}
+    for kind, runner in runners.items():
+        runner.model.load_state_dict(start)
+        nudge = 1 + 2**-23 if kind == 'nudged' else 1
+        losses[kind] = torch.tensor([_update(runner, batch, torch.float32, nudge) for batch in batches])
+    stock = losses.pop(setups.STOCK)
+    for kind, curve in losses.items():
+        result[kind] = float(((stock - curve).abs() / stock).max())
+    weights = {}
+    for kind in (setups.STOCK, 'float32'):
+        runner = _runner(network, kind, data_root, folder / f'{network}_once_{kind}', crop=128)
+        runner.model.load_state_dict(start)
+        runner.model.to(torch.float64)
+        _update(runner, batches[0], torch.float64)
+        weights[kind] = torch.cat([p.detach().reshape(-1) for p in runner.model.parameters()])
+    before = torch.cat([start[name].double().reshape(-1) for name, _ in runner.model.named_parameters()])
+    apart = (weights['float32'] - weights[setups.STOCK]).norm()
+    return result | {'first update, float64': float(apart / (weights[setups.STOCK] - before).norm())}
+
+
+def _update(runner: Runner, batch: dict, dtype: torch.dtype, nudge: float = 1.0) -> float:
+    samples = [sample.clone() for sample in batch['data_samples']]
+    data = runner.model.data_preprocessor({'inputs': batch['inputs'], 'data_samples': samples}, True)
+    loss = runner.model.loss(data['inputs'].to(dtype) * nudge, data['data_samples'])['decode.loss_ce']
+    runner.optim_wrapper.update_params(loss)
+    return loss.item()
+
+
+def _runner(network: str, variant: str, data_root: Path, work_dir: Path, crop: int) -> Runner:
+    kind = setups.STOCK if variant.startswith(setups.STOCK) else setups.OURS
+    cfg: Config = setups.config(network, kind, data_root, work_dir, crop=crop)
+    if variant in (STOCK_AMP, 'bfloat16'):
+        # MMSeg's own --amp refuses the CPU: stock gets our optimizer wrapper.
+        enable_amp(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.optim_wrapper.initialize_count_status(runner.model, 0, cfg.train_cfg.max_iters)
+    runner.model.train()
+    return runner
+
+
 def _batches(runner: Runner, number: int) -> list[dict]:
-    """Batches drawn beforehand, so that no loading is in the steps' time."""
+    """Batches drawn beforehand, so that no loading is in the time of the steps."""
     loader = runner.build_dataloader(runner._train_dataloader, seed=0)
     return [batch for batch, _ in zip(loader, range(number), strict=False)]

@@ -16,7 +16,9 @@ from mmseg_deeplab_study.evaluation.adaptation_metric import confusion_matrix, s
 VARIANTS = (setups.STOCK, 'float32', 'bfloat16')
 
 
-def build(network: str, data_root: Path, folder: Path, weights: Mapping[str, Tensor] | None) -> dict[str, Runner]:
+def build(
+    network: str, data_root: Path, folder: Path, weights: Mapping[str, Tensor] | None
+) -> dict[str, Runner]:
     """Stock, ours, and ours in bfloat16, with the same weights."""
     runners = {}
     for name in VARIANTS:

@@ -122,6 +122,9 @@ class StudyEncoderDecoder(EncoderDecoder):
             folded = copy.deepcopy(nn.ModuleDict(parts)).eval().requires_grad_(False)
             folded = fuse_conv_bn(folded).to(self.eval_dtype, memory_format=torch.channels_last)
             run_in_bands(folded['backbone'])
+            # In 8 bits of mantissa, logits of about the same size would all be equal.
+            classifier = folded['decode_head'].conv_seg.float()
+            classifier.register_forward_pre_hook(_in_float32)
             self._folded = (seen, folded)
         return self._folded[1]
 
@@ -130,6 +133,10 @@ class StudyEncoderDecoder(EncoderDecoder):
             # The next update makes it worthless, and training wants the memory.
             self._folded = None
         return super().train(mode)
+
+
+def _in_float32(classifier: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0].float(),)
 
 
 def _planes_for_the_loss(classifier: nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor | None:
