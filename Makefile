@@ -12,13 +12,13 @@ STAMP := $(VENV)/.mmseg_deeplab_study.stamp
 STATE := $(CURDIR) $(shell cat setup.cfg setup.py pyproject.toml $(CONSTRAINTS) | cksum)
 
 .DEFAULT_GOAL := help
-.PHONY: help install reinstall demo test parity lint
+.PHONY: help install reinstall demo test parity bench lint
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 	@echo '  VENV=DIR          the virtual environment (default .venv)'
 	@echo '  PYTHON=python3    the interpreter that makes it'
-	@echo "  ARGS='...'        more arguments for demo and test"
+	@echo "  ARGS='...'        more arguments for demo, test, parity and bench"
 
 install: ## make the virtual environment, unless it is up to date
 	@[ "$$(cat '$(STAMP)' 2>/dev/null)" = '$(STATE)' ] || $(MAKE) --no-print-directory reinstall
@@ -39,6 +39,9 @@ test: install ## all tests, the slow ones too; ARGS='-m "not slow"' leaves those
 
 parity: install ## our logits against the peers' golden ones, as a table
 	'$(BIN)/python' tools/parity.py $(ARGS)
+
+bench: install ## this project against stock MMSegmentation (half an hour; needs CAMVID_ROOT)
+	'$(BIN)/python' -m benchmarks.bench $(ARGS)
 
 lint: install ## ruff: rules and format
 	'$(BIN)/ruff' check .

@@ -5,6 +5,7 @@ import argparse
 from mmengine.runner import Runner
 
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
+from mmseg_deeplab_study.allocator import keep_freed_memory
 from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,
@@ -29,6 +30,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    keep_freed_memory()
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:

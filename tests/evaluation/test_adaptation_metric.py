@@ -138,6 +138,27 @@ def test_labels_of_8_bits_do_not_overflow():
     assert confusion_matrix(ids, ids, 19)[18, 18] == 2
 
 
+def test_pixels_beyond_float32_are_counted():
+    # OpenCV would return 2**24 for each of the next two as well.
+    ids = torch.zeros(2**24 + 3, dtype=torch.uint8)
+    assert confusion_matrix(ids, ids, 2)[0, 0] == 2**24 + 3
+
+
+@pytest.mark.parametrize('sizes', [(257, None), (19, 300)])
+def test_more_classes_than_uint8_has(sizes):
+    ids = torch.zeros(4, dtype=torch.uint8)
+    with pytest.raises(
+        ValueError, match=f'can count at most 256 classes, but got {max(filter(None, sizes))}'
+    ):
+        confusion_matrix(ids, ids, sizes[0], num_predicted=sizes[1])
+
+
+def test_maps_that_are_not_contiguous():
+    prediction, label = torch.tensor([[0, 1, 2], [1, 1, 0]]), torch.tensor([[0, 1], [1, 1], [2, 0]])
+    counts = confusion_matrix(prediction.to(torch.uint8), label.t().to(torch.uint8), 3)
+    np.testing.assert_array_equal(counts, [[2, 0, 0], [0, 3, 0], [0, 0, 1]])
+
+
 def test_counts_beyond_float32_are_exact():
     # 2**24 + 1 is the first integer that float32 has not
     many = 2**24

@@ -11,7 +11,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 from torch import nn
 
-from mmseg_deeplab_study.models.segmentors import StudyEncoderDecoder
+from mmseg_deeplab_study.models.segmentors import StudyEncoderDecoder, upsampled_labels
 
 INPUTS = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 BACKBONES = {
@@ -125,6 +125,29 @@ def test_labels_of_an_image_that_was_resized():
     assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
 
 
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('size', [(64, 96), (7, 200), (45, 33), (4, 6), (3, 2), (1, 1)], ids=str)
+def test_upsampled_labels_are_those_of_upsampled_logits(size, align_corners):
+    logits = torch.randn(2, 19, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        given = logits.contiguous(memory_format=memory_format)[1:]
+        found = upsampled_labels(given, size, align_corners)
+        resized = nn.functional.interpolate(given, size, mode='bilinear', align_corners=align_corners)
+        assert found.dtype == torch.uint8 and found.shape == size
+        assert torch.equal(found, resized[0].argmax(dim=0).to(torch.uint8))
+
+
+def test_padding_on_every_side_is_cut_off():
+    ours, stock = both()
+    given = samples((40, 80))
+    given[0].set_metainfo(dict(padding_size=[5, 11, 16, 8]))
+    for ori_shape in ((40, 80), (20, 40)):
+        given[0].set_metainfo(dict(ori_shape=ori_shape))
+        (found,), (expected,) = (predict(model, INPUTS[:1], given) for model in (ours, stock))
+        assert found.pred_sem_seg.data.shape == (1, *ori_shape)
+        assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
+
+
 @pytest.mark.parametrize(
     'how',
     ['full output', 'slide', 'flip', 'no samples'],
@@ -169,6 +192,16 @@ def test_folded_copy_follows_the_weights(change):
     assert not torch.equal(before, after)
     # Nearer to what the weights are than to what they were.
     assert (after - expected).abs().max() < 0.01 * (before - expected).abs().max()
+
+
+def test_training_drops_the_folded_copy():
+    ours, _ = both()
+    predict(ours, INPUTS[:1], samples((64, 96)))
+    assert ours._folded is not None
+    ours.eval()
+    assert ours._folded is not None
+    ours.train()
+    assert ours._folded is None
 
 
 def test_folded_copy_is_made_once_for_the_same_weights():
@@ -222,6 +255,8 @@ def test_channels_last_throughout():
     assert kernels and all(k.is_contiguous(memory_format=torch.channels_last) for k in kernels)
     features = ours.train().extract_feat(INPUTS)[-1]
     assert features.is_contiguous(memory_format=torch.channels_last)
+    logits = ours.decode_head(ours.extract_feat(INPUTS))
+    assert logits.is_contiguous()  # planes, which cross entropy reads
 
 
 def test_bfloat16():
@@ -232,7 +267,11 @@ def test_bfloat16():
     # 8 bits of mantissa, through 20 layers
     assert (found - expected).abs().mean() < 0.05 * expected.abs().mean()
     assert not torch.equal(found, expected)
-    assert {p.dtype for p in ours._fold().parameters()} == {torch.bfloat16}
+    parts = ours._fold()
+    assert {p.dtype for p in parts['backbone'].parameters()} == {torch.bfloat16}
+    # Else hundreds of logits of 4 would be one of 3 values.
+    assert {p.dtype for p in parts['decode_head'].conv_seg.parameters()} == {torch.float32}
+    assert len(found.unique()) > 0.1 * found.numel()
     assert {p.dtype for p in ours.parameters()} == {torch.float32}
 
 

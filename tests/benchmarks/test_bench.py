@@ -1,0 +1,90 @@
+"""The benchmarks measure what they say, on pictures too small for the times to mean anything."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mmseg.utils import register_all_modules
+
+from benchmarks import growth, rounds, setups, tables, training, validation
+from benchmarks.measure import alternate, machine, peak_growth
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def streets(shared: Path, tmp_path_factory) -> Path:
+    register_all_modules()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('CAMVID_ROOT', str(shared / 'data/camvid_cityscapes'))
+        yield setups.make_streets(tmp_path_factory.mktemp('streets'), 2, 64)
+
+
+@pytest.fixture(scope='module')
+def results(streets: Path, tmp_path_factory) -> dict:
+    folder, network = tmp_path_factory.mktemp('bench'), 'MobileNetV2'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv('MALLOC_ARENA_MAX', raising=False)
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+        trained = training.measure(network, streets, folder, steps=2, crop=64)
+        weights = trained.pop('weights')
+        return {
+            'machine': machine(),
+            'training': {network: trained},
+            'rounding': {network: training.rounding(network, streets, folder, steps=2)},
+            'validation': {network: validation.measure(network, streets, folder, 1, weights)},
+            'rounds': {network: rounds.measure(network, streets, folder, 2)},
+        }
+
+
+def test_what_is_measured(results):
+    passes = results['validation']['MobileNetV2']
+    assert passes['images'] == 2
+    assert set(passes['seconds']) == {'stock', 'float32', 'bfloat16'}
+    assert passes['difference']['stock']['labels'] == 100
+    assert passes['difference']['float32']['labels'] > 99.9
+    assert results['rounding']['MobileNetV2']['first update, float64'] < 1e-8
+    tracked = results['rounds']['MobileNetV2']
+    assert 0 < tracked['float32']['tracker'] < tracked['float32']['round']
+    assert 'tracker' not in tracked['stock']
+
+
+def test_stock_is_without_ours(streets, tmp_path):
+    cfg = setups.config('ResNet-50', setups.STOCK, streets, tmp_path)
+    assert cfg.model.type == 'EncoderDecoder' and cfg.val_evaluator.type == 'IoUMetric'
+    assert 'decoded_cache' not in cfg.default_hooks and not cfg.custom_hooks
+
+
+def test_tables_and_picture(results, tmp_path):
+    # Through JSON, as they are kept.
+    results = json.loads(json.dumps(results))
+    page = tmp_path / 'speed.md'
+    page.write_text(f'# Speed\n\n{tables.BEGIN}\nold\n{tables.END}\n\nbelow\n')
+    text = tables.write(results, tmp_path)
+    assert page.read_text() == f'# Speed\n\n{tables.BEGIN}\n{text}\n{tables.END}\n\nbelow\n'
+    stock = results['validation']['MobileNetV2']['seconds']['stock']
+    assert f'| MobileNetV2, 1024x2048 | {stock:.3f} |' in text
+    assert (tmp_path / 'speed.png').stat().st_size > 10_000
+
+
+def test_growth_with_classes(streets, tmp_path, monkeypatch):
+    monkeypatch.setattr(setups, 'make_streets', lambda folder, number, height: streets)
+    cells = growth._by_classes(5, tmp_path, 1)
+    assert set(cells) == {'stock', 'ours', 'stock MB', 'ours MB'}
+
+
+def test_alternate_takes_turns_and_leaves_the_first_out():
+    calls = []
+    seconds = alternate({'a': lambda: calls.append('a'), 'b': lambda: calls.append('b')}, 2, 'test')
+    assert calls == ['a', 'b'] * 3
+    assert set(seconds) == {'a', 'b'} and min(seconds.values()) >= 0
+
+
+def test_peak_growth():
+    assert peak_growth(lambda: bytearray(b'x') * (64 << 20)) == pytest.approx(64, abs=8)
+
+
+def test_no_photographs(tmp_path, monkeypatch):
+    monkeypatch.setenv('CAMVID_ROOT', str(tmp_path))
+    with pytest.raises(FileNotFoundError, match='no CamVid in the Cityscapes layout.*set CAMVID_ROOT'):
+        setups.camvid()

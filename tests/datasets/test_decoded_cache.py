@@ -1,0 +1,213 @@
+"""Decoded files in shared memory: the samples are the same, and no file is decoded twice."""
+
+import copy
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import ConcatDataset, pseudo_collate
+from mmseg.datasets import BaseSegDataset, CityscapesDataset
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from mmseg_deeplab_study.datasets import decoded_cache
+from mmseg_deeplab_study.datasets.decoded_cache import (
+    DecodedFiles,
+    keep_decoded,
+    keep_labels_as_read,
+    parse_size,
+)
+from mmseg_deeplab_study.datasets.subsets import NamedSubset
+
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(48, 32), keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+
+
+@pytest.fixture
+def root(tiny_cityscapes: Callable[..., Path]) -> Path:
+    return tiny_cityscapes(val=3, size=(32, 48))
+
+
+def build(root: Path, pipeline: list[dict] = PIPELINE, **options) -> BaseSegDataset:
+    return CityscapesDataset(
+        data_root=str(root),
+        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+        pipeline=copy.deepcopy(pipeline),
+        **options,
+    )
+
+
+def assert_same(found: dict, expected: dict) -> None:
+    assert torch.equal(found['inputs'], expected['inputs'])
+    assert found['data_samples'].metainfo == expected['data_samples'].metainfo
+    labels = [sample['data_samples'].gt_sem_seg.data for sample in (found, expected)]
+    assert torch.equal(labels[0].long(), labels[1])
+
+
+@pytest.mark.parametrize(
+    ('size', 'expected'),
+    [('4GB', 4 * 2**30), ('500 MB', 500 * 2**20), ('1.5gb', 3 * 2**29), ('64KB', 2**16), ('1TB', 2**40)],
+)
+def test_sizes(size, expected):
+    assert parse_size(size) == expected
+
+
+@pytest.mark.parametrize('size', ['4', '4 G', 'GB', '-1GB', 4, '4GB of it'])
+def test_what_is_no_size(size):
+    message = f"a size must be a number and KB, MB, GB or TB, as in '4GB', but got {size!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_size(size)
+
+
+@pytest.mark.parametrize('options', [{}, dict(reduce_zero_label=True)], ids=['plain', 'reduce_zero_label'])
+def test_samples_are_the_same_and_files_are_not_read_again(root, options):
+    plain = build(root, **options)
+    expected = [plain[i] for i in range(3)]
+    kept = build(root, **options)
+    files, why = keep_decoded(kept, 2**20)
+    # 3 x 32 x 48 x (3 + 1) = 18,432 bytes
+    assert files.nbytes == 18432 and why == '3 images and label maps, 0.00 GB of at most 0.00 GB'
+    for i in range(3):
+        assert_same(kept[i], expected[i])
+    shutil.rmtree(root)
+    for i in range(3):
+        assert_same(kept[i], expected[i])
+
+
+def test_labels_as_read(root):
+    plain, kept = build(root), build(root)
+    keep_decoded(kept, 2**20)
+    keep_labels_as_read(kept)
+    for _ in range(2):
+        sample = kept[1]
+        assert sample['data_samples'].gt_sem_seg.data.dtype == torch.uint8
+        assert sample['data_samples'].gt_sem_seg.data.shape == (1, 32, 48)
+        assert_same(sample, plain[1])
+
+
+def test_labels_as_read_without_labels(root):
+    dataset = build(root, [PIPELINE[0], PIPELINE[3]])
+    keep_labels_as_read(dataset)
+    assert 'gt_sem_seg' not in dataset[0]['data_samples']
+
+
+def test_workers_share_what_one_of_them_decoded(root):
+    expected = [build(root)[i] for i in range(3)]
+    dataset = build(root)
+    files, _ = keep_decoded(dataset, 2**20)
+    loader = DataLoader(dataset, num_workers=2, collate_fn=pseudo_collate, multiprocessing_context='fork')
+    assert len(list(loader)) == 3
+    # Two processes filled it, which are gone, and neither is this one.
+    shutil.rmtree(root)
+    assert all(path in files for path in files._place)
+    for batch, other in zip(loader, expected, strict=True):
+        assert_same({key: value[0] for key, value in batch.items()}, other)
+
+
+def test_a_rank_takes_memory_for_its_own_images_only(root):
+    dataset = build(root)
+    files, _ = keep_decoded(dataset, 2**20)
+    dataset[1]
+    assert [path in files for path in files._place] == [False, True, False] * 2
+
+
+def test_random_transforms_stay_random(root):
+    flip = dict(type='RandomFlip', prob=0.5)
+    dataset = build(root, [*PIPELINE[:3], flip, PIPELINE[3]])
+    keep_decoded(dataset, 2**20)
+    assert {dataset[0]['data_samples'].flip for _ in range(40)} == {True, False}
+
+
+def test_what_a_transform_changes_is_not_what_is_kept(root):
+    dataset = build(root, [PIPELINE[0], PIPELINE[2], PIPELINE[3]])
+    keep_decoded(dataset, 2**20)
+    first = dataset[0]
+    before = first['inputs'].clone()
+    for _ in range(2):
+        again = dataset[0]
+        assert torch.equal(again['inputs'], before)
+        again['inputs'].zero_()
+
+
+def test_wrapped_datasets(root):
+    part = dict(
+        type='CityscapesDataset',
+        data_root=str(root),
+        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+        pipeline=PIPELINE,
+    )
+    dataset = ConcatDataset([NamedSubset(part, 'two', 0.7), build(root)])
+    files, _ = keep_decoded(dataset, 2**20)
+    # The two of the subset are among the three: each file has room once.
+    assert files.nbytes == 18432
+    expected = [dataset[i] for i in range(5)]
+    shutil.rmtree(root)
+    for i in range(5):
+        assert_same(dataset[i], expected[i])
+
+
+def test_what_does_not_fit_is_not_kept(root):
+    dataset = build(root)
+    files, why = keep_decoded(dataset, 18431)
+    assert files is None and '3 images and label maps would take 0.00 GB, more than' in why
+    assert not any(isinstance(t, decoded_cache.LoadDecoded) for t in dataset.pipeline.transforms)
+
+
+def test_not_more_than_there_is(root, monkeypatch):
+    monkeypatch.setattr(decoded_cache, '_available_memory', lambda: 5000)
+    files, why = keep_decoded(build(root), 2**20)
+    assert files is None and why.endswith('but 0.00 GB are free')
+
+
+def test_available_memory():
+    available = decoded_cache._available_memory()
+    assert available is None or 2**20 < available < os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+
+
+def test_a_file_whose_size_cannot_be_read(root):
+    path = sorted((root / 'leftImg8bit/val/tiny').iterdir())[1]
+    path.write_bytes(b'not a picture')
+    files, why = keep_decoded(build(root), 2**20)
+    assert files is None and why.startswith(f'the size of {path} cannot be read (')
+
+
+def test_a_pipeline_that_loads_otherwise(root):
+    files, why = keep_decoded(build(root, [PIPELINE[3]]), 2**20)
+    assert files is None and why == 'its pipeline has neither LoadImageFromFile nor LoadAnnotations'
+
+
+def test_a_file_that_changed_since_is_read_anew(root):
+    dataset = build(root)
+    files, _ = keep_decoded(dataset, 2**20)
+    path = sorted((root / 'leftImg8bit/val/tiny').iterdir())[0]
+    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(path)
+    assert dataset[0]['data_samples'].ori_shape == (64, 96)
+    assert str(path) not in files
+
+
+def test_other_pixels_than_there_is_room_for():
+    files = DecodedFiles({'a': 12, 'b': 4})
+    files.put('a', np.zeros((2, 2, 3), np.float32))
+    files.put('a', np.zeros((2, 2), np.uint8))
+    files.put('c', np.zeros((2, 2), np.uint8))
+    assert not any(name in files for name in 'abc') and files.get('c') is None
+    files.put('b', np.arange(4, dtype=np.uint8).reshape(1, 4))
+    np.testing.assert_array_equal(files.get('b'), [[0, 1, 2, 3]])
+
+
+def test_a_copied_dataset_shares_the_memory(root):
+    dataset = build(root)
+    keep_decoded(dataset, 2**20)
+    dataset[0]
+    other = copy.deepcopy(dataset)
+    shutil.rmtree(root)
+    assert_same(other[0], dataset[0])

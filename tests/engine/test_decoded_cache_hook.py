@@ -1,0 +1,116 @@
+"""The hook in a real run: one line in the log, and the scores of a run without it."""
+
+import multiprocessing
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import torch
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+from mmseg_deeplab_study.datasets.decoded_cache import LoadDecoded
+from mmseg_deeplab_study.engine import DecodedCacheHook
+from mmseg_deeplab_study.evaluation.history import read_history
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick_start():
+    """See tests/engine/test_adaptation_hook.py."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+        yield
+    torch.set_num_threads(threads)
+
+
+def train(cfg) -> tuple[list[dict], str]:
+    """Rows of the record, without their seconds, and the log."""
+    cfg.visualizer.name = cfg.experiment_name = str(uuid4())
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    rows = read_history(Path(cfg.work_dir) / 'adaptation.jsonl').rows
+    log = next(Path(cfg.work_dir).glob('*/*.log')).read_text()
+    return [{key: value for key, value in row.items() if key != 'seconds'} for row in rows], log
+
+
+@pytest.fixture
+def root(tiny_cityscapes) -> Path:
+    return tiny_cityscapes()
+
+
+def test_our_base_has_it(root, make_config, tmp_path):
+    assert make_config(root, tmp_path).default_hooks.decoded_cache.cache == '4GB'
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_scores_are_those_without_it(workers, root, make_config, tmp_path):
+    rows = []
+    for name in ('with', 'without'):
+        cfg = make_config(root, tmp_path / name)
+        cfg.val_dataloader.update(num_workers=workers, persistent_workers=workers > 0)
+        if name == 'without':
+            del cfg.default_hooks.decoded_cache
+        found, log = train(cfg)
+        rows.append(found)
+        line = 'Decoded validation images are kept in memory: 3 images and label maps'
+        assert log.count(line) == (name == 'with')
+    assert len(rows[0]) == 3 and rows[0] == rows[1]
+
+
+def test_too_little_memory_is_said(root, make_config, tmp_path):
+    cfg = make_config(root, tmp_path / 'work')
+    cfg.default_hooks.decoded_cache.cache = '10KB'
+    _, log = train(cfg)
+    assert (
+        'Decoded validation images are not kept in memory: 3 images and label maps would take 0.00 GB, '
+        'more than 0.00 GB' in log
+    )
+
+
+class _Spawned:
+    num_workers = 2
+    multiprocessing_context = multiprocessing.get_context('spawn')
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+
+class _Runner:
+    val_loop = object()
+
+    def __init__(self, dataset):
+        self.val_dataloader, self.logger, self.said = _Spawned(dataset), self, []
+
+    def info(self, line):
+        self.said.append(line)
+
+
+def test_spawned_workers_cannot_share(root):
+    from mmseg.datasets import CityscapesDataset
+
+    dataset = CityscapesDataset(
+        data_root=str(root),
+        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
+    )
+    runner = _Runner(dataset)
+    HOOKS.build(dict(type='DecodedCacheHook')).before_train(runner)
+    assert runner.said == [
+        'Decoded validation images are not kept in memory: its workers are not forked: mp_start_method is '
+        "not 'fork'"
+    ]
+    assert not any(isinstance(transform, LoadDecoded) for transform in dataset.pipeline.transforms)
+    # Labels are small all the same.
+    assert dataset[0]['data_samples'].gt_sem_seg.data.dtype == torch.uint8
+
+
+def test_a_run_without_validation():
+    runner = type('Runner', (), {'val_loop': None})()
+    DecodedCacheHook('1GB').before_train(runner)
+
+
+def test_a_size_that_cannot_be_read():
+    with pytest.raises(ValueError, match="as in '4GB', but got '4 gigs'"):
+        HOOKS.build(dict(type='DecodedCacheHook', cache='4 gigs'))
