@@ -9,7 +9,7 @@ import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from benchmarks import adapted, growth, rounds, setups, tables, training, validation
 from benchmarks.measure import machine
 
-SECTIONS = ('training', 'validation', 'rounds', 'growth', 'adapted')
+SECTIONS = ('training', 'validation', 'memory', 'rounds', 'growth', 'adapted')
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,6 +58,9 @@ def main() -> None:
                 keep('validation', network, measured)
                 measured = validation.measure(network, setups.camvid(), folder, args.rounds, weights)
                 keep('validation', f'{network} CamVid', measured)
+            if 'memory' in args.only:
+                keep('memory', network, validation.memory(network, large, folder))
+                keep('memory', f'{network} CamVid', validation.memory(network, setups.camvid(), folder))
             if 'rounds' in args.only:
                 keep('rounds', network, rounds.measure(network, large, folder, 3))
                 keep('rounds', f'{network} CamVid', rounds.measure(network, setups.camvid(), folder, 3))

@@ -31,6 +31,8 @@ def _lines(results: Results) -> Iterable[str]:
     yield f'Measured on {results["machine"]}.'
     if 'validation' in results:
         yield from _validation(results['validation'])
+    if 'memory' in results:
+        yield from _memory(results['memory'])
     if 'training' in results:
         yield from _training(results['training'], results.get('rounding', {}))
     if 'adapted' in results:
@@ -81,25 +83,33 @@ def _validation(results: Results) -> Iterable[str]:
     head += [f'{name}, memory returned' for name in OURS]
     head += [f'{name}, memory kept' for name in (STOCK, *OURS)]
     yield from _table(head, rows)
-    yield '### Beside the network alone, and what it takes'
+    yield '### Beside the network alone, and beside the labels of stock'
     rows = []
     for key, value in results.items():
-        kept, peak, apart = value['seconds_kept'], value['peak_mb'], value['difference']
+        kept, apart = value['seconds_kept'], value['difference']
         rows.append(
             [
                 _where(key),
                 *(f'{kept[name] / kept[f"forward {name}"]:.2f}' for name in OURS),
-                f'{peak[STOCK]:.0f}',
-                *(f'{peak[name]:.0f} ({peak[name] / peak[STOCK]:.2f})' for name in OURS),
-                ' / '.join(f'{value["folded_mb"][name]:.0f}' for name in OURS),
                 *(f'{apart[name]["labels"]:.4f} %' for name in OURS),
                 ' / '.join(f'{apart[name]["points"]:.4f}' for name in OURS),
             ]
         )
-    head = ['', *(f'pass / forward, {name}' for name in OURS), 'peak MB, stock']
-    head += [f'peak MB, {name}' for name in OURS]
-    head += ['folded copy, MB', *(f'labels as stock, {name}' for name in OURS), 'mIoU apart, points']
+    head = ['', *(f'pass / forward, {name}' for name in OURS)]
+    head += [*(f'labels as stock, {name}' for name in OURS), 'mIoU apart, points']
     yield from _table(head, rows)
+
+
+def _memory(results: Results) -> Iterable[str]:
+    yield '### Peak memory of a pass, MB (of stock), and the folded copy of the weights'
+    rows = []
+    for key, value in results.items():
+        peak = value['peak_mb']
+        cells = (f'{peak[name]:.0f} ({peak[name] / peak[STOCK]:.2f})' for name in OURS)
+        rows.append(
+            [_where(key), f'{peak[STOCK]:.0f}', *cells, *(f'{value["folded_mb"][n]:.0f}' for n in OURS)]
+        )
+    yield from _table(['', STOCK, *OURS, *(f'folded copy, {name}' for name in OURS)], rows)
 
 
 def _training(results: Results, rounding: Results) -> Iterable[str]:

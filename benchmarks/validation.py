@@ -40,9 +40,8 @@ def measure(
     folder: Path,
     rounds: int,
     weights: Mapping[str, Tensor] | None = None,
-    memory: bool = True,
 ) -> dict[str, Any]:
-    """Seconds per image and MB of each variant, and how far ours differ from stock.
+    """Seconds per image of each variant, and how far ours differ from stock.
 
     Times are those of the validation loop as it stands, in the C library's own way with memory and with freed
     memory kept; ``forward`` is the folded network alone, without anything around it.
@@ -64,18 +63,23 @@ def measure(
         }
         with kept_memory():
             kept = alternate(tasks | forwards, rounds, f'{network}, freed memory kept')
-    result = {
+    return {
         'images': images,
         'seconds': {name: value / images for name, value in seconds.items()},
         'seconds_kept': {name: value / images for name, value in kept.items()},
         'difference': _differences(runners, batches),
     }
-    if memory:
-        result['peak_mb'] = {name: peak_growth(task) for name, task in tasks.items()}
-        result['folded_mb'] = {
-            name: sum(p.numel() * p.element_size() for p in runners[name].model._fold().parameters()) / 2**20
-            for name in inputs
-        }
+
+
+def memory(network: str, data_root: Path, folder: Path) -> dict[str, dict[str, float]]:
+    """MB by which a process at most grows in a pass, and those of the folded copy, which it holds already."""
+    result: dict[str, dict[str, float]] = {'peak_mb': {}, 'folded_mb': {}}
+    for name, runner in build(network, data_root, folder, None).items():
+        runner.val_loop.run()
+        result['peak_mb'][name] = peak_growth(runner.val_loop.run)
+        if name != setups.STOCK:
+            parts = runner.model._fold().parameters()
+            result['folded_mb'][name] = sum(p.numel() * p.element_size() for p in parts) / 2**20
     return result
 
 

@@ -11,8 +11,8 @@ def keep_freed_memory() -> bool:
     """Let glibc's malloc keep what is freed, instead of giving each large tensor back to the system.
 
     By default every block above 32 MB is mapped anew, and its pages are faulted in one by one: close to half
-    the time of a forward pass on street photographs, on a CPU. The process then holds what it once needed at
-    most. Variables ``MALLOC_...`` of the environment are left to have their way.
+    the time of a forward pass on street photographs, on a CPU. The process then keeps what it once
+    took. Variables ``MALLOC_...`` of the environment are left to have their way.
 
     Returns:
         Whether it was done: not with another C library, nor with such a variable.

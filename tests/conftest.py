@@ -91,7 +91,7 @@ def _tiny_run(root: Path, work_dir: Path) -> Config:
     cfg.merge_from_dict(
         dict(
             model=dict(
-                type='EncoderDecoder',
+                type='StudyEncoderDecoder',
                 data_preprocessor=dict(
                     type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3, size=(64, 64)
                 ),

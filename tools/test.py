@@ -39,6 +39,8 @@ def main() -> None:
             cfg.visualizer.save_dir = args.show_dir
     if args.tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        if cfg.model.type == 'StudyEncoderDecoder':
+            cfg.model.output = 'full'  # logits are averaged
         cfg.tta_model.module = cfg.model
         cfg.model = cfg.tta_model
     if args.out:

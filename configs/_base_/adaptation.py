@@ -10,7 +10,7 @@ custom_hooks = [
     dict(type='HeadTransferHook', source='voc', target='cityscapes'),
     dict(type='AdaptationHook'),
 ]
-# MMSeg has 4; images are decoded once, and then there is little left to do.
+# MMSeg has 4, for images that are decoded at every validation.
 val_dataloader = dict(num_workers=2)
 test_dataloader = val_dataloader
 val_evaluator = dict(_delete_=True, type='AdaptationMetric', source='voc')

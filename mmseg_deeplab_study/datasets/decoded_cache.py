@@ -2,7 +2,7 @@
 
 import mmap
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,11 @@ from torch.utils.data import Dataset
 _UNITS = {'KB': 2**10, 'MB': 2**20, 'GB': 2**30, 'TB': 2**40}
 # What each loader reads: the file's key, its result's, and bytes of a pixel.
 _LOADERS = {LoadImageFromFile: ('img_path', 'img', 3), LoadAnnotations: ('seg_map_path', 'gt_seg_map', 1)}
+# Limit and use of a container's memory, in the second and the first version of Linux' control groups.
+_CGROUPS = (
+    ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'),
+    ('/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'),
+)
 
 
 def parse_size(size: str) -> int:
@@ -38,14 +43,14 @@ class DecodedFiles:
     one file at once write the same. Needs no lock and no room in ``/dev/shm``.
 
     Args:
-        sizes: bytes of each file's pixels once decoded, by its path.
+        sizes: bytes of each file's pixels once decoded, by a name of the file.
     """
 
-    def __init__(self, sizes: Mapping[str, int]) -> None:
+    def __init__(self, sizes: Mapping[Hashable, int]) -> None:
         ends = np.cumsum(list(sizes.values()), dtype=np.int64).tolist()
         self._place = {
-            path: (i, end - size, end)
-            for i, ((path, size), end) in enumerate(zip(sizes.items(), ends, strict=True))
+            name: (i, end - size, end)
+            for i, ((name, size), end) in enumerate(zip(sizes.items(), ends, strict=True))
         }
         self.nbytes = ends[-1] if ends else 0
         self._pixels = np.frombuffer(mmap.mmap(-1, max(self.nbytes, 1)), np.uint8)
@@ -55,21 +60,21 @@ class DecodedFiles:
     def __deepcopy__(self, memo: dict) -> 'DecodedFiles':
         return self
 
-    def __contains__(self, path: str) -> bool:
-        return path in self._place and bool(self._shapes[self._place[path][0], 3])
+    def __contains__(self, name: Hashable) -> bool:
+        return name in self._place and bool(self._shapes[self._place[name][0], 3])
 
-    def get(self, path: str) -> np.ndarray | None:
+    def get(self, name: Hashable) -> np.ndarray | None:
         """A copy of a file's pixels, uint8 ``(H, W, C)`` or ``(H, W)``, or None if they are not there."""
-        if path not in self:
+        if name not in self:
             return None
-        number, start, end = self._place[path]
+        number, start, end = self._place[name]
         height, width, channels = self._shapes[number, :3].tolist()
         shape = (height, width, channels) if channels else (height, width)
         return self._pixels[start:end].reshape(shape).copy()
 
-    def put(self, path: str, pixels: np.ndarray) -> None:
+    def put(self, name: Hashable, pixels: np.ndarray) -> None:
         """Store a file's pixels, unless they are not what room was made for."""
-        number, start, end = self._place.get(path, (0, 0, 0))
+        number, start, end = self._place.get(name, (0, 0, 0))
         if pixels.dtype != np.uint8 or pixels.nbytes != end - start or pixels.ndim not in (2, 3):
             return
         self._pixels[start:end] = pixels.reshape(-1)
@@ -83,20 +88,21 @@ class LoadDecoded(BaseTransform):
 
     Args:
         load: ``LoadImageFromFile`` of mmcv or ``LoadAnnotations`` of MMSeg.
-        files: where the pixels are kept.
+        files: where the pixels are kept, by how they are read and the file's path.
+        how: how this one reads: another label map or decoder makes other pixels of one file.
     """
 
-    def __init__(self, load: BaseTransform, files: DecodedFiles) -> None:
-        self.load, self.files = load, files
+    def __init__(self, load: BaseTransform, files: DecodedFiles, how: str) -> None:
+        self.load, self.files, self.how = load, files, how
         self.path_key, self.key, _ = _LOADERS[type(load)]
 
     def transform(self, results: dict) -> dict | None:
-        path = results[self.path_key]
-        pixels = self.files.get(path)
+        name = self.how, results[self.path_key]
+        pixels = self.files.get(name)
         if pixels is None:
             results = self.load(results)
             if results is not None:
-                self.files.put(path, results[self.key])
+                self.files.put(name, results[self.key])
             return results
         results[self.key] = pixels
         # What the loaders say beside the pixels.
@@ -140,27 +146,34 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
     Returns:
         The files, or None if they are not kept, and a sentence that says which and why.
     """
-    loaders = [
-        (base, i)
-        for base in _bases(dataset)
-        for i, transform in enumerate(_transforms(base))
-        if type(transform) in _LOADERS
-    ]
     number = len(dataset)
-    if not loaders:
-        return None, 'its pipeline has neither LoadImageFromFile nor LoadAnnotations'
-    sizes: dict[str, int] = {}
-    for base, i in loaders:
-        path_key, _, channels = _LOADERS[type(_transforms(base)[i])]
-        for info in (base.get_data_info(j) for j in range(len(base))):
-            path = info.get(path_key)
-            if path is not None and path not in sizes:
+    sizes: dict[tuple[str, str], int] = {}
+    loaders = []
+    for base in _bases(dataset):
+        if not hasattr(base, 'get_data_info'):
+            return None, f'{type(base).__name__} does not say which files it reads'
+        for i, load in enumerate(_transforms(base)):
+            if type(load) not in _LOADERS:
+                continue
+            path_key, _, channels = _LOADERS[type(load)]
+            if path_key == 'img_path' and (load.to_float32 or not load.color_type.startswith('color')):
+                return None, f'{load} does not read images as 8-bit colour'
+            how = f'{load}'
+            if path_key == 'seg_map_path':
+                how += f' {getattr(base, "label_map", None)} {getattr(base, "reduce_zero_label", None)}'
+            loaders.append((base, i, how))
+            for info in (base.get_data_info(j) for j in range(len(base))):
+                path = info.get(path_key)
+                if path is None or (how, path) in sizes:
+                    continue
                 try:
                     # The header alone: decoding all would take as long as a validation's loading.
                     with Image.open(path) as image:
-                        sizes[path] = image.width * image.height * channels
-                except OSError as error:
+                        sizes[how, path] = image.width * image.height * channels
+                except (OSError, Image.DecompressionBombError) as error:
                     return None, f'the size of {path} cannot be read ({error})'
+    if not loaders:
+        return None, 'its pipeline has neither LoadImageFromFile nor LoadAnnotations'
     total = sum(sizes.values())
     room, available = _gigabytes(total), _available_memory()
     if total > budget:
@@ -168,8 +181,8 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
     if available is not None and total > available:
         return None, f'{number} images and label maps would take {room}, but {_gigabytes(available)} are free'
     files = DecodedFiles(sizes)
-    for base, i in loaders:
-        _transforms(base)[i] = LoadDecoded(_transforms(base)[i], files)
+    for base, i, how in loaders:
+        _transforms(base)[i] = LoadDecoded(_transforms(base)[i], files, how)
     return files, f'{number} images and label maps, {room} of at most {_gigabytes(budget)}'
 
 
@@ -182,13 +195,13 @@ def keep_labels_as_read(dataset: Dataset) -> None:
 
 def _bases(dataset: Dataset) -> Iterator[Dataset]:
     """The datasets with a pipeline that a wrapper such as ``ConcatDataset`` is made of."""
-    parts: Sequence[Any] = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    if hasattr(dataset, 'pipeline'):
+    if hasattr(getattr(dataset, 'pipeline', None), 'transforms'):
         yield dataset
-    else:
-        for part in parts:
-            if part is not None:
-                yield from _bases(part)
+        return
+    parts: Sequence[Any] = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    for part in parts:
+        if part is not None:
+            yield from _bases(part)
 
 
 def _transforms(dataset: Dataset) -> list:
@@ -196,10 +209,17 @@ def _transforms(dataset: Dataset) -> list:
 
 
 def _available_memory() -> int | None:
-    """Bytes that the system could give without swapping, where it says so."""
+    """Bytes that can be had without swapping, where the system says so; a container may have less than it."""
+    found = []
     meminfo = Path('/proc/meminfo')
-    match = re.search(r'MemAvailable:\s+(\d+) kB', meminfo.read_text()) if meminfo.exists() else None
-    return int(match[1]) * 1024 if match else None
+    if meminfo.exists() and (match := re.search(r'MemAvailable:\s+(\d+) kB', meminfo.read_text())):
+        found.append(int(match[1]) * 1024)
+    for limit, used in _CGROUPS:
+        try:
+            found.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+        except (OSError, ValueError):  # not there, or 'max'
+            continue
+    return min(found, default=None)
 
 
 def _gigabytes(size: int) -> str:

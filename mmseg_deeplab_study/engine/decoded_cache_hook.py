@@ -8,6 +8,7 @@ from mmseg.registry import HOOKS
 from torch.utils.data import DataLoader
 
 from ..datasets.decoded_cache import keep_decoded, keep_labels_as_read, parse_size
+from ..evaluation.adaptation_metric import AdaptationMetric
 
 
 @HOOKS.register_module()
@@ -15,8 +16,8 @@ class DecodedCacheHook(Hook):
     """Keeps the decoded validation images and label maps in memory, for a run that validates often.
 
     The first validation fills memory that all workers of the data loader share; under several ranks each
-    keeps the images that it evaluates, so that together they hold one set. Labels reach the metric as uint8,
-    as they were read. One log line says whether the images are kept, or why not.
+    keeps the images that it evaluates. ``AdaptationMetric`` gets labels as uint8, as they were read. One log
+    line says whether the images are kept, or why not.
 
     Args:
         cache: what all decoded files together may take, such as ``'4GB'`` in units of 1024 (Cityscapes'
@@ -28,13 +29,17 @@ class DecodedCacheHook(Hook):
 
     def __init__(self, cache: str = '4GB') -> None:
         self.budget = parse_size(cache)
+        self._done = False
 
     def before_train(self, runner: Runner) -> None:
         # Before any worker is forked.
-        if runner.val_loop is None:
+        if runner.val_loop is None or self._done:
             return
+        self._done = True
         dataloader = runner.val_dataloader
-        keep_labels_as_read(dataloader.dataset)
+        # Other metrics may count in the labels' own type.
+        if all(isinstance(metric, AdaptationMetric) for metric in runner.val_evaluator.metrics):
+            keep_labels_as_read(dataloader.dataset)
         if _workers_share_memory(dataloader):
             files, why = keep_decoded(dataloader.dataset, self.budget)
         else:

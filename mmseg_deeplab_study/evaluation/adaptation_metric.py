@@ -27,7 +27,7 @@ def confusion_matrix(
 
     ``prediction`` and ``label``, integers of one shape such as (H, W), give an int64 array ``(num_classes,
     num_predicted)``; predictions are of another label space if ``num_predicted`` is given, else of the
-    labels'. Pixels labelled ``ignore_index`` do not count. Reads uint8 as it is, and copies nothing.
+    labels'. Pixels labelled ``ignore_index`` do not count. uint8 is read as it is, without a copy.
 
     Raises:
         ValueError: the shapes differ, an id lies outside its label space, or a label space has more than 256
@@ -53,8 +53,7 @@ def confusion_matrix(
     for start in range(0, len(flat[0]), _EXACT):
         part = [ids[start : start + _EXACT] for ids in flat]
         joint += cv2.calcHist(part, [0, 1], None, [_IDS, _IDS], [0, _IDS, 0, _IDS]).astype(np.int64)
-    if 0 <= ignore_index < _IDS:
-        joint[ignore_index] = 0
+    joint[ignore_index] = 0
     for name, axis, number in (('label', 1, num_classes), ('prediction', 0, columns)):
         present = np.flatnonzero(joint.any(axis=axis))
         if len(present) and present[-1] >= number:
@@ -120,7 +119,8 @@ class ConfusionMetric(BaseMetric):
         kwargs: those of ``BaseMetric``.
 
     Raises:
-        ValueError: on evaluation, if a label or prediction lies outside its label space; names the file.
+        ValueError: an ``ignore_index`` that no label map can hold; on evaluation, if a label or prediction
+            lies outside its label space; names the file.
     """
 
     def __init__(
@@ -131,6 +131,10 @@ class ConfusionMetric(BaseMetric):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
+        if not 0 <= ignore_index < _IDS:
+            raise ValueError(
+                f'ignore_index must be in [0, {_IDS - 1}], an 8-bit label, but got {ignore_index}'
+            )
         self.num_classes = num_classes
         self.num_predicted = num_predicted
         self.ignore_index = ignore_index

@@ -62,4 +62,5 @@ def run_in_bands(network: nn.Module) -> None:
 
 def _is_local(block: nn.Module) -> bool:
     leaves = [module for module in block.modules() if not list(module.children())]
-    return isinstance(block, _BLOCKS) and all(isinstance(leaf, _LOCAL) for leaf in leaves)
+    # Not their subclasses, which pad or compute otherwise.
+    return type(block) in _BLOCKS and all(type(leaf) in _LOCAL for leaf in leaves)

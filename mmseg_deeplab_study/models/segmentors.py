@@ -2,11 +2,9 @@
 
 import copy
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.utils import fuse_conv_bn
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
@@ -15,11 +13,11 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from .bands import run_in_bands
+from .folding import conv_norm_pairs, fingerprint, fold
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 OUTPUTS = ('labels', 'full')
 _PARTS = ('backbone', 'neck', 'decode_head')
-_COLUMNS = 4096
 _STRIP = 32  # rows: 5 MB of logits at a width of 2048 and 19 classes
 
 
@@ -28,17 +26,19 @@ class StudyEncoderDecoder(EncoderDecoder):
     """``EncoderDecoder`` that trains in channels-last and evaluates with folded batch norm.
 
     State dict, losses and arguments are those of ``EncoderDecoder``. In evaluation the batch norm is folded
-    into the convolutions on a copy that is made anew whenever a weight has changed; wide feature maps are
-    computed in bands (`bands.py`); logits are resized once
+    into the convolutions on a copy that is made anew whenever a weight has changed; on the CPU, residual
+    blocks of mmpretrain's ResNet and MobileNetV2 see wide feature maps in bands; logits are resized once
     where the image needs no other resize; and only labels are kept, as uint8, where nothing needs the
-    logits: test-time augmentation and ``mode='slide'`` get what ``EncoderDecoder`` gives them.
+    logits. With ``mode='slide'``, and where the samples say whether they are flipped, as those of most
+    test-time augmentation do, the output is ``'full'`` whatever is asked for.
 
     Args:
         args: those of ``EncoderDecoder``.
-        eval_dtype: ``'float32'`` or ``'bfloat16'``, which evaluation computes in; logits are float32 from the
-            resize on.
+        eval_dtype: ``'float32'`` or ``'bfloat16'``, which evaluation computes in; the classifier and all
+            behind it are float32.
         output: ``'labels'`` for ``pred_sem_seg`` (1, H, W) in uint8 alone, ``'full'`` for what
-            ``EncoderDecoder`` gives, int64 labels and ``seg_logits`` (C, H, W).
+            ``EncoderDecoder`` gives, int64 labels and ``seg_logits`` (C, H, W): for metrics that want
+            those, such as ``CityscapesMetric``.
         kwargs: those of ``EncoderDecoder``.
 
     Raises:
@@ -54,9 +54,10 @@ class StudyEncoderDecoder(EncoderDecoder):
         self.output = output
         # Not a submodule: the state dict stays EncoderDecoder's.
         self._folded: tuple[tuple, nn.ModuleDict] | None = None
+        self._pairs: list[tuple[str, str]] | None = None
         self.to(memory_format=torch.channels_last)
         for module in self.modules():
-            if isinstance(module, BaseDecodeHead):
+            if isinstance(module, BaseDecodeHead) and getattr(module, 'conv_seg', None) is not None:
                 # Not the head, whose loss() goes round its hooks.
                 module.conv_seg.register_forward_hook(_planes_for_the_loss)
 
@@ -66,7 +67,9 @@ class StudyEncoderDecoder(EncoderDecoder):
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         if self.training or torch.is_grad_enabled():
             return super().encode_decode(inputs, batch_img_metas)
-        return self.decode_head.predict_by_feat(self._folded_logits(inputs), batch_img_metas)
+        parts = self._fold(inputs)
+        features = _features(parts, self._evaluated(inputs))
+        return parts['decode_head'].predict(features, batch_img_metas, self.test_cfg).float()
 
     def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> list:
         if not self._labels_are_enough(data_samples):
@@ -108,23 +111,29 @@ class StudyEncoderDecoder(EncoderDecoder):
 
     def _folded_logits(self, inputs: Tensor) -> Tensor:
         """Logits (N, C, h, w) in float32, at the head's own resolution."""
-        parts = self._fold()
-        inputs = inputs.contiguous(memory_format=torch.channels_last).to(self.eval_dtype)
-        features = parts['backbone'](inputs)
-        if 'neck' in parts:
-            features = parts['neck'](features)
-        return parts['decode_head'](features).float()
+        parts = self._fold(inputs)
+        return _forward(parts, self._evaluated(inputs)).float()
 
-    def _fold(self) -> nn.ModuleDict:
-        seen = _fingerprint([*self.parameters(), *self.buffers()])
+    def _evaluated(self, inputs: Tensor) -> Tensor:
+        return inputs.contiguous(memory_format=torch.channels_last).to(self.eval_dtype)
+
+    def _fold(self, inputs: Tensor) -> nn.ModuleDict:
+        seen = self.eval_dtype, *fingerprint([*self.parameters(), *self.buffers()])
         if self._folded is None or self._folded[0] != seen:
             parts = {name: getattr(self, name) for name in _PARTS if hasattr(self, name)}
             folded = copy.deepcopy(nn.ModuleDict(parts)).eval().requires_grad_(False)
-            folded = fuse_conv_bn(folded).to(self.eval_dtype, memory_format=torch.channels_last)
-            run_in_bands(folded['backbone'])
-            # In 8 bits of mantissa, logits of about the same size would all be equal.
-            classifier = folded['decode_head'].conv_seg.float()
-            classifier.register_forward_pre_hook(_in_float32)
+            if self._pairs is None:
+                # The network stays what it is, whatever its weights.
+                image = inputs[:1].to(next(folded.parameters()).dtype)
+                self._pairs = conv_norm_pairs(folded, lambda: _forward(folded, image))
+            fold(folded, self._pairs)
+            folded = folded.to(self.eval_dtype, memory_format=torch.channels_last)
+            classifier = getattr(folded['decode_head'], 'conv_seg', None)
+            if classifier is not None:
+                # In 8 bits of mantissa, logits of about the same size would all be equal.
+                classifier.float().register_forward_pre_hook(_in_float32)
+            if inputs.device.type == 'cpu':
+                run_in_bands(folded['backbone'])
             self._folded = (seen, folded)
         return self._folded[1]
 
@@ -133,6 +142,15 @@ class StudyEncoderDecoder(EncoderDecoder):
             # The next update makes it worthless, and training wants the memory.
             self._folded = None
         return super().train(mode)
+
+
+def _features(parts: nn.ModuleDict, inputs: Tensor) -> Sequence[Tensor]:
+    features = parts['backbone'](inputs)
+    return parts['neck'](features) if 'neck' in parts else features
+
+
+def _forward(parts: nn.ModuleDict, inputs: Tensor) -> Tensor:
+    return parts['decode_head'](_features(parts, inputs))
 
 
 def _in_float32(classifier: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
@@ -147,19 +165,23 @@ def _planes_for_the_loss(classifier: nn.Module, inputs: tuple[Tensor], logits: T
 def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Labels (H, W) in uint8 of logits (1, C, h, w) resized bilinearly to ``size``, at most 256 classes.
 
-    The same as ``F.interpolate`` and ``argmax``, a strip of rows at a time: what is between them stays in the
-    processor's cache, and the resized logits, 159 MB for 19 classes at 1024x2048, never exist.
+    The same as ``F.interpolate`` and ``argmax``. On the CPU it goes a strip of rows at a time: what is
+    between them stays in the processor's cache, and the resized logits, 159 MB for 19 classes at 1024x2048,
+    never exist.
     """
-    rows = logits[0].permute(1, 2, 0).contiguous()  # (h, w, C): the argmax runs along memory
+    rows = logits[0].permute(1, 2, 0).contiguous()  # (h, w, C): the maximum is sought along memory
     upper, lower, weight = _source_rows(len(rows), size[0], align_corners, logits.device)
+    weight = weight.to(rows.dtype)[:, None, None]
     labels = torch.empty(size, dtype=torch.uint8, device=logits.device)
-    for start in range(0, size[0], _STRIP):
-        strip = slice(start, start + _STRIP)
-        part = torch.lerp(rows[upper[strip]], rows[lower[strip]], weight[strip, None, None])
+    step = _STRIP if logits.device.type == 'cpu' else size[0]
+    for start in range(0, size[0], step):
+        strip = slice(start, start + step)
+        part = torch.lerp(rows[upper[strip]], rows[lower[strip]], weight[strip])
         part = part[None].permute(0, 3, 1, 2)  # (1, C, strip, w), channels-last
         shape = (part.shape[2], size[1])
         part = F.interpolate(part, shape, mode='bilinear', align_corners=align_corners)
-        labels[strip] = part[0].permute(1, 2, 0).argmax(dim=-1)
+        # Sooner there than argmax.
+        labels[strip] = part[0].permute(1, 2, 0).max(dim=-1).indices
     return labels
 
 
@@ -174,31 +196,4 @@ def _source_rows(
         source = ((target + 0.5) * (number / wanted) - 0.5).clamp(min=0)
     upper = source.long().clamp(max=number - 1)
     lower = (upper + 1).clamp(max=number - 1)
-    return upper, lower, (source - upper).float()
-
-
-def _fingerprint(tensors: Sequence[Tensor]) -> tuple[list[tuple], list[float]]:
-    """What differs once any of the tensors has changed, in the time of reading them once."""
-    floating = [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
-    # PyTorch counts a tensor's changes, but for those through ``.data``: these the products see.
-    counted = [(t.data_ptr(), t.shape, 0 if t.is_inference() else t._version) for t in floating]
-    return counted, torch.stack([_product(t) for t in floating]).tolist()
-
-
-def _product(tensor: Tensor) -> Tensor:
-    """A tensor's product with fixed numbers, another for each place."""
-    dense = tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
-    flat = tensor.as_strided((tensor.numel(),), (1,)) if dense else tensor.reshape(-1)
-    columns = _numbers(_COLUMNS, tensor.dtype, tensor.device)
-    whole = flat.numel() // _COLUMNS * _COLUMNS
-    total = flat[whole:] @ columns[: flat.numel() - whole]
-    if whole:
-        rows = _numbers(whole // _COLUMNS, tensor.dtype, tensor.device)
-        total = total + (flat[:whole].view(-1, _COLUMNS) @ columns) @ rows
-    return total.float()
-
-
-@cache
-def _numbers(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    numbers = torch.rand(count, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
-    return (numbers + 0.5).to(device, dtype)
+    return upper, lower, source - upper

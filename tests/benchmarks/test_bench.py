@@ -33,6 +33,7 @@ def results(streets: Path, tmp_path_factory) -> dict:
             'training': {network: trained},
             'rounding': {network: training.rounding(network, streets, folder, steps=2)},
             'validation': {network: validation.measure(network, streets, folder, 1, weights)},
+            'memory': {network: validation.memory(network, streets, folder)},
             'rounds': {network: rounds.measure(network, streets, folder, 2)},
         }
 

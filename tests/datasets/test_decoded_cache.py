@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import ConcatDataset, pseudo_collate
+from mmengine.dataset import Compose, ConcatDataset, pseudo_collate
 from mmseg.datasets import BaseSegDataset, CityscapesDataset
+from mmseg.utils import register_all_modules
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -30,6 +31,11 @@ PIPELINE = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    register_all_modules()
 
 
 @pytest.fixture
@@ -145,14 +151,33 @@ def test_wrapped_datasets(root):
         data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
         pipeline=PIPELINE,
     )
-    dataset = ConcatDataset([NamedSubset(part, 'two', 0.7), build(root)])
+    subset = NamedSubset(part, 'two', 0.7)
+    files, _ = keep_decoded(subset, 2**20)
+    assert files.nbytes == 12288
+    assert_same(subset.dataset[1], build(root)[1])
+    # Two of one kind share files; one that names other classes reads other labels from them.
+    other = dict(metainfo=dict(classes=('car', 'road')))
+    parts = [(build(root, **options), build(root, **options)) for options in ({}, {}, other)]
+    dataset = ConcatDataset([kept for kept, _ in parts], ignore_keys=['classes', 'palette', 'label_map'])
     files, _ = keep_decoded(dataset, 2**20)
-    # The two of the subset are among the three: each file has room once.
-    assert files.nbytes == 18432
-    expected = [dataset[i] for i in range(5)]
-    shutil.rmtree(root)
-    for i in range(5):
-        assert_same(dataset[i], expected[i])
+    # The images once, two kinds of labels: 3 x 32 x 48 x (3 + 1 + 1)
+    assert files.nbytes == 23040
+    for _ in range(2):
+        for i in range(9):
+            assert_same(dataset[i], parts[i // 3][1][i % 3])
+    labels = [dataset[i]['data_samples'].gt_sem_seg.data for i in (0, 6)]
+    assert not torch.equal(*labels)
+
+
+@pytest.mark.parametrize('options', [dict(to_float32=True), dict(color_type='grayscale')], ids=str)
+def test_images_that_are_not_8_bit_colour(root, options):
+    files, why = keep_decoded(build(root, [dict(PIPELINE[0], **options), *PIPELINE[1:]]), 2**20)
+    assert files is None and why.endswith('does not read images as 8-bit colour')
+
+
+def test_a_dataset_that_does_not_say_its_files():
+    dataset = type('Mine', (), {'pipeline': Compose([]), '__len__': lambda self: 0})()
+    assert keep_decoded(dataset, 2**20) == (None, 'Mine does not say which files it reads')
 
 
 def test_what_does_not_fit_is_not_kept(root):
@@ -173,6 +198,14 @@ def test_available_memory():
     assert available is None or 2**20 < available < os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 
+def test_a_container_may_have_less(tmp_path, monkeypatch):
+    for name, text in (('max', '5000000'), ('current', '4000000'), ('none', 'max')):
+        (tmp_path / name).write_text(text)
+    limits = [(tmp_path / 'max', tmp_path / 'current'), (tmp_path / 'none', tmp_path / 'current')]
+    monkeypatch.setattr(decoded_cache, '_CGROUPS', limits)
+    assert decoded_cache._available_memory() == 1000000
+
+
 def test_a_file_whose_size_cannot_be_read(root):
     path = sorted((root / 'leftImg8bit/val/tiny').iterdir())[1]
     path.write_bytes(b'not a picture')
@@ -191,7 +224,8 @@ def test_a_file_that_changed_since_is_read_anew(root):
     path = sorted((root / 'leftImg8bit/val/tiny').iterdir())[0]
     Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(path)
     assert dataset[0]['data_samples'].ori_shape == (64, 96)
-    assert str(path) not in files
+    names = [name for name in files._place if name[1] == str(path)]
+    assert len(names) == 1 and names[0] not in files
 
 
 def test_other_pixels_than_there_is_room_for():

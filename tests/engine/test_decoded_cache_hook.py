@@ -6,11 +6,13 @@ from uuid import uuid4
 
 import pytest
 import torch
+from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from mmseg_deeplab_study.datasets.decoded_cache import LoadDecoded
 from mmseg_deeplab_study.engine import DecodedCacheHook
+from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric
 from mmseg_deeplab_study.evaluation.history import read_history
 
 
@@ -82,6 +84,7 @@ class _Runner:
 
     def __init__(self, dataset):
         self.val_dataloader, self.logger, self.said = _Spawned(dataset), self, []
+        self.val_evaluator = Evaluator([AdaptationMetric()])
 
     def info(self, line):
         self.said.append(line)
@@ -96,7 +99,9 @@ def test_spawned_workers_cannot_share(root):
         pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
     )
     runner = _Runner(dataset)
-    HOOKS.build(dict(type='DecodedCacheHook')).before_train(runner)
+    hook = HOOKS.build(dict(type='DecodedCacheHook'))
+    hook.before_train(runner)
+    hook.before_train(runner)  # as a second runner.train() does
     assert runner.said == [
         'Decoded validation images are not kept in memory: its workers are not forked: mp_start_method is '
         "not 'fork'"
@@ -104,6 +109,16 @@ def test_spawned_workers_cannot_share(root):
     assert not any(isinstance(transform, LoadDecoded) for transform in dataset.pipeline.transforms)
     # Labels are small all the same.
     assert dataset[0]['data_samples'].gt_sem_seg.data.dtype == torch.uint8
+
+
+def test_another_metric_gets_the_labels_it_knows(root, make_config, tmp_path):
+    cfg = make_config(root, tmp_path / 'work')
+    cfg.val_evaluator = dict(type='IoUMetric')
+    cfg.visualizer.name = str(uuid4())
+    cfg.custom_hooks = []
+    runner = Runner.from_cfg(cfg)
+    next(hook for hook in runner.hooks if isinstance(hook, DecodedCacheHook)).before_train(runner)
+    assert runner.val_dataloader.dataset[0]['data_samples'].gt_sem_seg.data.dtype == torch.int64
 
 
 def test_a_run_without_validation():

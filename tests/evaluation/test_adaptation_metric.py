@@ -153,6 +153,11 @@ def test_more_classes_than_uint8_has(sizes):
         confusion_matrix(ids, ids, sizes[0], num_predicted=sizes[1])
 
 
+def test_an_ignore_index_that_no_label_map_has():
+    with pytest.raises(ValueError, match=r'ignore_index must be in \[0, 255\], an 8-bit label, but got -100'):
+        AdaptationMetric(ignore_index=-100)
+
+
 def test_maps_that_are_not_contiguous():
     prediction, label = torch.tensor([[0, 1, 2], [1, 1, 0]]), torch.tensor([[0, 1], [1, 1], [2, 0]])
     counts = confusion_matrix(prediction.to(torch.uint8), label.t().to(torch.uint8), 3)

@@ -31,8 +31,9 @@ def narrow(monkeypatch):
     monkeypatch.setattr(bands, '_ROWS', 8)
 
 
-def build(network: dict, output_stride: int = 16, out_indices: tuple[int, ...] = (0, 1, 2, 3)) -> nn.Module:
+def build(network: dict, output_stride: int = 16) -> nn.Module:
     torch.manual_seed(0)
+    out_indices = (0, 1, 2, 3) if 'ResNet' in network['type'] else (1, 2, 4, 6)
     config = dict(
         type='AtrousBackbone', backbone=network, output_stride=output_stride, out_indices=out_indices
     )
@@ -101,6 +102,14 @@ def test_small_maps_are_run_as_a_whole():
 )
 def test_what_is_not_local_is_left_alone(network):
     model = MODELS.build(dict(type='AtrousBackbone', backbone=network))
+    run_in_bands(model)
+    assert not any(isinstance(module, InBands) for module in model.modules())
+
+
+def test_convolutions_that_pad_by_the_size_are_left_alone():
+    # 513 rows and a band of an even number get other padding.
+    network = dict(NETWORKS['mobilenet-v2'], conv_cfg=dict(type='Conv2dAdaptivePadding'))
+    model = build(network, output_stride=32)
     run_in_bands(model)
     assert not any(isinstance(module, InBands) for module in model.modules())
 

@@ -4,13 +4,16 @@ import copy
 
 import pytest
 import torch
+from mmcv.cnn import ConvModule
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 from torch import nn
 
+from mmseg_deeplab_study.models import bands
 from mmseg_deeplab_study.models.segmentors import StudyEncoderDecoder, upsampled_labels
 
 INPUTS = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -125,6 +128,109 @@ def test_labels_of_an_image_that_was_resized():
     assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
 
 
+@pytest.mark.parametrize('backbone', ['mobilenet-v2', 'resnet-18'])
+def test_labels_of_bands_are_those_of_mmseg(backbone, monkeypatch):
+    monkeypatch.setattr(bands, '_WIDE', 0)
+    monkeypatch.setattr(bands, '_ROWS', 8)
+    ours, stock = both(backbone=backbone)
+    given = samples((64, 96), (48, 80))
+    for found, expected in zip(predict(ours, INPUTS, given), predict(stock, INPUTS, given), strict=True):
+        assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
+    assert sum(isinstance(module, bands.InBands) for module in ours._fold(INPUTS).modules()) >= 4
+
+
+@MODELS.register_module()
+class NormElsewhereHead(BaseDecodeHead):
+    """Registered in another order than it runs; one norm takes a sum, one convolution runs twice."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.inner = nn.Conv2d(self.in_channels, self.channels, 1)
+        self.other = nn.Conv2d(self.in_channels, self.channels, 1)
+        self.after_other = nn.BatchNorm2d(self.channels)
+        self.twice = nn.Conv2d(self.channels, self.channels, 1)
+        self.after_sum = nn.BatchNorm2d(self.channels)
+        self.first, self.second = nn.BatchNorm2d(self.channels), nn.BatchNorm2d(self.channels)
+        self.norm_first = ConvModule(
+            self.channels, self.channels, 1, norm_cfg=dict(type='BN'), order=('norm', 'act', 'conv')
+        )
+
+    def forward(self, inputs):
+        x = inputs[-1]
+        x = self.after_sum(self.inner(x) + self.after_other(self.other(x)))
+        x = self.first(self.twice(x)) + self.second(self.twice(x.relu()))
+        return self.cls_seg(self.norm_first(x))
+
+
+@MODELS.register_module()
+class NoClassifierHead(NormElsewhereHead):
+    """As Segmenter's: nothing that is called conv_seg."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.last = self.conv_seg
+        del self.conv_seg
+
+    def cls_seg(self, feat):
+        return self.last(feat)
+
+
+def plain_head(config: ConfigDict, kind: str) -> ConfigDict:
+    config.decode_head.type = kind
+    config.decode_head.pop('dilations')
+    return config
+
+
+@pytest.mark.parametrize('kind', ['NormElsewhereHead', 'NoClassifierHead'])
+def test_only_norm_that_follows_its_convolution_is_folded(kind):
+    config = plain_head(model_config(output='full'), kind)
+    torch.manual_seed(0)
+    ours = MODELS.build(config)
+    for module in ours.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.running_mean, std=0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    plain = {key: value for key, value in config.items() if key != 'output'}
+    stock = MODELS.build(ConfigDict(plain | {'type': 'EncoderDecoder'}))
+    stock.load_state_dict(ours.state_dict())
+    given = samples((64, 96), (48, 80))
+    results = zip(predict(ours.eval(), INPUTS, given), predict(stock.eval(), INPUTS, given), strict=True)
+    for found, expected in results:
+        expected = expected.seg_logits.data
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(found.seg_logits.data, expected, rtol=1e-4, atol=1e-4 * scale)
+    folded = ours._fold(INPUTS)['decode_head']
+    norms = {name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    assert norms == {'after_sum', 'first', 'second', 'norm_first.bn'}
+
+
+def test_heads_that_predict_by_themselves():
+    config = plain_head(model_config(), 'DAHead')
+    config.decode_head.pam_channels = 4
+    ours = MODELS.build(config).eval()
+    stock = MODELS.build(ConfigDict(config.to_dict() | {'type': 'EncoderDecoder'})).eval()
+    stock.load_state_dict(ours.state_dict())
+    given = samples((64, 96), (48, 80))
+    for found, expected in zip(predict(ours, INPUTS, given), predict(stock, INPUTS, given), strict=True):
+        assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
+
+
+def test_weights_that_are_not_numbers_are_folded_once():
+    ours, _ = both()
+    with torch.no_grad():
+        next(ours.parameters()).fill_(torch.nan)
+        assert ours._fold(INPUTS) is ours._fold(INPUTS)
+
+
+def test_another_precision_later():
+    ours, _ = both(output='full')
+    given = samples((64, 96))
+    before = predict(ours, INPUTS[:1], given)[0].seg_logits.data
+    ours.eval_dtype = torch.bfloat16
+    assert not torch.equal(predict(ours, INPUTS[:1], given)[0].seg_logits.data, before)
+
+
 @pytest.mark.parametrize('align_corners', [False, True])
 @pytest.mark.parametrize('size', [(64, 96), (7, 200), (45, 33), (4, 6), (3, 2), (1, 1)], ids=str)
 def test_upsampled_labels_are_those_of_upsampled_logits(size, align_corners):
@@ -207,9 +313,9 @@ def test_training_drops_the_folded_copy():
 def test_folded_copy_is_made_once_for_the_same_weights():
     ours, _ = both()
     with torch.no_grad():
-        first = ours._fold()
+        first = ours._fold(INPUTS)
         predict(ours, INPUTS[:1], samples((64, 96)))
-        assert ours._fold() is first
+        assert ours._fold(INPUTS) is first
         # The multiplication happens once, at folding: no batch norm is left to run.
         assert not any(isinstance(module, nn.BatchNorm2d) for module in first.modules())
 
@@ -267,7 +373,7 @@ def test_bfloat16():
     # 8 bits of mantissa, through 20 layers
     assert (found - expected).abs().mean() < 0.05 * expected.abs().mean()
     assert not torch.equal(found, expected)
-    parts = ours._fold()
+    parts = ours._fold(INPUTS)
     assert {p.dtype for p in parts['backbone'].parameters()} == {torch.bfloat16}
     # Else hundreds of logits of 4 would be one of 3 values.
     assert {p.dtype for p in parts['decode_head'].conv_seg.parameters()} == {torch.float32}
