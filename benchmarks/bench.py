@@ -40,11 +40,12 @@ def main() -> None:
     def keep(section: str, key: str, value: object) -> None:
         # At once: what is measured survives a section that fails.
         results.setdefault(section, {})[key] = value
-        results['machine'] = machine()
+        results.setdefault('machines', {})[section] = machine()
         path.write_text(json.dumps(results, indent=1))
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        big, small = f'{args.height}x{2 * args.height}', '360x480'
         large = setups.make_streets(folder, args.images, args.height)
         for network in args.networks:
             weights = None
@@ -55,15 +56,15 @@ def main() -> None:
                 keep('rounding', network, training.rounding(network, large, folder, args.steps))
             if 'validation' in args.only:
                 measured = validation.measure(network, large, folder, args.rounds, weights)
-                keep('validation', network, measured)
+                keep('validation', f'{network}, {big}', measured)
                 measured = validation.measure(network, setups.camvid(), folder, args.rounds, weights)
-                keep('validation', f'{network} CamVid', measured)
+                keep('validation', f'{network}, {small}', measured)
             if 'memory' in args.only:
-                keep('memory', network, validation.memory(network, large, folder))
-                keep('memory', f'{network} CamVid', validation.memory(network, setups.camvid(), folder))
+                keep('memory', f'{network}, {big}', validation.memory(network, large, folder))
+                keep('memory', f'{network}, {small}', validation.memory(network, setups.camvid(), folder))
             if 'rounds' in args.only:
-                keep('rounds', network, rounds.measure(network, large, folder, 3))
-                keep('rounds', f'{network} CamVid', rounds.measure(network, setups.camvid(), folder, 3))
+                keep('rounds', f'{network}, {big}', rounds.measure(network, large, folder, 3))
+                keep('rounds', f'{network}, {small}', rounds.measure(network, setups.camvid(), folder, 3))
         if 'growth' in args.only:
             keep('growth', growth.NETWORK, growth.measure(folder, args.rounds))
         if 'adapted' in args.only and args.weights:

@@ -17,8 +17,9 @@ from rich.progress import track
 
 from mmseg_deeplab_study.allocator import keep_freed_memory
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-_DEFAULT_MMAP_MAX, _DEFAULT_TRIM_THRESHOLD = 65536, 128 * 1024
+# What glibc's malloc has by default once a process has freed a large block, in its own parameters' numbers:
+# it raises both thresholds by itself, but no longer where one was ever set.
+_BY_DEFAULT = {-4: 65536, -3: 32 << 20, -1: 64 << 20}  # most mmaps, their threshold, that of trimming
 
 
 def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, what: str) -> dict[str, float]:
@@ -49,15 +50,15 @@ def _status(key: str) -> float:
 
 @contextlib.contextmanager
 def kept_memory() -> Iterator[None]:
-    """The allocator as our tools set it; afterwards as the C library has it, and empty."""
+    """The allocator as our tools set it; afterwards as the C library has it, without what was freed."""
     if not keep_freed_memory():
         raise RuntimeError('needs glibc, and no MALLOC_... variable in the environment')
     try:
         yield
     finally:
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
-        libc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
+        for parameter, value in _BY_DEFAULT.items():
+            libc.mallopt(parameter, value)
         libc.malloc_trim(0)
 
 

@@ -28,7 +28,8 @@ def write(results: Results, folder: Path) -> str:
 
 
 def _lines(results: Results) -> Iterable[str]:
-    yield f'Measured on {results["machine"]}.'
+    for line in dict.fromkeys(results['machines'].values()):
+        yield f'Measured on {line}.'
     if 'validation' in results:
         yield from _validation(results['validation'])
     if 'memory' in results:
@@ -52,11 +53,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
     yield ''
 
 
-def _where(key: str) -> str:
-    network, _, data = key.partition(' ')
-    return f'{network}, {"480x360" if data else "1024x2048"}'
-
-
 def _seconds(value: float) -> str:
     return f'{value:.2f}' if value >= 1 else f'{value:.3f}'
 
@@ -72,7 +68,7 @@ def _validation(results: Results) -> Iterable[str]:
         freed, kept = value['seconds'], value['seconds_kept']
         rows.append(
             [
-                _where(key),
+                key,
                 _seconds(freed[STOCK]),
                 *(_ratio(freed[STOCK], kept[name]) for name in OURS),
                 *(_ratio(freed[STOCK], freed[name]) for name in OURS),
@@ -89,7 +85,7 @@ def _validation(results: Results) -> Iterable[str]:
         kept, apart = value['seconds_kept'], value['difference']
         rows.append(
             [
-                _where(key),
+                key,
                 *(f'{kept[name] / kept[f"forward {name}"]:.2f}' for name in OURS),
                 *(f'{apart[name]["labels"]:.4f} %' for name in OURS),
                 ' / '.join(f'{apart[name]["points"]:.4f}' for name in OURS),
@@ -106,9 +102,7 @@ def _memory(results: Results) -> Iterable[str]:
     for key, value in results.items():
         peak = value['peak_mb']
         cells = (f'{peak[name]:.0f} ({peak[name] / peak[STOCK]:.2f})' for name in OURS)
-        rows.append(
-            [_where(key), f'{peak[STOCK]:.0f}', *cells, *(f'{value["folded_mb"][n]:.0f}' for n in OURS)]
-        )
+        rows.append([key, f'{peak[STOCK]:.0f}', *cells, *(f'{value["folded_mb"][n]:.0f}' for n in OURS)])
     yield from _table(['', STOCK, *OURS, *(f'folded copy, {name}' for name in OURS)], rows)
 
 
@@ -134,7 +128,8 @@ def _training(results: Results, rounding: Results) -> Iterable[str]:
         )
     yield from _table(['', 'freed memory', 'stock', 'stock --amp', 'float32', 'bfloat16 (--amp)'], rows)
     if rounding:
-        yield '### Losses of 20 updates from random weights, relative to stock, at most'
+        steps = next(iter(rounding.values()))['steps']
+        yield f'### Losses of {steps} updates from random weights, relative to stock, at most'
         yield from _table(
             ['', 'one update in float64', 'ours, float32', 'stock, images changed by one rounding'],
             (
@@ -178,7 +173,7 @@ def _rounds(results: Results) -> Iterable[str]:
             ratio = '' if name == STOCK else f', {value[STOCK]["round"] / value[name]["round"]:.1f}x'
             cells.append(f'{value[name]["round"]:.1f} ({value[name]["validating_percent"]:.0f} %){ratio}')
         trackers = (f'{value[n]["tracker"] * 1000:.0f} ms, {value[n]["tracker_percent"]:.2f} %' for n in OURS)
-        rows.append([_where(key), *cells, *trackers])
+        rows.append([key, *cells, *trackers])
     yield from _table(['', STOCK, *OURS, *(f'tracker, {name}' for name in OURS)], rows)
 
 
@@ -225,9 +220,7 @@ def _draw(results: Results, path: Path) -> None:
         )
         axes[0].bar_label(bars, [_seconds(h) for h in heights], fontsize=7)
         bars.set_label(name if name == STOCK else f'ours, {name}')
-    axes[0].set_xticks(
-        [i + 0.27 for i in range(len(passes))], [_where(k).replace(', ', '\n') for k in passes]
-    )
+    axes[0].set_xticks([i + 0.27 for i in range(len(passes))], [k.replace(', ', '\n') for k in passes])
     axes[0].set(ylabel='seconds per image', title='A validation pass', yscale='log')
     axes[0].tick_params(axis='x', labelsize=7)
     axes[0].margins(y=0.15)

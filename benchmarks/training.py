@@ -54,7 +54,7 @@ def rounding(network: str, data_root: Path, folder: Path, steps: int) -> dict[st
         runners[kind] = _runner(network, variant, data_root, folder / f'{network}_curve_{kind}', crop=128)
     batches = _batches(runners[setups.STOCK], steps)
     start = {key: value.clone() for key, value in runners[setups.STOCK].model.state_dict().items()}
-    result, losses = {}, {}
+    result, losses = {'steps': steps}, {}
     for kind, runner in runners.items():
         runner.model.load_state_dict(start)
         nudge = 1 + 2**-23 if kind == 'nudged' else 1

@@ -1,13 +1,14 @@
 """A validation pass: stock ``ValLoop``, ``EncoderDecoder`` and ``IoUMetric`` against ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks import setups
 from benchmarks.measure import alternate, kept_memory, peak_growth
@@ -52,15 +53,12 @@ def measure(
     tasks = {name: runner.val_loop.run for name, runner in runners.items()}
     seconds = alternate(tasks, rounds, f'{network} validates {data_root.name}')
     with torch.no_grad():
-        inputs = {
-            name: [runner.model.data_preprocessor(batch)['inputs'] for batch in batches]
-            for name, runner in runners.items()
-            if name != setups.STOCK
-        }
-        forwards = {
-            f'forward {name}': lambda name=name: [runners[name].model._folded_logits(x) for x in inputs[name]]
-            for name in inputs
-        }
+        forwards = {}
+        for name in ('float32', 'bfloat16'):
+            model = runners[name].model
+            inputs = [model._evaluated(model.data_preprocessor(batch)['inputs']) for batch in batches]
+            parts = model._fold(inputs[0].float())
+            forwards[f'forward {name}'] = partial(_run, parts, inputs)
         with kept_memory():
             kept = alternate(tasks | forwards, rounds, f'{network}, freed memory kept')
     return {
@@ -71,6 +69,11 @@ def measure(
     }
 
 
+def _run(parts: nn.ModuleDict, inputs: Sequence[Tensor]) -> None:
+    for image in inputs:
+        parts['decode_head'](parts['backbone'](image))
+
+
 def memory(network: str, data_root: Path, folder: Path) -> dict[str, dict[str, float]]:
     """MB by which a process at most grows in a pass, and those of the folded copy, which it holds already."""
     result: dict[str, dict[str, float]] = {'peak_mb': {}, 'folded_mb': {}}
@@ -78,7 +81,7 @@ def memory(network: str, data_root: Path, folder: Path) -> dict[str, dict[str, f
         runner.val_loop.run()
         result['peak_mb'][name] = peak_growth(runner.val_loop.run)
         if name != setups.STOCK:
-            parts = runner.model._fold().parameters()
+            parts = runner.model._folded[1].parameters()
             result['folded_mb'][name] = sum(p.numel() * p.element_size() for p in parts) / 2**20
     return result
 

@@ -29,17 +29,17 @@ def results(streets: Path, tmp_path_factory) -> dict:
         trained = training.measure(network, streets, folder, steps=2, crop=64)
         weights = trained.pop('weights')
         return {
-            'machine': machine(),
+            'machines': {'training': machine()},
             'training': {network: trained},
             'rounding': {network: training.rounding(network, streets, folder, steps=2)},
-            'validation': {network: validation.measure(network, streets, folder, 1, weights)},
-            'memory': {network: validation.memory(network, streets, folder)},
+            'validation': {f'{network}, 64x128': validation.measure(network, streets, folder, 1, weights)},
+            'memory': {f'{network}, 64x128': validation.memory(network, streets, folder)},
             'rounds': {network: rounds.measure(network, streets, folder, 2)},
         }
 
 
 def test_what_is_measured(results):
-    passes = results['validation']['MobileNetV2']
+    passes = results['validation']['MobileNetV2, 64x128']
     assert passes['images'] == 2
     assert set(passes['seconds']) == {'stock', 'float32', 'bfloat16'}
     assert passes['difference']['stock']['labels'] == 100
@@ -63,8 +63,8 @@ def test_tables_and_picture(results, tmp_path):
     page.write_text(f'# Speed\n\n{tables.BEGIN}\nold\n{tables.END}\n\nbelow\n')
     text = tables.write(results, tmp_path)
     assert page.read_text() == f'# Speed\n\n{tables.BEGIN}\n{text}\n{tables.END}\n\nbelow\n'
-    stock = results['validation']['MobileNetV2']['seconds']['stock']
-    assert f'| MobileNetV2, 1024x2048 | {stock:.3f} |' in text
+    stock = results['validation']['MobileNetV2, 64x128']['seconds']['stock']
+    assert f'| MobileNetV2, 64x128 | {stock:.3f} |' in text
     assert (tmp_path / 'speed.png').stat().st_size > 10_000
 
 
