@@ -56,7 +56,9 @@ class _Timed:
         return timed
 
 
-def measure(network: str, data_root: Path, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
+def measure(
+    network: str, data_root: Path, folder: Path, rounds: int, crop: int = 384
+) -> dict[str, dict[str, float]]:
     """Seconds of a round, its parts, and the tracker's own share, of stock and of ours.
 
     Rounds are means over all but the first, in which caches fill. Ours run with freed memory kept, as our
@@ -65,7 +67,8 @@ def measure(network: str, data_root: Path, folder: Path, rounds: int) -> dict[st
     results = {}
     for variant in (setups.STOCK, 'float32', 'bfloat16'):
         kind = setups.STOCK if variant == setups.STOCK else setups.OURS
-        cfg = setups.config(network, kind, data_root, folder / f'{network}_run_{variant}_{data_root.name}')
+        work_dir = folder / f'{network}_run_{variant}_{data_root.name}'
+        cfg = setups.config(network, kind, data_root, work_dir, crop=crop)
         cfg.train_cfg.max_iters = 5 * rounds
         if variant == 'bfloat16':
             cfg.model.eval_dtype = 'bfloat16'

@@ -31,10 +31,8 @@ def results(streets: Path, tmp_path_factory) -> dict:
         return {
             'machines': {'training': machine()},
             'training': {network: trained},
-            'rounding': {network: training.rounding(network, streets, folder, steps=2)},
             'validation': {f'{network}, 64x128': validation.measure(network, streets, folder, 1, weights)},
-            'memory': {f'{network}, 64x128': validation.memory(network, streets, folder)},
-            'rounds': {network: rounds.measure(network, streets, folder, 2)},
+            'rounds': {network: rounds.measure(network, streets, folder, 2, crop=64)},
         }
 
 
@@ -44,7 +42,6 @@ def test_what_is_measured(results):
     assert set(passes['seconds']) == {'stock', 'float32', 'bfloat16'}
     assert passes['difference']['stock']['labels'] == 100
     assert passes['difference']['float32']['labels'] > 99.9
-    assert results['rounding']['MobileNetV2']['first update, float64'] < 1e-8
     tracked = results['rounds']['MobileNetV2']
     assert 0 < tracked['float32']['tracker'] < tracked['float32']['round']
     assert 'tracker' not in tracked['stock']
@@ -59,12 +56,18 @@ def test_stock_is_without_ours(streets, tmp_path):
 def test_tables_and_picture(results, tmp_path):
     # Through JSON, as they are kept.
     results = json.loads(json.dumps(results))
+    results['memory'] = {
+        'a network': dict(
+            peak_mb=dict(stock=200, float32=50, bfloat16=20), folded_mb=dict(float32=8, bfloat16=4)
+        )
+    }
     page = tmp_path / 'speed.md'
     page.write_text(f'# Speed\n\n{tables.BEGIN}\nold\n{tables.END}\n\nbelow\n')
     text = tables.write(results, tmp_path)
     assert page.read_text() == f'# Speed\n\n{tables.BEGIN}\n{text}\n{tables.END}\n\nbelow\n'
     stock = results['validation']['MobileNetV2, 64x128']['seconds']['stock']
     assert f'| MobileNetV2, 64x128 | {stock:.3f} |' in text
+    assert '| a network | 200 | 50 (0.25) | 20 (0.10) | 8 | 4 |' in text
     assert (tmp_path / 'speed.png').stat().st_size > 10_000
 
 
