@@ -2,14 +2,19 @@
 
 import argparse
 import json
+import multiprocessing
 import tempfile
 from pathlib import Path
+
+import torch
 
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from benchmarks import adapted, growth, rounds, setups, tables, training, validation
 from benchmarks.measure import machine
 
-SECTIONS = ('training', 'validation', 'memory', 'rounds', 'growth', 'adapted')
+PER_SIZE = ('validation', 'memory', 'rounds')
+PER_NETWORK = ('training', 'rounding', *PER_SIZE)
+SECTIONS = (*PER_NETWORK, 'growth', 'adapted')
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,41 +40,54 @@ def main() -> None:
     args = parse_args()
     path = Path(args.results)
     path.parent.mkdir(parents=True, exist_ok=True)
-    results = json.loads(path.read_text()) if path.exists() else {}
+    for section in args.only:
+        if section == 'adapted' and args.weights is None:
+            continue
+        for network in args.networks if section in PER_NETWORK else [growth.NETWORK]:
+            for size in ('large', 'camvid') if section in PER_SIZE else ['large']:
+                # What one has done to the allocator, the other shall not feel.
+                process = multiprocessing.get_context('spawn').Process(
+                    target=measure, args=(args, section, network, size)
+                )
+                process.start()
+                process.join()
+                if process.exitcode:
+                    raise SystemExit(f'{section}, {network}, {size}: exit code {process.exitcode}')
+    print(tables.write(json.loads(path.read_text()), Path(args.out)))
 
-    def keep(section: str, key: str, value: object) -> None:
-        # At once: what is measured survives a section that fails.
-        results.setdefault(section, {})[key] = value
-        results.setdefault('machines', {})[section] = machine()
-        path.write_text(json.dumps(results, indent=1))
 
+def measure(args: argparse.Namespace, section: str, network: str, size: str) -> None:
+    """Measure one thing and add it to the results at once: what is measured survives what comes behind."""
+    path = Path(args.results)
+    weights_path = path.with_name(f'{network}.pth')
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        big, small = f'{args.height}x{2 * args.height}', '360x480'
-        large = setups.make_streets(folder, args.images, args.height)
-        for network in args.networks:
-            weights = None
-            if 'training' in args.only:
-                measured = training.measure(network, large, folder, args.steps)
-                weights = measured.pop('weights')
-                keep('training', network, measured)
-                keep('rounding', network, training.rounding(network, large, folder, args.steps))
-            if 'validation' in args.only:
-                measured = validation.measure(network, large, folder, args.rounds, weights)
-                keep('validation', f'{network}, {big}', measured)
-                measured = validation.measure(network, setups.camvid(), folder, args.rounds, weights)
-                keep('validation', f'{network}, {small}', measured)
-            if 'memory' in args.only:
-                keep('memory', f'{network}, {big}', validation.memory(network, large, folder))
-                keep('memory', f'{network}, {small}', validation.memory(network, setups.camvid(), folder))
-            if 'rounds' in args.only:
-                keep('rounds', f'{network}, {big}', rounds.measure(network, large, folder, 3))
-                keep('rounds', f'{network}, {small}', rounds.measure(network, setups.camvid(), folder, 3))
-        if 'growth' in args.only:
-            keep('growth', growth.NETWORK, growth.measure(folder, args.rounds))
-        if 'adapted' in args.only and args.weights:
-            keep('adapted', 'CamVid', adapted.measure(str(Path(args.weights).absolute()), folder))
-    print(tables.write(results, Path(args.out)))
+        root = setups.camvid()
+        if size == 'large' and section not in ('growth', 'adapted'):
+            root = setups.make_streets(folder, args.images, args.height)
+        key = network
+        if section in PER_SIZE:
+            key += ', ' + (f'{args.height}x{2 * args.height}' if size == 'large' else '360x480')
+        if section == 'training':
+            value = training.measure(network, root, folder, args.steps)
+            torch.save(value.pop('weights'), weights_path)
+        elif section == 'rounding':
+            value = training.rounding(network, root, folder, args.steps)
+        elif section == 'validation':
+            weights = torch.load(weights_path, weights_only=True) if weights_path.exists() else None
+            value = validation.measure(network, root, folder, args.rounds, weights)
+        elif section == 'memory':
+            value = validation.memory(network, root, folder)
+        elif section == 'rounds':
+            value = rounds.measure(network, root, folder, 3)
+        elif section == 'growth':
+            value = growth.measure(folder, args.rounds)
+        else:
+            key, value = 'CamVid', adapted.measure(str(Path(args.weights).absolute()), folder)
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results.setdefault(section, {})[key] = value
+    results.setdefault('machines', {})[section] = machine()
+    path.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == '__main__':

@@ -30,14 +30,14 @@ def _by_height(folder: Path, rounds: int) -> dict[int, dict[str, float]]:
     result = {}
     for height in (256, 512, 768):
         root = setups.make_streets(folder, 4, height)
-        result[height] = validation.measure(NETWORK, root, folder, rounds)['seconds']
+        result[height] = validation.returned(NETWORK, root, folder, rounds)
     return result
 
 
 def _by_images(number: int, folder: Path, rounds: int) -> dict[str, float]:
     """Seconds of a pass over so many images of 256x512."""
     root = setups.make_streets(folder, number, 256)
-    seconds = validation.measure(NETWORK, root, folder, rounds)['seconds']
+    seconds = validation.returned(NETWORK, root, folder, rounds)
     return {name: value * number for name, value in seconds.items()}
 
 

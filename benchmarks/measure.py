@@ -1,13 +1,12 @@
 """Side-by-side measuring: alternating timings, peak memory, and what the machine is."""
 
-import contextlib
 import ctypes
 import gc
 import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -16,10 +15,6 @@ import torch
 from rich.progress import track
 
 from mmseg_deeplab_study.allocator import keep_freed_memory
-
-# What glibc's malloc has by default once a process has freed a large block, in its own parameters' numbers:
-# it raises both thresholds by itself, but no longer where one was ever set.
-_BY_DEFAULT = {-4: 65536, -3: 32 << 20, -1: 64 << 20}  # most mmaps, their threshold, that of trimming
 
 
 def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, what: str) -> dict[str, float]:
@@ -48,18 +43,11 @@ def _status(key: str) -> float:
     return int(re.search(rf'{key}:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) / 1024
 
 
-@contextlib.contextmanager
-def kept_memory() -> Iterator[None]:
-    """The allocator as our tools set it; afterwards as the C library has it, without what was freed."""
+def keep_memory() -> None:
+    """Have the allocator as our tools set it, from now on: glibc raises its thresholds by itself only where
+    none was ever set, so that there is no way back in one process."""
     if not keep_freed_memory():
         raise RuntimeError('needs glibc, and no MALLOC_... variable in the environment')
-    try:
-        yield
-    finally:
-        libc = ctypes.CDLL(None)
-        for parameter, value in _BY_DEFAULT.items():
-            libc.mallopt(parameter, value)
-        libc.malloc_trim(0)
 
 
 def machine() -> str:

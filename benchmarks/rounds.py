@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from benchmarks import setups
-from benchmarks.measure import kept_memory
+from benchmarks.measure import keep_memory
 from mmseg_deeplab_study.engine import AdaptationHook
 from mmseg_deeplab_study.engine.launch import enable_amp
 
@@ -76,8 +76,8 @@ def measure(
         if kind == setups.STOCK:
             results[variant] = _run(cfg, rounds)
         else:
-            with kept_memory():
-                results[variant] = _run(cfg, rounds)
+            keep_memory()
+            results[variant] = _run(cfg, rounds)
     return results
 
 

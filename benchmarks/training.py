@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from benchmarks import setups
-from benchmarks.measure import alternate, kept_memory
+from benchmarks.measure import alternate, keep_memory
 from mmseg_deeplab_study.engine.launch import enable_amp
 
 STOCK_AMP = 'stock --amp'
@@ -32,8 +32,8 @@ def measure(network: str, data_root: Path, folder: Path, steps: int, crop: int =
 
     tasks = {variant: (lambda variant=variant: step(variant)) for variant in VARIANTS}
     seconds = alternate(tasks, steps, f'{network} trains')
-    with kept_memory():
-        kept = alternate(tasks, steps // 2, f'{network} trains, freed memory kept')
+    keep_memory()
+    kept = alternate(tasks, steps // 2, f'{network} trains, freed memory kept')
     return {
         'crop': crop,
         'seconds': seconds,

@@ -40,10 +40,14 @@ class Witness(Hook):
         self.predictions, self.losses, self.draws = {}, [], []
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        for sample in outputs:
-            # Independent of the head's own post-processing: logits of the last step, argmax by numpy.
-            logits = sample.seg_logits.data.cpu().numpy()
-            self.predictions[runner.iter, Path(sample.img_path).stem] = logits.argmax(0)
+        model = runner.model
+        for sample, image in zip(outputs, data_batch['inputs'], strict=True):
+            # Independent of the segmentor's own way to labels: the network as it is trained, argmax by numpy.
+            images = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))['inputs']
+            with torch.no_grad():
+                logits = model.decode_head(model.extract_feat(images))
+            logits = torch.nn.functional.interpolate(logits, image.shape[1:], mode='bilinear')
+            self.predictions[runner.iter, Path(sample.img_path).stem] = logits[0].numpy().argmax(0)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         self.draws.append(torch.random.get_rng_state())
