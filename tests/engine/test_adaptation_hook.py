@@ -68,18 +68,6 @@ class ForgetClass(Hook):
         bias[self.after if runner.iter >= self.iteration else self.before] = 1e3
 
 
-@pytest.fixture(autouse=True, scope='module')
-def quick_start():
-    """MMEngine has yapf format the config four times a run, and threads wait for one another, both of which
-    cost more than the run. For the module, because `finished` lives as long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
-        yield
-    torch.set_num_threads(threads)
-
-
 def train(cfg: Config, *hooks: Hook) -> Runner:
     # MMEngine keeps one message hub and one visualizer per name for the whole process.
     cfg.experiment_name = cfg.visualizer.name = uuid4().hex

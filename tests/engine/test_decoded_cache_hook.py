@@ -16,17 +16,6 @@ from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric
 from mmseg_deeplab_study.evaluation.history import read_history
 
 
-@pytest.fixture(autouse=True, scope='module')
-def quick_start():
-    """See tests/engine/test_adaptation_hook.py."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
-        yield
-    torch.set_num_threads(threads)
-
-
 def train(cfg) -> tuple[list[dict], str]:
     """Rows of the record, without their seconds, and the log."""
     cfg.visualizer.name = cfg.experiment_name = str(uuid4())

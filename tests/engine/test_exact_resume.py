@@ -22,18 +22,6 @@ from mmseg_deeplab_study.engine.exact_resume import KEY, replay
 from mmseg_deeplab_study.evaluation.history import read_history
 
 
-@pytest.fixture(autouse=True, scope='module')
-def quick_start() -> Iterator[None]:
-    """MMEngine has yapf format the config four times a run, and threads wait for one another, both of which
-    cost more than the run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
-        yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(autouse=True)
 def handler() -> Iterator[None]:
     """A run that ends by SIGTERM leaves its handler, because its process ends with it."""

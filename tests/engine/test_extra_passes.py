@@ -15,17 +15,6 @@ from mmseg_deeplab_study.engine.extra_passes import ForgettingPass, as_source_mo
 from mmseg_deeplab_study.evaluation.history import read_history
 
 
-@pytest.fixture(autouse=True, scope='module')
-def quick_start():
-    """See tests/engine/test_adaptation_hook.py."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
-        yield
-    torch.set_num_threads(threads)
-
-
 class Keep(Hook):
     """Keeps the model as it is before the first update, and its features of each image."""
 

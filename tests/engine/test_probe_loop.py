@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
@@ -14,17 +13,6 @@ from PIL import Image
 from mmseg_deeplab_study.datasets.subsets import digest
 from mmseg_deeplab_study.evaluation.bootstrap import bootstrap_interval
 from mmseg_deeplab_study.evaluation.history import read_history
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick_start():
-    """See tests/engine/test_adaptation_hook.py."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
-        yield
-    torch.set_num_threads(threads)
 
 
 class Witness(Hook):
