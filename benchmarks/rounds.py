@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -74,14 +75,15 @@ def measure(
             cfg.model.eval_dtype = 'bfloat16'
             enable_amp(cfg)
         if kind == setups.STOCK:
-            results[variant] = _run(cfg, rounds)
+            results[variant] = run(cfg, rounds)
         else:
             keep_memory()
-            results[variant] = _run(cfg, rounds)
+            results[variant] = run(cfg, rounds)
     return results
 
 
-def _run(cfg: Any, rounds: int) -> dict[str, float]:
+def run(cfg: Config, rounds: int) -> dict[str, float]:
+    """Train as the config says, ``rounds`` validations long; the means of all but the first round."""
     runner, watch = Runner.from_cfg(cfg), _Watch()
     runner.register_hook(watch)
     tracker = next((hook for hook in runner.hooks if isinstance(hook, AdaptationHook)), None)
