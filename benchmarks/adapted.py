@@ -11,17 +11,15 @@ from benchmarks import setups
 from mmseg_deeplab_study.evaluation.history import read_history
 
 LEAF = 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
-VARIANTS = {
-    setups.STOCK: 'model.type=EncoderDecoder',
-    'float32': 'model.eval_dtype=float32',
-    'bfloat16': 'model.eval_dtype=bfloat16',
+OPTIONS = {setups.STOCK: 'model.type=EncoderDecoder'} | {
+    name: f'model.eval_dtype={name}' for name in setups.DTYPES
 }
 
 
 def measure(weights: str, folder: Path) -> dict[str, dict[str, list[float]]]:
     """Loss of each iteration and mIoU of each validation of runs that differ in the segmentor alone."""
     result = {}
-    for name, option in VARIANTS.items():
+    for name, option in OPTIONS.items():
         work_dir = folder / f'camvid_{name}'
         command = [sys.executable, 'tools/train.py', LEAF, '--work-dir', str(work_dir), '--cfg-options']
         # Dropout draws its masks in the order of memory, which is what differs.

@@ -12,8 +12,14 @@ import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from benchmarks import adapted, growth, rounds, setups, tables, training, validation
 from benchmarks.measure import machine
 
-PER_SIZE = ('validation', 'memory', 'rounds')
-PER_NETWORK = ('training', 'rounding', *PER_SIZE)
+# What a section is measured on besides the large images: CamVid's own, or crops of the study's size.
+SIZES = {
+    'training': ['large', 'large crops'],
+    'validation': ['large', 'camvid'],
+    'memory': ['large', 'camvid'],
+    'rounds': ['large', 'camvid'],
+}
+PER_NETWORK = ('training', 'rounding', 'validation', 'memory', 'rounds')
 SECTIONS = (*PER_NETWORK, 'growth', 'adapted')
 
 
@@ -44,7 +50,7 @@ def main() -> None:
         if section == 'adapted' and args.weights is None:
             continue
         for network in args.networks if section in PER_NETWORK else [growth.NETWORK]:
-            for size in ('large', 'camvid') if section in PER_SIZE else ['large']:
+            for size in SIZES.get(section, ['large']):
                 # What one has done to the allocator, the other shall not feel.
                 process = multiprocessing.get_context('spawn').Process(
                     target=measure, args=(args, section, network, size)
@@ -63,14 +69,19 @@ def measure(args: argparse.Namespace, section: str, network: str, size: str) -> 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         root = setups.camvid()
-        if size == 'large' and section not in ('growth', 'adapted'):
+        if size != 'camvid' and section not in ('growth', 'adapted'):
             root = setups.make_streets(folder, args.images, args.height)
         key = network
-        if section in PER_SIZE:
+        if 'camvid' in SIZES.get(section, []):
             key += ', ' + (f'{args.height}x{2 * args.height}' if size == 'large' else '360x480')
         if section == 'training':
-            value = training.measure(network, root, folder, args.steps)
-            torch.save(value.pop('weights'), weights_path)
+            # A step on the study's crops takes four times as long: a quarter of them will do.
+            crop, steps = (384, args.steps) if size == 'large' else (768, max(1, args.steps // 4))
+            key += f', {crop}x{crop}'
+            value = training.measure(network, root, folder, steps, crop)
+            weights = value.pop('weights')
+            if size == 'large':
+                torch.save(weights, weights_path)
         elif section == 'rounding':
             value = training.rounding(network, root, folder, args.steps)
         elif section == 'validation':
@@ -87,6 +98,7 @@ def measure(args: argparse.Namespace, section: str, network: str, size: str) -> 
     results = json.loads(path.read_text()) if path.exists() else {}
     results.setdefault(section, {})[key] = value
     results.setdefault('machines', {})[section] = machine()
+    results['dtypes'] = setups.DTYPES
     path.write_text(json.dumps(results, indent=1))
 
 

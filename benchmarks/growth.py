@@ -28,7 +28,7 @@ def measure(folder: Path, rounds: int) -> dict[str, Any]:
 def _by_height(folder: Path, rounds: int) -> dict[int, dict[str, float]]:
     """Seconds per image of the whole pass, images of height x 2 height."""
     result = {}
-    for height in (256, 512, 768):
+    for height in (256, 512, 768, 1024):
         root = setups.make_streets(folder, 4, height)
         result[height] = validation.returned(NETWORK, root, folder, rounds)
     return result

@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import os
 import platform
 import re
 import time
@@ -15,6 +14,7 @@ import torch
 from rich.progress import track
 
 from mmseg_deeplab_study.allocator import keep_freed_memory
+from mmseg_deeplab_study.hardware import describe_hardware, has_native_bfloat16
 
 
 def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, what: str) -> dict[str, float]:
@@ -52,10 +52,8 @@ def keep_memory() -> None:
 
 def machine() -> str:
     """One line: processor, cores, versions, date."""
-    cpu = re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text())
-    flags = Path('/proc/cpuinfo').read_text()
-    native = 'with' if 'avx512_bf16' in flags else 'without'
+    native = 'with' if has_native_bfloat16() else 'without'
     return (
-        f'{cpu[1] if cpu else platform.processor()}, {os.cpu_count()} cores, {native} AVX-512 BF16, '
+        f'{describe_hardware(torch.device("cpu"))}, {native} bfloat16 instructions, '
         f'Python {platform.python_version()}, PyTorch {torch.__version__}, {date.today().isoformat()}'
     )

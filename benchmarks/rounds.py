@@ -66,7 +66,7 @@ def measure(
     tools do. The first validation of ours, at iteration 0, has no counterpart and is left out.
     """
     results = {}
-    for variant in (setups.STOCK, 'float32', 'bfloat16'):
+    for variant in setups.VARIANTS:
         kind = setups.STOCK if variant == setups.STOCK else setups.OURS
         work_dir = folder / f'{network}_run_{variant}_{data_root.name}'
         cfg = setups.config(network, kind, data_root, work_dir, crop=crop)

@@ -7,9 +7,14 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
+from mmseg_deeplab_study.hardware import has_native_bfloat16
+
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = {'MobileNetV2': 'mobilenet-v2', 'ResNet-50': 'r50'}
 OURS, STOCK = 'ours', 'stock'
+# Where bfloat16 has to be emulated, it would take most of a day to measure that it is not worth it.
+DTYPES = ('float32', 'bfloat16') if has_native_bfloat16() else ('float32',)
+VARIANTS = (STOCK, *DTYPES)
 
 
 def camvid() -> Path:

@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 from benchmarks.setups import STOCK
 
 BEGIN, END = '<!-- measured: begin -->', '<!-- measured: end -->'
-OURS = ('float32', 'bfloat16')
 # Of Okabe and Ito's palette, which the colour-blind can tell apart.
 COLOURS = {STOCK: '#999999', 'float32': '#0072B2', 'bfloat16': '#D55E00'}
 Results = Mapping[str, Any]
@@ -18,30 +17,31 @@ Results = Mapping[str, Any]
 
 def write(results: Results, folder: Path) -> str:
     """Put the tables between the marks of ``speed.md``, draw ``speed.png`` beside it, return the tables."""
-    text = '\n'.join(_lines(results))
+    dtypes = results['dtypes']
+    text = '\n'.join(_lines(results, dtypes))
     page = folder / 'speed.md'
     if page.exists():
         before, _, rest = page.read_text().partition(BEGIN)
         page.write_text(f'{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}')
-    _draw(results, folder / 'speed.png')
+    _draw(results, folder / 'speed.png', dtypes)
     return text
 
 
-def _lines(results: Results) -> Iterable[str]:
+def _lines(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     for line in dict.fromkeys(results['machines'].values()):
         yield f'Measured on {line}.'
     if 'validation' in results:
-        yield from _validation(results['validation'])
+        yield from _validation(results['validation'], dtypes)
     if 'memory' in results:
-        yield from _memory(results['memory'])
+        yield from _memory(results['memory'], dtypes)
     if 'training' in results:
-        yield from _training(results['training'], results.get('rounding', {}))
+        yield from _training(results['training'], results.get('rounding', {}), dtypes)
     if 'adapted' in results:
-        yield from _adapted(results['adapted']['CamVid'])
+        yield from _adapted(results['adapted']['CamVid'], dtypes)
     if 'rounds' in results:
-        yield from _rounds(results['rounds'])
+        yield from _rounds(results['rounds'], dtypes)
     if 'growth' in results:
-        yield from _growth(results['growth'])
+        yield from _growth(results['growth'], dtypes)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
@@ -61,7 +61,7 @@ def _ratio(stock: float, ours: float) -> str:
     return f'{_seconds(ours)} ({stock / ours:.1f}x)'
 
 
-def _validation(results: Results) -> Iterable[str]:
+def _validation(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield '\n### A validation pass, seconds per image'
     rows = []
     for key, value in results.items():
@@ -70,14 +70,14 @@ def _validation(results: Results) -> Iterable[str]:
             [
                 key,
                 _seconds(freed[STOCK]),
-                *(_ratio(freed[STOCK], kept[name]) for name in OURS),
-                *(_ratio(freed[STOCK], freed[name]) for name in OURS),
-                *(_ratio(kept[STOCK], kept[name]) for name in (STOCK, *OURS)),
+                *(_ratio(freed[STOCK], kept[name]) for name in dtypes),
+                *(_ratio(freed[STOCK], freed[name]) for name in dtypes),
+                *(_ratio(kept[STOCK], kept[name]) for name in (STOCK, *dtypes)),
             ]
         )
-    head = ['', 'stock', *OURS]
-    head += [f'{name}, memory returned' for name in OURS]
-    head += [f'{name}, memory kept' for name in (STOCK, *OURS)]
+    head = ['', 'stock', *dtypes]
+    head += [f'{name}, memory returned' for name in dtypes]
+    head += [f'{name}, memory kept' for name in (STOCK, *dtypes)]
     yield from _table(head, rows)
     yield '### Beside the network alone, and beside the labels of stock'
     rows = []
@@ -86,47 +86,41 @@ def _validation(results: Results) -> Iterable[str]:
         rows.append(
             [
                 key,
-                *(f'{kept[name] / kept[f"forward {name}"]:.2f}' for name in OURS),
-                *(f'{apart[name]["labels"]:.4f} %' for name in OURS),
-                ' / '.join(f'{apart[name]["points"]:.4f}' for name in OURS),
+                *(f'{kept[name] / kept[f"forward {name}"]:.2f}' for name in dtypes),
+                *(f'{apart[name]["labels"]:.4f} %' for name in dtypes),
+                ' / '.join(f'{apart[name]["points"]:.4f}' for name in dtypes),
             ]
         )
-    head = ['', *(f'pass / forward, {name}' for name in OURS)]
-    head += [*(f'labels as stock, {name}' for name in OURS), 'mIoU apart, points']
+    head = ['', *(f'pass / forward, {name}' for name in dtypes)]
+    head += [*(f'labels as stock, {name}' for name in dtypes), 'mIoU apart, points']
     yield from _table(head, rows)
 
 
-def _memory(results: Results) -> Iterable[str]:
+def _memory(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield '### Peak memory of a pass, MB (of stock), and the folded copy of the weights'
     rows = []
     for key, value in results.items():
         peak = value['peak_mb']
-        cells = (f'{peak[name]:.0f} ({peak[name] / peak[STOCK]:.2f})' for name in OURS)
-        rows.append([key, f'{peak[STOCK]:.0f}', *cells, *(f'{value["folded_mb"][n]:.0f}' for n in OURS)])
-    yield from _table(['', STOCK, *OURS, *(f'folded copy, {name}' for name in OURS)], rows)
+        cells = (f'{peak[name]:.0f} ({peak[name] / peak[STOCK]:.2f})' for name in dtypes)
+        rows.append([key, f'{peak[STOCK]:.0f}', *cells, *(f'{value["folded_mb"][n]:.0f}' for n in dtypes)])
+    yield from _table(['', STOCK, *dtypes, *(f'folded copy, {name}' for name in dtypes)], rows)
 
 
-def _training(results: Results, rounding: Results) -> Iterable[str]:
-    crop = next(iter(results.values()))['crop']
-    yield f'### A training step, seconds, two crops of {crop}x{crop}'
+def _training(results: Results, rounding: Results, dtypes: Sequence[str]) -> Iterable[str]:
+    yield '### A training step on two crops, seconds'
+    names = [*(['stock --amp'] if 'bfloat16' in dtypes else []), *dtypes]
     rows = []
-    for network, value in results.items():
+    for key, value in results.items():
         freed, kept = value['seconds'], value['seconds_kept']
-        names = ('stock --amp', *OURS)
-        rows.append(
-            [network, 'returned', _seconds(freed[STOCK]), *(_ratio(freed[STOCK], freed[n]) for n in names)]
-        )
-        rows.append([network, 'kept', _seconds(kept[STOCK]), *(_ratio(kept[STOCK], kept[n]) for n in names)])
-        rows.append(
-            [
-                network,
-                'kept by ours alone',
-                _seconds(freed[STOCK]),
-                '',
-                *(_ratio(freed[STOCK], kept[n]) for n in OURS),
-            ]
-        )
-    yield from _table(['', 'freed memory', 'stock', 'stock --amp', 'float32', 'bfloat16 (--amp)'], rows)
+        for memory, stock, ours in (
+            ('returned', freed, freed),
+            ('kept', kept, kept),
+            ('kept by ours alone', freed, {**kept, 'stock --amp': freed.get('stock --amp')}),
+        ):
+            ratios = (_ratio(stock[STOCK], ours[name]) for name in names)
+            rows.append([key, memory, _seconds(stock[STOCK]), *ratios])
+    head = ['bfloat16 (--amp)' if name == 'bfloat16' else name for name in names]
+    yield from _table(['', 'freed memory', 'stock', *head], rows)
     if rounding:
         steps = next(iter(rounding.values()))['steps']
         yield f'### Losses of {steps} updates from random weights, relative to stock, at most'
@@ -139,51 +133,52 @@ def _training(results: Results, rounding: Results) -> Iterable[str]:
         )
 
 
-def _adapted(results: Results) -> Iterable[str]:
+def _adapted(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield "### The real run, PASCAL's weights on CamVid, against stock's segmentor"
-    stock, ours, half = (results[name] for name in (STOCK, *OURS))
-    loss = max(abs(a - b) / a for a, b in zip(stock['loss'][:20], ours['loss'][:20], strict=True))
+    stock = results[STOCK]
+    losses = zip(stock['loss'][:20], results['float32']['loss'][:20], strict=True)
     validations = range(len(stock['miou']))
     rows = [
-        ['loss of the first 20 iterations, relative, at most', f'{loss:.1e}', ''],
-        *(
-            [
-                f'mIoU, points apart: {name}',
-                f'{max(abs(ours[key][i] - stock[key][i]) for i in places):.3f}',
-                f'{max(abs(half[key][i] - stock[key][i]) for i in places):.3f}',
-            ]
-            for key, name, places in (
-                ('miou', 'the last validation', validations[-1:]),
-                ('miou', 'the best of all', [max(validations, key=lambda i: stock['miou'][i])]),
-                ('labelled', 'labelled classes, at most of all validations', validations),
-                ('labelled', 'labelled classes, at most from iteration 25 on', validations[5:]),
-                ('miou', 'all classes, at most of all validations', validations),
-            )
-        ),
+        [
+            'loss of the first 20 iterations, relative, at most',
+            f'{max(abs(a - b) / a for a, b in losses):.1e}',
+        ]
+        + [''] * (len(dtypes) - 1)
     ]
-    yield from _table(['', 'float32', 'bfloat16'], rows)
+    for key, name, places in (
+        ('miou', 'the last validation', validations[-1:]),
+        ('miou', 'the best of all', [max(validations, key=lambda i: stock['miou'][i])]),
+        ('labelled', 'labelled classes, at most of all validations', validations),
+        ('labelled', 'labelled classes, at most from iteration 25 on', validations[5:]),
+        ('miou', 'all classes, at most of all validations', validations),
+    ):
+        apart = [max(abs(results[n][key][i] - stock[key][i]) for i in places) for n in dtypes]
+        rows.append([f'mIoU, points apart: {name}', *(f'{value:.3f}' for value in apart)])
+    yield from _table(['', *dtypes], rows)
 
 
-def _rounds(results: Results) -> Iterable[str]:
+def _rounds(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield '### A round of the study: five iterations and a validation, seconds (share validating)'
     rows = []
     for key, value in results.items():
         cells = []
-        for name in (STOCK, *OURS):
+        for name in (STOCK, *dtypes):
             ratio = '' if name == STOCK else f', {value[STOCK]["round"] / value[name]["round"]:.1f}x'
             cells.append(f'{value[name]["round"]:.1f} ({value[name]["validating_percent"]:.0f} %){ratio}')
-        trackers = (f'{value[n]["tracker"] * 1000:.0f} ms, {value[n]["tracker_percent"]:.2f} %' for n in OURS)
+        trackers = (
+            f'{value[n]["tracker"] * 1000:.0f} ms, {value[n]["tracker_percent"]:.2f} %' for n in dtypes
+        )
         rows.append([key, *cells, *trackers])
-    yield from _table(['', STOCK, *OURS, *(f'tracker, {name}' for name in OURS)], rows)
+    yield from _table(['', STOCK, *dtypes, *(f'tracker, {name}' for name in dtypes)], rows)
 
 
-def _growth(results: Results) -> Iterable[str]:
+def _growth(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     (network, value), *_ = results.items()
     yield f'### How it grows ({network}, memory returned)'
     yield from _table(
-        ['image', STOCK, *OURS],
+        ['image', STOCK, *dtypes],
         (
-            [f'{height}x{2 * int(height)}', *(_seconds(cells[name]) for name in (STOCK, *OURS))]
+            [f'{height}x{2 * int(height)}', *(_seconds(cells[name]) for name in (STOCK, *dtypes))]
             for height, cells in value['height'].items()
         ),
     )
@@ -201,19 +196,19 @@ def _growth(results: Results) -> Iterable[str]:
     )
     yield 'A pass over so many images of 256x512:'
     yield from _table(
-        ['images', STOCK, *OURS],
+        ['images', STOCK, *dtypes],
         (
-            [number, *(_seconds(cells[name]) for name in (STOCK, *OURS))]
+            [number, *(_seconds(cells[name]) for name in (STOCK, *dtypes))]
             for number, cells in value['images'].items()
         ),
     )
 
 
-def _draw(results: Results, path: Path) -> None:
+def _draw(results: Results, path: Path, dtypes: Sequence[str]) -> None:
     matplotlib.use('Agg')
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
     passes = results.get('validation', {})
-    for place, name in enumerate((STOCK, *OURS)):
+    for place, name in enumerate((STOCK, *dtypes)):
         heights = [v['seconds' if name == STOCK else 'seconds_kept'][name] for v in passes.values()]
         bars = axes[0].bar(
             [i + 0.27 * place for i in range(len(heights))], heights, 0.25, color=COLOURS[name]
@@ -225,7 +220,7 @@ def _draw(results: Results, path: Path) -> None:
     axes[0].tick_params(axis='x', labelsize=7)
     axes[0].margins(y=0.15)
     heights = results.get('growth', {}).get('MobileNetV2', {}).get('height', {})
-    for name in (STOCK, *OURS):
+    for name in (STOCK, *dtypes):
         pixels = [2 * int(height) ** 2 / 1e6 for height in heights]
         axes[1].plot(pixels, [v[name] for v in heights.values()], 'o-', color=COLOURS[name])
     axes[1].set(

@@ -12,10 +12,10 @@ from benchmarks.measure import alternate, keep_memory
 from mmseg_deeplab_study.engine.launch import enable_amp
 
 STOCK_AMP = 'stock --amp'
-VARIANTS = (setups.STOCK, STOCK_AMP, 'float32', 'bfloat16')
+VARIANTS = (setups.STOCK, *((STOCK_AMP,) if 'bfloat16' in setups.DTYPES else ()), *setups.DTYPES)
 
 
-def measure(network: str, data_root: Path, folder: Path, steps: int, crop: int = 384) -> dict[str, Any]:
+def measure(network: str, data_root: Path, folder: Path, steps: int, crop: int) -> dict[str, Any]:
     """Seconds of a step on two crops, and the weights that stock has at the end."""
     runners = {v: _runner(network, v, data_root, folder / f'{network}_train_{v}', crop) for v in VARIANTS}
     for runner in runners.values():
@@ -33,9 +33,8 @@ def measure(network: str, data_root: Path, folder: Path, steps: int, crop: int =
     tasks = {variant: (lambda variant=variant: step(variant)) for variant in VARIANTS}
     seconds = alternate(tasks, steps, f'{network} trains')
     keep_memory()
-    kept = alternate(tasks, steps // 2, f'{network} trains, freed memory kept')
+    kept = alternate(tasks, max(1, steps // 2), f'{network} trains, freed memory kept')
     return {
-        'crop': crop,
         'seconds': seconds,
         'seconds_kept': kept,
         'weights': {key: value.clone() for key, value in runners[setups.STOCK].model.state_dict().items()},

@@ -1,6 +1,6 @@
 """A validation pass: stock ``ValLoop``, ``EncoderDecoder`` and ``IoUMetric`` against ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,13 @@ from benchmarks import setups
 from benchmarks.measure import alternate, keep_memory, peak_growth
 from mmseg_deeplab_study.evaluation.adaptation_metric import confusion_matrix, scores_from_confusion
 
-VARIANTS = (setups.STOCK, 'float32', 'bfloat16')
-
 
 def build(
     network: str, data_root: Path, folder: Path, weights: Mapping[str, Tensor] | None
 ) -> dict[str, Runner]:
     """Stock, ours, and ours in bfloat16, with the same weights."""
     runners = {}
-    for name in VARIANTS:
+    for name in setups.VARIANTS:
         kind = setups.STOCK if name == setups.STOCK else setups.OURS
         cfg = setups.config(network, kind, data_root, folder / f'{network}_{name}_{data_root.name}')
         if kind == setups.OURS:
@@ -48,23 +46,21 @@ def measure(
     memory kept; ``forward`` is the folded network alone, without anything around it.
     """
     runners = build(network, data_root, folder, weights)
-    images = len(runners[setups.STOCK].val_dataloader.dataset)
     batches = list(runners['float32'].val_dataloader)
-    tasks = {name: runner.val_loop.run for name, runner in runners.items()}
-    seconds = alternate(tasks, rounds, f'{network} validates {data_root.name}')
+    tasks = _passes(runners)
+    seconds = _per_image(tasks, runners, rounds, f'{network} validates {data_root.name}')
     with torch.no_grad():
         forwards = {}
-        for name in ('float32', 'bfloat16'):
+        for name in setups.DTYPES:
             model = runners[name].model
             inputs = [model._evaluated(model.data_preprocessor(batch)['inputs']) for batch in batches]
             parts = model._fold(inputs[0].float())
             forwards[f'forward {name}'] = partial(_run, parts, inputs)
         keep_memory()
-        kept = alternate(tasks | forwards, rounds, f'{network}, freed memory kept')
+        kept = _per_image(tasks | forwards, runners, rounds, f'{network}, freed memory kept')
     return {
-        'images': images,
-        'seconds': {name: value / images for name, value in seconds.items()},
-        'seconds_kept': {name: value / images for name, value in kept.items()},
+        'seconds': seconds,
+        'seconds_kept': kept,
         'difference': _differences(runners, batches),
     }
 
@@ -77,10 +73,18 @@ def _run(parts: nn.ModuleDict, inputs: Sequence[Tensor]) -> None:
 def returned(network: str, data_root: Path, folder: Path, rounds: int) -> dict[str, float]:
     """Seconds per image of each variant, the allocator as it is, and from random weights."""
     runners = build(network, data_root, folder, None)
+    return _per_image(_passes(runners), runners, rounds, f'{network} validates {data_root.name}')
+
+
+def _passes(runners: Mapping[str, Runner]) -> dict[str, Callable[[], object]]:
+    return {name: runner.val_loop.run for name, runner in runners.items()}
+
+
+def _per_image(
+    tasks: Mapping[str, Callable[[], object]], runners: Mapping[str, Runner], rounds: int, what: str
+) -> dict[str, float]:
     images = len(runners[setups.STOCK].val_dataloader.dataset)
-    tasks = {name: runner.val_loop.run for name, runner in runners.items()}
-    seconds = alternate(tasks, rounds, f'{network} validates {data_root.name}')
-    return {name: value / images for name, value in seconds.items()}
+    return {name: value / images for name, value in alternate(tasks, rounds, what).items()}
 
 
 def memory(network: str, data_root: Path, folder: Path) -> dict[str, dict[str, float]]:

@@ -8,6 +8,8 @@ from mmengine.optim import OptimWrapper
 from mmseg.registry import OPTIM_WRAPPERS
 from torch import nn
 
+from ..hardware import warn_of_slow_bfloat16
+
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
@@ -16,6 +18,10 @@ class BFloat16OptimWrapper(OptimWrapper):
     ``AmpOptimWrapper`` of MMEngine 0.10.7 refuses to be built without an accelerator. bfloat16 has float32's
     range, so it needs no loss scaling.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        warn_of_slow_bfloat16('--amp on the CPU')
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

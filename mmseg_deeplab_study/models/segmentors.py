@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ..hardware import warn_of_slow_bfloat16
 from .bands import run_in_bands
 from .folding import conv_norm_pairs, fingerprint, fold
 
@@ -123,6 +124,8 @@ class StudyEncoderDecoder(EncoderDecoder):
             parts = {name: getattr(self, name) for name in _PARTS if hasattr(self, name)}
             folded = copy.deepcopy(nn.ModuleDict(parts)).eval().requires_grad_(False)
             if self._pairs is None:
+                if self.eval_dtype is torch.bfloat16 and inputs.device.type == 'cpu':
+                    warn_of_slow_bfloat16("eval_dtype='bfloat16'")
                 # The network stays what it is, whatever its weights.
                 image = inputs[:1].to(next(folded.parameters()).dtype)
                 self._pairs = conv_norm_pairs(folded, lambda: _forward(folded, image))
