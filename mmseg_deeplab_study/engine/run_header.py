@@ -1,4 +1,4 @@
-"""What a record says of its run: label spaces, digests, versions."""
+"""What a record says of its run: label spaces, recipe, digests, versions, hardware."""
 
 import hashlib
 import json
@@ -17,7 +17,11 @@ from ..checkpoints.safe_loading import file_digest
 from ..datasets.subsets import digest, image_list
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.history import FILE_NAME
+from ..hardware import describe_hardware
 from ..version import __version__
+from .head_transfer import bare_model
+from .model_size import describe_model
+from .random_states import kept_random_states
 
 PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
 # What changes between a run and its repetition, here or on another machine, without changing the recipe.
@@ -34,10 +38,14 @@ _NOT_THE_RECIPE = (
 )
 
 
+def recipe(cfg: Config) -> dict[str, Any]:
+    """The resolved config as plain data, less paths and the seed."""
+    return json.loads(json.dumps(_recipe(cfg.to_dict()), sort_keys=True, default=str))
+
+
 def config_digest(cfg: Config) -> str:
-    """SHA-256 of the resolved config, less paths and the seed: runs of one recipe have one digest."""
-    content = json.dumps(_recipe(cfg.to_dict()), sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()
+    """SHA-256 of the recipe: runs of one recipe have one digest."""
+    return hashlib.sha256(json.dumps(recipe(cfg), sort_keys=True).encode()).hexdigest()
 
 
 def _recipe(node: Any) -> Any:
@@ -82,6 +90,9 @@ def run_header(
         'max_iters': runner.max_iters,
         'world_size': get_world_size(),
         'config_digest': config_digest(runner.cfg),
+        'config': recipe(runner.cfg),
+        'model': describe_model(bare_model(runner.model), *_image_size(val)),
+        'hardware': describe_hardware(next(runner.model.parameters()).device),
         'validation': describe_dataset(val),
         'train': describe_dataset(train),
         'versions': {
@@ -92,6 +103,12 @@ def run_header(
     if probe is not None:
         header['probe'] = {'images': len(probe), 'digest': digest(probe), 'names': probe}
     return header
+
+
+def _image_size(dataset: Dataset) -> tuple[int, int]:
+    # As the validation pipeline gives it, which may draw at random.
+    with kept_random_states():
+        return tuple(dataset[0]['inputs'].shape[1:])
 
 
 def check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
