@@ -31,7 +31,7 @@ reinstall: ## install again, whatever the stamp says
 	'$(BIN)/python' -m pip install -c $(CONSTRAINTS) -e '.[lite,tflite,test,dev]'
 	@printf '%s\n' '$(STATE)' > '$(STAMP)'
 
-demo: install ## the whole study on data it draws; ends with a table and the path of a figure
+demo: install ## the whole study on data it draws; ends with a table and a report
 	'$(BIN)/python' tools/demo.py $(ARGS)
 
 test: install ## all tests, the slow ones too; ARGS='-m "not slow"' leaves those out

@@ -10,18 +10,15 @@ inherits the background's row (road) has an IoU at iteration 0 that it has not l
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmseg_deeplab_study.atomic_file import write_atomically
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, read_history
-from mmseg_deeplab_study.evaluation.study_record import read_study_record, write_study_record
+from mmseg_deeplab_study.evaluation.history import FILE_NAME
+from mmseg_deeplab_study.evaluation.study_record import write_study_record
 from mmseg_deeplab_study.report.analysis import analyse, as_csv, as_json
 from mmseg_deeplab_study.report.analysis_text import as_text
 from mmseg_deeplab_study.report.figures import draw_adaptation
-
-ROW_KEYS = {'iter', 'kind', 'subset'}
-PICKLES = ('.pickle', '.pkl')
+from mmseg_deeplab_study.report.runs import read_runs
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,46 +41,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_run(path: Path) -> History:
-    """Read a record.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``read_history`` and ``read_study_record``; also if a row is none
-        of an adaptation.
-    """
-    if path.suffix in PICKLES:
-        return read_study_record(path)
-    history = read_history(path)
-    for number, row in enumerate(history.rows, 2):
-        if missing := ROW_KEYS - row.keys():
-            raise ValueError(
-                f'{path}, line {number}: expected a row of a record, but it lacks {sorted(missing)}'
-            )
-    return history
-
-
-def name_runs(paths: Sequence[Path]) -> list[str]:
-    """Call each path by its last part, with as many before it as tell it from the others."""
-    names = [path.parts[-1:] for path in paths]
-    while len(set(names)) < len(set(paths)):
-        names = [
-            path.parts[-len(name) - 1 :] if names.count(name) > 1 else name
-            for path, name in zip(paths, names, strict=True)
-        ]
-    return [str(Path(*name)) for name in names]
-
-
 def main() -> int:
     args = parse_args()
-    # The record of a work_dir goes by its folder, one of another name by itself. Given twice, it is one run.
-    paths = [path.resolve() for path in args.work_dirs]
-    paths = list(dict.fromkeys(path.parent if path.name == FILE_NAME else path for path in paths))
-    folders = [path.parent if path.is_file() else path for path in paths]
-    out = args.out or Path(os.path.commonpath(folders))
     try:
-        if args.export and len(paths) != 1:
-            raise ValueError(f'--export takes the record of one run, but got {len(paths)}')
-        histories = dict(zip(name_runs(paths), map(read_run, paths), strict=True))
+        runs = read_runs(args.work_dirs)
+        if args.export and len(runs) != 1:
+            raise ValueError(f'--export takes the record of one run, but got {len(runs)}')
+        out = args.out or Path(os.path.commonpath([run.folder for run in runs.values()]))
+        histories = {name: run.history for name, run in runs.items()}
         analysis = analyse(histories, args.iou, args.share)
         files = {'analysis.json': as_json(analysis), 'analysis.csv': as_csv(analysis)}
         print(as_text(analysis))

@@ -1,9 +1,9 @@
 """The whole study on data drawn by ourselves: learn PASCAL-like objects, adapt to Cityscapes-like streets.
 
-For each backbone runs tools/train.py on two configs of configs/demo, as a user would, and ends with a table
-and a figure of both adaptations. The data are procedural pictures, not photographs: the scores show how a
-network adapts, not how good it is. A stage that is complete is not run again; one that was cut short starts
-over in a fresh folder.
+For each backbone runs tools/train.py on two configs of configs/demo, as a user would, and ends with a table,
+a figure and the report of both adaptations. The data are procedural pictures, not photographs: the scores
+show how a network adapts, not how good it is. A stage that is complete is not run again; one that was cut
+short starts over in a fresh folder.
 """
 
 import argparse
@@ -23,11 +23,15 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
+from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.datasets.street_scenes import write_cityscapes_like, write_voc_like
 from mmseg_deeplab_study.engine.run_header import config_digest
 from mmseg_deeplab_study.evaluation.adaptation import Adaptation, summarise_adaptation, summarise_forgetting
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, read_history
+from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.figures import draw_adaptation
+from mmseg_deeplab_study.report.page import render_page
+from mmseg_deeplab_study.report.runs import RunFolder
 from mmseg_deeplab_study.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +41,7 @@ SOURCE, TARGET = 'drawn-voc-64x64', 'drawn-voc2drawn-cityscapes-128x256'
 SOURCE_SIZE, TARGET_SIZE = (96, 96), (128, 256)
 ROWS = {'all': 'mIoU', 'seen': 'mIoU.seen', 'unseen': 'mIoU.unseen'}
 DONE = 'stage.json'
+DRAWN = 'drawn data (not photographs): its scores show how a network adapts, not how good it is'
 # images of: source train, source val, target train, target val
 IMAGES, QUICK_IMAGES = (2000, 42, 200, 24), (32, 8, 16, 4)
 QUICK_ITERATIONS = 10
@@ -251,12 +256,17 @@ def main() -> int:
             f'{name} on the drawn objects it comes from, mIoU of the shared classes: '
             f'{forgotten.start:.1f} at iteration 0, {forgotten.last:.1f} at {forgotten.last_iter}'
         )
-    scale = 'quick' if args.quick else 'full'
-    figure = args.work_dir / f'{scale}-seed{args.seed}' / 'adaptation.png'
+    folder = args.work_dir / f'{"quick" if args.quick else "full"}-seed{args.seed}'
+    figure = folder / 'adaptation.png'
     draw_adaptation(histories, figure, 'PASCAL-like to Cityscapes-like, on drawn data (not photographs)')
     for name, path in runs.items():
         console.print(f'Record and label maps of {name}: {path}')
-    console.print(f'All in {_clock(time.monotonic() - started)}. Figure: {figure}')
+    console.print(f'Figure: {figure}')
+    report = folder / 'report.html'
+    folders = {name: RunFolder(path, histories[name]) for name, path in runs.items()}
+    page = render_page(analyse(histories), folders, notes=[f'These runs are on {DRAWN}.'])
+    write_atomically(report, page.encode())
+    console.print(f'All in {_clock(time.monotonic() - started)}. Report: {report}')
     return 0
 
 

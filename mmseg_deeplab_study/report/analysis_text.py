@@ -19,14 +19,15 @@ def _group_as_text(group: Group, analysis: Analysis) -> str:
     return '\n'.join(
         [
             title,
-            _score_table(group).get_string(),
-            _class_table(group, analysis).get_string(),
-            *_lines(group.figures),
+            score_table(group).get_string(),
+            class_table(group, analysis).get_string(),
+            *lines(group.figures),
         ]
     )
 
 
-def _score_table(group: Group) -> PrettyTable:
+def score_table(group: Group) -> PrettyTable:
+    """The scores of each run of a group and, of several runs, their mean."""
     columns = ("source's view", 'at 0', 'lowest (iteration)', 'dip', 'recovered at', 'best (iteration)')
     table = _table('%', 'run', *columns, 'last', 'area')
     several = len(group.runs) > 1
@@ -41,14 +42,14 @@ def _score_table(group: Group) -> PrettyTable:
                 [
                     score,
                     name,
-                    _percent(row['source']),
-                    _percent(row['start']),
-                    _percent_at(row, 'lowest'),
-                    _percent(row['dip']),
-                    _count(row['recovery_iter']),
-                    _percent_at(row, 'best'),
-                    _percent(row['last']),
-                    _percent(row['area']),
+                    percent(row['source']),
+                    percent(row['start']),
+                    percent_at(row, 'lowest'),
+                    percent(row['dip']),
+                    count(row['recovery_iter']),
+                    percent_at(row, 'best'),
+                    percent(row['last']),
+                    percent(row['area']),
                 ],
                 divider=several and name == 'mean',
             )
@@ -57,7 +58,8 @@ def _score_table(group: Group) -> PrettyTable:
     return table
 
 
-def _class_table(group: Group, analysis: Analysis) -> PrettyTable:
+def class_table(group: Group, analysis: Analysis) -> PrettyTable:
+    """The classes of a group, early to late."""
     table = _table(
         'IoU (%), early to late',
         'seen',
@@ -82,38 +84,39 @@ def _class_table(group: Group, analysis: Analysis) -> PrettyTable:
             [
                 name,
                 {True: 'yes', False: 'no', None: '-'}[seen[name]],
-                _percent(row['source']),
-                _percent(row['start']),
-                _percent_at(row, 'best'),
-                _percent(row['last']),
-                _count(row[to_iou(analysis.iou)]),
-                _count(row[to_share(analysis.share)]),
+                percent(row['source']),
+                percent(row['start']),
+                percent_at(row, 'best'),
+                percent(row['last']),
+                count(row[to_iou(analysis.iou)]),
+                count(row[to_share(analysis.share)]),
             ]
         )
     return table
 
 
-def _lines(figures: Figures) -> list[str]:
+def lines(figures: Figures) -> list[str]:
+    """Lead of the seen classes, forgetting and probe, a line each."""
     lead, forgetting, probe = (figures[subject] for subject in ('seen_lead', 'forgetting', 'probe'))
-    seen, unseen = (_count(figures[f'mIoU.{part}'][HALF]) for part in ('seen', 'unseen'))
-    lines = [
-        f'lead of the seen classes: {_count(lead["iterations"])} iterations '
+    seen, unseen = (count(figures[f'mIoU.{part}'][HALF]) for part in ('seen', 'unseen'))
+    found = [
+        f'lead of the seen classes: {count(lead["iterations"])} iterations '
         f'(half their best at {seen}, the unseen at {unseen})',
         'forgetting: -',
         'probe: -',
     ]
     if forgetting:
-        lines[1] = (
-            f"forgetting: mIoU on the source's data {_percent(forgetting['start'])} at 0, "
-            f'{_percent_at(forgetting, "last")} last, drop {_percent(forgetting["drop"])} points'
+        found[1] = (
+            f"forgetting: mIoU on the source's data {percent(forgetting['start'])} at 0, "
+            f'{percent_at(forgetting, "last")} last, drop {percent(forgetting["drop"])} points'
         )
     if probe:
-        lines[2] = (
-            f'probe: mIoU off by {_percent(probe["mean"])} points in the mean, {_percent(probe["largest"])} '
-            f'at most, over {_count(probe["points"])} validations; full mIoU inside its interval at '
-            f'{_count(probe["inside"])} of {_count(probe["intervals"])}'
+        found[2] = (
+            f'probe: mIoU off by {percent(probe["mean"])} points in the mean, {percent(probe["largest"])} '
+            f'at most, over {count(probe["points"])} validations; full mIoU inside its interval at '
+            f'{count(probe["inside"])} of {count(probe["intervals"])}'
         )
-    return lines
+    return found
 
 
 def _table(*columns: str) -> PrettyTable:
@@ -123,22 +126,25 @@ def _table(*columns: str) -> PrettyTable:
     return table
 
 
-def _percent(value: Value) -> str:
+def percent(value: Value) -> str:
+    """One decimal; of several seeds the mean and its interval; ``-`` for none."""
     if isinstance(value, Estimate):
         return _estimate(value)
     return '-' if value is None else f'{value:.1f}'
 
 
-def _count(value: Value) -> str:
+def count(value: Value) -> str:
+    """A whole number; of several seeds the mean and its interval; ``-`` for none."""
     if isinstance(value, Estimate):
         return _estimate(value)
     return '-' if value is None else str(value)
 
 
-def _percent_at(row: Mapping[str, Value], measure: str) -> str:
+def percent_at(row: Mapping[str, Value], measure: str) -> str:
+    """A score with the iteration it stands at."""
     if row[measure] is None or (isinstance(row[measure], Estimate) and row[measure].mean is None):
         return '-'
-    return f'{_percent(row[measure])} ({_count(row[f"{measure}_iter"])})'
+    return f'{percent(row[measure])} ({count(row[f"{measure}_iter"])})'
 
 
 def _estimate(value: Estimate) -> str:

@@ -256,16 +256,11 @@ def test_nulls_everywhere(run, tmp_path):
 
 def test_equal_folder_names(analyze, run, tmp_path):
     paths = [tmp_path / 'a' / 'x' / 'run', tmp_path / 'b' / 'x' / 'run', tmp_path / 'b' / 'other']
-    assert analyze.name_runs(paths) == ['a/x/run', 'b/x/run', 'other']
     for seed, path in enumerate(paths):
         write_run(path, seed=seed)
     run(*paths)
     names = [found['name'] for found in strict_json(tmp_path / 'analysis.json')['runs']]
     assert names == ['a/x/run', 'b/x/run', 'other']
-
-
-def test_a_name_inside_another(analyze):
-    assert analyze.name_runs([Path('/a/run'), Path('/b/a/run')]) == ['/a/run', 'b/a/run']
 
 
 def test_record_files(run, tmp_path):

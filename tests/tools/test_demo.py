@@ -124,8 +124,10 @@ def test_quick_run_and_its_repetition(run, tmp_path):
     folder = tmp_path / 'the runs' / 'quick-seed3'
     assert 'not photographs' in output
     assert '[2/2] MobileNetV2 adapts to the drawn streets: done in' in output
-    assert output.rstrip().endswith(f'Figure: {folder / "adaptation.png"}')
+    assert output.rstrip().endswith(f'Report: {folder / "report.html"}')
+    assert f'Figure: {folder / "adaptation.png"}' in output
     Image.open(folder / 'adaptation.png').verify()
+    assert 'drawn data (not photographs)' in (folder / 'report.html').read_text()
 
     (work_dir,) = folder.glob('*_drawn-voc2drawn-cityscapes-128x256')
     history = read_history(work_dir)

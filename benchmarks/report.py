@@ -1,0 +1,125 @@
+"""How large the report of a long study gets, and how soon a browser shows it.
+
+Writes records of a made-up study, whose label maps are CamVid's enlarged, and makes the report of it. Needs
+CAMVID_ROOT, chromium and the extra `test`.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image, ImageDraw
+from playwright.sync_api import sync_playwright
+
+from benchmarks.setups import camvid
+from mmseg_deeplab_study.evaluation.adaptation_metric import scores_from_confusion
+from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, make_row
+from mmseg_deeplab_study.report.analysis import analyse
+from mmseg_deeplab_study.report.page import render_page
+from mmseg_deeplab_study.report.runs import read_runs
+
+VARIANTS = 20  # label maps of each image
+SEEN = ('class 11', 'class 13')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    sizes = {'validations': 1000, 'classes': 19, 'images': 8, 'seeds': 3, 'height': 1024}
+    for name, value in sizes.items():
+        parser.add_argument(f'--{name}', type=int, default=value, help='default: %(default)s')
+    return parser.parse_args()
+
+
+def write_run(folder: Path, seed: int, args: argparse.Namespace) -> Path:
+    """A record and snapshots, which are links to a few files that differ."""
+    classes = [f'class {i}' for i in range(args.classes)]
+    random = np.random.default_rng(seed)
+    folder.mkdir()
+    writer = HistoryWriter(folder / FILE_NAME)
+    header = {'target_classes': classes, 'seen_classes': SEEN, 'seed': seed, 'config_digest': 'one'}
+    digests = {key: {'digest': key} for key in ('source_checkpoint', 'validation', 'train')}
+    writer.start({**header, **digests, 'max_iters': 5 * args.validations - 5})
+    for place in range(args.validations):
+        right = 0.05 + 0.6 * place / args.validations
+        counts = random.integers(0, 1_000_000, (args.classes, args.classes))
+        counts = (counts * (1 - right)).astype(int) + np.diag(counts.sum(axis=1) * right).astype(int)
+        scores = scores_from_confusion(counts, classes, SEEN)
+        writer.append(make_row(5 * place, 'validation', 'full', scores, counts, 500, 250.0))
+    write_snapshots(folder / 'snapshots', args)
+    return folder
+
+
+def write_snapshots(folder: Path, args: argparse.Namespace) -> None:
+    reference = folder / 'reference'
+    reference.mkdir(parents=True)
+    photographs = sorted((camvid() / 'leftImg8bit/val').rglob('*.png'))[: args.images]
+    for photograph in photographs:
+        label = Path(str(photograph).replace('leftImg8bit', 'gtFine').replace('.png', '_labelTrainIds.png'))
+        size = (2 * args.height, args.height)
+        shutil.copy(photograph, reference / photograph.name)
+        with Image.open(label) as image:
+            truth = image.convert('L').resize(size, Image.Resampling.NEAREST)
+        truth = Image.fromarray(np.asarray(truth), mode='P')
+        truth.putpalette([channel for i in range(256) for channel in (i, 255 - i, 13 * i % 256)])
+        truth.save(reference / f'{photograph.stem}_truth.png')
+        for variant in range(VARIANTS):
+            _perturb(truth, variant, args.classes).save(folder / f'{photograph.stem}_{variant}.png')
+    for place in range(args.validations):
+        pictures = folder / f'{5 * place:06d}'
+        pictures.mkdir()
+        for photograph in photographs:
+            variant = folder / f'{photograph.stem}_{place % VARIANTS}.png'
+            os.link(variant, pictures / f'{photograph.stem}.png')
+
+
+def _perturb(truth: Image.Image, seed: int, classes: int) -> Image.Image:
+    """A label map with 200 wrong ellipses, about as ragged as a prediction."""
+    random, predicted = np.random.default_rng(seed), truth.copy()
+    draw = ImageDraw.Draw(predicted)
+    for _ in range(200):
+        x, y = random.integers(0, truth.width), random.integers(0, truth.height)
+        width, height = random.integers(8, truth.width // 12, 2)
+        draw.ellipse((x, y, x + width, y + height), fill=int(random.integers(classes)))
+    return predicted
+
+
+def seconds_to_open(page: Path) -> float:
+    """From the request to the last chart, in headless Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which('chromium'), args=['--headless', '--no-sandbox', '--disable-gpu']
+        )
+        view = browser.new_page(viewport={'width': 1280, 'height': 900})
+        started = time.perf_counter()
+        view.goto(page.as_uri())
+        view.wait_for_selector('#confusion-chart .main-svg')
+        seconds = time.perf_counter() - started
+        browser.close()
+    return seconds
+
+
+def main() -> None:
+    args = parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folders = [write_run(Path(name) / f'seed{seed}', seed, args) for seed in range(args.seeds)]
+        started = time.perf_counter()
+        runs = read_runs(folders)
+        page = render_page(analyse({name: run.history for name, run in runs.items()}), runs)
+        seconds = time.perf_counter() - started
+        path = Path(name) / 'report.html'
+        path.write_text(page)
+        print(
+            f'{args.validations} validations, {args.classes} classes, {args.images} images, {args.seeds} '
+            'seeds: '
+            f'{len(page.encode()) / 1e6:.1f} MB, made in {seconds:.0f} s, '
+            f'open in {median(seconds_to_open(path) for _ in range(5)):.1f} s (median of 5)'
+        )
+
+
+if __name__ == '__main__':
+    main()

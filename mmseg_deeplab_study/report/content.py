@@ -1,0 +1,166 @@
+"""What stands on the page of a report, as plain data: tables for the template, the rest for the script."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
+from statistics import median
+from typing import Any, NamedTuple
+
+from prettytable import PrettyTable
+
+from ..evaluation.adaptation import class_names
+from .analysis import Analysis, Group, Run, Value
+from .analysis_text import class_table, count, lines, percent, percent_at, score_table
+from .confusions import confusions, taken_tables
+from .curves import class_values, curves
+from .figures import COLOURS
+from .film import Film, film_strip
+from .findings import best_of, findings, label, same_length, same_task
+from .provenance import config_differences, provenance_table, transfer_tables
+from .runs import RunFolder
+
+
+def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Film) -> dict[str, Any]:
+    """Everything that the template shows: ``data`` is for the script, the rest for the template."""
+    runs = [run for group in analysis.groups for run in group.runs]
+    places = {run.name: place for place, run in enumerate(runs)}
+    strip = film_strip(runs, folders, film)
+    matrices, thinned = confusions(runs)
+    return {
+        'tasks': _tasks(runs),
+        'findings': findings(analysis),
+        'summary': _summary(analysis, folders),
+        'groups': [_group_tables(group, analysis) for group in analysis.groups],
+        'class_tables': [class_values(run) for run in runs],
+        'taken': taken_tables(runs),
+        'transfers': transfer_tables(runs, folders),
+        'provenance': provenance_table(runs, folders),
+        'differences': config_differences(analysis),
+        'notes': [*strip.pop('notes'), *thinned],
+        'data': {
+            'groups': [
+                {'name': label(group), 'runs': [places[run.name] for run in group.runs], 'colour': colour}
+                for group, colour in zip(analysis.groups, cycle(COLOURS))  # noqa: B905
+            ],
+            'runs': [curves(run) for run in runs],
+            'film': strip,
+            'confusions': matrices,
+        },
+    }
+
+
+def _tasks(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """What adapted to what, an entry for all runs that agree in it."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        header = run.history.header
+        task = {
+            'source_classes': len(header.get('source_classes') or ()),
+            'target_classes': len(class_names(run.history)),
+            'seen': list(header.get('seen_classes') or ()),
+            'checkpoint': (header.get('source_checkpoint') or {}).get('name'),
+            'images': sorted({row['images'] for row in run.history.validations if 'images' in row}),
+        }
+        found.setdefault(repr(task), {**task, 'names': []})['names'].append(run.name)
+    return list(found.values())
+
+
+class Column(NamedTuple):
+    """A column of the summary; ``largest`` says which end is the best, None that neither is."""
+
+    title: str
+    values: Sequence[Value]
+    shown: Sequence[str]
+    largest: bool | None
+
+    @property
+    def cells(self) -> list[tuple[str, bool]]:
+        """What is shown, and whether it is the best."""
+        if self.largest is None:
+            return [(text, False) for text in self.shown]
+        return list(zip(self.shown, best_of(self.values, self.largest), strict=True))
+
+
+def _summary(analysis: Analysis, folders: Mapping[str, RunFolder]) -> dict[str, Any]:
+    """The experiments side by side."""
+    groups = analysis.groups
+    columns = [*_cost_columns(groups), *_score_columns(groups)]
+    cells = zip(*(column.cells for column in columns), strict=True)
+    return {
+        'columns': [column.title for column in columns],
+        'rows': [
+            {'name': label(group), 'state': _state(group, folders), 'cells': row}
+            for group, row in zip(groups, cells, strict=True)
+        ],
+    }
+
+
+def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
+    costs = [_costs(group) for group in groups]
+    for title, key, unit, shape in (
+        ('parameters', 'parameters', 1e6, '{:.2f} M'),
+        ('multiply-adds an image', 'multiply_adds', 1e9, '{:.2f} G'),
+        ('validation, ms an image', 'milliseconds', 1, '{:.0f}'),
+    ):
+        values = [cost[key] for cost in costs]
+        shown = ['-' if value is None else shape.format(value / unit) for value in values]
+        yield Column(title, values, shown, largest=False)
+
+
+def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
+    def column(title: str, subject: str, measure: str, shape: Callable, largest: bool | None) -> Column:
+        values = [group.figures[subject].get(measure) for group in groups]
+        return Column(title, values, [shape(value) for value in values], largest)
+
+    # Only like is compared with like.
+    high, low = (True, False) if same_task(groups) else (None, None)
+    high_at_the_end = high if same_length(groups) else None
+    yield column("source's view", 'mIoU', 'source', percent, high)
+    yield column('at iteration 0', 'mIoU', 'start', percent, high)
+    yield column('dip', 'mIoU', 'dip', percent, low)
+    yield column('recovered at', 'mIoU', 'recovery_iter', count, low)
+    best = column('best (iteration)', 'mIoU', 'best', percent, high)
+    yield best._replace(shown=[percent_at(group.figures['mIoU'], 'best') for group in groups])
+    yield column('last', 'mIoU', 'last', percent, high_at_the_end)
+    yield column('area', 'mIoU', 'area', percent, high_at_the_end)
+    yield column('lead of seen classes', 'seen_lead', 'iterations', count, None)
+    if any(group.figures['forgetting'] for group in groups):
+        yield column("on the source's data, at 0", 'forgetting', 'start', percent, high)
+        yield column('and at the end', 'forgetting', 'last', percent, high_at_the_end)
+
+
+def _costs(group: Group) -> dict[str, float | None]:
+    models = [model for run in group.runs if (model := run.history.header.get('model'))]
+    times = [
+        1000 * row['seconds'] / row['images']
+        for run in group.runs
+        for row in run.history.validations
+        if row.get('seconds') and row.get('images')
+    ]
+    return {
+        'parameters': models[0].get('parameters') if models else None,
+        'multiply_adds': models[0].get('multiply_adds') if models else None,
+        'milliseconds': median(times) if times else None,
+    }
+
+
+def _state(group: Group, folders: Mapping[str, RunFolder]) -> str:
+    """How far the runs are that are not at their end."""
+    parts = []
+    for run in group.runs:
+        if folders[run.name].finished is False:
+            last = run.history.select('validation')[-1]['iter']
+            parts.append(f'{run.name} at iteration {last} of {run.history.header["max_iters"]}')
+    return ', '.join(parts)
+
+
+def _group_tables(group: Group, analysis: Analysis) -> dict[str, Any]:
+    return {
+        'name': group.name,
+        'scores': _table(score_table(group)),
+        'classes': _table(class_table(group, analysis)),
+        'lines': lines(group.figures),
+    }
+
+
+def _table(table: PrettyTable) -> dict[str, Any]:
+    return {'columns': table.field_names, 'rows': [list(map(str, row)) for row in table.rows]}

@@ -1,0 +1,64 @@
+"""The curves of a report, and every class's scores over the iterations."""
+
+from typing import Any
+
+from ..evaluation.adaptation import (
+    CLASS_PREFIX,
+    classes_early_to_late,
+    find_score,
+    iterations_to,
+    rows_with,
+    score_curve,
+)
+from ..evaluation.history import PROBE
+from .analysis import Run
+from .analysis_text import percent
+from .pictures import choose_iterations
+
+MEANS = ('mIoU', 'mIoU.seen', 'mIoU.unseen', 'aAcc', 'mAcc')
+THRESHOLDS = (10, 20, 30, 40)  # mIoU in percent, where the study shows predictions
+COLUMNS = 12  # iterations in a table of every class
+
+
+def class_values(run: Run) -> dict[str, Any]:
+    """The means and every class's IoU at a few iterations, in words: what curves and heat map show."""
+    rows = run.history.validations
+    iterations = choose_iterations([row['iter'] for row in rows], (), COLUMNS)
+    chosen = [row for row in rows if row['iter'] in iterations]
+    return {
+        'name': run.name,
+        'iterations': iterations,
+        'all': len(rows),
+        'rows': [
+            (name, seen, [percent(find_score(row, score)) for row in chosen])
+            for name, seen, score in (
+                *((score, None, score) for score in MEANS),
+                *((t.name, t.seen, CLASS_PREFIX + t.name) for t in classes_early_to_late(run.history)),
+            )
+        ],
+    }
+
+
+def curves(run: Run) -> dict[str, Any]:
+    rows = rows_with(run.history.validations, 'mIoU')
+    timings = classes_early_to_late(run.history)
+    keys = [*MEANS, *(CLASS_PREFIX + timing.name for timing in timings)]
+    probe = score_curve(run.history.select('validation', PROBE))
+    return {
+        'name': run.name,
+        'iterations': [row['iter'] for row in rows],
+        'series': {key: [shorten(find_score(row, key)) for row in rows] for key in keys},
+        'classes': [{'name': timing.name, 'seen': timing.seen} for timing in timings],
+        'probe': {'iterations': [i for i, _ in probe], 'mIoU': [shorten(value) for _, value in probe]},
+    }
+
+
+def shorten(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def marks(run: Run) -> dict[int, int]:
+    """The first iteration at each of the study's mIoU."""
+    curve = score_curve(rows_with(run.history.validations, 'mIoU'))
+    found = {threshold: iterations_to(curve, threshold) for threshold in THRESHOLDS}
+    return {threshold: iteration for threshold, iteration in found.items() if iteration is not None}

@@ -1,0 +1,154 @@
+"""The film strip of a report: predictions of a few images over the iterations, as pictures."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.progress import track
+
+from ..evaluation.adaptation import class_names, rows_with, source_row, summarise_adaptation
+from ..evaluation.history import PROBE
+from .analysis import Run
+from .curves import THRESHOLDS, marks, shorten
+from .pictures import choose_iterations, encode_label_map, encode_photograph, image_miou, read_palette
+from .runs import RunFolder
+
+PICTURE_CHARACTERS = 24_000_000  # of all pictures of the film strip
+
+
+class Film(NamedTuple):
+    """How pictures go into the page: about so many a run and image, so many pixels wide."""
+
+    frames: int = 60
+    width: int = 480
+
+
+# A picture: run, image, and the iteration or None for the source model's own view.
+Picture = tuple[str, str, int | None]
+
+
+def film_strip(runs: Sequence[Run], folders: Mapping[str, RunFolder], film: Film) -> dict[str, Any]:
+    """The pictures of every run; fewer iterations where they are too many for a page, and a note of that."""
+    runs = [run for run in runs if _has_pictures(folders[run.name])]
+    shared = _images([folders[run.name] for run in runs], film.width)
+    room = PICTURE_CHARACTERS - sum(len(image[key] or '') for image in shared for key in ('image', 'truth'))
+    chosen, encoded = _encode(runs, folders, film, room)
+    truths = {image['name']: image['truth'] for image in shared}
+    notes = [
+        f'Film strip: {len(shown)} of the {len(folders[name].snapshots)} iterations that {name} has pictures '
+        'of (first, last, best, lowest, those at 0.1 to 0.4 mIoU, others evenly spaced).'
+        for name, shown in chosen.items()
+        if len(shown) < len(folders[name].snapshots)
+    ]
+    return {
+        'thresholds': THRESHOLDS,
+        'images': shared,
+        'runs': [
+            _strip(run, folders[run.name], chosen[run.name], encoded, truths, film.width) for run in runs
+        ],
+        'notes': notes,
+    }
+
+
+def _encode(
+    runs: Sequence[Run], folders: Mapping[str, RunFolder], film: Film, room: int
+) -> tuple[dict[str, list[int]], dict[Picture, str | None]]:
+    """The iterations that are shown of each run, halved in number until all fit, and the pictures.
+
+    First, last, best, lowest and those at the study's mIoU are kept, whether they fit or not.
+    """
+    encoded: dict[Picture, str | None] = {}
+    frames = film.frames
+    while True:
+        chosen = {run.name: _shown(run, folders[run.name], frames) for run in runs}
+        pictures = list(_pictures(runs, folders, chosen))
+        for picture in _progress([p for p in pictures if p not in encoded], 'Rendering pictures'):
+            name, *which = picture
+            path = folders[name].prediction(*which)
+            encoded[picture] = encode_label_map(path, film.width) if path else None
+        if frames <= 1 or sum(len(encoded[picture] or '') for picture in pictures) <= room:
+            return chosen, encoded
+        frames //= 2
+
+
+def _shown(run: Run, folder: RunFolder, frames: int) -> list[int]:
+    found = summarise_adaptation(rows_with(run.history.validations, 'mIoU'))
+    wanted = (found.lowest_iter, found.best_iter, *marks(run).values())
+    return choose_iterations(list(folder.snapshots), wanted, frames)
+
+
+def _pictures(
+    runs: Sequence[Run], folders: Mapping[str, RunFolder], chosen: Mapping[str, Sequence[int]]
+) -> Iterator[Picture]:
+    for run in runs:
+        for image in folders[run.name].images:
+            for iteration in (None, *chosen[run.name]):
+                yield run.name, image, iteration
+
+
+def _images(folders: Sequence[RunFolder], width: int) -> list[dict[str, Any]]:
+    # One that several runs have is taken from the first.
+    owners = {image: folder for folder in reversed(folders) for image in folder.images}
+    found = []
+    for image, folder in sorted(owners.items()):
+        photograph, classes = folder.photograph(image), len(class_names(folder.history))
+        found.append(
+            {
+                'name': image,
+                'image': encode_photograph(photograph, width) if photograph else None,
+                'truth': encode_label_map(folder.truth(image), width, classes),
+            }
+        )
+    return found
+
+
+def _strip(
+    run: Run,
+    folder: RunFolder,
+    iterations: Sequence[int],
+    encoded: Mapping[Picture, str | None],
+    truths: Mapping[str, str | None],
+    width: int,
+) -> dict[str, Any]:
+    classes, header = class_names(run.history), run.history.header
+    whole = {row['iter']: row.get('mIoU') for row in run.history.validations}
+    probe = {row['iter']: row.get('mIoU') for row in run.history.select('validation', PROBE)}
+    sources = [folder.prediction(image, None) for image in folder.images]
+    source = next((path for path in sources if path), None)
+    images = {}
+    for image in _progress(folder.images, f'Scoring the images of {run.name}'):
+        truth = folder.truth(image)
+        paths = [folder.prediction(image, i) for i in iterations]
+        own_truth = encode_label_map(truth, width, len(classes))
+        images[image] = {
+            'source': encoded[run.name, image, None],
+            'frames': [encoded[run.name, image, i] for i in iterations],
+            'miou': [shorten(image_miou(path, truth, classes)) if path else None for path in paths],
+            # Where it is not the one that is shown: of other classes, or of an image of the same name.
+            'truth': None if own_truth == truths[image] else own_truth,
+        }
+    return {
+        'name': run.name,
+        'iterations': list(iterations),
+        'miou': [shorten(whole.get(i)) for i in iterations],
+        'probe': [shorten(probe.get(i)) for i in iterations],
+        'source_miou': shorten((source_row(run.history) or {}).get('mIoU')),
+        'marks': marks(run),
+        'legend': _legend(classes, folder.truth(folder.images[0])),
+        'source_legend': _legend(header.get('source_classes') or (), source) if source else [],
+        'images': images,
+    }
+
+
+def _has_pictures(folder: RunFolder) -> bool:
+    return any(folder.snapshots or folder.prediction(image, None) for image in folder.images)
+
+
+def _legend(classes: Sequence[str], picture: Path) -> list[tuple[str, str]]:
+    return list(zip(classes, read_palette(picture), strict=False))
+
+
+def _progress(items: Sequence[Any], what: str) -> Iterable[Any]:
+    # In a log file a bar that is gone in the end leaves an empty line.
+    return track(items, what, transient=True, disable=not sys.stdout.isatty())

@@ -1,0 +1,259 @@
+"""What the figures of an analysis say, in sentences."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..evaluation.adaptation import classes_early_to_late, source_row
+from ..evaluation.history import History
+from ..evaluation.seeds import Estimate
+from .analysis import Analysis, Group, Run, Value
+from .analysis_text import count, percent
+
+# Measures of mIoU by which experiments are compared, and what each is called.
+COMPARED = {'start': 'at iteration 0', 'best': 'at its best', 'last': 'at the end'}
+SIDE_BY_SIDE = 'Side by side'
+NAMED = 3  # classes in one sentence
+SHOWN = 0.05  # points; less than that is 0.0 on the page
+FEW_SEEDS = 5  # of fewer, a percentile bootstrap is much too sure
+
+
+class SourceView(NamedTuple):
+    """What the source model takes pixels for: ``counts`` (T, S) of labels ``classes`` by predictions."""
+
+    classes: Sequence[str]
+    predicted: Sequence[str]
+    counts: np.ndarray
+
+
+def findings(analysis: Analysis) -> dict[str, list[str]]:
+    """One sentence per finding, by experiment, and those of each two of them under ``SIDE_BY_SIDE``."""
+    found = {}
+    if compared := [
+        sentence for pair in combinations(analysis.groups, 2) for sentence in _compare_experiments(*pair)
+    ]:
+        found[SIDE_BY_SIDE] = compared
+    for group in analysis.groups:
+        found.setdefault(label(group), []).extend(_of_group(group))
+    return found
+
+
+def label(group: Group) -> str:
+    """A short name of an experiment: its run's, or its first run's and how many more there are."""
+    if len(group.runs) == 1:
+        return group.runs[0].name
+    return f'{group.runs[0].name} and {len(group.runs) - 1} more'
+
+
+def same_task(groups: Sequence[Group]) -> bool:
+    """Whether all runs have the same target classes and validation images, as far as their records say."""
+    headers = [run.history.header for group in groups for run in group.runs]
+    return all(
+        len({repr(find(header)) for header in headers}) == 1
+        for find in (
+            lambda header: list(header.get('target_classes') or ()),
+            lambda header: (header.get('validation') or {}).get('digest'),
+        )
+    )
+
+
+def same_length(groups: Sequence[Group]) -> bool:
+    """Whether all runs have come equally far."""
+    return len({run.figures['mIoU']['last_iter'] for group in groups for run in group.runs}) == 1
+
+
+def source_view(history: History) -> SourceView | None:
+    """The confusion matrix of a record's source row; None where it is missing or does not fit its header."""
+    row, header = source_row(history) or {}, history.header
+    classes, predicted = header.get('target_classes') or (), header.get('source_classes') or ()
+    counts = np.asarray(row.get('confusion') or (), np.int64)
+    fits = counts.size and counts.shape == (len(classes), len(predicted))
+    return SourceView(classes, predicted, counts) if fits else None
+
+
+def taken_for(view: SourceView) -> list[tuple[str, str, float]]:
+    """What each labelled class is most often predicted as, and the share of its pixels, in percent."""
+    return [
+        (name, view.predicted[int(counts.argmax())], float(100 * counts.max() / counts.sum()))
+        for name, counts in zip(view.classes, view.counts, strict=True)
+        if counts.any()
+    ]
+
+
+def best_of(values: Sequence[Value], largest: bool) -> list[bool]:
+    """Which of a column's values are the best; none if all that are known are equal."""
+    known = [middle for value in values if (middle := _middle(value)) is not None]
+    if not known:
+        return [False] * len(values)
+    best, worst = (max(known), min(known)) if largest else (min(known), max(known))
+    return [best != worst and _middle(value) == best for value in values]
+
+
+def unlabelled_classes(history: History) -> list[str]:
+    """Classes that were predicted, but that no validation image has a label of.
+
+    None are known where the record has no confusion matrices.
+    """
+    classes = history.header.get('target_classes') or ()
+    matrices = [np.asarray(row['confusion']) for row in history.validations if row.get('confusion')]
+    square = [matrix for matrix in matrices if matrix.shape == (len(classes), len(classes))]
+    if not square:
+        return []
+    labelled, predicted = square[0].any(axis=1), np.any([matrix.any(axis=0) for matrix in square], axis=0)
+    return [name for name, has, gets in zip(classes, labelled, predicted, strict=True) if gets and not has]
+
+
+def _of_group(group: Group) -> Iterator[str]:
+    miou = group.figures['mIoU']
+    yield from _so_far(group.runs)
+    if _middle(miou['start']) is not None:
+        own = ''
+        if _middle(miou['source']) is not None:
+            own = f'; the untouched source model, read by class name, {percent(miou["source"])} %'
+        yield f'Before any training mIoU is {percent(miou["start"])} %{own}.'
+        yield _dip(miou) if len(group.runs) == 1 else _dips(group.runs)
+    yield (
+        f'The best mIoU is {percent(miou["best"])} % at iteration {count(miou["best_iter"])}, '
+        f'the last {percent(miou["last"])} %.'
+    )
+    yield from _lead(group.figures['seen_lead']['iterations'])
+    yield from _class_sentences(group)
+    yield from _first_taken_for(group.runs[0])
+
+
+def _so_far(runs: Sequence[Run]) -> Iterator[str]:
+    behind = [
+        f'{run.name} is at iteration {run.figures["mIoU"]["last_iter"]} of {run.history.header["max_iters"]}'
+        for run in runs
+        if run.figures['mIoU']['last_iter'] < (run.history.header.get('max_iters') or 0)
+    ]
+    if behind:
+        yield f'So far only: {", ".join(behind)}.'
+
+
+def _dip(miou: Mapping[str, Value]) -> str:
+    if miou['dip'] < SHOWN:
+        return 'mIoU never falls below its start.'
+    back = miou['recovery_iter']
+    reached = 'has not come back' if back is None else f'is back at iteration {back}'
+    return (
+        f'mIoU falls by {percent(miou["dip"])} points, to {percent(miou["lowest"])} % at iteration '
+        f'{miou["lowest_iter"]}, and {reached}.'
+    )
+
+
+def _dips(runs: Sequence[Run]) -> str:
+    known = [run.figures['mIoU'] for run in runs if run.figures['mIoU']['dip'] is not None]
+    fell = [miou for miou in known if miou['dip'] >= SHOWN]
+    if not fell:
+        return f'mIoU falls below its start in none of {len(known)} runs.'
+    back = [miou['recovery_iter'] for miou in fell if miou['recovery_iter'] is not None]
+    when = f', at iteration {np.mean(back):.1f} in the mean' if back else ''
+    return (
+        f'mIoU falls below its start in {len(fell)} of {len(known)} runs, by '
+        f'{np.mean([miou["dip"] for miou in fell]):.1f} points in the mean of these; {len(back)} of them '
+        f'come back{when}.'
+    )
+
+
+def _lead(lead: Value) -> Iterator[str]:
+    middle = _middle(lead)
+    if middle is None:
+        return
+    if middle == 0:
+        sentence = 'The seen classes and the unseen reach half their best at the same time'
+    else:
+        how_far = count(abs(middle)) if not isinstance(lead, Estimate) else f'{abs(middle):.1f}'
+        order = 'before' if middle > 0 else 'after'
+        sentence = f'The seen classes reach half their best {how_far} iterations {order} the unseen'
+    if isinstance(lead, Estimate) and lead.low is not None:
+        sentence += f', in the mean [{lead.low:.1f}, {lead.high:.1f}]'
+        if lead.low <= 0 <= lead.high and middle:
+            sentence += ': these seeds do not tell which come first'
+    yield f'{sentence}.'
+
+
+def _class_sentences(group: Group) -> Iterator[str]:
+    run = group.runs[0]
+    timings = classes_early_to_late(run.history)
+    came = [timing for timing in timings if timing.half_iter is not None]
+    rows = [row.get('class_iou') or {} for row in run.history.validations]
+    validated = {name for row in rows for name, iou in row.items() if iou is not None}
+    unlabelled = unlabelled_classes(run.history)
+    validated -= set(unlabelled)
+    never = [timing.name for timing in timings if timing.half_iter is None and timing.name in validated]
+    where = f' (in {run.name})' if len(group.runs) > 1 else ''
+    if len(came) > 1:
+        first = ', '.join(f'{t.name} ({t.half_iter})' for t in came[:NAMED])
+        later = [timing for timing in came[NAMED:] if timing.half_iter > came[NAMED - 1].half_iter]
+        last = ', '.join(f'{t.name} ({t.half_iter})' for t in later[-NAMED:])
+        yield f'First to half their best IoU come {first}{f"; last {last}" if last else ""}{where}.'
+    if never:
+        yield f'Never above 0: {", ".join(never)}{where}.'
+    if unlabelled:
+        yield (
+            f'No pixel is labelled {", ".join(unlabelled)}: 0 in the means while one is predicted, and in '
+            f'none where it is not, so that the means move by that alone{where}.'
+        )
+
+
+def _first_taken_for(run: Run) -> Iterator[str]:
+    view, seen = source_view(run.history), run.history.header.get('seen_classes')
+    if view is None or seen is None:
+        return
+    unseen = [place for place, name in enumerate(view.classes) if name not in seen]
+    counts = view.counts[unseen].sum(axis=0)
+    if counts.any():
+        shares = 100 * counts / counts.sum()
+        order = np.argsort(-shares, kind='stable')[:NAMED]
+        answers = ', '.join(f'{view.predicted[i]} ({shares[i]:.1f} %)' for i in order if shares[i] >= SHOWN)
+        yield f'The source model takes the pixels of unseen classes for {answers}.'
+
+
+def _compare_experiments(one: Group, other: Group) -> Iterator[str]:
+    pair = (one, other)
+    if not same_task(pair):
+        yield (
+            f'{label(one)} and {label(other)} are not compared: they have other classes or other validation '
+            'images.'
+        )
+        return
+    for measure in COMPARED:
+        if measure == 'last' and not same_length(pair):
+            yield (
+                f'{label(one)} and {label(other)} are not compared at the end: they are not equally far, or '
+                'not equally long.'
+            )
+        elif None not in (_middle(group.figures['mIoU'][measure]) for group in pair):
+            yield from _compare(one, other, measure)
+
+
+def _compare(one: Group, other: Group, measure: str) -> Iterator[str]:
+    values = [group.figures['mIoU'][measure] for group in (one, other)]
+    apart = _middle(values[0]) - _middle(values[1])
+    if abs(apart) < SHOWN:
+        return
+    better, worse = (one, other) if apart > 0 else (other, one)
+    sentence = f'{label(better)} is {abs(apart):.1f} points above {label(worse)} {COMPARED[measure]}'
+    if not all(isinstance(value, Estimate) and value.low is not None for value in values):
+        single = [label(group) for group in (one, other) if len(group.runs) == 1]
+        whose = f' of {single[0]}' if len(single) == 1 else ''
+        yield f'{sentence}; with one seed{whose} nothing says whether another would agree.'
+        return
+    few = min(value.count for value in values) < FEW_SEEDS
+    narrow = (
+        f' (of so few seeds, {values[0].count} and {values[1].count}, they are too narrow)' if few else ''
+    )
+    if values[0].low <= values[1].high and values[1].low <= values[0].high:
+        sentence += (
+            f', but the 95 % intervals of the means overlap{narrow}: these seeds do not tell them apart.'
+        )
+    else:
+        sentence += f'; the 95 % intervals of the means do not overlap{narrow}.'
+    yield sentence
+
+
+def _middle(value: Any) -> float | None:
+    return value.mean if isinstance(value, Estimate) else value

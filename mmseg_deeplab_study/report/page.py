@@ -1,0 +1,59 @@
+"""The page of a report: one HTML file that asks for nothing beyond itself."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from ..version import __version__
+from .analysis import Analysis
+from .content import page_content
+from .film import Film
+from .runs import RunFolder
+
+
+def render_page(
+    analysis: Analysis, folders: Mapping[str, RunFolder], film: Film | None = None, notes: Sequence[str] = ()
+) -> str:
+    """The report of analysed runs; ``folders`` has their work_dirs by name, ``notes`` go before everything.
+
+    The same records and pictures give the same bytes. Its content security policy allows no request and no
+    script but the two that it holds, so that a name from a record cannot run.
+    """
+    environment = Environment(
+        loader=PackageLoader('mmseg_deeplab_study.report'),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    content = page_content(analysis, folders, film or Film())
+    content['notes'] = [*notes, *content['notes']]
+    templates = files('mmseg_deeplab_study.report') / 'templates'
+    scripts = {'plotly': get_plotlyjs(), 'script': (templates / 'report.js').read_text('utf-8')}
+    return environment.get_template('report.html.jinja').render(
+        **content,
+        names=[run.name for group in analysis.groups for run in group.runs],
+        intervals=any(len(group.runs) > 1 for group in analysis.groups),
+        version=__version__,
+        css=Markup((templates / 'report.css').read_text('utf-8')),
+        json=_as_script(content['data']),
+        script_hashes=[Markup(_hash(script)) for script in scripts.values()],
+        **{name: Markup(script) for name, script in scripts.items()},
+    )
+
+
+def _as_script(data: Any) -> Markup:
+    """JSON inside a script element, which nothing in it can end."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(',', ':'))
+    return Markup(text.replace('<', '\\u003c').replace('>', '\\u003e').replace('&', '\\u0026'))
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,0 +1,256 @@
+"""The study's figures for a paper, and every series as CSV."""
+
+import csv
+import io
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from PIL import Image
+
+from ..atomic_file import write_atomically
+from ..evaluation.adaptation import (
+    CLASS_PREFIX,
+    class_names,
+    find_score,
+    rows_with,
+    score_curve,
+    summarise_adaptation,
+)
+from .analysis import Analysis, Group, Run
+from .curves import MEANS, marks
+from .figures import COLOURS
+from .findings import label
+from .pictures import UNLABELLED, UNREADABLE
+from .runs import RunFolder
+
+COLUMN, PAGE = 3.3, 6.9  # inches: one and two columns of a paper
+GAP = 0.03  # inches between pictures
+IMAGES = 3  # rows of a figure of predictions
+PIXELS = 720  # width of a picture, beyond which a paper shows no more of it
+LINE = 0.14  # inches that a line of text takes
+GREY = '0.4'
+# Of coprime lengths, so that lines differ in one of them, also in grey, long after the colours repeat.
+STYLES, MARKERS = ('-', '--', '-.', ':'), ('s', '^', 'D', 'v', 'P', 'X', '*')
+RING = dict(marker='o', markersize=7, markeredgewidth=1, fillstyle='none', linestyle='none')
+LEGEND = dict(loc='outside lower center', frameon=False, borderpad=0.1, labelspacing=0.3, columnspacing=1)
+RC = {
+    **dict.fromkeys(('font.size', 'axes.titlesize', 'legend.fontsize'), 7),
+    **dict.fromkeys(('axes.linewidth', 'grid.linewidth', 'xtick.major.width', 'ytick.major.width'), 0.5),
+    'text.parse_math': False,  # names of runs and classes may have a $
+    'pdf.fonttype': 42,  # TrueType; publishers refuse Type 3, matplotlib's own choice
+}
+
+
+class Picture(NamedTuple):
+    """What is drawn: ``pixels`` uint8 (H, W, 3), and the (id, name, RGB) of the classes in a label map."""
+
+    pixels: np.ndarray
+    classes: frozenset[tuple[int, str, tuple[int, ...]]] = frozenset()
+
+
+def write_figures(analysis: Analysis, folders: Mapping[str, RunFolder], folder: Path) -> list[Path]:
+    """Write the figures as PDF and PNG, and ``series.csv``; returns what was written.
+
+    Numbers are the study's: 3 the source's view, from 4 on each experiment's predictions, then the curves.
+    Figures of pictures that no run has are left out. The same runs give the same bytes.
+
+    Raises:
+        OSError: as ``write_atomically``.
+    """
+    source = source_figure(analysis, folders)
+    figures = {'figure3_source_view': source} if source else {}
+    numbers = count(4)
+    for group in analysis.groups:
+        for run in [r for r in group.runs if folders[r.name].images and folders[r.name].snapshots][:1]:
+            slug = re.sub(r'[^A-Za-z0-9._-]+', '-', run.name).strip('-.')[:80] or 'run'
+            figures[f'figure{next(numbers)}_predictions_{slug}'] = predictions_figure(run, folders[run.name])
+    figures[f'figure{next(numbers)}_curves'] = curves_figure(analysis)
+    paths = [path for name, figure in figures.items() for path in _save(figure, folder, name)]
+    write_atomically(folder / 'series.csv', series_csv(analysis).encode())
+    return [*paths, folder / 'series.csv']
+
+
+@rc_context(RC)
+def source_figure(analysis: Analysis, folders: Mapping[str, RunFolder]) -> Figure | None:
+    """What the untouched source model sees, a row per experiment; None if no run has a picture of it."""
+    rows = []
+    for group in analysis.groups:
+        views = [(run, view) for run in group.runs if (view := _source_view(folders[run.name]))]
+        for run, (photograph, prediction) in views[:1]:
+            classes = run.history.header.get('source_classes') or ()
+            rows.append((run.name, [_photograph(photograph), _label_map(prediction, classes)]))
+    width = PAGE if any(len(name) > 24 for name, _ in rows) else COLUMN
+    return _grid(width, ['photograph', "source model's prediction"], rows) if rows else None
+
+
+@rc_context(RC)
+def predictions_figure(run: Run, folder: RunFolder) -> Figure:
+    """A run's predictions where it first reaches each of the study's mIoU, and its last, by photograph."""
+    titles = _column_titles(run, list(folder.snapshots)[-1])
+    classes = class_names(run.history)
+    rows = []
+    for image in folder.images[:IMAGES]:
+        paths = [folder.truth(image), *(folder.prediction(image, iteration) for iteration in titles)]
+        maps = (_label_map(path, classes) for path in paths)
+        rows.append(('', [_photograph(folder.photograph(image)), *maps]))
+    return _grid(PAGE, ['photograph', 'truth', *titles.values()], rows)
+
+
+@rc_context(RC)
+def curves_figure(analysis: Analysis) -> Figure:
+    """Plot the mIoU of every experiment: of several seeds the mean, in a band from lowest to highest.
+
+    Over the iterations that all its seeds have. Rings are at iteration 0 and at the lowest point of a fall.
+    """
+    figure = Figure(layout='constrained')
+    axes = figure.add_subplot()
+    lines = (_draw_group(axes, group, place) for place, group in enumerate(analysis.groups))
+    handles = [line for line in lines if line]
+    if axes.collections:
+        handles.append(Patch(color=GREY, alpha=0.3, linewidth=0, label='lowest to highest seed'))
+    if any(line.get_marker() == RING['marker'] for line in axes.lines):
+        handles.append(Line2D([], [], color=GREY, label='iteration 0, and lowest point of a fall', **RING))
+    figure.set_size_inches(COLUMN, 2.1 + LINE * sum(1 + h.get_label().count('\n') for h in handles))
+    figure.legend(handles=handles, **LEGEND)
+    axes.set(xlabel='iteration (updates done)', ylabel='mIoU (%)', xlim=(0, None), ylim=(0, None))
+    axes.locator_params('x', nbins=6, integer=True)
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+    return figure
+
+
+def series_csv(analysis: Analysis) -> str:
+    """Every score of every row of every record in long format, unrounded; empty cells for null."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(['run', 'seed', 'kind', 'subset', 'iteration', 'score', 'value'])
+    for run in (run for group in analysis.groups for run in group.runs):
+        for row in run.history.rows:
+            where = [run.name, run.seed, row['kind'], row['subset'], row['iter']]
+            scores = [*MEANS, *(CLASS_PREFIX + name for name in row.get('class_iou') or ())]
+            writer.writerows([*where, score, find_score(row, score)] for score in scores)
+    return file.getvalue()
+
+
+def _draw_group(axes: Axes, group: Group, place: int) -> Line2D | None:
+    curves = [dict(score_curve(rows_with(run.history.validations, 'mIoU'))) for run in group.runs]
+    iterations = sorted(set.intersection(*map(set, curves)))
+    if not iterations:
+        return None
+    values = [[curve[i] for curve in curves] for i in iterations]
+    means = [sum(scores) / len(scores) for scores in values]
+    colour = COLOURS[place % len(COLOURS)]
+    look = dict(linestyle=STYLES[place % len(STYLES)], marker=MARKERS[place % len(MARKERS)], color=colour)
+    look |= dict(linewidth=1.2, markersize=3, markevery=max(1, len(iterations) // 10))
+    (line,) = axes.plot(iterations, means, label=textwrap.fill(label(group), 48), **look)
+    if len(curves) > 1:
+        axes.fill_between(iterations, [*map(min, values)], [*map(max, values)], color=colour, alpha=0.2, lw=0)
+    found = summarise_adaptation([{'iter': i, 'mIoU': m} for i, m in zip(iterations, means, strict=True)])
+    if found.start is not None:
+        # One ring where it never fell: the lowest is the start then.
+        rings = {0: found.start, found.lowest_iter: found.lowest}
+        axes.plot(list(rings), list(rings.values()), color=colour, clip_on=False, **RING)
+    return line
+
+
+def _source_view(folder: RunFolder) -> tuple[Path, Path] | None:
+    pairs = ((folder.photograph(image), folder.prediction(image, None)) for image in folder.images)
+    return next((pair for pair in pairs if None not in pair), None)
+
+
+def _column_titles(run: Run, last: int) -> dict[int, str]:
+    reached: dict[int, list[str]] = {}
+    for threshold, iteration in marks(run).items():
+        reached.setdefault(iteration, []).append(f'{threshold / 100:g}')
+    titles = {iteration: f'mIoU {", ".join(texts)}' for iteration, texts in reached.items()}
+    if last not in titles:
+        scores = dict(score_curve(rows_with(run.history.validations, 'mIoU')))
+        # One that only a probe was validated at has no mIoU of the whole set.
+        titles[last] = f'last, mIoU {scores[last] / 100:.2f}' if last in scores else 'last'
+    return {iteration: f'{titles[iteration]}\n(iteration {iteration})' for iteration in sorted(titles)}
+
+
+def _photograph(path: Path | None) -> Picture | None:
+    image = _read(path)
+    return Picture(np.asarray(image.convert('RGB'))) if image else None
+
+
+def _label_map(path: Path | None, names: Sequence[str]) -> Picture | None:
+    image = _read(path)
+    if image is None or image.mode != 'P':
+        return None
+    # The ids behind the classes are those of pixels without a label.
+    ids, names = np.minimum(np.asarray(image, int), len(names)), [*names, 'unlabelled']
+    palette = [*image.getpalette(), *[0] * 768][: 3 * len(names) - 3]
+    colours = np.array([*palette, *UNLABELLED], np.uint8).reshape(-1, 3)
+    classes = frozenset((int(i), names[i], tuple(colours[i].tolist())) for i in np.unique(ids))
+    return Picture(colours[ids], classes)
+
+
+def _read(path: Path | None) -> Image.Image | None:
+    try:
+        with Image.open(path or '') as image:
+            small = image.copy() if image.mode == 'P' else image.convert('RGB')
+            # Where there is a palette, Pillow takes the nearest pixel.
+            small.thumbnail((PIXELS, PIXELS), Image.Resampling.LANCZOS)
+            return small
+    except UNREADABLE:
+        return None
+
+
+def _grid(
+    width: float, titles: Sequence[str], rows: Sequence[tuple[str, Sequence[Picture | None]]]
+) -> Figure:
+    """Labelled rows of pictures so many inches wide, and a legend of the classes that occur in them."""
+    pictures = [picture for _, row in rows for picture in row if picture]
+    aspect = max((p.pixels.shape[0] / p.pixels.shape[1] for p in pictures), default=0.5)
+    classes = sorted({entry for picture in pictures for entry in picture.classes})
+    handles = [Patch(fc=np.divide(rgb, 255), ec=GREY, lw=0.4, label=name) for _, name, rgb in classes]
+    columns = max(1, int(width / (0.055 * max((len(name) for _, name, _ in classes), default=0) + 0.4)))
+    labels = [textwrap.fill(name, max(1, int(aspect * width / len(titles) / 0.07))) for name, _ in rows]
+    aside = LINE * max(1 + name.count('\n') if name else 0 for name in labels)
+    lines = max(1 + title.count('\n') for title in titles) + math.ceil(len(handles) / columns) + 0.5
+    height = len(rows) * (aspect * ((width - aside) / len(titles) - GAP) + GAP) + LINE * lines
+    figure = Figure(figsize=(width, height), layout='constrained')
+    figure.get_layout_engine().set(w_pad=GAP / 2, h_pad=GAP / 2, wspace=0, hspace=0)
+    grid = figure.subplots(len(rows), len(titles), squeeze=False)
+    for line, name, (_, row) in zip(grid, labels, rows, strict=True):
+        line[0].set_ylabel(name)
+        for axes, picture in zip(line, row, strict=True):
+            _draw_picture(axes, picture, aspect)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, pad=3)
+    figure.legend(handles=handles, ncols=columns, **LEGEND)
+    return figure
+
+
+def _draw_picture(axes: Axes, picture: Picture | None, aspect: float) -> None:
+    axes.set(xticks=[], yticks=[])
+    if picture:
+        # Colours of classes are not to be mixed.
+        axes.imshow(picture.pixels, interpolation='none' if picture.classes else 'antialiased')
+    else:
+        axes.set_box_aspect(aspect)
+        axes.text(0.5, 0.5, 'no picture', ha='center', va='center', color=GREY, transform=axes.transAxes)
+
+
+@rc_context(RC)
+def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    paths = [folder / f'{name}.{kind}' for kind in ('pdf', 'png')]
+    for path in paths:
+        content = io.BytesIO()
+        # A date would make other bytes of the same figure.
+        figure.savefig(content, format=path.suffix[1:], dpi=300, metadata={'CreationDate': None})
+        write_atomically(path, content.getvalue())
+    return paths

@@ -1,0 +1,89 @@
+"""The pictures of a report: which iterations are shown, and each as a small file inside the page."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..evaluation.adaptation_metric import confusion_matrix, scores_from_confusion
+
+# Of pixels without a label; the script of the page knows it, too.
+UNLABELLED = (136, 136, 136)
+# Missing, or cut short: Pillow says so in any of these ways. ValueError also says: of another label space.
+UNREADABLE = (OSError, SyntaxError, ValueError)
+
+
+def choose_iterations(available: Sequence[int], wanted: Iterable[int], most: int) -> list[int]:
+    """Thin ascending iterations to about ``most``: first, last and wanted ones, others evenly spaced.
+
+    What is wanted is kept even where it is more than ``most``.
+    """
+    if len(available) <= most:
+        return list(available)
+    kept = {available[0], available[-1], *(set(wanted) & set(available))}
+    others = [i for i in available if i not in kept]
+    # Inside of what is left, whose neighbours at both ends are kept already.
+    places = np.linspace(-1, len(others), max(most - len(kept), 0) + 2)[1:-1]
+    return sorted(kept | {others[int(place + 0.5)] for place in places})
+
+
+def encode_label_map(path: Path, width: int, classes: int = 256) -> str | None:
+    """A palette PNG of label ids at most so many pixels wide, as a data URI; None if it cannot be read.
+
+    Made smaller by taking the nearest pixel, so that ids and colours stay what they are; ids behind the
+    ``classes`` get the colour ``UNLABELLED``.
+    """
+    try:
+        with Image.open(path) as image:
+            small = image.resize(_fit(image.size, width), Image.Resampling.NEAREST)
+    except UNREADABLE:
+        return None
+    if small.mode == 'P' and classes < 256:
+        colours = small.getpalette()[: 3 * classes]
+        small.putpalette(colours + list(UNLABELLED) * (256 - len(colours) // 3))
+    return _data_uri(small, 'png', optimize=True)
+
+
+def encode_photograph(path: Path, width: int) -> str | None:
+    """A photograph at most so many pixels wide, as a data URI of WebP; None if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            small = image.convert('RGB').resize(_fit(image.size, width), Image.Resampling.LANCZOS)
+    except UNREADABLE:
+        return None
+    return _data_uri(small, 'webp', quality=80)
+
+
+def _fit(size: tuple[int, int], width: int) -> tuple[int, int]:
+    scale = min(1, width / size[0])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _data_uri(image: Image.Image, kind: str, **options: int) -> str:
+    content = BytesIO()
+    image.save(content, format=kind, **options)
+    return f'data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}'
+
+
+def read_palette(path: Path) -> list[str]:
+    """The colours of a palette PNG by id, as ``#rrggbb``; none if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            channels = image.getpalette() or []
+    except UNREADABLE:
+        return []
+    return [f'#{bytes(channels[i : i + 3]).hex()}' for i in range(0, len(channels), 3)]
+
+
+def image_miou(prediction: Path, truth: Path, classes: Sequence[str]) -> float | None:
+    """mIoU in percent of one image's label map, as ``AdaptationMetric`` counts; None if it cannot be."""
+    try:
+        maps = [torch.from_numpy(np.asarray(Image.open(path)).copy()) for path in (prediction, truth)]
+        return scores_from_confusion(confusion_matrix(*maps, len(classes)), classes, ())['mIoU']
+    except UNREADABLE:
+        # A picture that was cut short, or one of another size or label space than the truth.
+        return None

@@ -1,0 +1,87 @@
+"""Where the runs of a report come from, and in what they differ."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .analysis import Analysis, Run
+from .findings import label
+from .runs import RunFolder
+
+
+def transfer_tables(runs: Sequence[Run], folders: Mapping[str, RunFolder]) -> list[dict[str, Any]]:
+    """The head transfers, one for all runs that have the same."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        record = folders[run.name].head_transfer()
+        if record and record.get('rows'):
+            rows = [(row['target'], row['source'] or '-', row['rule']) for row in record['rows']]
+            entry = found.setdefault(json.dumps(rows), {'names': [], 'heads': record['heads'], 'rows': rows})
+            entry['names'].append(run.name)
+    return list(found.values())
+
+
+def provenance_table(runs: Sequence[Run], folders: Mapping[str, RunFolder]) -> dict[str, Any]:
+    facts = [_facts(run, folders[run.name]) for run in runs]
+    keys = list(dict.fromkeys(key for fact in facts for key in fact))
+    return {
+        'columns': [run.name for run in runs],
+        'rows': [(key, [fact.get(key, '-') for fact in facts]) for key in keys],
+    }
+
+
+def _facts(run: Run, folder: RunFolder) -> dict[str, str]:
+    header = run.history.header
+    checkpoint = header.get('source_checkpoint') or {}
+    last = run.history.select('validation')[-1]['iter']
+    finished = {True: 'finished', False: 'going on, or ended early', None: '-'}[folder.finished]
+    facts = {
+        'experiment': header.get('experiment'),
+        'seed': run.seed,
+        'iterations': f'{last} of {header["max_iters"]}, {finished}' if 'max_iters' in header else last,
+        'source checkpoint': checkpoint.get('name'),
+        'its SHA-256': checkpoint.get('digest'),
+        'recipe (SHA-256)': header.get('config_digest'),
+    }
+    for key in ('train', 'validation', 'probe'):
+        data = header.get(key) or {}
+        facts[f'{key} images'] = data.get('images')
+        facts[f'{key} file list (SHA-256)'] = data.get('digest')
+    training = folder.training_seconds()
+    seconds = [row['seconds'] for row in run.history.rows if row.get('seconds') is not None]
+    facts |= {
+        'time training, about': None if training is None else _clock(training),
+        'time evaluating': _clock(sum(seconds)) if seconds else None,
+        'hardware': header.get('hardware'),
+        'processes': header.get('world_size'),
+        'versions': ', '.join(f'{name} {value}' for name, value in (header.get('versions') or {}).items())
+        or None,
+    }
+    return {key: '-' if value is None else str(value) for key, value in facts.items()}
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{seconds:02d} h' if hours else f'{minutes}:{seconds:02d} min'
+
+
+def config_differences(analysis: Analysis) -> dict[str, Any]:
+    """Keys of the recipes in which the experiments differ, and their values."""
+    groups = [g for g in analysis.groups if g.runs[0].history.header.get('config') is not None]
+    flat = [dict(_flatten(group.runs[0].history.header['config'])) for group in groups]
+    keys = list(dict.fromkeys(key for config in flat for key in config))
+    values = {key: [config.get(key, '-') for config in flat] for key in keys}
+    return {
+        'columns': [label(group) for group in groups],
+        'rows': [(key, row) for key, row in values.items() if len(set(row)) > 1],
+    }
+
+
+def _flatten(node: Any, prefix: str = '') -> Iterator[tuple[str, str]]:
+    if isinstance(node, (dict, list)) and node:
+        items = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in items:
+            yield from _flatten(value, f'{prefix}.{key}' if prefix else str(key))
+    else:
+        yield prefix, json.dumps(node, ensure_ascii=False)

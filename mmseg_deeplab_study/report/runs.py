@@ -1,0 +1,138 @@
+"""The runs of an analysis or a report: their records, and what else lies in their work_dirs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..engine.snapshots import SOURCE
+from ..evaluation.history import FILE_NAME, History, read_history
+from ..evaluation.study_record import read_study_record
+
+ROW_KEYS = {'iter', 'kind', 'subset'}
+PICKLES = ('.pickle', '.pkl')
+
+
+def read_runs(paths: Sequence[Path]) -> dict[str, 'RunFolder']:
+    """Read the records of work_dirs (or the records themselves) by name; one that is given twice is one run.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_run``.
+    """
+    paths = [path.resolve() for path in paths]
+    # The record of a work_dir goes by its folder, one of another name by itself.
+    paths = list(dict.fromkeys(path.parent if path.name == FILE_NAME else path for path in paths))
+    return {name: RunFolder(path, read_run(path)) for name, path in zip(name_runs(paths), paths, strict=True)}
+
+
+def read_run(path: Path) -> History:
+    """Read a record.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_history`` and ``read_study_record``; also if a row is none
+        of an adaptation.
+    """
+    if path.suffix in PICKLES:
+        return read_study_record(path)
+    history = read_history(path)
+    for number, row in enumerate(history.rows, 2):
+        if missing := ROW_KEYS - row.keys():
+            raise ValueError(
+                f'{path}, line {number}: expected a row of a record, but it lacks {sorted(missing)}'
+            )
+    return history
+
+
+def name_runs(paths: Sequence[Path]) -> list[str]:
+    """Call each path by its last part, with as many before it as tell it from the others."""
+    names = [path.parts[-1:] for path in paths]
+    while len(set(names)) < len(set(paths)):
+        names = [
+            path.parts[-len(name) - 1 :] if names.count(name) > 1 else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+    return [str(Path(*name)) for name in names]
+
+
+class RunFolder:
+    """A run's record, and the pictures and tables beside it, each of which may be missing."""
+
+    def __init__(self, path: Path, history: History) -> None:
+        self.path = path
+        self.history = history
+
+    @property
+    def folder(self) -> Path:
+        """The work_dir."""
+        return self.path.parent if self.path.is_file() else self.path
+
+    @property
+    def finished(self) -> bool | None:
+        """Whether the last iteration is recorded; None if the record does not say how many there are."""
+        wanted = self.history.header.get('max_iters')
+        rows = self.history.select('validation')
+        return None if wanted is None else bool(rows) and rows[-1]['iter'] >= wanted
+
+    @property
+    def record(self) -> Path:
+        return self.path if self.path.is_file() else self.path / FILE_NAME
+
+    def head_transfer(self) -> dict[str, Any] | None:
+        """What ``HeadTransferHook`` wrote; None where it is missing or not whole."""
+        try:
+            return json.loads((self.folder / 'head_transfer.json').read_text('utf-8'))
+        except (OSError, ValueError):
+            return None
+
+    def training_seconds(self) -> float | None:
+        """Iterations times their mean time in MMEngine's logs; None where there is none."""
+        times: dict[int, float] = {}
+        for path in sorted(self.folder.glob('*/vis_data/scalars.json')):
+            for line in path.read_text('utf-8', errors='replace').splitlines():
+                if (row := _logged(line)) and 'lr' in row and 'time' in row:
+                    times[row.get('step', 0)] = row['time']
+        rows = self.history.select('validation')
+        return sum(times.values()) / len(times) * rows[-1]['iter'] if times and rows else None
+
+    @cached_property
+    def images(self) -> list[str]:
+        """Stems of the images that snapshots are kept of."""
+        truths = (self._reference).glob('*_truth.png')
+        return sorted(path.name.removesuffix('_truth.png') for path in truths)
+
+    def photograph(self, image: str) -> Path | None:
+        return next((path for path in sorted(self._reference.iterdir()) if path.stem == image), None)
+
+    def truth(self, image: str) -> Path:
+        return self._reference / f'{image}_truth.png'
+
+    @cached_property
+    def snapshots(self) -> dict[int, Path]:
+        """Folders of predictions by iteration, of the iterations that the record has too."""
+        validated = {row['iter'] for row in self.history.select('validation')}
+        folders = {int(path.name): path for path in self._snapshots.glob('[0-9]*') if path.name.isdigit()}
+        return {i: folders[i] for i in sorted(folders) if i in validated}
+
+    def prediction(self, image: str, iteration: int | None) -> Path | None:
+        """The label map predicted after so many iterations, or, at None, the source model's own."""
+        folder = self._snapshots / SOURCE if iteration is None else self.snapshots.get(iteration)
+        path = folder / f'{image}.png' if folder else None
+        return path if path and path.is_file() else None
+
+    @property
+    def _snapshots(self) -> Path:
+        return self.folder / 'snapshots'
+
+    @property
+    def _reference(self) -> Path:
+        return self._snapshots / 'reference'
+
+
+def _logged(line: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        # A line that a crash cut short.
+        return {}
+    return row if isinstance(row, dict) else {}

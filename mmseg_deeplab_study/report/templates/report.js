@@ -1,0 +1,373 @@
+'use strict';
+/* Everything that moves on the page. Text from records enters as textContent or attribute, never as markup,
+   and into Plotly, which reads some tags in its labels, through `plain`. */
+
+const data = JSON.parse(document.getElementById('data').textContent);
+const find = (id) => document.getElementById(id);
+const DASHES = ['solid', 'dash', 'dot', 'dashdot', 'longdash', 'longdashdot'];
+const MEANS = { mIoU: 'mIoU', 'mIoU.seen': 'mean of seen classes', 'mIoU.unseen': 'mean of unseen classes', aAcc: 'overall accuracy', mAcc: 'mean accuracy' };
+const UNLABELLED = 0xff888888;
+/* Places of a film's run that are no picture of an iteration. */
+const SOURCE = 'source', NEVER = 'never';
+const redraws = [];
+
+function plain(text) {
+  // A zero-width space keeps `%{` of a name from being a field of a hover text.
+  return String(text).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('%{', '%\u200b{');
+}
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+function layout(more) {
+  const axis = { gridcolor: colour('line'), zerolinecolor: colour('line'), automargin: true, fixedrange: false };
+  return {
+    paper_bgcolor: colour('page'), plot_bgcolor: colour('page'), font: { color: colour('text'), size: 13 },
+    margin: { l: 55, r: 15, t: 20, b: 50 }, hovermode: 'closest', showlegend: false, ...more,
+    xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
+  };
+}
+
+function draw(id, traces, shape) {
+  Plotly.react(find(id), traces, layout(shape), { responsive: true, displayModeBar: false });
+}
+
+function options(select, names) {
+  names.forEach((name, place) => select.append(make('option', { value: place }, name)));
+}
+
+function percent(value) {
+  return value === null || value === undefined ? '-' : value.toFixed(1);
+}
+
+/* Theme */
+
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  find('theme').textContent = name === 'dark' ? 'Light' : 'Dark';
+  redraws.forEach((redraw) => redraw());
+}
+
+/* Curves */
+
+function seriesOf(group, key) {
+  const runs = group.runs.map((place) => data.runs[place]).filter((run) => key in run.series);
+  const maps = runs.map((run) => new Map(run.iterations.map((x, i) => [x, run.series[key][i]]).filter((p) => p[1] !== null)));
+  const shared = maps.length ? [...maps[0].keys()].filter((x) => maps.every((map) => map.has(x))) : [];
+  const values = shared.map((x) => maps.map((map) => map.get(x)));
+  return {
+    x: shared, runs: maps.length,
+    mean: values.map((v) => v.reduce((a, b) => a + b, 0) / v.length),
+    low: values.map((v) => Math.min(...v)), high: values.map((v) => Math.max(...v)),
+  };
+}
+
+function curveTraces(chosen) {
+  const traces = [];
+  // By all there are, so that a line looks the same whatever else is chosen.
+  const keys = [...new Set([...Object.keys(MEANS), ...data.runs.flatMap((run) => Object.keys(run.series))])];
+  data.groups.forEach((group) => {
+    chosen.forEach((key) => {
+      const { x, runs, mean, low, high } = seriesOf(group, key);
+      if (!x.length) return;
+      const title = plain(MEANS[key] || key.replace(/^IoU\./, '')), name = plain(group.name);
+      if (runs > 1) {
+        traces.push({ x: [...x, ...[...x].reverse()], y: [...high, ...[...low].reverse()], fill: 'toself', mode: 'none', fillcolor: `${group.colour}33`, hoverinfo: 'skip', showlegend: false });
+      }
+      traces.push({
+        x, y: mean, name: `${name}, ${title}`, meta: `${group.name}, ${MEANS[key] || key.replace(/^IoU\./, '')}`, mode: x.length > 60 ? 'lines' : 'lines+markers', marker: { size: 5 },
+        line: { color: group.colour, dash: DASHES[keys.indexOf(key) % DASHES.length], width: key === 'mIoU' ? 3 : 1.6 },
+        customdata: mean.map((_, i) => [low[i], high[i]]),
+        hovertemplate: `${name}<br>${title} %{y:.2f} %<br>iteration %{x}` + (runs > 1 ? '<br>%{customdata[0]:.2f} to %{customdata[1]:.2f}' : '') + '<extra></extra>',
+      });
+    });
+    const { x, mean } = seriesOf(group, 'mIoU'), lowest = mean.indexOf(Math.min(...mean));
+    if (chosen.includes('mIoU') && x[0] === 0 && mean[lowest] < mean[0]) {
+      traces.push({ x: [x[lowest]], y: [mean[lowest]], mode: 'markers', showlegend: false, marker: { symbol: 'circle-open', size: 14, color: group.colour, line: { width: 2 } }, hovertemplate: `${plain(group.name)}<br>lowest mIoU %{y:.2f} %<br>iteration %{x}<extra></extra>` });
+    }
+    const probed = chosen.includes('probe') ? group.runs.map((place) => data.runs[place]).filter((run) => run.probe.iterations.length) : [];
+    probed.forEach((run) => traces.push({ x: run.probe.iterations, y: run.probe.mIoU, mode: 'lines', name: `${plain(run.name)}, probe`, meta: `${run.name}, probe`, line: { color: group.colour, width: 1, dash: 'dashdot' }, hovertemplate: `${plain(run.name)}<br>probe, mIoU %{y:.2f} %<br>iteration %{x}<extra></extra>` }));
+  });
+  return traces;
+}
+
+function lineSample(line) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg'), path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+  svg.setAttribute('viewBox', '0 0 36 8');
+  svg.setAttribute('class', 'line');
+  svg.setAttribute('aria-hidden', 'true');
+  path.setAttribute('d', 'M0 4H36');
+  path.setAttribute('stroke', line.color);
+  path.setAttribute('stroke-width', line.width);
+  path.setAttribute('stroke-dasharray', { dash: '7 4', dot: '2 3', dashdot: '7 3 2 3', longdash: '12 4', longdashdot: '12 3 2 3' }[line.dash] || '');
+  svg.append(path);
+  return svg;
+}
+
+function startCurves() {
+  const form = find('curve-choice'), seen = new Map();
+  data.runs.forEach((run) => run.classes.forEach((c) => seen.set(c.name, c.seen)));
+  const box = (key, title, on) => {
+    const input = make('input', { type: 'checkbox', value: key });
+    input.checked = on;
+    return make('label', {}, input, ` ${title}`);
+  };
+  const means = make('fieldset', {}, make('legend', {}, 'Means'));
+  Object.entries(MEANS).forEach(([key, title]) => means.append(box(key, title, ['mIoU', 'mIoU.seen', 'mIoU.unseen'].includes(key))));
+  if (data.runs.some((run) => run.probe.iterations.length)) means.append(box('probe', 'mIoU of the probe', true));
+  const classes = make('fieldset', {}, make('legend', {}, 'Classes (● seen)'));
+  seen.forEach((isSeen, name) => classes.append(box(`IoU.${name}`, (isSeen ? '● ' : '') + name, false)));
+  const runs = make('fieldset', {}, make('legend', {}, 'Runs'));
+  data.groups.forEach((group) => runs.append(make('span', { class: 'legend' }, swatch(group.colour), group.name, make('br'))));
+  form.append(runs, means, classes);
+  const redraw = () => {
+    const chosen = [...form.querySelectorAll('input:checked')].map((input) => input.value);
+    const traces = curveTraces(chosen);
+    find('curve-legend').replaceChildren(...traces.filter((trace) => trace.name).map((trace) => make('li', {}, lineSample(trace.line), trace.meta)));
+    draw('curve-chart', traces, {
+      xaxis: { title: { text: 'iteration (updates done)' } }, yaxis: { title: { text: '%' }, rangemode: 'tozero' },
+      shapes: [{ type: 'line', x0: 0, x1: 0, yref: 'paper', y0: 0, y1: 1, line: { color: colour('quiet'), dash: 'dot', width: 1 } }],
+    });
+  };
+  form.addEventListener('change', redraw);
+  redraws.push(redraw);
+}
+
+/* Classes */
+
+function startHeat() {
+  const select = find('heat-run');
+  options(select, data.runs.map((run) => run.name));
+  const redraw = () => {
+    const run = data.runs[select.value], classes = [...run.classes].reverse();
+    draw('heat-chart', [{
+      type: 'heatmap', x: run.iterations, y: classes.map((c) => plain((c.seen ? '● ' : '') + c.name)),
+      z: classes.map((c) => run.series[`IoU.${c.name}`]), zmin: 0, zmax: 100, colorscale: 'Viridis', hoverongaps: false,
+      colorbar: { title: { text: 'IoU %' }, thickness: 12 },
+      hovertemplate: '%{y}<br>IoU %{z:.2f} %<br>iteration %{x}<extra></extra>',
+    }], { xaxis: { title: { text: 'iteration (updates done)' } }, yaxis: { type: 'category', dtick: 1 } });
+  };
+  select.addEventListener('change', redraw);
+  redraws.push(redraw);
+}
+
+/* Film strip */
+
+function swatch(colour) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('viewBox', '0 0 1 1');
+  svg.setAttribute('aria-hidden', 'true');
+  const square = document.createElementNS('http://www.w3.org/2000/svg', 'rect');
+  square.setAttribute('width', '1');
+  square.setAttribute('height', '1');
+  square.setAttribute('fill', colour);
+  svg.append(square);
+  return svg;
+}
+
+function legend(title, entries) {
+  const list = make('ul', { 'aria-label': title });
+  entries.forEach(([name, value]) => list.append(make('li', {}, swatch(value), name)));
+  return [make('p', { class: 'small' }, title), list];
+}
+
+async function decode(uri) {
+  const image = new Image();
+  image.src = uri;
+  await image.decode();
+  return image;
+}
+
+async function drawDifference(canvas, prediction, truth) {
+  const images = await Promise.all([decode(prediction), decode(truth)]);
+  if (canvas.dataset.wanted !== prediction) return;
+  const [width, height] = [images[1].naturalWidth, images[1].naturalHeight];
+  const pixels = images.map((image) => {
+    const scratch = make('canvas', { width, height }).getContext('2d', { willReadFrequently: true });
+    scratch.imageSmoothingEnabled = false;
+    scratch.drawImage(image, 0, 0, width, height);
+    return scratch.getImageData(0, 0, width, height);
+  });
+  const [predicted, labels] = pixels.map((p) => new Uint32Array(p.data.buffer));
+  const found = new ImageData(width, height), out = new Uint32Array(found.data.buffer);
+  // ABGR: what is not labelled stays grey, wrong is red, right is white.
+  for (let i = 0; i < out.length; i += 1) out[i] = labels[i] === UNLABELLED ? UNLABELLED : predicted[i] === labels[i] ? 0xffffffff : 0xff2f24d1;
+  canvas.width = width;
+  canvas.height = height;
+  canvas.getContext('2d').putImageData(found, 0, 0);
+}
+
+class Film {
+  constructor(film) {
+    this.film = film;
+    // The source's own view is before every iteration.
+    this.steps = [null, ...new Set(film.runs.flatMap((run) => run.iterations))].sort((a, b) => (a === null ? -1 : b === null ? 1 : a - b));
+    if (!film.runs.some((run) => Object.values(run.images).some((image) => image.source))) this.steps.shift();
+    this.places = film.runs.map(() => 0);
+    this.threshold = null;
+    this.timer = null;
+    this.slider = find('film-slider');
+    this.slider.max = this.steps.length - 1;
+    options(find('film-image'), film.images.map((image) => image.name));
+    film.thresholds.forEach((threshold) => {
+      const button = make('button', { type: 'button', 'data-threshold': threshold, 'aria-pressed': 'false' }, `at ${threshold / 100} mIoU`);
+      button.disabled = !film.runs.some((run) => threshold in run.marks);
+      button.addEventListener('click', () => this.jump(threshold));
+      find('film-marks').append(button);
+    });
+    this.buildTiles();
+    find('film-image').addEventListener('change', () => this.show());
+    this.slider.addEventListener('input', () => this.go(Number(this.slider.value)));
+    find('film-play').addEventListener('click', () => this.play(this.timer === null));
+    this.go(0);
+  }
+
+  buildTiles() {
+    const pair = (...figures) => find('film-tiles').append(make('div', { class: 'pair' }, ...figures.map((parts) => make('figure', {}, ...parts))));
+    const caption = (text = '') => make('figcaption', {}, text);
+    this.photograph = make('img', { alt: '' });
+    this.truth = make('img', { alt: '' });
+    pair([this.photograph, caption('image')], [this.truth, caption('truth')]);
+    this.tiles = this.film.runs.map((run) => {
+      const parts = { image: make('img', { alt: '', 'data-run': run.name }), text: caption(), canvas: make('canvas', { role: 'img' }), note: caption() };
+      pair([parts.image, parts.text], [parts.canvas, parts.note]);
+      return parts;
+    });
+    const shown = new Map();
+    this.film.runs.forEach((run) => {
+      shown.set(JSON.stringify(run.legend), ['Classes', run.legend]);
+      if (run.source_legend.length) shown.set(JSON.stringify(run.source_legend), ["Classes of the source model's own view", run.source_legend]);
+    });
+    shown.forEach(([title, entries]) => find('film-legend').append(...legend(title, entries)));
+  }
+
+  go(step) {
+    this.threshold = null;
+    const wanted = this.steps[step];
+    // The newest picture that each run has at this iteration.
+    this.places = this.film.runs.map((run) => (wanted === null ? SOURCE : run.iterations.filter((i) => i <= wanted).length - 1));
+    this.slider.value = step;
+    this.show();
+  }
+
+  jump(threshold) {
+    this.play(false);
+    const reached = this.film.runs.map((run) => run.marks[threshold]).filter((i) => i !== undefined);
+    this.go(Math.max(0, this.steps.filter((step) => step <= Math.max(...reached)).length - 1));
+    this.threshold = threshold;
+    this.places = this.film.runs.map((run) => (threshold in run.marks ? run.iterations.indexOf(run.marks[threshold]) : NEVER));
+    this.show();
+  }
+
+  play(on) {
+    clearInterval(this.timer);
+    this.timer = on ? setInterval(() => this.go((Number(this.slider.value) + 1) % this.steps.length), 500) : null;
+    find('film-play').setAttribute('aria-pressed', String(on));
+    find('film-play').textContent = on ? 'Pause' : 'Play';
+  }
+
+  show() {
+    const image = this.film.images[find('film-image').value], step = this.steps[this.slider.value];
+    const place = this.threshold === null ? (step === null ? "source model's own view" : `iteration ${step}`) : `each run's first at ${this.threshold / 100} mIoU`;
+    find('film-place').textContent = place;
+    this.slider.setAttribute('aria-valuetext', place);
+    find('film-marks').querySelectorAll('button').forEach((button) => button.setAttribute('aria-pressed', String(Number(button.dataset.threshold) === this.threshold)));
+    this.set(this.photograph, image.image, `image ${image.name}`);
+    this.set(this.truth, image.truth, `true labels of ${image.name}`);
+    this.film.runs.forEach((run, i) => this.showRun(run, this.tiles[i], this.places[i], image));
+  }
+
+  showRun(run, tile, place, image) {
+    const name = run.name, own = run.images[image.name], at = `${this.threshold / 100} mIoU`;
+    const frame = !own ? null : place === SOURCE ? own.source : place === NEVER || place < 0 ? null : own.frames[place];
+    const score = (i) => (run.miou[i] === null ? `probe at ${percent(run.probe[i])} %` : `whole set at ${percent(run.miou[i])} %`);
+    let text = `${name}: no picture here`;
+    if (own && place === NEVER) text = `${name}: never at ${at}`;
+    else if (own && place < 0) text = this.threshold === null ? `${name}: no picture yet` : `${name}: no picture where it is first at ${at}`;
+    else if (frame && place === SOURCE) text = `${name}: source model, whole set at ${percent(run.source_miou)} % mIoU`;
+    else if (frame) text = `${name}: iteration ${run.iterations[place]}, ${score(place)} mIoU, this image ${percent(own.miou[place])} %`;
+    tile.text.textContent = text;
+    this.set(tile.image, frame, text);
+    const predicted = frame && place !== SOURCE;
+    tile.image.dataset.iteration = predicted ? run.iterations[place] : '';
+    const truth = own && (own.truth || image.truth), compared = predicted && truth;
+    tile.canvas.dataset.wanted = compared ? frame : '';
+    tile.canvas.setAttribute('aria-label', compared ? `where ${text} differs from the truth` : 'no difference to show');
+    tile.note.textContent = compared ? `${name}: difference to the truth` : `${name}: no difference to show`;
+    if (compared) drawDifference(tile.canvas, frame, truth);
+    else tile.canvas.width = tile.canvas.width;
+  }
+
+  set(element, uri, text) {
+    if (uri) element.src = uri;
+    else element.removeAttribute('src');
+    element.alt = text;
+  }
+}
+
+/* Confusion */
+
+const NOTHING = 65535;
+
+function matrix(encoded, place, rows, columns) {
+  const bytes = Uint8Array.from(atob(encoded), (c) => c.charCodeAt(0));
+  const all = new DataView(bytes.buffer), start = place * rows * columns;
+  return Array.from({ length: rows }, (_, r) => Array.from({ length: columns }, (__, c) => {
+    const value = all.getUint16(2 * (start + r * columns + c), true);
+    return value === NOTHING ? null : value / 100;
+  }));
+}
+
+function tableRow(name, shares, columns) {
+  const most = shares[0] === null ? -1 : shares.indexOf(Math.max(...shares)), right = columns.indexOf(name);
+  const cells = most < 0 ? ['-', '-', '-'] : [right < 0 ? '-' : percent(shares[right]), columns[most], percent(shares[most])];
+  return make('tr', {}, make('th', { scope: 'row' }, name), ...cells.map((cell) => make('td', {}, cell)));
+}
+
+function startConfusion() {
+  const select = find('confusion-run'), slider = find('confusion-slider');
+  let shown = null;
+  options(select, data.confusions.map((entry) => data.runs[entry.run].name));
+  const redraw = () => {
+    const entry = data.confusions[select.value], first = entry.source ? 1 : 0;
+    slider.max = entry.iterations.length - 1 + first;
+    const place = Number(slider.value) - first, own = place < 0;
+    const columns = own ? entry.source_classes : entry.classes;
+    shown = entry.iterations[place] ?? null;
+    const shares = own ? matrix(entry.source, 0, entry.classes.length, columns.length) : matrix(entry.shares, place, entry.classes.length, columns.length);
+    const where = own ? "source model's own view" : `iteration ${entry.iterations[place]}`;
+    find('confusion-place').textContent = where;
+    slider.setAttribute('aria-valuetext', where);
+    find('confusion-table').replaceChildren(...entry.classes.map((name, row) => tableRow(name, shares[row], columns)));
+    draw('confusion-chart', [{
+      type: 'heatmap', x: columns.map(plain), y: [...entry.classes].reverse().map(plain), z: [...shares].reverse(), zmin: 0, zmax: 100,
+      colorscale: 'Viridis', hoverongaps: false, colorbar: { title: { text: '%' }, thickness: 12 },
+      hovertemplate: 'labelled %{y}<br>predicted %{x}<br>%{z:.1f} % of the labelled pixels<extra></extra>',
+    }], { xaxis: { type: 'category', dtick: 1, tickangle: -60, title: { text: 'predicted' } }, yaxis: { type: 'category', dtick: 1, title: { text: 'labelled' } } });
+  };
+  select.addEventListener('change', () => {
+    // The newest that the other run has at the same iteration.
+    const entry = data.confusions[select.value], first = entry.source ? 1 : 0;
+    const place = shown === null ? 0 : entry.iterations.filter((i) => i <= shown).length - 1 + first;
+    slider.max = entry.iterations.length - 1 + first;
+    slider.value = Math.max(0, place);
+    redraw();
+  });
+  slider.addEventListener('input', redraw);
+  redraws.push(redraw);
+}
+
+startCurves();
+startHeat();
+if (data.film.images.length) new Film(data.film);
+if (data.confusions.length) startConfusion();
+find('theme').addEventListener('click', () => setTheme(document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark'));
+setTheme(matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');

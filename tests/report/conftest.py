@@ -1,0 +1,75 @@
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmseg_deeplab_study.datasets.label_maps import write_label_map
+from mmseg_deeplab_study.evaluation.adaptation_metric import scores_from_confusion
+from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, make_row
+
+SOURCE = ('background', 'car')
+PALETTE = ((128, 64, 128), (0, 0, 142), (250, 170, 30))
+SOURCE_PALETTE = ((0, 0, 0), (128, 128, 128))
+
+
+def _make_run(
+    folder: Path,
+    miou: Mapping[int, float | None],
+    images: Sequence[str] = ('first', 'second'),
+    classes: Sequence[str] = ('road', 'car', 'traffic light'),
+    source: bool = True,
+    size: tuple[int, int] = (24, 32),
+    **header: Any,
+) -> Path:
+    folder.mkdir(parents=True)
+    writer = HistoryWriter(folder / FILE_NAME)
+    writer.start(
+        {
+            'source_classes': SOURCE,
+            'target_classes': classes,
+            'seen_classes': ['car'],
+            'seed': 0,
+            'max_iters': max(miou, default=10),
+            'config_digest': folder.name,
+            'source_checkpoint': {'name': 'source.pth', 'digest': 'c'},
+            'validation': {'digest': 'v'},
+            'train': {'digest': 't'},
+            **header,
+        }
+    )
+    truth = np.repeat(np.arange(size[1]) * len(classes) // size[1], size[0]).reshape(size[1], size[0]).T
+    reference = folder / 'snapshots' / 'reference'
+    for image in images:
+        write_label_map(reference / f'{image}_truth.png', truth, PALETTE)
+        Image.new('RGB', size[::-1], (90, 120, 150)).save(reference / f'{image}.png')
+    if source:
+        counts = np.zeros((len(classes), len(SOURCE)), int)
+        counts[:, 0] = 90
+        counts[:, 1] = 10
+        scores = scores_from_confusion(np.eye(len(classes), dtype=int), classes, ['car'])
+        writer.append(make_row(0, 'source', 'full', {**scores, 'mIoU': 7.25}, counts, 2, 0.5))
+        for image in images:
+            write_label_map(folder / 'snapshots/source' / f'{image}.png', truth // 2, SOURCE_PALETTE)
+    for place, (iteration, value) in enumerate(miou.items()):
+        # Two columns of pixels more are right each time, from the right.
+        predicted = np.where(np.arange(size[1]) >= size[1] - 2 * place, truth, 0)
+        joint = len(classes) * truth + predicted
+        counts = np.bincount(joint.ravel(), minlength=len(classes) ** 2).reshape(-1, len(classes))
+        scores = {**scores_from_confusion(counts, classes, ['car']), 'mIoU': value}
+        writer.append(make_row(iteration, 'validation', 'full', scores, counts, 2, 0.25))
+        for image in images:
+            write_label_map(folder / f'snapshots/{iteration:06d}' / f'{image}.png', predicted, PALETTE)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def make_run() -> Callable[..., Path]:
+    """A function that writes a work_dir: a record with the mIoU given by iteration, and snapshots.
+
+    Predictions are of the first class but for the last columns, two more of which are right each time; the
+    source model takes nine tenths of everything for background. Other arguments go into the header.
+    """
+    return _make_run

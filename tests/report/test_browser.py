@@ -1,0 +1,292 @@
+"""The page in a browser: headless Chromium, at desktop and phone width, by mouse and by keyboard."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from mmseg_deeplab_study.report.analysis import analyse
+from mmseg_deeplab_study.report.page import render_page
+from mmseg_deeplab_study.report.runs import read_runs
+
+FLAGS = [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--no-first-run',
+]
+EVIL = '<img src=x onerror="window.ran = 1">%{x}'
+# As long as the names of configs are.
+LONG = '<b>deeplabv3_mobilenet-v2-padded-os16_1xb4-200_voc2cityscapes-768x768'
+DESKTOP, PHONE = {'width': 1280, 'height': 900}, {'width': 390, 'height': 844}
+
+
+@pytest.fixture(scope='module')
+def browser() -> Iterator[Browser]:
+    path = shutil.which('chromium') or shutil.which('google-chrome')
+    if path is None:
+        reason = 'no chromium to open the report in: apt-get install chromium'
+        if os.environ.get('STUDY_REQUIRE_SHARED') == '1':
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope='module')
+def report(make_run, tmp_path_factory) -> Path:
+    """Two seeds of one experiment and another experiment, with a class and an image called in markup."""
+    folder = tmp_path_factory.mktemp('report')
+    classes = ('road', 'car', EVIL)
+    curves = (
+        {0: 9.0, 5: 6.0, 10: 21.5, 15: 33.0},
+        {0: 9.0, 5: 7.0, 10: 14.0, 15: 30.0},
+        {0: 4.0, 5: 31.0, 20: 12.0},
+    )
+    runs = [
+        make_run(
+            folder / name,
+            curve,
+            images=('first', '<i>second'),
+            classes=classes,
+            config_digest=digest,
+            seed=seed,
+        )
+        for (name, digest, seed), curve in zip(
+            (('a0', 'a', 0), ('a1', 'a', 1), (LONG, 'b', 0)), curves, strict=True
+        )
+    ]
+    found = read_runs(runs)
+    page = render_page(analyse({name: run.history for name, run in found.items()}), found)
+    path = folder / 'report.html'
+    path.write_text(page)
+    return path
+
+
+both_sizes = pytest.mark.parametrize('page', [DESKTOP, PHONE], ids=['desktop', 'phone'], indirect=True)
+
+
+@pytest.fixture
+def page(request, browser, report) -> Iterator[Page]:
+    """The report, open; in the end nothing was requested and nothing complained."""
+    page = browser.new_page(viewport=getattr(request, 'param', DESKTOP))
+    complaints, requests = [], []
+    page.on(
+        'console',
+        lambda message: complaints.append(message.text) if message.type in ('error', 'warning') else None,
+    )
+    page.on('pageerror', lambda error: complaints.append(str(error)))
+    page.on('request', lambda request: requests.append(request.url))
+    page.goto(report.as_uri())
+    page.wait_for_selector('#confusion-chart .main-svg')
+    yield page
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(('data:', report.as_uri()))] == []
+    assert page.evaluate('window.ran') is None
+    page.close()
+
+
+def frame(page: Page, run: str) -> tuple[str, str]:
+    """Iteration and caption of a run's picture."""
+    image = page.locator(f'#film-tiles img[data-run="{run}"]')
+    return image.get_attribute('data-iteration'), image.get_attribute('alt')
+
+
+def curve_names(page: Page) -> list[str]:
+    return page.evaluate(
+        "document.getElementById('curve-chart').data.map((trace) => trace.name).filter((name) => name)"
+    )
+
+
+@both_sizes
+def test_nothing_overflows(page):
+    page.get_by_label('● car').check()
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+
+
+@both_sizes
+def test_slider_changes_the_frame(page):
+    assert frame(page, 'a0')[1] == 'a0: source model, whole set at 7.3 % mIoU'
+    before = page.locator('#film-tiles img[data-run="a0"]').get_attribute('src')
+    page.locator('#film-slider').fill('3')
+    # 0, 5, 10 behind the source's own view
+    assert frame(page, 'a0')[0] == '10'
+    assert frame(page, 'a0')[1].startswith('a0: iteration 10, whole set at 21.5 % mIoU, this image ')
+    assert page.locator('#film-tiles img[data-run="a0"]').get_attribute('src') != before
+    # it has no validation at 10: the one before
+    assert frame(page, LONG)[0] == '5'
+    assert page.locator('#film-place').inner_text() == 'iteration 10'
+
+
+@both_sizes
+def test_jump_to_an_miou(page):
+    page.get_by_role('button', name='at 0.3 mIoU').click()
+    assert [frame(page, run)[0] for run in ('a0', 'a1', LONG)] == ['15', '15', '5']
+    page.get_by_role('button', name='at 0.1 mIoU').click()
+    assert [frame(page, run)[0] for run in ('a0', 'a1', LONG)] == ['10', '10', '5']
+    assert page.locator('#film-place').inner_text() == "each run's first at 0.1 mIoU"
+    assert page.get_by_role('button', name='at 0.4 mIoU').is_disabled()
+
+
+def test_difference_to_the_truth(page):
+    page.locator('#film-slider').fill('1')
+    expect(page.locator('#film-tiles canvas').first).to_have_attribute('width', '32')
+    colours = page.evaluate(
+        """() => {
+            const canvas = document.querySelector('#film-tiles canvas');
+            const pixels = canvas.getContext('2d').getImageData(0, 0, 32, 24).data;
+            return [[...pixels.slice(0, 3)], [...pixels.slice(4 * 31, 4 * 31 + 3)]];
+        }"""
+    )
+    # road is right, what is on the right is not
+    assert colours == [[255, 255, 255], [0xD1, 0x24, 0x2F]]
+
+
+def test_pictures_that_are_not_there(browser, make_run, tmp_path):
+    """One run's first snapshots are gone, and that of the other at 0.1 mIoU; the other never reaches 0.3."""
+    late = make_run(tmp_path / 'late', {0: 9.0, 5: 14.0, 10: 31.0})
+    holes = make_run(tmp_path / 'holes', {0: 9.0, 5: 14.0, 10: 21.0}, source=False)
+    for folder in (late / 'snapshots/000000', late / 'snapshots/000005', holes / 'snapshots/000005'):
+        shutil.rmtree(folder)
+    runs = read_runs([late, holes])
+    path = tmp_path / 'page.html'
+    path.write_text(render_page(analyse({name: run.history for name, run in runs.items()}), runs))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    assert frame(page, 'holes') == ('', 'holes: no picture here')
+    page.locator('#film-slider').fill('1')
+    assert frame(page, 'late') == ('', 'late: no picture yet')
+    page.get_by_role('button', name='at 0.1 mIoU').click()
+    assert frame(page, 'holes') == ('', 'holes: no picture where it is first at 0.1 mIoU')
+    page.get_by_role('button', name='at 0.3 mIoU').click()
+    assert frame(page, 'late')[0] == '10'
+    assert frame(page, 'holes') == ('', 'holes: never at 0.3 mIoU')
+    page.close()
+
+
+def test_another_image(page):
+    truth = page.locator('#film-tiles img').nth(1)
+    page.locator('#film-image').select_option(label='first')
+    assert truth.get_attribute('alt') == 'true labels of first'
+
+
+def test_class_toggle_changes_the_chart(page):
+    assert 'a0 and 1 more, car' not in curve_names(page)
+    page.get_by_label('● car').check()
+    assert 'a0 and 1 more, car' in curve_names(page)
+    page.get_by_label('mIoU', exact=True).uncheck()
+    assert 'a0 and 1 more, mIoU' not in curve_names(page)
+
+
+def test_lines_are_explained(page):
+    lines = page.locator('#curve-legend li').all_inner_texts()
+    assert lines[:2] == ['a0 and 1 more, mIoU', 'a0 and 1 more, mean of seen classes']
+    assert f'{LONG}, mIoU' in lines and len(lines) == 6
+
+
+def test_seeds_are_mean_and_band(page):
+    mean, band = page.evaluate(
+        """() => {
+            const traces = document.getElementById('curve-chart').data;
+            return [traces.find((t) => t.name === 'a0 and 1 more, mIoU').y, traces[0].y];
+        }"""
+    )
+    assert mean == [9, 6.5, 17.75, 31.5]
+    # the highest forwards, then the lowest backwards
+    assert band == [9, 7, 21.5, 33, 30, 14, 6, 9]
+
+
+def test_the_dip_is_marked_on_the_mean(page):
+    rings = page.evaluate(
+        """document.getElementById('curve-chart').data.filter((t) => t.marker?.symbol === 'circle-open')
+            .map((t) => [t.x[0], t.y[0]])"""
+    )
+    # the other experiment never falls
+    assert rings == [[5, 6.5]]
+
+
+def test_confusion_as_a_table(page):
+    row = page.locator('#confusion-table tr').filter(has_text='road')
+    assert row.locator('th, td').all_inner_texts() == ['road', '-', 'background', '90.0']
+    page.locator('#confusion-slider').fill('4')
+    assert page.locator('#confusion-place').inner_text() == 'iteration 15'
+    rows = [row.locator('th, td').all_inner_texts() for row in page.locator('#confusion-table tr').all()]
+    # 6 of the 10 columns of the last class, all else is taken for road
+    assert rows == [
+        ['road', '100.0', 'road', '100.0'],
+        ['car', '0.0', 'road', '100.0'],
+        [EVIL, '60.0', EVIL, '60.0'],
+    ]
+
+
+def test_heat_map_and_confusion_follow_the_run(page):
+    page.locator('#heat-run').select_option(label=LONG)
+    assert page.evaluate("document.getElementById('heat-chart').data[0].x") == [0, 5, 20]
+    page.locator('#confusion-slider').fill('4')
+    # it has 0, 5 and 20
+    page.locator('#confusion-run').select_option(label=LONG)
+    assert page.locator('#confusion-place').inner_text() == 'iteration 5'
+    page.locator('#confusion-slider').fill('3')
+    assert page.locator('#confusion-place').inner_text() == 'iteration 20'
+    page.locator('#confusion-slider').fill('0')
+    assert page.evaluate("document.getElementById('confusion-chart').data[0].z") == [[90, 10]] * 3
+
+
+def test_names_in_markup_are_shown(page):
+    options = page.locator('#film-image option').all_inner_texts()
+    assert options == ['<i>second', 'first']
+    assert EVIL in page.locator('#film-legend').inner_text()
+    labels = page.locator('#heat-chart .yaxislayer-above text').all_text_contents()
+    assert EVIL in [text.replace('\u200b', '') for text in labels]
+
+
+def test_keyboard_alone(page):
+    page.keyboard.press('Tab')
+    assert page.evaluate('document.activeElement.className') == 'skip'
+    page.locator('#film-slider').focus()
+    page.keyboard.press('ArrowRight')
+    page.keyboard.press('ArrowRight')
+    assert frame(page, 'a0')[0] == '5'
+    for _ in range(3):
+        page.keyboard.press('Tab')
+    assert page.evaluate('document.activeElement.dataset.threshold') == '30'
+    page.keyboard.press('Enter')
+    assert frame(page, 'a1')[0] == '15'
+    page.locator('#curve-choice input').first.focus()
+    page.keyboard.press('Space')
+    assert 'a0 and 1 more, mIoU' not in curve_names(page)
+    page.locator('#theme').focus()
+    page.keyboard.press('Enter')
+    assert page.evaluate('document.documentElement.dataset.theme') == 'dark'
+
+
+def test_play_and_pause(page):
+    page.get_by_role('button', name='Play').click()
+    expect(page.locator('#film-slider')).to_have_value('2')
+    page.get_by_role('button', name='Pause').click()
+    assert page.get_by_role('button', name='Play').get_attribute('aria-pressed') == 'false'
+
+
+@both_sizes
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+def test_accessible(page, theme):
+    page.evaluate(f"setTheme('{theme}')")
+    page.evaluate("document.querySelectorAll('details').forEach((element) => { element.open = true; })")
+    violations = Axe().run(page).response['violations']
+    assert [(v['id'], v['impact']) for v in violations if v['impact'] in ('serious', 'critical')] == []
+
+
+def test_theme_follows_the_system(browser, report):
+    page = browser.new_page(color_scheme='dark')
+    page.goto(report.as_uri())
+    assert page.evaluate('document.documentElement.dataset.theme') == 'dark'
+    page.close()

@@ -1,0 +1,322 @@
+"""The page as a file: its numbers, its robustness, its bytes. test_browser.py opens it."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmseg.utils import get_classes
+from PIL import Image
+
+from mmseg_deeplab_study.evaluation.study_record import write_study_record
+from mmseg_deeplab_study.report import film
+from mmseg_deeplab_study.report.analysis import analyse
+from mmseg_deeplab_study.report.analysis_text import class_table, score_table
+from mmseg_deeplab_study.report.confusions import NO_SHARE, _shares
+from mmseg_deeplab_study.report.content import page_content
+from mmseg_deeplab_study.report.film import Film
+from mmseg_deeplab_study.report.page import render_page
+from mmseg_deeplab_study.report.runs import read_runs
+
+CURVE = {0: 9.0, 5: 6.0, 10: 21.5, 15: 31.0}
+
+
+def read(*folders: Path):
+    runs = read_runs(folders)
+    return analyse({name: run.history for name, run in runs.items()}), runs
+
+
+def content_of(*folders: Path, **options) -> dict:
+    return page_content(*read(*folders), Film(**options))
+
+
+def page_of(*folders: Path) -> str:
+    return render_page(*read(*folders))
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+
+
+def cells(page: str, caption: str) -> list[list[str]]:
+    table = re.search(rf'<caption>{caption}</caption>(.*?)</table>', page, re.S)[1]
+    rows = re.findall(r'<tr>(.*?)</tr>', table, re.S)
+    return [
+        [re.sub('<[^>]*>', '', cell) for cell in re.findall(r'<t[hd].*?</t[hd]>', row, re.S)] for row in rows
+    ]
+
+
+def test_numbers_are_those_of_the_analysis(make_run, tmp_path):
+    folder = make_run(tmp_path / 'run', CURVE)
+    page, (analysis, _) = page_of(folder), read(folder)
+    for caption, table in (
+        ('Scores of run', score_table(analysis.groups[0])),
+        ('Classes of run', class_table(analysis.groups[0], analysis)),
+    ):
+        assert cells(page, caption)[0] == [name.replace("'", '&#39;') for name in table.field_names]
+        assert cells(page, caption)[1:] == [list(map(str, row)) for row in table.rows]
+    assert cells(page, 'Scores of run')[1][:4] == ['mIoU', '7.2', '9.0', '6.0 (5)']
+
+
+def test_summary_marks_the_best(make_run, tmp_path):
+    model = {'parameters': 40_000_000, 'multiply_adds': 2_000_000_000}
+    folders = [
+        make_run(tmp_path / 'large', CURVE, model=model),
+        make_run(tmp_path / 'small', {0: 12.0, 5: 13.0}, model={**model, 'parameters': 3_500_000}),
+    ]
+    summary = content_of(*folders)['summary']
+    rows = {row['name']: dict(zip(summary['columns'], row['cells'], strict=True)) for row in summary['rows']}
+    assert rows['large']['parameters'] == ('40.00 M', False)
+    assert rows['small']['parameters'] == ('3.50 M', True)
+    assert (
+        rows['large']['multiply-adds an image']
+        == rows['small']['multiply-adds an image']
+        == ('2.00 G', False)
+    )
+    # 0.25 s for 2 images
+    assert rows['large']['validation, ms an image'][0] == '125'
+    assert rows['large']['best (iteration)'] == ('31.0 (15)', True)
+    assert rows['small']['at iteration 0'] == ('12.0', True)
+    assert rows['large']['dip'] == ('3.0', False) and rows['small']['dip'] == ('0.0', True)
+
+
+def test_film(make_run, tmp_path):
+    data = content_of(make_run(tmp_path / 'run', CURVE))['data']['film']
+    assert [image['name'] for image in data['images']] == ['first', 'second']
+    (run,) = data['runs']
+    assert run['iterations'] == [0, 5, 10, 15]
+    assert run['miou'] == [9.0, 6.0, 21.5, 31.0]
+    assert run['marks'] == {10: 10, 20: 10, 30: 15}
+    assert run['source_miou'] == 7.25
+    assert run['legend'] == [('road', '#804080'), ('car', '#00008e'), ('traffic light', '#faaa1e')]
+    assert run['source_legend'] == [('background', '#000000'), ('car', '#808080')]
+    assert set(run['images']) == {'first', 'second'}
+    # after k validations 2 k of the 10 columns of traffic light are right, all else is road, which 11 are
+    for k, (frame, miou) in enumerate(
+        zip(*(run['images']['first'][key] for key in ('frames', 'miou')), strict=True)
+    ):
+        picture = np.asarray(Image.open(BytesIO(base64.b64decode(frame.partition('base64,')[2]))))
+        assert (picture == 2).sum() == 24 * 2 * k
+        assert miou == pytest.approx(100 * (11 / (32 - 2 * k) + 2 * k / 10) / 3, abs=1e-3)
+
+
+def test_thinning_is_said(make_run, tmp_path, monkeypatch):
+    folder = make_run(tmp_path / 'run', {i: float(i) for i in range(0, 100, 5)})
+    content = content_of(folder, frames=8)
+    # first, last (best), 10, 20, 30, 40 and two between
+    assert len(content['data']['film']['runs'][0]['iterations']) == 8
+    assert content['notes'] == [
+        'Film strip: 8 of the 20 iterations that run has pictures of (first, last, best, lowest, those at '
+        '0.1 to 0.4 mIoU, others evenly spaced).'
+    ]
+    assert content_of(folder)['notes'] == []
+    frame = len(content['data']['film']['runs'][0]['images']['first']['frames'][0])
+    # two images; the source's own view and what is shown beside count too
+    monkeypatch.setattr(film, 'PICTURE_CHARACTERS', 2 * 15 * frame)
+    assert len(content_of(folder)['data']['film']['runs'][0]['iterations']) <= 12
+
+
+def test_confusion_shares(make_run, tmp_path):
+    (entry,) = content_of(make_run(tmp_path / 'run', CURVE))['data']['confusions']
+    shares = np.frombuffer(base64.b64decode(entry['shares']), '<u2').reshape(4, 3, 3)
+    # at first all is taken for road; in the end 6 of the 10 columns of traffic light are right
+    assert shares[0].tolist() == [[10_000, 0, 0]] * 3
+    assert shares[3].tolist() == [[10_000, 0, 0]] * 2 + [[4000, 0, 6000]]
+    assert entry['iterations'] == [0, 5, 10, 15] and entry['source_classes'] == ['background', 'car']
+    source = np.frombuffer(base64.b64decode(entry['source']), '<u2')
+    assert source.reshape(3, 2).tolist() == [[9000, 1000]] * 3
+
+
+def test_a_class_without_a_label_has_no_shares():
+    encoded = _shares([[[0, 0], [1, 3]]])
+    assert np.frombuffer(base64.b64decode(encoded), '<u2').tolist() == [NO_SHARE] * 2 + [2500, 7500]
+
+
+def test_seeds_are_one_experiment(make_run, tmp_path):
+    folders = [make_run(tmp_path / f's{seed}', CURVE, seed=seed, config_digest='one') for seed in range(2)]
+    found = content_of(*folders)
+    assert [(group['name'], group['runs']) for group in found['data']['groups']] == [
+        ('s0 and 1 more', [0, 1])
+    ]
+    assert 'means over seeds with 95 % bootstrap intervals' in page_of(*folders)
+
+
+def test_provenance_and_differences(make_run, tmp_path):
+    a = make_run(tmp_path / 'a', CURVE, config={'lr': 0.1, 'hooks': [{'type': 'A'}]}, hardware='a processor')
+    b = make_run(
+        tmp_path / 'b', CURVE, config={'lr': 0.2, 'hooks': [{'type': 'A'}], 'amp': True}, max_iters=20
+    )
+    record = {'heads': ['decode_head'], 'rows': [dict(target='road', source=None, rule='random')]}
+    for folder in (a, b):
+        (folder / 'head_transfer.json').write_text(json.dumps(record))
+    found = content_of(a, b)
+    assert found['differences'] == {
+        'columns': ['a', 'b'],
+        'rows': [('lr', ['0.1', '0.2']), ('amp', ['-', 'true'])],
+    }
+    facts = dict(found['provenance']['rows'])
+    assert facts['iterations'] == ['15 of 15, finished', '15 of 20, going on, or ended early']
+    assert facts['hardware'] == ['a processor', '-']
+    # 0.5 s for the source's row and four times 0.25
+    assert facts['time evaluating'] == ['0:02 min', '0:02 min']
+    assert found['transfers'] == [
+        {'names': ['a', 'b'], 'heads': ['decode_head'], 'rows': [('road', '-', 'random')]}
+    ]
+    assert found['summary']['rows'][1]['state'] == 'b at iteration 15 of 20'
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        'one row',
+        'no snapshots',
+        'no source',
+        'other classes',
+        'torn line',
+        'broken picture',
+        'no photograph',
+        'nulls',
+    ],
+)
+def test_robust(make_run, tmp_path, change):
+    folder = make_run(
+        tmp_path / 'run',
+        {0: 9.0} if change == 'one row' else CURVE,
+        images=() if change == 'no snapshots' else ('first', 'second'),
+        source=change != 'no source',
+    )
+    others = []
+    if change == 'other classes':
+        others = [make_run(tmp_path / 'other', CURVE, classes=('sea', 'ship'), images=('third',))]
+    elif change == 'torn line':
+        with (folder / 'adaptation.jsonl').open('a') as file:
+            file.write('{"iter": 20, "kind": "valid')
+    elif change == 'broken picture':
+        (folder / 'snapshots/000005/first.png').write_bytes(b'\x89PNG')
+        (folder / 'snapshots/000010/second.png').unlink()
+    elif change == 'no photograph':
+        (folder / 'snapshots/reference/first.png').unlink()
+    elif change == 'nulls':
+        text = (folder / 'adaptation.jsonl').read_text()
+        (folder / 'adaptation.jsonl').write_text(text.replace('"mIoU": 6.0', '"mIoU": null'))
+    data = data_of(page_of(folder, *others))
+    assert len(data['runs']) == 1 + len(others)
+    if change == 'broken picture':
+        strip = data['film']['runs'][0]['images']
+        assert [frame is None for frame in strip['first']['frames']] == [False, True, False, False]
+        assert [value is None for value in strip['second']['miou']] == [False, False, True, False]
+    if change == 'no snapshots':
+        assert data['film']['images'] == []
+    if change == 'nulls':
+        assert data['runs'][0]['iterations'] == [0, 10, 15]
+
+
+def test_an_image_of_two_data_sets(make_run, tmp_path):
+    one = make_run(tmp_path / 'one', CURVE)
+    other = make_run(tmp_path / 'other', CURVE, classes=('sea', 'ship'))
+    strip = content_of(one, other)['data']['film']
+    assert [image['name'] for image in strip['images']] == ['first', 'second']
+    first, second = (run['images']['first']['truth'] for run in strip['runs'])
+    # the first run's is the one that is shown beside the photograph
+    assert first is None and second.startswith('data:image/png') and second != strip['images'][0]['truth']
+
+
+def test_a_probes_score_is_not_the_whole_sets(make_run, tmp_path):
+    folder = make_run(tmp_path / 'run', CURVE)
+    lines = (folder / 'adaptation.jsonl').read_text().splitlines()
+    lines[4] = lines[4].replace('"subset": "full"', '"subset": "probe"')
+    (folder / 'adaptation.jsonl').write_text('\n'.join(lines) + '\n')
+    (run,) = content_of(folder)['data']['film']['runs']
+    assert run['miou'] == [9.0, 6.0, None, 31.0] and run['probe'] == [None, None, 21.5, None]
+
+
+def test_snapshots_that_were_deleted(make_run, tmp_path):
+    folder = make_run(tmp_path / 'run', CURVE)
+    shutil.rmtree(folder / 'snapshots/000010')
+    (run,) = content_of(folder)['data']['film']['runs']
+    # reached, although there is no picture of it
+    assert run['iterations'] == [0, 5, 15] and run['marks'] == {10: 10, 20: 10, 30: 15}
+    for name in ('000000', '000005', '000015', 'source'):
+        shutil.rmtree(folder / 'snapshots' / name)
+    page = page_of(folder)
+    assert 'These runs kept no snapshots.' in page and data_of(page)['film']['runs'] == []
+
+
+@pytest.mark.parametrize(
+    'lacks', ['class_iou', 'confusion', 'images', 'seconds', 'source_classes', 'seen_classes', 'model']
+)
+def test_an_older_record(make_run, tmp_path, lacks):
+    folder = make_run(tmp_path / 'run', CURVE, model={'parameters': 5_000_000})
+    path = folder / 'adaptation.jsonl'
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert any(lacks in record for record in records)
+    for record in records:
+        record.pop(lacks, None)
+    path.write_text(''.join(json.dumps(record) + '\n' for record in records))
+    found = content_of(folder)
+    assert len(found['data']['runs'][0]['iterations']) == 4
+    assert (dict(found['provenance']['rows'])['time evaluating'] == ['-']) == (lacks == 'seconds')
+    assert any('pixels of unseen classes' in s for s in found['findings']['run']) == (
+        lacks not in ('confusion', 'source_classes', 'seen_classes')
+    )
+
+
+def test_the_original_studys_record(tmp_path, make_run):
+    folder = make_run(tmp_path / 'run', {5 * k: 10.0 for k in range(5)}, images=())
+    classes = get_classes('cityscapes')
+    history = read_runs([folder])['run'].history
+    for row in history.rows:
+        row['class_iou'] = dict.fromkeys(classes, 10.0)
+    history.header['target_classes'] = classes
+    write_study_record(history, tmp_path / 'snapshot.pickle')
+    data = data_of(page_of(tmp_path / 'snapshot.pickle'))
+    assert data['runs'][0]['iterations'] == [5, 10, 15, 20] and data['confusions'] == []
+
+
+def test_markup_is_shown_and_not_run(make_run, tmp_path):
+    evil = '</script><script>alert("x")</script>\'"&<img src=x onerror=alert(1)>'
+    folder = make_run(
+        tmp_path / '<b>bold"',
+        CURVE,
+        images=('<i>first', "a'b"),
+        classes=('road', 'car', evil),
+        experiment=evil,
+    )
+    page = page_of(folder)
+    assert evil not in page and '<img src=x' not in page and '<b>bold' not in page
+    assert page.count('<script') == 3
+    assert evil in [found['name'] for found in data_of(page)['runs'][0]['classes']]
+
+
+def test_same_input_same_bytes(make_run, tmp_path):
+    folders = [make_run(tmp_path / name, CURVE) for name in 'ab']
+    assert page_of(*folders) == page_of(*folders)
+    assert str(tmp_path) not in page_of(*folders)
+
+
+def test_same_bytes_in_another_process(make_run, tmp_path):
+    folders = [make_run(tmp_path / name, CURVE) for name in 'ab']
+    script = Path(__file__).resolve().parents[2] / 'tools' / 'report.py'
+    out = tmp_path / 'page.html'
+    environment = {**os.environ, 'PYTHONHASHSEED': '7', 'OMP_NUM_THREADS': '1'}
+    subprocess.run([sys.executable, script, *folders, '-o', out], check=True, env=environment)
+    assert out.read_text() == page_of(*folders)
+
+
+def test_the_page_asks_for_nothing_else(make_run, tmp_path):
+    page = page_of(make_run(tmp_path / 'run', CURVE))
+    before_scripts = page.partition('<script>')[0]
+    assert not re.search(r'(src|href)="(?!data:|#)', before_scripts)
+    assert "default-src 'none'" in page
+
+
+def test_notes_come_first(make_run, tmp_path):
+    page = render_page(*read(make_run(tmp_path / 'run', CURVE)), notes=['Drawn data.'])
+    assert page.index('Drawn data.') < page.index('<h2 id="summary-title">')

@@ -1,0 +1,322 @@
+"""The figures and the CSV of a paper, of small records and pictures made here."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mmseg_deeplab_study.datasets.label_maps import write_label_map
+from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter
+from mmseg_deeplab_study.report.analysis import Analysis, analyse
+from mmseg_deeplab_study.report.figures import COLOURS
+from mmseg_deeplab_study.report.paper import curves_figure, predictions_figure, source_figure, write_figures
+from mmseg_deeplab_study.report.pictures import UNLABELLED
+from mmseg_deeplab_study.report.runs import RunFolder, read_runs
+
+CLASSES, PALETTE = ['road', 'car'], [(128, 64, 128), (0, 0, 142)]
+SOURCE, SOURCE_PALETTE = ['background', 'cat', 'car'], [(0, 0, 0), (64, 0, 0), (128, 128, 128)]
+HALF = np.repeat([[0] * 4 + [1] * 4], 4, axis=0)  # (4, 8): road left, car right
+Folders = dict[str, RunFolder]
+
+
+def row(iteration: int, miou: float | None, kind: str = 'validation', subset: str = 'full') -> dict:
+    return {
+        'iter': iteration,
+        'kind': kind,
+        'subset': subset,
+        'mIoU': miou,
+        'mIoU.seen': miou,
+        'mIoU.unseen': None,
+        'aAcc': 50.0,
+        'mAcc': 25.0,
+        'class_iou': {'road': None, 'car': miou},
+    }
+
+
+def write_run(work_dir: Path, rows: Sequence[dict], seed: int = 0, experiment: str = 'one') -> Path:
+    """A record; runs of one experiment differ in the seed alone."""
+    digests = {'config_digest': experiment, 'source_checkpoint': {'digest': 's'}}
+    images = {key: {'digest': key} for key in ('validation', 'train')}
+    classes = {'target_classes': CLASSES, 'source_classes': SOURCE, 'seen_classes': ['car']}
+    work_dir.mkdir(parents=True, exist_ok=True)
+    writer = HistoryWriter(work_dir / FILE_NAME)
+    writer.start({'seed': seed, **digests, **images, **classes})
+    for one in rows:
+        writer.append(one)
+    return work_dir
+
+
+def write_pictures(work_dir: Path, iterations: Sequence[int], images: Sequence[str] = ('a', 'b')) -> None:
+    snapshots = work_dir / 'snapshots'
+    for image in images:
+        truth = HALF.copy()
+        truth[0] = 255
+        write_label_map(snapshots / 'reference' / f'{image}_truth.png', truth, PALETTE)
+        Image.new('RGB', (8, 4), (10, 20, 30)).save(snapshots / 'reference' / f'{image}.png')
+        write_label_map(snapshots / 'source' / f'{image}.png', 2 * HALF, SOURCE_PALETTE)
+        for iteration in iterations:
+            write_label_map(snapshots / f'{iteration:06d}' / f'{image}.png', HALF * 0, PALETTE)
+
+
+def read(*work_dirs: Path) -> tuple[Analysis, Folders]:
+    folders = read_runs(work_dirs)
+    return analyse({name: folder.history for name, folder in folders.items()}), folders
+
+
+def predictions(work_dir: Path) -> Figure:
+    analysis, folders = read(work_dir)
+    run = analysis.groups[0].runs[0]
+    return predictions_figure(run, folders[run.name])
+
+
+def titles(figure: Figure) -> list[str]:
+    found = (axes.get_title().replace('\n', ' ') for axes in figure.axes)
+    return [title for title in found if title]
+
+
+def legend(figure: Figure) -> dict[str, tuple[float, ...]]:
+    """Names in the legend, and their colours."""
+    (found,) = figure.legends
+    colours = [handle.get_facecolor()[:3] for handle in found.legend_handles]
+    return dict(zip([text.get_text() for text in found.get_texts()], colours, strict=True))
+
+
+def rgb(*channels: int) -> tuple[float, ...]:
+    return tuple(channel / 255 for channel in channels)
+
+
+def write_two_seeds(folder: Path) -> list[Path]:
+    """Of which the second is cut off, and has no pictures."""
+    first = write_run(folder / 'r50_0', [row(0, 8.0), row(5, 6.0), row(10, 12.5)])
+    write_pictures(first, [0, 5, 10])
+    return [first, write_run(folder / 'r50_1', [row(0, 10.0), row(5, 4.0)], seed=1)]
+
+
+@pytest.fixture
+def two_seeds(tmp_path) -> list[Path]:
+    return write_two_seeds(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory) -> list[Path]:
+    """Not to be changed."""
+    folder = tmp_path_factory.mktemp('written')
+    return write_figures(*read(*write_two_seeds(folder)), folder / 'figures')
+
+
+def test_files(two_seeds, tmp_path):
+    other = write_run(tmp_path / 'mobilenet', [row(0, 5.0)], experiment='other')
+    write_pictures(other, [0])
+    bare = write_run(tmp_path / 'bare', [row(0, 5.0)], experiment='bare')
+    paths = write_figures(*read(*two_seeds, bare, other), tmp_path / 'new' / 'figures')
+    # A number is that of a figure which is there: the run without pictures takes none.
+    stems = ['figure3_source_view', 'figure4_predictions_r50_0', 'figure5_predictions_mobilenet']
+    stems += ['figure6_curves']
+    names = [f'{stem}.{kind}' for stem in stems for kind in ('pdf', 'png')]
+    assert paths == [tmp_path / 'new' / 'figures' / name for name in [*names, 'series.csv']]
+    assert sorted(paths) == sorted((tmp_path / 'new' / 'figures').iterdir())
+    for path in paths[:-1]:
+        assert path.read_bytes().startswith(b'%PDF' if path.suffix == '.pdf' else b'\x89PNG')
+
+
+def test_widths_and_fonts(written):
+    for path in written:
+        if path.suffix == '.png':
+            with Image.open(path) as image:
+                wide = 'predictions' in path.name
+                assert image.width == (2070 if wide else 990)  # 6.9 and 3.3 inches of 300 dots
+                assert image.info['dpi'] == pytest.approx((300, 300), abs=0.1)
+        elif path.suffix == '.pdf':
+            content = path.read_bytes()
+            # /Type 42 fonts are TrueType files inside the PDF.
+            assert b'/FontFile2' in content and b'/Type3' not in content and b'/CreationDate' not in content
+
+
+def test_the_same_runs_give_the_same_bytes(written, two_seeds, tmp_path):
+    again = write_figures(*read(*two_seeds), tmp_path / 'figures')
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
+
+
+def test_a_run_without_snapshots(tmp_path):
+    run = write_run(tmp_path / 'bare', [row(0, 5.0)])
+    paths = write_figures(*read(run), tmp_path / 'figures')
+    assert [path.name for path in paths] == ['figure4_curves.pdf', 'figure4_curves.png', 'series.csv']
+
+
+def test_the_first_run_of_an_experiment_that_has_pictures(two_seeds):
+    analysis, folders = read(*reversed(two_seeds))
+    assert source_figure(analysis, folders).axes[0].get_ylabel() == 'r50_0'
+
+
+def test_names_of_runs_are_not_markup_nor_folders(tmp_path):
+    names = ['a/x$_{^$ <b>"q"', 'b/x$_{^$ <b>"q"', '_$$']
+    runs = [write_run(tmp_path / n, [row(0, 5.0)], experiment=n) for n in names]
+    for run in runs[1:]:
+        write_pictures(run, [0], 'a')
+    analysis, folders = read(*runs)
+    assert list(folders) == names  # of two with one name their folders are part
+    paths = write_figures(analysis, folders, tmp_path / 'figures')
+    assert [path.stem for path in paths if path.suffix == '.png'] == [
+        'figure3_source_view',
+        'figure4_predictions_b-x-_-b-q',
+        'figure5_predictions__',
+        'figure6_curves',
+    ]
+    texts = curves_figure(analysis).legends[0].get_texts()
+    assert [text.get_text() for text in texts[:3]] == names
+    assert not any(text.get_parse_math() for text in texts)
+
+
+def test_series(tmp_path):
+    rows = [row(0, 1 / 3, 'source'), row(0, None, subset='probe'), row(0, 12.5)]
+    rows.append({'iter': 0, 'kind': 'forgetting', 'subset': 'source', 'mIoU': 70.0})
+    run = write_run(tmp_path / 'r,50', rows, seed=3)
+    *_, path = write_figures(*read(run), tmp_path / 'figures')
+    with path.open(newline='') as file:
+        header, *found = csv.reader(file)
+    assert header == ['run', 'seed', 'kind', 'subset', 'iteration', 'score', 'value']
+    assert all(line[:2] == ['r,50', '3'] and line[4] == '0' for line in found)
+    scores = ('mIoU', 'mIoU.seen', 'mIoU.unseen', 'aAcc', 'mAcc', 'IoU.road', 'IoU.car')
+    third = '0.3333333333333333'
+    expected = {
+        ('source', 'full'): [third, third, '', '50.0', '25.0', '', third],
+        ('validation', 'probe'): ['', '', '', '50.0', '25.0', '', ''],
+        ('validation', 'full'): ['12.5', '12.5', '', '50.0', '25.0', '', '12.5'],
+        ('forgetting', 'source'): ['70.0', '', '', '', ''],  # knows no classes
+    }
+    assert [(*line[2:4], *line[5:]) for line in found] == [
+        (*where, score, value)
+        for where, values in expected.items()
+        for score, value in zip(scores, values, strict=False)
+    ]
+
+
+def test_curve_of_two_seeds_is_their_mean_in_a_band(two_seeds):
+    axes = curves_figure(read(*two_seeds)[0]).axes[0]
+    line, rings = axes.lines
+    # (8 + 10) / 2 and (6 + 4) / 2; the second seed has no iteration 10.
+    assert line.get_xydata().tolist() == [[0, 9], [5, 5]] == rings.get_xydata().tolist()
+    assert (line.get_color(), line.get_linestyle(), rings.get_fillstyle()) == (COLOURS[0], '-', 'none')
+    (band,) = axes.collections
+    corners = {tuple(corner) for corner in band.get_paths()[0].vertices.tolist()}
+    assert corners == {(0, 8), (0, 10), (5, 4), (5, 6)}
+
+
+def test_curves_of_two_experiments_differ_in_grey_too(tmp_path):
+    fallen = write_run(tmp_path / 'r50', [row(0, 9.0), row(5, 4.0), row(10, 20.0), row(10, 9.0, 'source')])
+    risen = write_run(tmp_path / 'mobilenet', [row(5, 4.0), row(10, 5.0)], experiment='other')
+    figure = curves_figure(read(fallen, risen)[0])
+    (axes,) = figure.axes
+    first, rings, second = axes.lines  # one that begins behind iteration 0 has no ring
+    assert first.get_xydata().tolist() == [[0, 9], [5, 4], [10, 20]]
+    assert rings.get_xydata().tolist() == [[0, 9], [5, 4]]
+    assert second.get_xydata().tolist() == [[5, 4], [10, 5]]
+    looks = [(x.get_color(), x.get_linestyle(), x.get_marker()) for x in (first, second)]
+    assert all(one != other for one, other in zip(*looks, strict=True))
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ['r50', 'mobilenet', 'iteration 0, and lowest point of a fall']
+    assert not axes.collections
+
+
+def test_one_ring_where_it_never_fell(tmp_path):
+    axes = curves_figure(read(write_run(tmp_path / 'r50', [row(0, 4.0), row(5, 9.0)]))[0]).axes[0]
+    assert axes.lines[1].get_xydata().tolist() == [[0, 4]]
+
+
+def test_seeds_without_a_common_iteration_have_no_curve(tmp_path):
+    runs = [write_run(tmp_path / str(i), [row(i, 4.0)], seed=i) for i in (5, 10)]
+    assert not curves_figure(read(*runs)[0]).axes[0].lines
+
+
+def test_columns_are_where_an_miou_is_first_reached(tmp_path):
+    scores = {0: 8.0, 5: 12.0, 10: 9.0, 15: 35.0, 20: 33.3}
+    run = write_run(tmp_path / 'r50', [row(i, score) for i, score in scores.items()])
+    write_pictures(run, list(scores))
+    figure = predictions(run)
+    assert titles(figure) == [
+        'photograph',
+        'truth',
+        'mIoU 0.1 (iteration 5)',
+        'mIoU 0.2, 0.3 (iteration 15)',
+        'last, mIoU 0.33 (iteration 20)',
+    ]
+    assert len(figure.axes) == 2 * 5  # two images
+
+
+def test_the_last_prediction_is_shown_once(tmp_path):
+    run = write_run(tmp_path / 'r50', [row(0, 8.0), row(5, 12.0)])
+    write_pictures(run, [0, 5])
+    assert titles(predictions(run))[2:] == ['mIoU 0.1 (iteration 5)']
+
+
+def test_at_most_three_images(tmp_path):
+    run = write_run(tmp_path / 'r50', [row(0, 8.0)])
+    write_pictures(run, [0], 'abcd')
+    figure = predictions(run)
+    assert titles(figure) == ['photograph', 'truth', 'last, mIoU 0.08 (iteration 0)']
+    assert len(figure.axes) == 3 * 3
+
+
+def test_label_maps_have_the_colours_of_their_palette(tmp_path):
+    run = write_run(tmp_path / 'r50', [row(0, 8.0)])
+    write_pictures(run, [0], 'a')
+    figure = predictions(run)
+    photograph, truth, predicted = (axes.images[0].get_array() for axes in figure.axes)
+    assert (photograph == (10, 20, 30)).all() and (predicted == PALETTE[0]).all()
+    assert (truth[0] == UNLABELLED).all()
+    assert (truth[1:, :4] == PALETTE[0]).all() and (truth[1:, 4:] == PALETTE[1]).all()
+    assert legend(figure) == {
+        'road': rgb(*PALETTE[0]),
+        'car': rgb(*PALETTE[1]),
+        'unlabelled': rgb(*UNLABELLED),
+    }
+
+
+def test_source_view_has_the_classes_of_the_source(two_seeds):
+    figure = source_figure(*read(*two_seeds))
+    assert titles(figure) == ['photograph', "source model's prediction"]
+    # No pixel is a cat.
+    assert legend(figure) == {'background': to_rgb('black'), 'car': rgb(128, 128, 128)}
+
+
+def test_a_large_label_map_gets_smaller_without_new_colours(tmp_path):
+    run = write_run(tmp_path / 'r50', [row(0, 8.0)])
+    write_pictures(run, [0], 'a')
+    stripes = np.tile([0, 1, 0], (500, 500))
+    write_label_map(run / 'snapshots' / '000000' / 'a.png', stripes, PALETTE)
+    drawn = predictions(run).axes[2].images[0].get_array()
+    assert drawn.shape == (240, 720, 3)
+    assert {tuple(pixel) for pixel in drawn.reshape(-1, 3).tolist()} <= set(PALETTE)
+
+
+# What is damaged, and in how many places a picture is then wanting, if it is gone or cannot be read: another
+# is taken for the source's view of an image that is gone, and what has no truth is no image.
+@pytest.mark.parametrize(
+    ('place', 'gone', 'broken'),
+    [
+        ('reference/a.png', 1, 2),
+        ('reference/b_truth.png', 0, 1),
+        ('000010/a.png', 1, 1),
+        ('source/a.png', 0, 1),
+    ],
+)
+@pytest.mark.parametrize('damage', ['missing', 'truncated', 'not a picture'])
+def test_a_picture_that_cannot_be_read_is_left_out(two_seeds, damage, place, gone, broken):
+    path = two_seeds[0] / 'snapshots' / place
+    content = path.read_bytes()
+    path.unlink()
+    if damage != 'missing':
+        # Within the pixels, behind the palette.
+        path.write_bytes(content[: content.index(b'IDAT') + 8] if damage == 'truncated' else b'text')
+    analysis, folders = read(*two_seeds)
+    figures = [predictions_figure(analysis.groups[0].runs[0], folders['r50_0'])]
+    figures.append(source_figure(analysis, folders))
+    empty = [axes for figure in figures for axes in figure.axes if not axes.images]
+    assert [[text.get_text() for text in axes.texts] for axes in empty] == [['no picture']] * (
+        gone if damage == 'missing' else broken
+    )

@@ -1,0 +1,123 @@
+"""tools/report.py: what it writes, and what it says of runs that it cannot show."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, make_row, read_history
+
+SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'report.py'
+
+
+@pytest.fixture(scope='module')
+def report():
+    spec = importlib.util.spec_from_file_location('report_script', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(report, monkeypatch, capsys):
+    """A function that runs the tool and returns its exit code, its output and its errors."""
+
+    def call(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', ['report.py', *map(str, arguments)])
+        try:
+            code = report.main()
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def write_record(folder: Path, scores: dict[int, float | None], max_iters: int = 10) -> Path:
+    writer = HistoryWriter(folder / FILE_NAME)
+    writer.start({'target_classes': ['road'], 'seen_classes': [], 'max_iters': max_iters})
+    for iteration, score in scores.items():
+        writer.append(row(iteration, score))
+    return folder
+
+
+def row(iteration: int, score: float | None) -> dict:
+    means = dict.fromkeys(('mIoU', 'aAcc', 'mAcc'), score) | {'mIoU.seen': None, 'mIoU.unseen': score}
+    scores = {**means, 'class_iou': {'road': score}}
+    return make_row(iteration, 'validation', 'full', scores, np.array([[5]]), 1, 0.1)
+
+
+def test_page_and_figures(run, tmp_path):
+    folder, out = write_record(tmp_path / 'run', {0: 5.0, 10: 20.0}), tmp_path / 'new' / 'page.html'
+    code, output, errors = run(folder, '-o', out, '--figures', tmp_path / 'figures')
+    assert (code, errors) == (0, '')
+    assert output.startswith(f'Wrote {out} (')
+    assert out.read_text().startswith('<!DOCTYPE html>')
+    written = [Path(line.removeprefix('Wrote ')) for line in output.splitlines()[1:]]
+    assert tmp_path / 'figures/series.csv' in written
+    assert all(path.stat().st_size > 0 for path in written)
+
+
+def test_a_run_without_a_validation_is_left_out_and_named(run, tmp_path):
+    folders = [write_record(tmp_path / 'a', {0: 5.0}), write_record(tmp_path / 'b', {})]
+    code, output, errors = run(*folders, '-o', tmp_path / 'page.html')
+    assert code == 0 and (tmp_path / 'page.html').exists()
+    assert errors == 'warning: b has no validation with an mIoU yet and is left out\n'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'code', 'message'),
+    [
+        (['nowhere'], 1, 'no record of adaptation; expected the work_dir of a run with AdaptationHook'),
+        (['empty'], 1, 'none of empty has a validation with an mIoU yet'),
+        (['whole', '--frames', '0'], 2, '--frames must be at least 1, but got 0'),
+        (['whole', '--width', '-3'], 2, '--width must be at least 1, but got -3'),
+        (['whole', '--watch-interval', '0'], 2, '--watch-interval must be more than 0 seconds, but got 0'),
+        (['whole', '-o', 'whole'], 2, '-o whole is a folder; give the name of a file'),
+    ],
+)
+def test_refusals(run, tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    write_record(tmp_path / 'empty', {})
+    write_record(tmp_path / 'whole', {0: 5.0})
+    found, _, errors = run(*arguments)
+    assert found == code and message in errors
+    assert not (tmp_path / 'report.html').exists()
+
+
+def test_watch_follows_a_run_to_its_end(run, report, tmp_path, monkeypatch):
+    """Each pause is a moment at which the run goes on: it begins, validates at 0, is cut off, ends."""
+    folder, out = tmp_path / 'run', tmp_path / 'page.html'
+    moments = iter(
+        [
+            lambda: write_record(folder, {}),
+            lambda: HistoryWriter(folder / FILE_NAME).append(row(0, 5.0)),
+            lambda: None,
+            lambda: HistoryWriter(folder / FILE_NAME).append(row(10, 20.0)),
+        ]
+    )
+    pauses = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        next(moments)()
+
+    monkeypatch.setattr(report.time, 'sleep', sleep)
+    code, output, errors = run(folder, '-o', out, '--watch', '--watch-interval', '3')
+    assert code == 0 and pauses == [3.0] * 4
+    assert output.count(f'Wrote {out}') == 2
+    assert errors.count('waiting: ') == 2
+    assert errors.count('watching run, which is not at its end') == 1
+    assert 'iteration 10' in out.read_text()
+    assert len(read_history(folder).rows) == 2
+
+
+def test_ctrl_c_ends_watching(run, report, tmp_path, monkeypatch):
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report.time, 'sleep', interrupt)
+    folder = write_record(tmp_path / 'run', {0: 5.0})
+    assert run(folder, '-o', tmp_path / 'page.html', '--watch')[0] == 130
