@@ -34,8 +34,9 @@ reinstall: ## install again, whatever the stamp says
 demo: install ## the whole study on data it draws; ends with a table and a report
 	'$(BIN)/python' tools/demo.py $(ARGS)
 
+# A worker per core and a thread per worker: threads of several workers would wait for one another.
 test: install ## all tests, the slow ones too; ARGS='-m "not slow"' leaves those out
-	'$(BIN)/python' -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 parity: install ## our logits against the peers' golden ones, as a table
 	'$(BIN)/python' tools/parity.py $(ARGS)
