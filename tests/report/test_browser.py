@@ -5,10 +5,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from mmseg_deeplab_study.datasets.label_maps import write_label_map
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.page import render_page
 from mmseg_deeplab_study.report.runs import read_runs
@@ -149,6 +152,26 @@ def test_difference_to_the_truth(page):
     )
     # road is right, what is on the right is not
     assert colours == [[255, 255, 255], [0xD1, 0x24, 0x2F]]
+
+
+def test_pixels_without_a_label_are_grey_in_the_difference(browser, make_run, tmp_path):
+    folder = make_run(tmp_path / 'run', {0: 9.0}, images=('first',), source=False)
+    truth = folder / 'snapshots/reference/first_truth.png'
+    labels = np.asarray(Image.open(truth)).copy()
+    labels[0, :2] = 255
+    write_label_map(truth, labels, [(128, 64, 128), (0, 0, 142), (250, 170, 30)])
+    runs = read_runs([folder])
+    path = tmp_path / 'page.html'
+    path.write_text(render_page(analyse({name: run.history for name, run in runs.items()}), runs))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    expect(page.locator('#film-tiles canvas').first).to_have_attribute('width', '32')
+    row = page.evaluate(
+        """[...document.querySelector('#film-tiles canvas').getContext('2d').getImageData(0, 0, 3, 1).data]"""
+    )
+    # two pixels are not labelled, the third is road and right
+    assert row == [136, 136, 136, 255] * 2 + [255] * 4
+    page.close()
 
 
 def test_pictures_that_are_not_there(browser, make_run, tmp_path):
