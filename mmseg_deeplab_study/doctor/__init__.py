@@ -1,0 +1,5 @@
+"""What is wrong with an environment, a data root, a checkpoint or a config, and the cure of it.
+
+Has to run where this package cannot be imported, and in a Python that is too old for it. So every module here
+imports nothing but the standard library at its head, and the package only inside of a check.
+"""

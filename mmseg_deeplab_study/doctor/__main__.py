@@ -1,0 +1,66 @@
+"""Look at an environment, and say what is wrong with it and how to cure it: one line per check.
+
+Runs where MMSegmentation or this package cannot be imported. --data-root, --checkpoint and --config have it
+look at these too; each may stand several times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from . import machine, packages
+from .checkpoint import check_checkpoint, check_config
+from .data_root import check_data_root
+from .findings import Finding, as_json, as_text, exit_code, run_check, summary
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, prog='doctor')
+    for option, metavar, what in (
+        ('--data-root', 'DIR', 'a data root in the layout of Cityscapes or VOC: files and label ids'),
+        ('--checkpoint', 'FILE', 'what it is, and the load_from that takes it; runs nothing that is in it'),
+        ('--config', 'FILE', 'whether what it points to is there; a config is code, which is run'),
+    ):
+        parser.add_argument(option, type=Path, metavar=metavar, action='append', default=[], help=what)
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        metavar='DIR',
+        default=Path('work_dirs'),
+        help='where runs will write (default: %(default)s)',
+    )
+    parser.add_argument('--strict', action='store_true', help='warnings make the exit code 1, too')
+    parser.add_argument('--json', action='store_true', help='print a list of objects in place of lines')
+    return parser.parse_args()
+
+
+def findings(args: argparse.Namespace) -> Iterator[Finding]:
+    """Everything that is asked for, in order, as it is found."""
+    checks: list[tuple[Callable[..., Iterator[Finding]], ...]] = [
+        *((check,) for check in (*packages.CHECKS, *machine.CHECKS)),
+        (machine.check_disk, args.work_dir),
+        *((check_data_root, root) for root in args.data_root),
+        *((check_checkpoint, path) for path in args.checkpoint),
+        *((check_config, path) for path in args.config),
+    ]
+    for check, *arguments in checks:
+        yield from run_check(check, *arguments)
+
+
+def main() -> int:
+    args = parse_args()
+    found = []
+    for finding in findings(args):
+        found.append(finding)
+        if not args.json:
+            sys.stdout.write(as_text(finding))
+            sys.stdout.flush()
+    sys.stdout.write(as_json(found) if args.json else summary(found))
+    return exit_code(found, args.strict)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

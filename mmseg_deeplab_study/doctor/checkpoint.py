@@ -1,0 +1,195 @@
+"""What a checkpoint is, and how `load_from` takes it; what a config points to."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .findings import Finding
+from .packages import NAME, ROOT
+
+SCHEMES = {'vainf': 'vainf://', 'torchvision': 'tvseg://'}
+LABEL_SPACES = {21: 'as many as PASCAL VOC has', 19: 'as many as Cityscapes has'}
+# What is often found under a checkpoint's name, by its first bytes.
+STRANGERS = (
+    (rb'\s*<', 'a web page, not a checkpoint', 'download it again: what was saved is an error or login page'),
+    (rb'version https://git-lfs', 'a pointer of Git LFS, not the checkpoint itself', 'git lfs pull'),
+)
+
+
+def check_checkpoint(path: Path) -> Iterator[Finding]:
+    """Say what a checkpoint is. Unpickles nothing but tensors and plain data."""
+    yield examine(path)[0]
+
+
+def examine(path: Path) -> tuple[Finding, str | None]:
+    """What a checkpoint is, and the ``load_from`` that takes it, None if there is none."""
+    stranger = what_it_is_not(path)
+    if stranger:
+        return Finding('error', 'checkpoint', f'{path}: {stranger[0]}', stranger[1]), None
+    try:
+        import_package()
+    except Exception as error:
+        text = f'{path}: not looked into, because {NAME} cannot be imported ({type(error).__name__}: {error})'
+        return Finding('warning', 'checkpoint', text, 'cure that first'), None
+    try:
+        form, load_from, state = read(path)
+    except ImportError as error:
+        return Finding('error', 'checkpoint', f'{path}: {error}', 'install the extra that it names'), None
+    except ValueError as error:
+        return refusal(path, error), None
+    if load_from is None:
+        text = f'{path}: {form}, {len(state)} tensors, first {list(state)[:3]}'
+        return Finding('warning', 'checkpoint', text, cure_of_unknown(path, state)), None
+    text = f'{path}: {form}, {classes_of(state)}: load_from={load_from}'
+    return Finding('ok', 'checkpoint', text), load_from
+
+
+def what_it_is_not(path: Path) -> tuple[str, str] | None:
+    """What is wrong with a file that is no checkpoint at all, and the cure; None if it may be one."""
+    if not path.is_file():
+        return 'no such file', 'give the path of a file'
+    with path.open('rb') as file:
+        head = file.read(64)
+    if not head:
+        return 'the file is empty', 'copy or download it again'
+    for pattern, what, cure in STRANGERS:
+        if re.match(pattern, head):
+            return what, cure
+    size = path.stat().st_size
+    # The table of contents of a zip file stands at its end.
+    if head.startswith(b'PK') and not zipfile.is_zipfile(path):
+        return (
+            f'cut short: it begins as a checkpoint, and has no end ({size} bytes)',
+            'copy or download it again',
+        )
+    if not head.startswith((b'PK', b'\x80')) and head[4:8] != b'TFL3':
+        return (
+            f'not a checkpoint: neither PyTorch nor TensorFlow Lite (begins with {head[:8]!r})',
+            'give another',
+        )
+    return None
+
+
+def import_package() -> None:
+    """Import the package this doctor belongs to, whole."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    package = importlib.import_module(NAME)
+    if not hasattr(package, 'engine'):
+        # `python -m mmseg_deeplab_study.doctor` has left everything out.
+        importlib.reload(package)
+
+
+def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
+    """What a checkpoint is, its ``load_from`` (None if no reader takes it) and its state dict in our names.
+
+    Raises:
+        ImportError: the reader's package is missing.
+        ValueError: it is damaged, carries code, or is not quite what its keys say.
+    """
+    from mmseg_deeplab_study.checkpoints import layouts, safe_loading, tflite
+    from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, LAYOUTS
+
+    if tflite.is_tflite(path):
+        state = tflite.load_from_tflite(str(path))['state_dict']
+        return f"TensorFlow's mobile DeepLabV3 (configs/{CONFIGS['tflite']}_*)", f'tflite://{path}', state
+    data = safe_loading.load_plain(path)
+    check_sums(path)
+    state = layouts.peer_state(data)
+    if any(key.startswith('decode_head.') for key in state):
+        return describe_mmseg(data), str(path), state
+    try:
+        layout = layouts.recognise(state, [layout for peer in LAYOUTS.values() for layout in peer])
+    except ValueError:
+        return 'a state dict of none of the known DeepLabs', None, state
+    state = layouts.import_state(state, layout)
+    form = f'{layout.peer} {layout.name}'
+    fits = f' (configs/{CONFIGS[form]}_*)' if form in CONFIGS else ''
+    return form + fits, f'{SCHEMES[layout.peer]}{path}', state
+
+
+def check_sums(path: Path) -> None:
+    """Raise ValueError where bits have flipped, at which torch does not look."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f'checkpoint {path}: damaged, the check sum of {damaged} is wrong')
+
+
+def describe_mmseg(data: Mapping[str, Any]) -> str:
+    if 'state_dict' not in data:
+        return 'a bare state dict of an MMSegmentation model'
+    meta = data.get('meta') or {}
+    where = f' at iteration {meta["iter"]}' if 'iter' in meta else ''
+    if 'random_states' in data:
+        return f'a checkpoint of a run with this project{where}, can be resumed'
+    resumable = 'optimizer' in data and 'message_hub' in data
+    return f'an MMEngine checkpoint{where}, {"with" if resumable else "without"} what --resume needs'
+
+
+def classes_of(state: Mapping[str, Any]) -> str:
+    rows = state.get('decode_head.conv_seg.weight')
+    if rows is None:
+        return 'no decode_head.conv_seg'
+    note = f' ({LABEL_SPACES[len(rows)]})' if len(rows) in LABEL_SPACES else ''
+    return f'{len(rows)} classes{note}'
+
+
+def refusal(path: Path, error: ValueError) -> Finding:
+    """A file that was not read, by why: it carries code, is damaged, or is not quite what it seemed."""
+    text = str(error)
+    if 'HistoryBuffer' in text:
+        text += '. This is how MMEngine saves checkpoints without PlainCheckpointHook'
+        cure = 'where you trust its maker, save its state_dict alone: docs/troubleshooting.md has the line'
+    elif 'carries code' in text:
+        cure = 'ask its maker for the state_dict alone, saved by torch.save'
+    elif str(path) in text:
+        cure = 'copy or download it again, and compare its size'
+    else:
+        text, cure = f'{path}: {text}', 'docs/checkpoints.md lists what can be read'
+    return Finding('error', 'checkpoint', text.removeprefix('checkpoint '), cure)
+
+
+def cure_of_unknown(path: Path, state: Mapping[str, Any]) -> str:
+    if any(key.startswith('backbone.') for key in state):
+        return (
+            f"as a backbone: init_cfg=dict(type='Pretrained', checkpoint={str(path)!r}, prefix='backbone.')"
+        )
+    return 'docs/checkpoints.md lists what can be read'
+
+
+def check_config(path: Path) -> Iterator[Finding]:
+    """Whether the data roots and the checkpoint that a config names are there."""
+    if not path.is_file():
+        yield Finding('error', 'config', f'{path}: no such file', 'give the path of a config')
+        return
+    import_package()
+    from mmengine.config import Config
+
+    from mmseg_deeplab_study.engine.launch import check_data_roots
+
+    config = Config.fromfile(path)
+    try:
+        check_data_roots(config)
+    except FileNotFoundError as error:
+        yield Finding('error', 'config', f'{path}: {error}', 'and then --data-root DIR looks into it')
+    else:
+        yield Finding('ok', 'config', f'{path}: its data roots are there')
+    load_from = config.get('load_from')
+    if not load_from:
+        cure = 'an adaptation needs its source model: --cfg-options load_from=FILE'
+        yield Finding('info', 'config', f'{path}: no load_from', cure)
+    elif not re.match(r'https?://', load_from):
+        given, _, name = load_from.rpartition('://')
+        finding, right = examine(Path(name).expanduser())
+        yield finding
+        if right is not None and right.rpartition('://')[0] != given:
+            text = f'{path}: load_from={load_from} does not say what the file is'
+            yield Finding('error', 'config', text, f'load_from={right}')

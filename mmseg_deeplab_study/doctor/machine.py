@@ -1,0 +1,121 @@
+"""What can be imported here, and what it will run on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from .findings import Finding
+from .packages import NAME, ROOT, version_of
+
+GUIDE = 'docs/troubleshooting.md'
+SHARED_MEMORY = Path('/dev/shm')
+NVIDIA_DRIVER = Path('/proc/driver/nvidia/version')
+GB = 2**30
+# What the last line of a failed import has, and what helps.
+CURES = (
+    (r'libGL|libgthread', 'apt-get install libgl1 libglib2.0-0, or opencv-python-headless in its place'),
+    (r'torchvision::nms', 'install the torchvision that goes with torch (see torchvision)'),
+    (
+        r'mmcv.*_ext.*undefined symbol',
+        'this mmcv was compiled for another torch: install mmcv-lite in its place',
+    ),
+    (r'neither mmcv nor mmcv-lite', 'pip install mmcv-lite (see mmcv for which)'),
+    (r'No module named', 'install what is missing; the requirements above have it'),
+)
+
+
+def last_error(code: str) -> str | None:
+    """Run Python code in a process of its own: the last line of its error, or None if it had none."""
+    command = [sys.executable, '-W', 'ignore', '-c', code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode == 0:
+        return None
+    if done.returncode < 0:
+        return f'ended by signal {-done.returncode}'
+    return (done.stderr.strip().splitlines() or [f'ended with status {done.returncode}'])[-1]
+
+
+def cure_of(error: str) -> str:
+    return next((cure for pattern, cure in CURES if re.search(pattern, error)), f'see {GUIDE}')
+
+
+def check_opencv() -> Iterator[Finding]:
+    error = last_error('import cv2')
+    if error is None:
+        yield Finding('ok', 'OpenCV', 'can be imported')
+    else:
+        yield Finding('error', 'OpenCV', error, cure_of(error))
+
+
+def check_import() -> Iterator[Finding]:
+    error = last_error(f'import sys; sys.path.insert(0, {str(ROOT)!r}); import {NAME}')
+    if error is None:
+        yield Finding('ok', 'import', f'{NAME} registers all that it has')
+    else:
+        yield Finding('error', 'import', f'{NAME}: {error}', cure_of(error))
+
+
+def check_devices() -> Iterator[Finding]:
+    cores = f'{len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()} cores'
+    if version_of('torch') is None:
+        yield Finding('info', 'devices', f'{cores}; without torch nothing is known of GPUs')
+        return
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for i in range(count):
+        memory = torch.cuda.get_device_properties(i).total_memory / GB
+        yield Finding('ok', 'devices', f'cuda:{i} {torch.cuda.get_device_name(i)}, {memory:.1f} GB')
+    if not count and NVIDIA_DRIVER.is_file():
+        text = f'there is an NVIDIA driver, but torch {torch.__version__} finds no GPU'
+        cure = 'install a torch with CUDA that the driver (nvidia-smi) is new enough for'
+        yield Finding('warning', 'devices', text, cure)
+    elif not count:
+        yield Finding('ok', 'devices', f'no GPU: runs on the CPU, {cores}')
+    if not count and not load_hardware().has_native_bfloat16():
+        text = 'this processor has no bfloat16 instructions'
+        yield Finding(
+            'info', 'devices', text, "leave out --amp and eval_dtype='bfloat16': they would be slower"
+        )
+
+
+def load_hardware() -> ModuleType:
+    """``hardware.py`` by its path: the package around it may be what cannot be imported."""
+    spec = importlib.util.spec_from_file_location('study_hardware', ROOT / NAME / 'hardware.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def check_disk(work_dir: Path) -> Iterator[Finding]:
+    there = next(folder for folder in (work_dir.resolve(), *work_dir.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(there).free / GB
+    text = f'{free:.1f} GB free for {work_dir}'
+    if free < 5:
+        cure = 'give a --work-dir on another disk, or keep fewer checkpoints (default_hooks.checkpoint)'
+        yield Finding('warning', 'disk', f'{text}, less than 5', cure)
+    else:
+        yield Finding('ok', 'disk', text)
+
+
+def check_shared_memory() -> Iterator[Finding]:
+    if not SHARED_MEMORY.is_dir():
+        return
+    free = shutil.disk_usage(SHARED_MEMORY).free / GB
+    text = f'{free:.2f} GB free in {SHARED_MEMORY}, through which data loader workers hand over batches'
+    if free < 1:
+        cure = 'docker run --shm-size=8g, or train_dataloader.num_workers=0 and persistent_workers=False'
+        yield Finding('warning', 'shared memory', f'{text}, less than 1', cure)
+    else:
+        yield Finding('ok', 'shared memory', text)
+
+
+CHECKS = (check_opencv, check_import, check_devices, check_shared_memory)

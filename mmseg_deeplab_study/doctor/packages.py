@@ -1,0 +1,267 @@
+"""Installed packages: versions against what is declared, and pairs that are known not to go together."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .findings import Finding
+
+NAME = 'mmseg_deeplab_study'
+ROOT = Path(__file__).resolve().parents[2]
+# As in setup.cfg, which an installed package does not have.
+PYTHON = ((3, 10), (3, 13))
+OPENCV = (
+    'opencv-python',
+    'opencv-contrib-python',
+    'opencv-python-headless',
+    'opencv-contrib-python-headless',
+)
+OPTIONAL = {
+    'submitit': 'studies on a cluster',
+    'cityscapesscripts': 'tools/prepare_cityscapes.py',
+    'tflite': 'checkpoints of tflite://',
+    'onnx': 'export to ONNX',
+}
+
+
+def version_of(name: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def declared_requirements() -> list[str]:
+    """This package's requirements as its metadata has them, else as setup.cfg has; none without both."""
+    if version_of(NAME) is not None:
+        return importlib.metadata.requires(NAME) or []
+    config = configparser.ConfigParser()
+    if not config.read(ROOT / 'setup.cfg'):
+        return []
+
+    def lines(section: str, key: str) -> list[str]:
+        return [line for line in config[section][key].splitlines() if line and not line.startswith('#')]
+
+    extras = 'options.extras_require'
+    return lines('options', 'install_requires') + [
+        f'{line}; extra == "{extra}"' for extra in config[extras] for line in lines(extras, extra)
+    ]
+
+
+def parse_requirement(line: str) -> Any:
+    """A requirement as the package ``packaging`` reads it, which pip has a copy of.
+
+    Raises:
+        ImportError: there is neither.
+    """
+    for place in ('packaging', 'pip._vendor.packaging'):
+        try:
+            return importlib.import_module(f'{place}.requirements').Requirement(line)
+        except ImportError:
+            continue
+    raise ImportError('packaging is not installed', name='packaging')
+
+
+def extra_of(requirement: Any) -> str | None:
+    """The extra that brings a requirement, or None."""
+    found = re.search(r"""extra == ['"]([\w-]+)""", str(requirement.marker or ''))
+    return found[1] if found else None
+
+
+def leading_numbers(version: str) -> tuple[int, int]:
+    """Major and minor of a version: ``(2, 14)`` of '2.14.1+cu130'."""
+    found = re.match(r'(\d+)(?:\.(\d+))?', version)
+    if found is None:
+        raise ValueError(f'{version!r} is no version')
+    return int(found[1]), int(found[2] or 0)
+
+
+def check_python() -> Iterator[Finding]:
+    low, high = ('.'.join(map(str, version)) for version in PYTHON)
+    text = f'{".".join(map(str, sys.version_info[:3]))} ({sys.executable})'
+    if PYTHON[0] <= sys.version_info[:2] < PYTHON[1]:
+        yield Finding('ok', 'Python', text)
+    else:
+        cure = f'make a virtual environment of Python {low} or later, below {high}'
+        yield Finding('error', 'Python', f'{text}, expected >= {low}, < {high}', cure)
+
+
+def check_installation() -> Iterator[Finding]:
+    version = version_of(NAME)
+    clone = (ROOT / 'setup.cfg').is_file()
+    # "[lite]" beside full mmcv would overwrite it.
+    extra = 'mim' if version_of('mmcv') else 'lite'
+    cure = f'pip install -e "{ROOT}[{extra}]"' if clone else f'install {NAME} in this environment'
+    spec = importlib.util.find_spec(NAME)
+    found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
+    if version is None:
+        yield Finding('warning', NAME, 'not installed in this environment', cure)
+    elif found not in (None, ROOT):
+        text = f'{version}, but Python imports {found}, and this doctor is of {ROOT}'
+        yield Finding('warning', NAME, text, cure)
+    else:
+        yield Finding('ok', NAME, f'{version} in {ROOT}')
+
+
+def check_requirements() -> Iterator[Finding]:
+    met, missing, declared = [], [], declared_requirements()
+    if not declared:
+        text = f'unknown: {NAME} is not installed, and there is no {ROOT / "setup.cfg"}'
+        yield Finding('error', 'requirements', text, 'install it, or run the doctor of a clone')
+    for requirement in map(parse_requirement, declared):
+        if requirement.marker is not None and not requirement.marker.evaluate({'extra': ''}):
+            continue
+        name, wanted = requirement.name, f'"{requirement.name}{requirement.specifier}"'
+        version = version_of(name)
+        if version is None and name in OPENCV:
+            version = next(filter(None, map(version_of, OPENCV)), None)
+        if version is None:
+            missing.append(wanted)
+        elif requirement.specifier.contains(version, prereleases=True):
+            met.append(f'{name} {version}')
+        else:
+            text = f'{name} {version}, expected {requirement.specifier}'
+            yield Finding('error', 'requirements', text, f'pip install {wanted}')
+    if missing:
+        names = ' '.join(missing)
+        yield Finding('error', 'requirements', f'{len(missing)} are not installed', f'pip install {names}')
+    if met:
+        yield Finding('ok', 'requirements', ', '.join(met))
+
+
+def check_mmcv() -> Iterator[Finding]:
+    installed = {name: version for name in ('mmcv', 'mmcv-lite') if (version := version_of(name))}
+    declared = {item.name: item.specifier for item in map(parse_requirement, declared_requirements())}
+    lite = f'pip install "mmcv-lite{declared.get("mmcv-lite", "")}"'
+    if not installed:
+        yield Finding('error', 'mmcv', 'neither mmcv nor mmcv-lite is installed', lite)
+        return
+    if len(installed) == 2:
+        text = 'mmcv and mmcv-lite are both installed, and write the same files'
+        yield Finding('error', 'mmcv', text, f'pip uninstall -y mmcv mmcv-lite && {lite}')
+        return
+    [(name, version)] = installed.items()
+    if name in declared and not declared[name].contains(version, prereleases=True):
+        text = f'{name} {version}, expected {declared[name]}: MMSegmentation refuses it'
+        yield Finding('error', 'mmcv', text, f'pip install "{name}{declared[name]}"')
+    elif has_compiled_ops():
+        yield Finding('ok', 'mmcv', f'{name} {version} with compiled ops')
+    elif name == 'mmcv-lite':
+        text = (
+            f'{name} {version}; this package puts a placeholder for the compiled ops, which no DeepLab uses'
+        )
+        yield Finding('ok', 'mmcv', text)
+    else:
+        text = f'{name} {version} has no compiled ops (mmcv._ext)'
+        cure = f'if no model needs them, pip uninstall -y mmcv && {lite}'
+        yield Finding('warning', 'mmcv', text, cure)
+
+
+def has_compiled_ops() -> bool:
+    """Whether mmcv has its extension module; imports nothing of it."""
+    spec = importlib.util.find_spec('mmcv')
+    folders = spec.submodule_search_locations if spec else None
+    return any(any(Path(folder).glob('_ext.*')) for folder in folders or ())
+
+
+def check_torchvision() -> Iterator[Finding]:
+    torch, vision = version_of('torch'), version_of('torchvision')
+    if torch is None or vision is None:
+        return
+    major, minor = leading_numbers(torch)
+    # Holds from torch 2.0 with torchvision 0.15 on.
+    if major != 2 or leading_numbers(vision) == (0, minor + 15):
+        yield Finding('ok', 'torchvision', f'{vision} beside torch {torch}')
+    else:
+        text = f'{vision} beside torch {torch}, which goes with 0.{minor + 15}'
+        yield Finding('error', 'torchvision', text, f'pip install "torchvision==0.{minor + 15}.*"')
+
+
+def check_numpy() -> Iterator[Finding]:
+    torch, numpy = version_of('torch'), version_of('numpy')
+    if torch and numpy and leading_numbers(numpy) >= (2, 0) and leading_numbers(torch) < (2, 3):
+        text = f'{numpy} beside torch {torch}, which was built for numpy 1'
+        yield Finding('error', 'numpy', text, 'pip install "numpy<2", or torch 2.3 or later')
+
+
+def check_pkg_resources() -> Iterator[Finding]:
+    version = version_of('setuptools')
+    there = importlib.util.find_spec('pkg_resources') is not None
+    if there and version and leading_numbers(version) < (82, 0):
+        yield Finding('ok', 'pkg_resources', f'of setuptools {version}')
+    else:
+        have = f'setuptools {version} has it not' if version else 'setuptools is not installed'
+        text = f"{have}; MMEngine needs it for _base_ = 'mmseg::...'"
+        yield Finding('error', 'pkg_resources', text, 'pip install "setuptools>=64,<82"')
+
+
+def check_loading() -> Iterator[Finding]:
+    torch = version_of('torch')
+    if torch and leading_numbers(torch) >= (2, 6):
+        text = (
+            f"torch {torch} unpickles tensors and plain data only: checkpoints of this project's configs "
+            '(PlainCheckpointHook) load, those of other MMEngine runs may not'
+        )
+        yield Finding('info', 'checkpoints', text, 'ask with --checkpoint FILE')
+
+
+def check_undeclared() -> Iterator[Finding]:
+    for owner, needs in (('mmsegmentation', ('ftfy', 'regex')), ('mmpretrain', ('torchvision',))):
+        for name in needs:
+            if version_of(owner) and not version_of(name):
+                text = f'imports {name} without declaring it, and it is not installed'
+                yield Finding('error', owner, text, f'pip install {name}')
+
+
+def check_openmim() -> Iterator[Finding]:
+    if version := version_of('openmim'):
+        text = f'{version} brings openxlab, which pins setuptools 60.2, requests and rich for all of this'
+        cure = 'pip uninstall openmim openxlab, and give mim a virtual environment of its own'
+        yield Finding('warning', 'openmim', text, cure)
+
+
+def check_opencv_packages() -> Iterator[Finding]:
+    installed = [name for name in OPENCV if version_of(name)]
+    if len(installed) > 1:
+        text = f'{" and ".join(installed)} are installed, and write the same files'
+        cure = f'pip uninstall -y {" ".join(installed)} && pip install {installed[0]}'
+        yield Finding('warning', 'OpenCV', text, cure)
+
+
+def check_optional() -> Iterator[Finding]:
+    extras: dict[str, str | None] = {}
+    for requirement in map(parse_requirement, declared_requirements()):
+        # The first: an extra of its own stands before those for tests.
+        extras.setdefault(requirement.name, extra_of(requirement))
+    for name, purpose in OPTIONAL.items():
+        if version := version_of(name):
+            yield Finding('info', name, f'{version} ({purpose})')
+        else:
+            extra = extras.get(name)
+            cure = f'pip install {name}' + (f', or the extra [{extra}]' if extra else '')
+            yield Finding('info', name, f'not installed, needed only for {purpose}', cure)
+
+
+CHECKS = (
+    check_python,
+    check_installation,
+    check_requirements,
+    check_mmcv,
+    check_torchvision,
+    check_numpy,
+    check_pkg_resources,
+    check_undeclared,
+    check_openmim,
+    check_opencv_packages,
+    check_loading,
+    check_optional,
+)

@@ -1,0 +1,228 @@
+"""What files are, from real and made ones, and that none of them is run."""
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+
+from mmseg_deeplab_study.checkpoints.layouts import expected_shapes, export_state, model_config
+from mmseg_deeplab_study.checkpoints.torchvision import LAYOUTS as TORCHVISION
+from mmseg_deeplab_study.checkpoints.vainf import LAYOUTS as VAINF
+from mmseg_deeplab_study.doctor.checkpoint import check_checkpoint, check_config
+from mmseg_deeplab_study.doctor.findings import Finding
+
+HEAD = {'decode_head.conv_seg.weight': torch.zeros(19, 4, 1, 1), 'decode_head.conv_seg.bias': torch.zeros(19)}
+
+
+def look_at(path: Path) -> Finding:
+    [finding] = check_checkpoint(path)
+    return finding
+
+
+class Foreign:
+    """What a hostile file has: unpickled, it leaves a trace."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.trace),)
+
+
+def peer_file(layout, path: Path, classes: int = 21) -> Path:
+    shapes = expected_shapes(model_config(layout, classes))
+    ours = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    state = export_state(ours, layout)
+    torch.save(
+        {'model_state': state, 'best_score': np.float64(0.7)} if layout.peer == 'vainf' else state, path
+    )
+    return path
+
+
+def test_the_published_tflite_model(shared):
+    path = shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
+    finding = look_at(path)
+    assert finding.level == 'ok'
+    assert '21 classes (as many as PASCAL VOC has)' in finding.text
+    assert 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8' in finding.text
+    assert finding.text.endswith(f'load_from=tflite://{path}')
+
+
+def test_a_tflite_model_that_is_cut(shared, tmp_path):
+    path = tmp_path / 'cut.tflite'
+    path.write_bytes((shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite').read_bytes()[:100000])
+    finding = look_at(path)
+    assert finding.level == 'error' and 'damaged or cut short' in finding.text and 'again' in finding.cure
+
+
+@pytest.mark.parametrize(
+    ('layouts', 'name', 'scheme', 'config'),
+    [
+        (VAINF, 'deeplabv3_mobilenet', 'vainf://', 'deeplabv3_mobilenet-v2-padded-os16'),
+        (TORCHVISION, 'deeplabv3_mobilenet_v3_large', 'tvseg://', 'deeplabv3_mobilenet-v3-large-os16-aux'),
+    ],
+)
+def test_peers_files_get_their_scheme(tmp_path, layouts, name, scheme, config):
+    layout = next(layout for layout in layouts if layout.name == name)
+    path = peer_file(layout, tmp_path / 'peer.pth')
+    finding = look_at(path)
+    assert finding.level == 'ok' and f'{layout.peer} {name} (configs/' in finding.text
+    assert config in finding.text and '21 classes' in finding.text
+    assert finding.text.endswith(f': load_from={scheme}{path}')
+
+
+def test_a_peers_file_that_lacks_a_layer(tmp_path):
+    layout = next(layout for layout in VAINF if layout.name == 'deeplabv3_mobilenet')
+    data = torch.load(peer_file(layout, tmp_path / 'peer.pth'), weights_only=False)
+    data['model_state'].pop('classifier.classifier.4.bias')
+    torch.save(data['model_state'], tmp_path / 'less.pth')
+    finding = look_at(tmp_path / 'less.pth')
+    assert finding.level == 'error' and '1 keys are missing' in finding.text
+    assert finding.cure.startswith('docs/checkpoints.md')
+
+
+@pytest.mark.parametrize(
+    ('content', 'form'),
+    [
+        (HEAD, 'a bare state dict of an MMSegmentation model'),
+        (
+            {'state_dict': HEAD, 'meta': {'iter': 40}},
+            'an MMEngine checkpoint at iteration 40, without what --resume needs',
+        ),
+        (
+            {'state_dict': HEAD, 'meta': {'iter': 40}, 'optimizer': {}, 'message_hub': {}},
+            'an MMEngine checkpoint at iteration 40, with what --resume needs',
+        ),
+        (
+            {'state_dict': HEAD, 'meta': {'iter': 40}, 'random_states': []},
+            'a checkpoint of a run with this project at iteration 40, can be resumed',
+        ),
+    ],
+)
+def test_our_own_and_mmengines(tmp_path, content, form):
+    path = tmp_path / 'iter_40.pth'
+    torch.save(content, path)
+    text = f'{path}: {form}, 19 classes (as many as Cityscapes has): load_from={path}'
+    assert look_at(path) == Finding('ok', 'checkpoint', text)
+
+
+def test_a_backbone_goes_elsewhere(tmp_path):
+    path = tmp_path / 'resnet.pth'
+    torch.save({'state_dict': {'backbone.conv1.weight': torch.zeros(1)}}, path)
+    finding = look_at(path)
+    assert finding.level == 'warning' and 'none of the known DeepLabs' in finding.text
+    assert f"init_cfg=dict(type='Pretrained', checkpoint='{path}', prefix='backbone.')" in finding.cure
+
+
+def test_something_that_is_no_state_dict(tmp_path):
+    torch.save([1, 2, 3], tmp_path / 'list.pth')
+    finding = look_at(tmp_path / 'list.pth')
+    assert finding.level == 'error' and 'expected a state dict, got list' in finding.text
+
+
+def test_what_mmengine_saves_without_our_hook(tmp_path):
+    path = tmp_path / 'iter_40.pth'
+    torch.save({'state_dict': HEAD, 'message_hub': {'loss': HistoryBuffer([1.0], [1])}}, path)
+    finding = look_at(path)
+    assert finding.level == 'error' and 'mmengine.logging.history_buffer.HistoryBuffer' in finding.text
+    assert 'without PlainCheckpointHook' in finding.text and 'docs/troubleshooting.md' in finding.cure
+
+
+@pytest.mark.parametrize('bare', [True, False])
+def test_foreign_objects_are_named_and_never_made(tmp_path, bare):
+    path, trace = tmp_path / 'hostile.pth', tmp_path / 'trace'
+    content = {'state_dict': HEAD, 'extra': Foreign(trace)}
+    if bare:
+        path.write_bytes(pickle.dumps(Foreign(trace), protocol=2))
+    else:
+        torch.save(content, path)
+    finding = look_at(path)
+    assert finding.level == 'error' and 'carries code (posix.mkdir)' in finding.text
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize('share', [0.1, 0.5, 0.999])
+def test_a_file_that_is_cut_short(tmp_path, share):
+    path = tmp_path / 'iter_40.pth'
+    torch.save({'state_dict': HEAD}, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    finding = look_at(path)
+    assert finding.level == 'error' and 'cut short' in finding.text and 'again' in finding.cure
+
+
+def test_flipped_bits(tmp_path):
+    path = tmp_path / 'iter_40.pth'
+    torch.save({'state_dict': {**HEAD, 'backbone.x': torch.ones(1000)}}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(np.ones(1000, np.float32).tobytes()) + 2000] ^= 1
+    path.write_bytes(content)
+    finding = look_at(path)
+    assert finding.level == 'error' and 'check sum' in finding.text and 'again' in finding.cure
+
+
+@pytest.mark.parametrize(
+    ('content', 'what'),
+    [
+        (b'', 'the file is empty'),
+        (b'<!DOCTYPE html><html>404', 'a web page'),
+        (b'version https://git-lfs.github.com/spec/v1\n', 'Git LFS'),
+        (b'\x89PNG\r\n\x1a\n', 'not a checkpoint'),
+        (b'\x80\x02nonsense', 'not a PyTorch file'),
+    ],
+)
+def test_what_is_no_checkpoint(tmp_path, content, what):
+    path = tmp_path / 'model.pth'
+    path.write_bytes(content)
+    finding = look_at(path)
+    assert finding.level == 'error' and what in finding.text and finding.cure
+
+
+def test_a_zip_file_of_something_else(tmp_path):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, 'w') as archive:
+        archive.writestr('readme.txt', 'hello')
+    (tmp_path / 'model.pth').write_bytes(content.getvalue())
+    assert 'not a PyTorch file' in look_at(tmp_path / 'model.pth').text
+
+
+def test_no_file(tmp_path):
+    assert 'no such file' in look_at(tmp_path / 'absent.pth').text
+
+
+def write_config(folder: Path, root: Path, load_from: str | None) -> Path:
+    path = folder / 'run.py'
+    loader = dict(dataset=dict(data_root=str(root)))
+    Config(dict(train_dataloader=loader, load_from=load_from)).dump(path)
+    return path
+
+
+def test_a_config_whose_data_and_checkpoint_are_there(tmp_path):
+    torch.save(HEAD, tmp_path / 'source.pth')
+    found = list(check_config(write_config(tmp_path, tmp_path, str(tmp_path / 'source.pth'))))
+    assert [finding.level for finding in found] == ['ok', 'ok']
+    [_, finding] = check_config(write_config(tmp_path, tmp_path, None))
+    assert finding.level == 'info' and 'no load_from' in finding.text
+
+
+def test_a_config_that_points_nowhere(tmp_path):
+    found = list(check_config(write_config(tmp_path, tmp_path / 'absent', str(tmp_path / 'absent.pth'))))
+    assert [finding.level for finding in found] == ['error', 'error']
+    assert 'train_dataloader.dataset.data_root' in found[0].text and 'absent.pth' in found[1].text
+    [finding] = check_config(tmp_path / 'absent.py')
+    assert 'no such file' in finding.text
+
+
+def test_a_config_without_the_scheme(shared, tmp_path):
+    path = shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
+    found = list(check_config(write_config(tmp_path, tmp_path, str(path))))
+    assert found[-1].level == 'error' and found[-1].cure == f'load_from=tflite://{path}'
+    found = list(check_config(write_config(tmp_path, tmp_path, f'tflite://{path}')))
+    assert [finding.level for finding in found] == ['ok', 'ok']

@@ -1,0 +1,235 @@
+"""Versions that go together and that do not, on environments that are only said to be there."""
+
+import configparser
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from mmseg_deeplab_study.doctor import packages
+from mmseg_deeplab_study.doctor.findings import Finding
+
+GOOD = {
+    'torch': '2.14.1',
+    'torchvision': '0.29.1',
+    'mmengine': '0.10.7',
+    'mmcv-lite': '2.1.0',
+    'mmsegmentation': '1.2.2',
+    'mmpretrain': '1.2.0',
+    'ftfy': '6.3.1',
+    'regex': '2026.11.15',
+    'setuptools': '80.8.0',
+    'numpy': '2.4.6',
+    'opencv-python': '5.0.0.93',
+    'pillow': '13.0.0',
+    'matplotlib': '3.11.2',
+    'prettytable': '3.18.0',
+    'rich': '15.0.0',
+    'jinja2': '3.1.6',
+    'plotly': '7.1.0',
+}
+
+
+@pytest.fixture
+def findings(monkeypatch) -> Callable[..., list[Finding]]:
+    """A function of changes to a good environment (None: not installed) that runs every check of packages."""
+
+    def run(changes: dict[str, str | None] | None = None) -> list[Finding]:
+        installed = {**GOOD, **(changes or {})}
+        monkeypatch.setattr(packages, 'version_of', installed.get)
+        return [finding for check in packages.CHECKS for finding in check()]
+
+    return run
+
+
+def problems(found: list[Finding]) -> list[Finding]:
+    """What is wrong, but for the package, which the fake environment does not have installed."""
+    return [f for f in found if f.level in ('warning', 'error') and f.check != packages.NAME]
+
+
+def test_a_good_environment_has_no_problem(findings):
+    found = findings()
+    assert problems(found) == []
+    oks = {finding.check: finding.text for finding in found if finding.level == 'ok'}
+    assert 'torch 2.14.1' in oks['requirements'] and 'plotly 7.1.0' in oks['requirements']
+    assert oks['torchvision'] == '0.29.1 beside torch 2.14.1'
+    assert oks['pkg_resources'] == 'of setuptools 80.8.0'
+
+
+@pytest.mark.parametrize(
+    ('changes', 'level', 'check', 'text', 'cure'),
+    [
+        (
+            {'mmcv': '2.1.0'},
+            'error',
+            'mmcv',
+            'both installed',
+            'pip uninstall -y mmcv mmcv-lite && pip install "mmcv-lite',
+        ),
+        ({'mmcv-lite': None}, 'error', 'mmcv', 'neither mmcv nor mmcv-lite', 'pip install "mmcv-lite'),
+        ({'mmcv-lite': '2.2.0'}, 'error', 'mmcv', 'mmcv-lite 2.2.0, expected', 'pip install "mmcv-lite'),
+        (
+            {'mmcv-lite': None, 'mmcv': '2.0.0rc3'},
+            'error',
+            'mmcv',
+            'mmcv 2.0.0rc3, expected',
+            'pip install "mmcv<2.2,>=2.0.0rc4"',
+        ),
+        (
+            {'torchvision': '0.28.0'},
+            'error',
+            'torchvision',
+            'which goes with 0.29',
+            'pip install "torchvision==0.29.*"',
+        ),
+        (
+            {'torch': '2.0.1+cpu', 'torchvision': '0.16.0'},
+            'error',
+            'torchvision',
+            '2.0.1+cpu, which goes with 0.15',
+            'pip install "torchvision==0.15.*"',
+        ),
+        (
+            {'torch': '2.2.2', 'torchvision': '0.17.2'},
+            'error',
+            'numpy',
+            'beside torch 2.2.2',
+            'pip install "numpy<2"',
+        ),
+        (
+            {'setuptools': '82.0.0'},
+            'error',
+            'pkg_resources',
+            'setuptools 82.0.0 has it not',
+            'pip install "setuptools>=64,<82"',
+        ),
+        ({'setuptools': None}, 'error', 'pkg_resources', 'setuptools is not installed', 'pip install'),
+        ({'regex': None}, 'error', 'mmsegmentation', 'imports regex without', 'pip install regex'),
+        ({'ftfy': None}, 'error', 'mmsegmentation', 'imports ftfy without', 'pip install ftfy'),
+        (
+            {'torchvision': None},
+            'error',
+            'mmpretrain',
+            'imports torchvision without',
+            'pip install torchvision',
+        ),
+        (
+            {'openmim': '0.3.9'},
+            'warning',
+            'openmim',
+            'pins setuptools 60',
+            'give mim a virtual environment of its own',
+        ),
+        (
+            {'opencv-python-headless': '5.0.0.93'},
+            'warning',
+            'OpenCV',
+            'opencv-python and opencv-python-headless are installed',
+            'pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python',
+        ),
+        (
+            {'mmengine': '0.10.5'},
+            'error',
+            'requirements',
+            'mmengine 0.10.5, expected',
+            'pip install "mmengine<1.0,>=0.10.7"',
+        ),
+        ({'plotly': None}, 'error', 'requirements', '1 are not installed', 'pip install "plotly<8,>=6"'),
+    ],
+)
+def test_what_does_not_go_together_and_its_cure(findings, changes, level, check, text, cure):
+    [finding] = [f for f in problems(findings(changes)) if f.check == check and text in f.text]
+    assert finding.level == level
+    assert finding.cure.startswith(cure) or cure in finding.cure
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'mmcv-lite': '2.0.0rc4'},
+        {'torch': '2.1.2+cu121', 'torchvision': '0.16.2+cu121', 'numpy': '1.26.4'},
+        {'torch': '2.3.0', 'torchvision': '0.18.0'},  # the first with numpy 2
+        {'torch': '2.6.0a0+git1', 'torchvision': '0.21.0a0'},
+        {'opencv-python': None, 'opencv-python-headless': '5.0.0.93'},
+    ],
+)
+def test_what_goes_together(findings, changes):
+    assert problems(findings(changes)) == []
+
+
+def test_full_mmcv_without_its_compiled_ops(findings, monkeypatch, tmp_path):
+    spec = ModuleSpec('mmcv', None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: spec if name == 'mmcv' else real(name))
+    full = {'mmcv-lite': None, 'mmcv': '2.1.0'}
+    [finding] = problems(findings(full))
+    assert finding.level == 'warning' and 'no compiled ops' in finding.text
+    (tmp_path / '_ext.cpython-311-x86_64-linux-gnu.so').touch()
+    found = findings(full)
+    assert problems(found) == []
+    assert Finding('ok', 'mmcv', 'mmcv 2.1.0 with compiled ops') in found
+
+
+def test_what_newer_torch_loads_is_said(findings):
+    assert 'checkpoints' in {finding.check for finding in findings()}
+    older = {'torch': '2.5.1', 'torchvision': '0.20.1'}
+    assert 'checkpoints' not in {finding.check for finding in findings(older)}
+
+
+def test_optional_packages_are_no_problem_and_say_their_extra(findings):
+    found = {finding.check: finding for finding in findings({'onnx': '1.23.2'})}
+    assert found['tflite'].level == 'info' and found['tflite'].cure.endswith('the extra [tflite]')
+    assert found['onnx'] == Finding('info', 'onnx', '1.23.2 (export to ONNX)')
+
+
+@pytest.mark.parametrize(
+    ('version', 'level'), [((3, 9, 18), 'error'), ((3, 10, 0), 'ok'), ((3, 13, 0), 'error')]
+)
+def test_python(monkeypatch, version, level):
+    monkeypatch.setattr(sys, 'version_info', version)
+    [finding] = packages.check_python()
+    assert finding.level == level and '.'.join(map(str, version)) in finding.text
+
+
+def test_requirements_without_an_installation_are_those_of_setup_cfg(monkeypatch):
+    monkeypatch.setattr(packages, 'version_of', lambda name: None)
+    declared = packages.declared_requirements()
+    config = configparser.ConfigParser()
+    config.read(packages.ROOT / 'setup.cfg')
+    wanted = '>={}.{},<{}.{}'.format(*packages.PYTHON[0], *packages.PYTHON[1])
+    assert config['options']['python_requires'] == wanted
+    named = {str(packages.parse_requirement(line)) for line in declared}
+    installed = set(importlib.metadata.requires(packages.NAME))
+    assert {'torch>=2.1', 'mmcv<2.2,>=2.0.0rc4; extra == "mim"'} <= named & installed
+
+
+def test_without_metadata_and_setup_cfg_the_other_checks_still_speak(findings, monkeypatch, tmp_path):
+    monkeypatch.setattr(packages, 'ROOT', tmp_path)
+    found = problems(findings({'mmcv-lite': None}))
+    assert [finding.check for finding in found] == ['requirements', 'mmcv']
+    assert found[0].text.startswith('unknown: ')
+
+
+def test_pips_copy_of_packaging_serves(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'packaging.requirements', None)
+    requirement = packages.parse_requirement('mmcv-lite>=2.0.0rc4,<2.2; extra == "lite"')
+    assert type(requirement).__module__.startswith('pip.') and packages.extra_of(requirement) == 'lite'
+    monkeypatch.setitem(sys.modules, 'pip._vendor.packaging.requirements', None)
+    with pytest.raises(ImportError, match='packaging is not installed'):
+        packages.parse_requirement('numpy')
+
+
+def test_an_installation_of_another_clone_is_named(findings, monkeypatch, tmp_path):
+    monkeypatch.setattr(packages, 'ROOT', tmp_path)
+    (tmp_path / 'setup.cfg').touch()
+    monkeypatch.setattr(packages, 'version_of', {packages.NAME: '0.1.0', 'mmcv': '2.1.0'}.get)
+    [finding] = packages.check_installation()
+    here = Path(importlib.util.find_spec(packages.NAME).origin).resolve().parents[1]
+    assert finding.level == 'warning' and f'imports {here}' in finding.text
+    # Beside full mmcv, [lite] would write over it.
+    assert finding.cure == f'pip install -e "{tmp_path}[mim]"'
