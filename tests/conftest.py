@@ -136,6 +136,38 @@ def make_config() -> Callable[[Path, Path], Config]:
     return _tiny_run
 
 
+def _liven(model: torch.nn.Module) -> None:
+    """Weights by which differences between pixels last to the classifier; as initialised they die out."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            for tensor in (module.running_mean, module.bias.data):
+                tensor.normal_(std=0.1)
+            for tensor in (module.running_var, module.weight.data):
+                tensor.uniform_(0.8, 1.2)
+
+
+def _trained(cfg: Config, path: Path, **meta) -> dict:
+    from mmseg.registry import MODELS
+    from mmseg.utils import register_all_modules
+
+    register_all_modules()
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    _liven(model)
+    checkpoint = dict(state_dict=model.state_dict(), meta=meta)
+    torch.save(checkpoint, path)
+    return checkpoint
+
+
+@pytest.fixture(scope='session')
+def write_trained() -> Callable[..., dict]:
+    """A function of a config as of `make_config` and a file: writes, and returns, a checkpoint of random
+    weights that give more than one label; other arguments are its meta."""
+    return _trained
+
+
 def _with_every_row(cfg: Config, folder: Path) -> None:
     # Not above: mmseg can be imported only behind our own package.
     from mmseg.registry import MODELS

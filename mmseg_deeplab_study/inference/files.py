@@ -1,0 +1,142 @@
+"""Which photographs and videos are meant, and what their predictions are called."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import mmcv
+import numpy as np
+from PIL import Image
+
+from ..atomic_file import write_atomically
+
+IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+VIDEOS = ('.avi', '.mkv', '.mov', '.mp4')
+
+
+class Job(NamedTuple):
+    """An input, and where its overlay and its label map (None: not wanted) go."""
+
+    source: Path
+    overlay: Path
+    labels: Path | None
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [path for path in (self.overlay, self.labels) if path is not None]
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS
+
+
+def find_inputs(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Photographs and videos by path, and those that lie in folders, by name; each once.
+
+    Raises:
+        FileNotFoundError: there is no such file, or neither photograph nor video in a folder.
+        ValueError: the folder ``out`` is one of those that are read.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f'{path}: no such file or folder')
+        if path.resolve() == out.resolve():
+            raise ValueError(
+                f'-o {out}: also the folder of the photographs, among which the next call would find '
+                'predictions; give another'
+            )
+        for file in _in_folder(path) if path.is_dir() else [path]:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES + VIDEOS)
+    if not files:
+        inside = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
+        hint = f'; folders inside are not searched, such as {inside[0]}' if inside else ''
+        raise FileNotFoundError(
+            f'{folder}: no photograph or video in this folder ({", ".join(IMAGES + VIDEOS)}){hint}'
+        )
+    return files
+
+
+def plan_jobs(inputs: Sequence[Path], folder: Path, label_maps: bool = True) -> list[Job]:
+    """Name the outputs ``STEM_overlay`` and ``STEM_labels``; inputs of one stem keep more of their paths.
+
+    Raises:
+        ValueError: two outputs would have one name all the same, or an output is an input.
+    """
+    stems = Counter(path.stem.casefold() for path in inputs)
+    jobs = []
+    for path in inputs:
+        name = path.stem
+        if stems[name.casefold()] > 1:
+            name = _longer_name(path, [p for p in inputs if p.stem.casefold() == name.casefold()])
+        video = is_video(path)
+        labels = folder / f'{name}_labels.png' if label_maps and not video else None
+        jobs.append(Job(path, folder / f'{name}_overlay.{"mp4" if video else "jpg"}', labels))
+    _check_names(jobs)
+    return jobs
+
+
+def _longer_name(path: Path, namesakes: Sequence[Path]) -> str:
+    parents = [other.resolve().parent for other in namesakes]
+    parts = path.resolve().relative_to(os.path.commonpath(parents)).parts
+    return '_'.join(parts)
+
+
+def _check_names(jobs: Sequence[Job]) -> None:
+    inputs = {job.source.resolve() for job in jobs}
+    owners: dict[str, Path] = {}
+    for job in jobs:
+        for path in job.outputs:
+            if path.resolve() in inputs:
+                raise ValueError(f'{path}: an input, which a prediction would overwrite; give another -o')
+            # Some file systems tell no capitals from small letters.
+            other = owners.setdefault(str(path).casefold(), job.source)
+            if other != job.source:
+                raise ValueError(
+                    f'{job.source} and {other} would both be written to {path}; predict them into folders of '
+                    'their own'
+                )
+
+
+def refuse_existing(jobs: Sequence[Job]) -> None:
+    """Refuse outputs that are there already.
+
+    Raises:
+        FileExistsError: names the first and the number of others.
+    """
+    existing = [path for job in jobs for path in job.outputs if path.exists()]
+    if existing:
+        more = f' and {len(existing) - 1} more are' if len(existing) > 1 else ' is'
+        raise FileExistsError(f'{existing[0]}{more} there already; give --overwrite, or another -o')
+
+
+def read_photograph(path: Path) -> np.ndarray:
+    """Read a photograph as training does, ``(H, W, 3)`` in uint8 and BGR, upright if it says how it was held.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is no image, or a cut one.
+    """
+    try:
+        image = mmcv.imfrombytes(path.read_bytes())
+    except cv2.error:  # an empty file
+        image = None
+    if image is None:
+        raise ValueError(f'{path}: cannot be read as an image; it is none, or a damaged one')
+    return image
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """Write an image in RGB as JPEG, with colours as sharp as the outlines."""
+    content = BytesIO()
+    Image.fromarray(image).save(content, format='JPEG', quality=92, subsampling=0)
+    write_atomically(path, content.getvalue())

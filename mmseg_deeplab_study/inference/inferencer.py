@@ -1,0 +1,71 @@
+"""MMSeg's inferencer with our checkpoints."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmseg.apis import MMSegInferencer
+from torch import nn
+
+from .trained_model import image_size, load_model, tested_dataset
+
+_RESIZES = ('Resize', 'RandomResize', 'ResizeShortestEdge', 'ResizeToMultiple')
+
+
+class TrainedInferencer(MMSegInferencer):
+    """``MMSegInferencer`` for a config and a checkpoint that must fit each other.
+
+    MMSeg's own loads weights by MMEngine's loader, which unpickles, and leaves at random what does not
+    fit; takes Cityscapes' classes where a checkpoint names none; and keeps every prediction until the last.
+
+    Args:
+        cfg: a config; images go through its test pipeline.
+        checkpoint: as ``load_checkpoint`` takes it.
+        device: such as ``'cpu'`` or ``'cuda:0'``; by default an accelerator if there is one.
+        long_side: what the longer side of each image is resized to for the network, in pixels, in the place
+            of the pipeline's own resize; labels have the size of the image.
+
+    Attributes:
+        usual_side: the longer side of the images that the config tests or trains on; None where images
+            are resized, or the config does not say.
+
+    Raises:
+        FileNotFoundError, ImportError, ValueError: as ``load_model``.
+    """
+
+    def __init__(
+        self, cfg: Config, checkpoint: str, device: str | None = None, long_side: int | None = None
+    ) -> None:
+        cfg = copy.deepcopy(cfg)
+        pipeline = tested_dataset(cfg)['pipeline']
+        if long_side is not None:
+            pipeline = with_long_side(pipeline, long_side)
+        resized = any(transform['type'] in _RESIZES for transform in pipeline)
+        self.usual_side = None if resized else max(image_size(cfg) or (0,)) or None
+        cfg.test_dataloader = dict(dataset=dict(pipeline=pipeline))
+        # MMSeg insists on one; its backends would want a folder to write to.
+        cfg.visualizer = dict(type='SegLocalVisualizer')
+        super().__init__(cfg, checkpoint, device=device)
+        self.show_progress = False
+
+    def _init_model(self, cfg: Config, weights: str, device: str = 'cpu') -> nn.Module:
+        return load_model(cfg, weights).to(device)
+
+    def _init_collate(self, cfg: Config) -> Callable:
+        # MMEngine looks for one of the config's, and warns of a scope it does not find.
+        return pseudo_collate
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Labels ``(H, W)`` of an image ``(H, W, 3)`` in uint8 and BGR, as OpenCV reads it."""
+        return np.asarray(self(image)['predictions'])
+
+
+def with_long_side(pipeline: Sequence[Mapping[str, Any]], long_side: int) -> list[Mapping[str, Any]]:
+    """A test pipeline that resizes the longer side of each image to so many pixels and nothing else."""
+    kept = [transform for transform in pipeline if transform['type'] not in _RESIZES]
+    place = next((i for i, transform in enumerate(kept) if transform['type'] == 'LoadImageFromFile'), 0)
+    resize = dict(type='Resize', scale=(long_side, long_side), keep_ratio=True)
+    return [*kept[: place + 1], resize, *kept[place + 1 :]]

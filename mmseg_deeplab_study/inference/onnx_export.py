@@ -1,0 +1,198 @@
+"""A trained model as ONNX: pixels in, logits out, and a check of what comes out."""
+
+import copy
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmseg.models import EncoderDecoder
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from ..checkpoints.parity import Parity, measure
+from ..models.folding import conv_norm_pairs, fold
+from .trained_model import load_model
+
+INPUT, OUTPUT = 'images', 'logits'
+DESCRIPTION = (
+    f'{INPUT}: float32, RGB, 0 to 255, (N, 3, H, W); {OUTPUT}: (N, classes, H, W) at the size of the images. '
+    'Normalisation is inside. classes and palette are in the metadata, as JSON'
+)
+
+
+def load_for_export(cfg: Config, checkpoint: str) -> EncoderDecoder:
+    """Load a model that computes what the exported one shall: the logits of whole images in float32.
+
+    Raises:
+        FileNotFoundError, ImportError, ValueError: as ``load_model``.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.model.test_cfg = dict(mode='whole')
+    if cfg.model.type == 'StudyEncoderDecoder':
+        cfg.model.update(output='full', eval_dtype='float32')
+    return load_model(cfg, checkpoint).requires_grad_(False)
+
+
+class PixelsToLogits(nn.Module):
+    """A segmentor's inference as one network that an exporter can follow, with batch norm folded.
+
+    Images ``(N, 3, H, W)`` in RGB from 0 to 255 give logits ``(N, classes, H, W)``. What the segmentor pads
+    small images to (``data_preprocessor.test_cfg``) is padded here too, and cut off again. None of
+    ``StudyEncoderDecoder``'s own evaluation is in it: its bands and strips are loops over the image's size,
+    which a graph of any size cannot have.
+
+    Args:
+        model: a segmentor of one decode head, in evaluation mode; it is left as it is.
+        size: height and width of an image to find the order of the layers with.
+
+    Raises:
+        ValueError: the model is none of those, or its images are padded to multiples.
+    """
+
+    def __init__(self, model: EncoderDecoder, size: tuple[int, int]) -> None:
+        super().__init__()
+        _check_exportable(model)
+        parts = [getattr(model, name, None) for name in ('backbone', 'neck', 'decode_head')]
+        self.backbone, self.neck, self.decode_head = copy.deepcopy(
+            nn.ModuleList(p or nn.Identity() for p in parts)
+        )
+        preprocessor = model.data_preprocessor
+        normalises = getattr(preprocessor, '_enable_normalize', False)
+        self.register_buffer('mean', preprocessor.mean if normalises else torch.zeros(3, 1, 1))
+        self.register_buffer('std', preprocessor.std if normalises else torch.ones(3, 1, 1))
+        # Images are read in BGR, and swapped where the network wants RGB.
+        self.wants_rgb = preprocessor.channel_conversion
+        self.smallest = (preprocessor.test_cfg or {}).get('size') or (0, 0)
+        self.pad_value = preprocessor.pad_val
+        self.eval().requires_grad_(False)
+        for module in self.modules():
+            if getattr(module, 'inplace', False):
+                module.inplace = False  # which the exporter would undo at length, half of its time
+        fold(self, conv_norm_pairs(self, lambda: self(torch.zeros(1, 3, *size))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        x = images if self.wants_rgb else images.flip(1)
+        x = (x - self.mean) / self.std
+        if self.smallest != (0, 0):
+            rows, columns = (
+                torch.sym_max(smallest - side, 0)
+                for smallest, side in zip(self.smallest, (height, width), strict=True)
+            )
+            x = F.pad(x, (0, columns, 0, rows), value=self.pad_value)
+        logits = self.decode_head(self.neck(self.backbone(x)))
+        logits = F.interpolate(
+            logits, x.shape[2:], mode='bilinear', align_corners=self.decode_head.align_corners
+        )
+        return logits[:, :, :height, :width]
+
+
+def _check_exportable(model: nn.Module) -> None:
+    head = getattr(model, 'decode_head', None)
+    if not isinstance(model, EncoderDecoder) or not isinstance(head, BaseDecodeHead) or head.out_channels < 2:
+        raise ValueError(
+            f'export takes an EncoderDecoder with one decode head of two classes or more, but got '
+            f'{type(model).__name__} with {type(head).__name__} of {getattr(head, "out_channels", "?")}'
+        )
+    own = {name for name in ('predict', 'predict_by_feat') if _overrides(type(head), name)}
+    if own:
+        raise ValueError(f'export cannot follow {type(head).__name__}: it has a {sorted(own)[0]} of its own')
+    if 'size_divisor' in (model.data_preprocessor.test_cfg or {}):
+        raise ValueError(
+            'export follows data_preprocessor.test_cfg.size, but not size_divisor; give '
+            '--cfg-options model.data_preprocessor.test_cfg=None and pad the images'
+        )
+
+
+def _overrides(head: type, method: str) -> bool:
+    return getattr(head, method) is not getattr(BaseDecodeHead, method)
+
+
+def export_onnx(network: PixelsToLogits, size: tuple[int, int], dynamic: bool, opset: int) -> Any:
+    """Export for one image of a height and width, or, if ``dynamic``, for any number of images of any size.
+
+    Returns:
+        an ``onnx.ModelProto``.
+
+    Raises:
+        ImportError: onnx or onnxscript is not installed.
+        ValueError: the exporter does not give that opset.
+    """
+    _import_onnx()
+    # By torch.export, which takes ten to thirty seconds, and not by TorchScript, which takes one: that is
+    # deprecated since torch 2.9, and cannot follow a padding that depends on the size.
+    sides = {0: 'batch', 2: 'height', 3: 'width'} if dynamic else None
+    # A batch of one would be taken for a constant.
+    example = torch.zeros(2 if dynamic else 1, 3, *size)
+    program = torch.onnx.export(
+        network,
+        (example,),
+        dynamo=True,
+        dynamic_shapes=(sides,) if dynamic else None,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        opset_version=opset,
+        verbose=False,
+    )
+    proto = program.model_proto
+    given = next(entry.version for entry in proto.opset_import if not entry.domain)
+    if given != opset:
+        raise ValueError(f'--opset {opset}: torch exported opset {given} and could not convert it')
+    return proto
+
+
+def describe(proto: Any, **properties: Any) -> None:
+    """Put what the tensors are, and properties as JSON, into the metadata of an ``onnx.ModelProto``."""
+    proto.doc_string = DESCRIPTION
+    texts = {name: json.dumps(value) for name, value in properties.items() if value is not None}
+    _import_onnx()[0].helper.set_model_props(proto, texts)
+
+
+class OnnxNetwork:
+    """An exported model in onnxruntime, on the CPU: images ``(N, H, W, 3)`` in uint8 RGB to logits."""
+
+    def __init__(self, content: bytes) -> None:
+        runtime = _import_onnx()[1]
+        self._session = runtime.InferenceSession(content, providers=['CPUExecutionProvider'])
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
+        return self._session.run([OUTPUT], {INPUT: planes})[0]
+
+
+def torch_logits(model: EncoderDecoder, images: np.ndarray) -> np.ndarray:
+    """Logits ``(N, C, H, W)`` of images ``(N, H, W, 3)`` in uint8 RGB, from the model's own test step."""
+    size = images.shape[1:3]
+    data = {
+        # As LoadImageFromFile reads and PackSegInputs packs.
+        'inputs': [torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy()) for image in images],
+        'data_samples': [SegDataSample(metainfo=dict(ori_shape=size, img_shape=size)) for _ in images],
+    }
+    # With gradients, though nothing asks for any, StudyEncoderDecoder neither folds nor cuts: a check that
+    # shares no trick with the export.
+    with torch.enable_grad():
+        samples = model.test_step(data)
+    return np.stack([sample.seg_logits.data.numpy() for sample in samples])
+
+
+def check(content: bytes, model: EncoderDecoder, batches: Sequence[np.ndarray]) -> list[Parity]:
+    """How far onnxruntime's logits are from torch's, for each batch of images."""
+    network = OnnxNetwork(content)
+    return [measure(network(images), torch_logits(model, images)) for images in batches]
+
+
+def _import_onnx() -> tuple[Any, Any]:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  (torch's exporter wants it)
+    except ImportError as error:
+        raise ImportError(
+            f'ONNX export needs {error.name}: pip install "mmseg_deeplab_study[onnx]"', name=error.name
+        ) from error
+    return onnx, onnxruntime

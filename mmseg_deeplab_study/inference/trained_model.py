@@ -1,0 +1,151 @@
+"""A trained model from a config and a checkpoint of any form we read, whole or not at all."""
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmseg.models import EncoderDecoder
+from mmseg.registry import DATASETS, MODELS
+from mmseg.utils import dataset_aliases, get_classes, get_palette
+from torch import Tensor, nn
+
+from ..checkpoints import tflite, torchvision, vainf
+from ..checkpoints.conversion import load_any
+from ..engine.head_transfer import check_fits
+from ..engine.snapshots import Palette, source_palette
+
+SCHEMES = (tflite.SCHEME, torchvision.SCHEME, vainf.SCHEME)
+
+
+def load_checkpoint(name: str) -> dict[str, Any]:
+    """Load a checkpoint by scheme and path, or by the path of a file of any form we read.
+
+    MMEngine's own loader is not asked for files: before torch 2.6 it runs whatever code they carry.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: as the readers; also for a scheme that is not ours.
+    """
+    if name.startswith(SCHEMES):
+        return CheckpointLoader.load_checkpoint(name, map_location='cpu', logger='silent')
+    if '://' in name:
+        raise ValueError(
+            f'checkpoint {name}: expected a file, or one of {", ".join(SCHEMES)} and a file; fetch it first'
+        )
+    if not Path(name).expanduser().is_file():
+        raise FileNotFoundError(f'checkpoint {name}: no such file')
+    return load_any(name)
+
+
+def load_model(cfg: Config, name: str) -> EncoderDecoder:
+    """Build a config's model, without auxiliary heads, and load a checkpoint, in evaluation mode.
+
+    ``dataset_meta`` of the model has ``classes``, ``palette`` and ``checkpoint_digest`` (None if unknown).
+
+    Raises:
+        FileNotFoundError, ImportError: as ``load_checkpoint``.
+        ValueError: as ``load_checkpoint``; the checkpoint has another number of classes than the model or
+            does not fit it; nothing says what the classes are called.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    checkpoint = load_checkpoint(name)
+    config = copy.deepcopy(cfg.model)
+    # For training only; and what is to come is all in the checkpoint.
+    config.update(pretrained=None, auxiliary_head=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)  # about losses, which nobody will ask for
+        model = revert_sync_batchnorm(MODELS.build(config))
+    meta = checkpoint.get('meta') or {}
+    _load_weights(model, checkpoint['state_dict'], name)
+    classes, palette = _classes(meta, cfg, model, name)
+    digest = meta.get('source_digest')
+    model.dataset_meta = {'classes': classes, 'palette': palette, 'checkpoint_digest': digest}
+    return model.eval()
+
+
+def _load_weights(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    given = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
+    wanted = model.state_dict()
+    for key in (key for key in given if key.endswith('conv_seg.weight') and key in wanted):
+        found, expected = len(given[key]), len(wanted[key])
+        if found != expected:
+            raise ValueError(
+                f"checkpoint {name}: it has {found} classes, and the config's head {expected}. To see it in "
+                f'its own {found} give --cfg-options model.decode_head.num_classes={found}; to carry it over '
+                f'to the {expected}, adapt it first: tools/train.py CONFIG --cfg-options load_from={name}'
+            )
+    try:
+        check_fits(given, model)
+    except ValueError as error:
+        raise ValueError(f'checkpoint {name}: {error}') from error
+    if surplus := [key for key in given if key not in wanted]:
+        # A deeper network's, for one, the rest of which would fit.
+        raise ValueError(
+            f'checkpoint {name}: the model has no place for {len(surplus)} of its keys, first {surplus[:3]}. '
+            'Check that backbone and head are those it was trained with'
+        )
+    model.load_state_dict(given, strict=False)  # of a few old files, batches are not counted
+
+
+def _classes(meta: Mapping[str, Any], cfg: Config, model: nn.Module, name: str) -> tuple[tuple, Palette]:
+    """Classes and palette of the checkpoint, else of the config's dataset."""
+    # MMSegmentation 0.x wrote capitals.
+    trained = meta.get('dataset_meta') or {key.lower(): meta.get(key) for key in ('CLASSES', 'PALETTE')}
+    origin = f'checkpoint {name}'
+    if not trained.get('classes'):
+        trained, origin = dataset_meta(cfg), "checkpoint names no classes, and the config's dataset"
+    classes = tuple(trained.get('classes') or ())
+    rows = getattr(model.decode_head, 'num_classes', len(classes))
+    if len(classes) != rows:
+        raise ValueError(
+            f'{origin}: {len(classes)} class names ({", ".join(classes[:3])}, ...) for a head of {rows} '
+            'classes. Give the dataset that the checkpoint was trained on, as in --cfg-options '
+            'test_dataloader.dataset.type=PascalVOCDataset'
+        )
+    return classes, class_colours(classes, trained.get('palette'))
+
+
+def tested_dataset(cfg: Config) -> Mapping[str, Any]:
+    """The config of the dataset that is tested on, else validated on, inside of any wrapper.
+
+    Raises:
+        ValueError: the config has none.
+    """
+    dataset = (cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}).get('dataset')
+    while dataset and ('dataset' in dataset or 'datasets' in dataset):
+        dataset = dataset['datasets'][0] if 'datasets' in dataset else dataset['dataset']
+    if not dataset:
+        raise ValueError('the config has no test_dataloader with a dataset, whose pipeline images go through')
+    return dataset
+
+
+def image_size(cfg: Config) -> tuple[int, int] | None:
+    """Height and width that a config pads the images of a test to, else those it trains on; None without."""
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    size = (preprocessor.get('test_cfg') or {}).get('size') or preprocessor.get('size')
+    return tuple(size) if size else None
+
+
+def dataset_meta(cfg: Config) -> dict[str, Any]:
+    """Classes and palette that a config's dataset declares, without reading its data."""
+    dataset = tested_dataset(cfg)
+    declared = DATASETS.get(dataset['type']).METAINFO
+    chosen = dataset.get('metainfo') or {}
+    classes = chosen.get('classes') or declared.get('classes') or ()
+    own = declared.get('palette') if tuple(classes) == tuple(declared.get('classes') or ()) else None
+    return {'classes': classes, 'palette': chosen.get('palette') or own}
+
+
+def class_colours(classes: Sequence[str], palette: Palette | None = None) -> Palette:
+    """A colour for each class: the palette, else that of MMSeg's dataset of these classes, else VOC's."""
+    if palette is not None and len(palette) == len(classes):
+        return palette
+    for dataset in dataset_aliases:
+        if tuple(get_classes(dataset)) == tuple(classes):
+            return get_palette(dataset)
+    return source_palette(len(classes))

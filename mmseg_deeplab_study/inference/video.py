@@ -1,0 +1,101 @@
+"""Videos, a frame at a time."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+# Some files tell the number of their frames by guess; one that has far fewer is cut.
+_CUT = 0.9
+
+
+class Video:
+    """A video to read once, from its first frame on.
+
+    OpenCV's own reader, not mmcv's, which seeks before each frame whose number OpenCV cannot tell.
+
+    Attributes:
+        rate: frames per second.
+        length: number of frames as the file says, 0 if it does not.
+
+    Raises:
+        ValueError: it is no video, or none that OpenCV reads, or has no frame rate.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._capture = cv2.VideoCapture(str(path))
+        self.rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.length = max(0, round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        if not self._capture.isOpened() or not self.rate > 0:
+            raise ValueError(
+                f'{path}: cannot be read as a video; it is none, a damaged one, or of a format that OpenCV '
+                'does not read'
+            )
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Frames ``(H, W, 3)`` in uint8 and BGR."""
+        while True:
+            there, frame = self._capture.read()
+            if not there:
+                return
+            yield frame
+
+
+def paint_video(
+    path: Path,
+    out: Path,
+    draw: Callable[[np.ndarray], np.ndarray],
+    track: Callable[[Iterable[np.ndarray], int], Iterable[np.ndarray]] = lambda frames, length: frames,
+) -> None:
+    """Write ``draw(frame)``, in RGB, of every frame to an MP4 of the same frame rate, whole or not at all.
+
+    ``track(frames, length)`` sees the frames go by, for a progress bar.
+
+    Raises:
+        ValueError: as ``Video``; also if it ends before its last frame.
+        OSError: the result cannot be written.
+    """
+    video, count = Video(path), 0
+    with _whole_file(out) as temporary:
+        writer = None
+        try:
+            for frame in track(video, video.length):
+                painted = _even(draw(frame))
+                if writer is None:
+                    writer = _open_writer(temporary, video.rate, painted)
+                writer.write(cv2.cvtColor(painted, cv2.COLOR_RGB2BGR))
+                count += 1
+        finally:
+            if writer is not None:
+                writer.release()
+        if not count or count < _CUT * video.length:
+            raise ValueError(f'{path}: damaged; only {count} of its {video.length} frames can be read')
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[Path]:
+    # OpenCV writes to names only, and tells the format by the suffix.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.stem}.tmp{path.suffix}')
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _open_writer(path: Path, rate: float, frame: np.ndarray) -> cv2.VideoWriter:
+    # MPEG-4: the encoder that every build of OpenCV brings.
+    size = (frame.shape[1], frame.shape[0])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
+    if not writer.isOpened():
+        raise OSError(f'{path.parent}: no MP4 of {size[0]}x{size[1]} pixels can be written to this folder')
+    return writer
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+    """A frame of even sides: of odd ones OpenCV drops the last row and column."""
+    rows, columns = frame.shape[0] % 2, frame.shape[1] % 2
+    return np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode='edge')

@@ -1,0 +1,100 @@
+"""Labels of images of any size, the same as MMSeg's own inferencer gives."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from mmseg.apis import MMSegInferencer
+
+from mmseg_deeplab_study.inference.inferencer import TrainedInferencer, with_long_side
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+@pytest.fixture(scope='module')
+def trained(make_config, write_trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('trained')
+    cfg = make_config(folder / 'data', folder / 'work')
+    # Smaller images are padded, larger ones are not.
+    cfg.model.data_preprocessor.test_cfg = dict(size=(65, 97))
+    meta = dict(classes=[f'class {i}' for i in range(19)])
+    checkpoint = write_trained(cfg, folder / 'a.pth', dataset_meta=meta)
+    return cfg, str(folder / 'a.pth'), checkpoint
+
+
+def photograph(height: int, width: int) -> np.ndarray:
+    blocks = np.random.default_rng(0).integers(0, 256, (-(-height // 8), -(-width // 8), 3), np.uint8)
+    return blocks.repeat(8, 0).repeat(8, 1)[:height, :width].copy()
+
+
+SIZES = [(65, 97), (40, 50), (97, 65), (180, 40), (30, 260)]
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_labels_are_those_of_mmsegs_own_inferencer(trained, size):
+    cfg, path, checkpoint = trained
+    labels = TrainedInferencer(cfg, path, 'cpu').predict(photograph(*size))
+    assert labels.shape == size and len(np.unique(labels)) >= 2
+    # Its own segmentor too, without anything of ours.
+    stock = deepcopy(cfg)
+    stock.model.type = 'EncoderDecoder'
+    stock.test_dataloader = stock.val_dataloader
+    stock.visualizer = dict(type='SegLocalVisualizer')
+    theirs = MMSegInferencer(stock, device='cpu')
+    theirs.model.load_state_dict(checkpoint['state_dict'])
+    assert (labels == theirs(photograph(*size))['predictions']).mean() > 0.999
+
+
+def test_colours_are_not_swapped(trained):
+    cfg, path, _ = trained
+    inferencer = TrainedInferencer(cfg, path, 'cpu')
+    inputs = []
+    inferencer.model.backbone.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    image = np.zeros((65, 97, 3), np.uint8)
+    image[..., 0] = 255  # blue, in OpenCV's order
+    inferencer.model.extract_feat(
+        inferencer.model.data_preprocessor(next(inferencer.preprocess([image])))['inputs']
+    )
+    # The config has no bgr_to_rgb: (255 - 127.5) / 127.5 = 1, and -1 for no light
+    assert inputs[0][0, :, 30, 30].tolist() == [1.0, -1.0, -1.0]
+
+
+def test_long_side(trained):
+    cfg, path, _ = trained
+    seen = []
+    inferencer = TrainedInferencer(cfg, path, 'cpu', long_side=120)
+    preprocessor = inferencer.model.data_preprocessor
+    preprocessor.register_forward_hook(lambda module, args, out: seen.append(tuple(out['inputs'].shape)))
+    for size in ((240, 480), (480, 240), (30, 20)):
+        assert inferencer.predict(photograph(*size)).shape == size
+    # 480 -> 120, 240 -> 60, padded to 65; upright 60 -> 97; 30 -> 120, 20 -> 80 -> 97
+    assert seen == [(1, 3, 65, 120), (1, 3, 120, 97), (1, 3, 120, 97)]
+
+
+def test_long_side_takes_the_place_of_the_configs_resize():
+    load, pack = dict(type='LoadImageFromFile'), dict(type='PackSegInputs')
+    resize = dict(type='Resize', scale=(2048, 1024), keep_ratio=True)
+    found = with_long_side([load, resize, pack], 480)
+    assert found == [load, dict(type='Resize', scale=(480, 480), keep_ratio=True), pack]
+
+
+def test_usual_side(trained):
+    cfg, path, _ = trained
+    assert TrainedInferencer(cfg, path, 'cpu').usual_side == 97
+    assert TrainedInferencer(cfg, path, 'cpu', long_side=50).usual_side is None
+
+
+def test_the_config_is_left_as_it_is(trained):
+    cfg, path, _ = trained
+    before = cfg.pretty_text
+    TrainedInferencer(cfg, path, 'cpu', long_side=50)
+    assert cfg.pretty_text == before
+
+
+def test_evaluation_is_the_fast_one(trained):
+    cfg, path, _ = trained
+    inferencer = TrainedInferencer(cfg, path, 'cpu')
+    labels = inferencer.predict(photograph(65, 97))
+    assert labels.dtype == np.uint8  # StudyEncoderDecoder's labels, without logits
+    assert inferencer.model._folded is not None and not torch.is_inference_mode_enabled()

@@ -1,0 +1,93 @@
+"""Colours mixed by hand, shares counted by hand, and legends that stay where they are."""
+
+import numpy as np
+import pytest
+
+from mmseg_deeplab_study.inference.overlay import (
+    PAPER,
+    Entry,
+    largest_first,
+    legend_entries,
+    paint,
+    with_legend,
+)
+from mmseg_deeplab_study.report.pictures import UNLABELLED
+
+PALETTE = [(200, 0, 0), (0, 100, 0), (0, 0, 40)]
+CLASSES = ['road', 'car', 'sky']
+
+
+def test_paint_by_hand():
+    image = np.full((1, 3, 3), 100, np.uint8)
+    painted = paint(image, np.array([[0, 1, 7]], np.uint8), PALETTE, 0.25)
+    # a quarter of the colour, three quarters of 100; id 7 is no class
+    grey = round(0.25 * UNLABELLED[0] + 75)
+    assert painted.tolist() == [[[125, 75, 75], [75, 100, 75], [grey] * 3]]
+    assert np.array_equal(paint(image, np.zeros((1, 3), int), PALETTE, 0), image)
+    assert paint(image, np.zeros((1, 3), int), PALETTE, 1)[0, 0].tolist() == [200, 0, 0]
+
+
+def test_sizes_must_be_equal():
+    with pytest.raises(ValueError, match=r'an image of \(2, 3\) pixels cannot take labels of \(3, 2\)'):
+        paint(np.zeros((2, 3, 3), np.uint8), np.zeros((3, 2), int), PALETTE, 0.5)
+
+
+def test_shares_and_order():
+    entries = legend_entries(np.array([[1, 1, 1, 0], [1, 1, 1, 255]], np.uint8), CLASSES, PALETTE)
+    # of 8 pixels: 1 road, 6 cars, and one without a class
+    assert entries == [
+        Entry('road', (200, 0, 0), 0.125),
+        Entry('car', (0, 100, 0), 0.75),
+        Entry('sky', (0, 0, 40), 0.0),
+    ]
+    assert [entry.name for entry in largest_first(entries)] == ['car', 'road']
+
+
+def colours_in(picture: np.ndarray) -> set[tuple]:
+    return set(map(tuple, picture.reshape(-1, 3).tolist()))
+
+
+def test_legend_is_below_and_shows_the_colours():
+    image = np.full((90, 400, 3), 7, np.uint8)
+    picture = with_legend(image, [Entry(name, c, 0.5) for name, c in zip(CLASSES, PALETTE, strict=True)])
+    assert np.array_equal(picture[:90], image)
+    assert picture.shape[1] == 400 and picture.shape[0] > 90
+    assert {*PALETTE, PAPER} <= colours_in(picture[90:])
+
+
+def test_a_narrow_image_becomes_as_wide_as_a_name():
+    image = np.full((40, 8, 3), 7, np.uint8)
+    picture = with_legend(image, [Entry('traffic light', (250, 170, 30), 1.0)])
+    assert np.array_equal(picture[:40, :8], image)
+    assert picture.shape[1] > 8 and (picture[:40, 8:] == PAPER).all()
+    # one below the other: three lines are higher than one
+    three = [Entry(name, (250, 170, 30), 0.3) for name in CLASSES]
+    assert with_legend(image, three).shape[0] > picture.shape[0]
+
+
+def test_the_legend_of_a_video_stays_in_its_place():
+    image = np.full((120, 300, 3), 7, np.uint8)
+
+    def picture(*shares: float) -> np.ndarray:
+        return with_legend(image, [Entry(*e) for e in zip(CLASSES, PALETTE, shares, strict=True)])
+
+    first, second = picture(1, 0, 0), picture(0.01, 0.0001, 0.9899)
+    assert first.shape == second.shape
+    for colour in PALETTE:
+        # Where the frame's darkest colours are text, too, only the swatches are filled with a class's own.
+        assert np.array_equal((first == colour).all(-1), (second == colour).all(-1))
+        assert (first == colour).all(-1).sum() > 50
+    assert not np.array_equal(first, second)
+
+
+def test_large_images_have_larger_legends():
+    entries = [Entry('car', (0, 0, 142), 1.0)]
+    small, large = (
+        with_legend(np.zeros((side, 2 * side, 3), np.uint8), entries).shape[0] - side for side in (300, 2160)
+    )
+    assert large > 3 * small
+
+
+def test_no_class_at_all():
+    image = np.zeros((40, 60, 3), np.uint8)
+    assert with_legend(image, []).shape[1] == 60

@@ -1,0 +1,167 @@
+"""A checkpoint enters a model whole, with its classes, or not at all; and nothing in it is run."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from mmseg.utils import get_classes, get_palette
+
+from mmseg_deeplab_study.inference.trained_model import (
+    class_colours,
+    dataset_meta,
+    image_size,
+    load_checkpoint,
+    load_model,
+    tested_dataset,
+)
+
+CITYSCAPES = tuple(get_classes('cityscapes'))
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+@pytest.fixture
+def cfg(make_config, tmp_path):
+    return make_config(tmp_path / 'data', tmp_path / 'work')
+
+
+def test_weights_and_names(cfg, write_trained, tmp_path):
+    names = [f'class {i}' for i in range(19)]
+    palette = [[i, 0, 255 - i] for i in range(19)]
+    state = write_trained(cfg, tmp_path / 'a.pth', dataset_meta=dict(classes=names, palette=palette))
+    model = load_model(cfg, str(tmp_path / 'a.pth'))
+    assert not model.training
+    assert model.dataset_meta['classes'] == tuple(names)
+    assert model.dataset_meta['palette'] == palette
+    assert len(model.dataset_meta['checkpoint_digest']) == 64
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state['state_dict'][key]), key
+
+
+def test_names_of_old_checkpoints_and_of_the_dataset(cfg, write_trained, tmp_path):
+    write_trained(cfg, tmp_path / 'old.pth', CLASSES=tuple('abcdefghijklmnopqrs'))
+    assert load_model(cfg, str(tmp_path / 'old.pth')).dataset_meta['classes'][:2] == ('a', 'b')
+    write_trained(cfg, tmp_path / 'bare.pth')
+    meta = load_model(cfg, str(tmp_path / 'bare.pth')).dataset_meta
+    assert (meta['classes'], meta['palette']) == (CITYSCAPES, get_palette('cityscapes'))
+
+
+def test_real_weights_bring_vocs_classes_and_colours(cfg, shared):
+    name = f'tflite://{shared}/data/voc_weights/deeplabv3_257_mv_gpu.tflite'
+    cfg.model.backbone = dict(
+        type='AtrousBackbone',
+        backbone=dict(type='mmpretrain.MobileNetV2', widen_factor=0.5),
+        output_stride=8,
+        out_indices=(6,),
+    )
+    cfg.model.decode_head.update(
+        in_channels=160, channels=256, dilations=(1,), refine=False, norm_cfg=None, num_classes=21
+    )
+    meta = load_model(cfg, name).dataset_meta
+    assert (meta['classes'], meta['palette']) == (tuple(get_classes('voc')), get_palette('voc'))
+
+
+def test_another_number_of_classes_is_refused(cfg, write_trained, tmp_path):
+    write_trained(cfg, tmp_path / 'a.pth')
+    cfg.model.decode_head.num_classes = 21
+    with pytest.raises(
+        ValueError,
+        match=r"it has 19 classes, and the config's head 21. To see it in its own 19 give --cfg-options "
+        r'model.decode_head.num_classes=19; to carry it over to the 21, adapt it first: tools/train.py',
+    ):
+        load_model(cfg, str(tmp_path / 'a.pth'))
+
+
+def test_names_of_another_number_than_the_classes_are_refused(cfg, write_trained, tmp_path):
+    cfg.model.decode_head.num_classes = 3
+    write_trained(cfg, tmp_path / 'a.pth')
+    with pytest.raises(
+        ValueError, match=r'19 class names \(road, .*\) for a head of 3 classes. Give the dat'
+    ):
+        load_model(cfg, str(tmp_path / 'a.pth'))
+    cfg.val_dataloader.dataset.metainfo = dict(classes=('a', 'b', 'c'))
+    assert load_model(cfg, str(tmp_path / 'a.pth')).dataset_meta['classes'] == ('a', 'b', 'c')
+
+
+def test_parts_of_another_network_are_refused(cfg, write_trained, tmp_path):
+    """MMEngine would leave at random what is missing, and out what is too much."""
+    write_trained(cfg, tmp_path / 'refined.pth')
+    cfg.model.decode_head.refine = False
+    with pytest.raises(ValueError, match=r'no place for \d+ of its keys, first \[.decode_head.refine'):
+        load_model(cfg, str(tmp_path / 'refined.pth'))
+    write_trained(cfg, tmp_path / 'plain.pth')
+    cfg.model.decode_head.refine = True
+    with pytest.raises(
+        ValueError, match=r'plain.pth: the checkpoint does not fit the model: \d+ keys are mis'
+    ):
+        load_model(cfg, str(tmp_path / 'plain.pth'))
+
+
+def test_auxiliary_heads_are_left_out(cfg, write_trained, tmp_path):
+    checkpoint = write_trained(cfg, tmp_path / 'a.pth')
+    checkpoint['state_dict']['auxiliary_head.conv_seg.weight'] = torch.zeros(21, 4, 1, 1)
+    torch.save(checkpoint, tmp_path / 'a.pth')
+    cfg.model.auxiliary_head = dict(type='FCNHead', in_channels=112, channels=4, num_classes=19)
+    assert load_model(cfg, str(tmp_path / 'a.pth')).with_auxiliary_head is False
+
+
+class Shell:
+    def __reduce__(self):
+        return Path.touch, (Path('ran'),)
+
+
+def test_code_is_not_run(cfg, write_trained, tmp_path, monkeypatch):
+    """Nor is torch ever asked to: before 2.6 it unpickles unless told not to."""
+    monkeypatch.chdir(tmp_path)
+    loaded = []
+    load = torch.load
+
+    def watched(*args, **kwargs):
+        loaded.append(kwargs['weights_only'])
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(torch, 'load', watched)
+    checkpoint = write_trained(cfg, tmp_path / 'a.pth')
+    load_model(cfg, 'a.pth')
+    torch.save({**checkpoint, 'meta': Shell()}, tmp_path / 'shell.pth')
+    Path('bare.pth').write_bytes(pickle.dumps(Shell()))
+    with pytest.raises(ValueError, match='shell.pth: refused, because it carries code'):
+        load_model(cfg, 'shell.pth')
+    with pytest.raises(ValueError, match='bare.pth: '):
+        load_model(cfg, 'bare.pth')
+    assert loaded and all(loaded)
+    assert not Path('ran').exists()
+
+
+@pytest.mark.parametrize('scheme', ['https', 'torchvision', 'open-mmlab', 's3'])
+def test_other_schemes_are_refused(scheme):
+    with pytest.raises(ValueError, match=r'expected a file, or one of tflite://, tvseg://, vainf:// and a f'):
+        load_checkpoint(f'{scheme}://resnet50')
+
+
+def test_dataset_inside_of_wrappers(cfg):
+    inner = cfg.val_dataloader.dataset.to_dict()
+    cfg.test_dataloader = dict(dataset=dict(type='NamedSubset', dataset=inner))
+    assert tested_dataset(cfg).type == 'CityscapesDataset'
+    cfg.test_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[inner, {}]))
+    assert dataset_meta(cfg)['classes'] == CITYSCAPES
+    cfg.test_dataloader = cfg.val_dataloader = None
+    with pytest.raises(ValueError, match='no test_dataloader with a dataset'):
+        tested_dataset(cfg)
+
+
+def test_colours():
+    given = [[1, 2, 3], [4, 5, 6]]
+    assert class_colours(['a', 'b'], given) == given
+    # as many as MMSeg's Cityscapes, by name
+    assert class_colours(CITYSCAPES) == get_palette('cityscapes')
+    # of another number than the classes: VOC's, whose bits are those of the id
+    assert class_colours(['a', 'b', 'c'], given) == [(0, 0, 0), (128, 0, 0), (0, 128, 0)]
+
+
+def test_image_size(cfg):
+    assert image_size(cfg) == (64, 64)
+    cfg.model.data_preprocessor.test_cfg = dict(size=(361, 481))
+    assert image_size(cfg) == (361, 481)
+    cfg.model.data_preprocessor = dict(type='SegDataPreProcessor')
+    assert image_size(cfg) is None

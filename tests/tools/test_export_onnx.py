@@ -1,0 +1,138 @@
+"""tools/export_onnx.py: real weights as ONNX against TensorFlow's own logits, and what it refuses."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmseg.utils import get_classes, get_palette
+from PIL import Image
+
+from mmseg_deeplab_study.checkpoints.parity import Parity, measure
+from mmseg_deeplab_study.checkpoints.safe_loading import file_digest
+from mmseg_deeplab_study.inference.onnx_export import OnnxNetwork
+
+SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'export_onnx.py'
+CAMVID = SCRIPT.parents[1] / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
+STEP = 4  # golden logits hold every 4th pixel
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+@pytest.fixture(scope='module')
+def export():
+    for package in ('onnx', 'onnxruntime', 'onnxscript'):
+        pytest.importorskip(package, reason=f'{package} is not installed: pip install -e ".[onnx]"')
+    spec = importlib.util.spec_from_file_location('export_script', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(export, tmp_path, monkeypatch, capsys):
+    """A function that runs the tool, in a folder of its own, and returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', ['export_onnx.py', *map(str, arguments)])
+        try:
+            code = export.main()
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def trained(make_config, write_trained, tmp_path) -> tuple[str, str]:
+    """Paths of a config and of a checkpoint that fits it."""
+    cfg = make_config(tmp_path / 'data', tmp_path / 'work')
+    cfg.dump(tmp_path / 'config.py')
+    write_trained(cfg, tmp_path / 'a.pth')
+    return str(tmp_path / 'config.py'), str(tmp_path / 'a.pth')
+
+
+def test_real_weights_give_tensorflows_logits(run, shared):
+    """The graph alone, from pixels, against what LiteRT computes from the file it was made of."""
+    import onnx
+
+    weights = shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
+    golden = np.load(shared / 'golden/tflite_deeplabv3_257_mv_gpu.npz')
+    Image.fromarray(golden['voc_bird_image'].astype(np.uint8)).save('bird.png')
+    options = ['--cfg-options', 'model.decode_head.num_classes=21', 'model.data_preprocessor.test_cfg=None']
+    code, output, errors = run(
+        CAMVID, f'tflite://{weights}', '-o', 'voc.onnx', '--size', 257, 257, '--image', 'bird.png', *options
+    )
+    assert (code, errors) == (0, '')
+    assert '1x257x257: largest difference' in output and 'labels agree on 100.00 %' in output
+    assert 'Wrote voc.onnx' in output
+    logits = OnnxNetwork(Path('voc.onnx').read_bytes())(golden['voc_bird_image'].astype(np.uint8)[None])
+    theirs = golden['voc_bird_logits']
+    parity = measure(logits[:, :, ::STEP, ::STEP], theirs.reshape(1, *theirs.shape[-3:]))
+    assert parity.difference < 1e-5 and parity.agreement == 1
+    metadata = {entry.key: json.loads(entry.value) for entry in onnx.load('voc.onnx').metadata_props}
+    assert metadata == {
+        'classes': list(get_classes('voc')),
+        'palette': [list(colour) for colour in get_palette('voc')],
+        'checkpoint_digest': file_digest(weights),
+    }
+
+
+@pytest.mark.slow
+def test_dynamic(run, trained):
+    code, output, errors = run(*trained, '-o', 'new/a.onnx', '--dynamic')
+    assert (code, errors) == (0, '')
+    # the config trains on 64x64; the other is two of 3/4 the height and 5/4 the width
+    assert [line.split(':')[0] for line in output.splitlines()[:2]] == ['1x64x64', '2x48x80']
+    network = OnnxNetwork(Path('new/a.onnx').read_bytes())
+    assert network(np.zeros((3, 70, 41, 3), np.uint8)).shape == (3, 19, 70, 41)
+
+
+@pytest.mark.parametrize('difference', [2e-4, float('nan')])
+def test_nothing_is_written_where_logits_differ(export, run, trained, monkeypatch, difference):
+    import onnx
+
+    monkeypatch.setattr(export, 'export_onnx', lambda *args: onnx.ModelProto())
+    monkeypatch.setattr(export, 'check', lambda *args: [Parity(difference, 0.5)])
+    code, output, errors = run(*trained, '-o', 'a.onnx')
+    assert code == 1 and not Path('a.onnx').exists()
+    assert f'error: a.onnx was not written: the logits differ by {difference:.1e} of the largest' in errors
+    assert 'labels agree on 50.00 %' in output
+
+
+def test_images_to_check_with(export, tmp_path):
+    Image.new('RGB', (80, 40), (250, 0, 0)).save(tmp_path / 'red.png')
+    (fixed,) = export.batches((64, 96), False, tmp_path / 'red.png')
+    assert fixed.shape == (1, 64, 96, 3) and fixed[0, 5, 5].tolist() == [250, 0, 0]
+    own, other = export.batches((64, 96), True, tmp_path / 'red.png')
+    assert (own.shape, other.shape) == ((1, 40, 80, 3), (2, 48, 120, 3))
+    first, again = (export.batches((64, 96), False, None)[0] for _ in range(2))
+    assert np.array_equal(first, again) and len(np.unique(first)) == 256
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'code', 'message'),
+    [
+        (['-o', 'a.pth'], 1, 'error: a.pth exists; give another file, or remove it'),
+        (['-o', 'a.onnx', '--image', 'nowhere.png'], 1, "No such file or directory: 'nowhere.png'"),
+        (['-o', 'a.onnx', '--size', '8', '64'], 2, '--size must be at least 32 32, but got 8 64'),
+        (
+            ['-o', 'a.onnx', '--cfg-options', 'model.decode_head.num_classes=21'],
+            1,
+            "it has 19 classes, and the config's head 21",
+        ),
+        (
+            ['-o', 'a.onnx', '--cfg-options', 'model.data_preprocessor.size=None'],
+            1,
+            'config.py names no size of images; give --size HEIGHT WIDTH',
+        ),
+    ],
+)
+def test_refusals(run, trained, arguments, code, message):
+    found, _, errors = run(*trained, *arguments)
+    assert found == code and message in errors
+    assert not Path('a.onnx').exists()

@@ -1,0 +1,192 @@
+"""tools/predict.py on photographs, folders and videos, and what it refuses."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'predict.py'
+CAMVID = SCRIPT.parents[1] / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
+CLASSES = [f'class {i}' for i in range(19)]
+PALETTE = [[10 * i, 255 - 10 * i, 40] for i in range(19)]
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+@pytest.fixture(scope='module')
+def predict():
+    spec = importlib.util.spec_from_file_location('predict_script', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def trained(make_config, write_trained, tmp_path_factory) -> tuple[str, str]:
+    """Paths of a config and of a checkpoint that fits it."""
+    folder = tmp_path_factory.mktemp('trained')
+    cfg = make_config(folder / 'data', folder / 'work')
+    cfg.dump(folder / 'config.py')
+    write_trained(cfg, folder / 'a.pth', dataset_meta=dict(classes=CLASSES, palette=PALETTE))
+    return str(folder / 'config.py'), str(folder / 'a.pth')
+
+
+@pytest.fixture
+def run(predict, trained, tmp_path, monkeypatch, capsys):
+    """A function that runs the tool on inputs, in a folder of its own, and returns exit code, output and
+    errors; the config and checkpoint are the tiny ones unless given."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, model: tuple[str, str] = trained) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, [*model, *arguments])])
+        try:
+            code = predict.main()
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def photograph(path: str, height: int = 40, width: int = 64) -> Path:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    blocks = np.random.default_rng(0).integers(0, 256, (-(-height // 8), -(-width // 8), 3), np.uint8)
+    Image.fromarray(blocks.repeat(8, 0).repeat(8, 1)[:height, :width]).save(path)
+    return Path(path)
+
+
+def test_overlay_and_labels(run):
+    code, output, errors = run(photograph('a.png'), '-o', 'new/out', '--opacity', '1')
+    assert (code, output, errors) == (0, 'Wrote new/out/a_overlay.jpg, new/out/a_labels.png\n', '')
+    label_map = Image.open('new/out/a_labels.png')
+    labels = np.asarray(label_map)
+    assert labels.shape == (40, 64) and len(np.unique(labels)) > 1
+    assert np.array_equal(np.asarray(label_map.convert('RGB')), np.uint8(PALETTE)[labels])
+    overlay = np.asarray(Image.open('new/out/a_overlay.jpg')).astype(int)
+    assert overlay.shape[0] > 40  # the legend
+    # At full opacity the overlay is the colours, but for what JPEG makes of edges.
+    difference = np.abs(overlay[:40, :64] - np.array(PALETTE)[labels]).max(-1)
+    assert np.median(difference) < 6
+
+
+def test_pictures_alone(run):
+    code, *_ = run(photograph('a.png'), '-o', 'out', '--no-legend', '--no-labels')
+    assert code == 0
+    assert [path.name for path in Path('out').iterdir()] == ['a_overlay.jpg']
+    assert Image.open('out/a_overlay.jpg').size == (64, 40)
+
+
+def test_the_photograph_keeps_its_colours(run):
+    Image.new('RGB', (64, 40), (230, 120, 10)).save('orange.png')
+    assert run('orange.png', '-o', 'out', '--no-legend', '--opacity', '0')[0] == 0
+    overlay = np.asarray(Image.open('out/orange_overlay.jpg')).astype(int)
+    assert np.abs(overlay - (230, 120, 10)).max() < 6
+
+
+def test_an_unreadable_file_of_a_folder_is_named_and_the_others_are_predicted(run):
+    for name in ('1', '3'):
+        photograph(f'folder/{name}.png')
+    Path('folder/2.jpg').write_bytes(b'no image')
+    code, output, errors = run('folder', '-o', 'out')
+    assert code == 1
+    assert 'error: folder/2.jpg: cannot be read as an image' in errors
+    assert 'error: 1 of 3 inputs could not be predicted' in errors
+    assert {path.name for path in Path('out').iterdir()} == {
+        f'{name}_{kind}' for name in '13' for kind in ('overlay.jpg', 'labels.png')
+    }
+    assert output.count('Wrote') == 2
+
+
+def test_existing_results_are_kept_unless_told_otherwise(run):
+    photograph('a.png')
+    Path('out').mkdir()
+    Path('out/a_labels.png').write_text('precious')
+    code, _, errors = run('a.png', '-o', 'out')
+    assert code == 1 and 'error: out/a_labels.png is there already; give --overwrite' in errors
+    assert Path('out/a_labels.png').read_text() == 'precious' and not Path('out/a_overlay.jpg').exists()
+    assert run('a.png', '-o', 'out', '--overwrite')[0] == 0
+    assert Image.open('out/a_labels.png').size == (64, 40)
+
+
+def test_two_of_one_name(run):
+    inputs = [photograph('x/a.png', 40, 64), photograph('y/a.png', 24, 32)]
+    assert run(*inputs, '-o', 'out')[0] == 0
+    sizes = [Image.open(f'out/{name}_a.png_labels.png').size for name in 'xy']
+    assert sizes == [(64, 40), (32, 24)]
+
+
+def test_video(run):
+    writer = cv2.VideoWriter('drive.avi', cv2.VideoWriter_fourcc(*'MJPG'), 8, (64, 48))
+    for grey in (10, 120, 240):
+        writer.write(np.full((48, 64, 3), grey, np.uint8))
+    writer.release()
+    code, output, errors = run('drive.avi', '-o', 'out')
+    assert (code, output, errors) == (0, 'Wrote out/drive_overlay.mp4\n', '')
+    video = cv2.VideoCapture('out/drive_overlay.mp4')
+    assert video.get(cv2.CAP_PROP_FPS) == 8
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    # 19 classes in a legend of so narrow a picture stand one below the other
+    assert video.get(cv2.CAP_PROP_FRAME_HEIGHT) > 48 + 19 * 12
+
+
+def test_a_note_on_images_much_larger_than_the_configs(run):
+    for name in ('a', 'b'):
+        photograph(f'folder/{name}.png', 40, 200)
+    code, _, errors = run('folder', '-o', 'out')
+    assert code == 0
+    # the config trains on 64x64
+    assert errors.count('note: ') == 1
+    assert 'an image of 200x40 pixels, where the config has about 64: --long-side 64' in errors
+    assert run('folder', '-o', 'out2', '--long-side', '64')[2] == ''
+    assert Image.open('out2/a_labels.png').size == (200, 40)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'code', 'message'),
+    [
+        (['nowhere.png', '-o', 'out'], 1, 'error: nowhere.png: no such file or folder'),
+        (['empty', '-o', 'out'], 1, 'error: empty: no photograph or video in this folder'),
+        (['a.png', '-o', 'a.png'], 2, '-o a.png is a file; give a folder'),
+        (['a.png', '-o', 'out', '--opacity', '1.5'], 2, '--opacity must be between 0 and 1, but got 1.5'),
+        (['a.png', '-o', 'out', '--long-side', '0'], 2, '--long-side must be at least 1, but got 0'),
+        (['a.png', '-o', 'out', '--device', 'toaster'], 2, "--device: 'toaster' cannot be used"),
+        (
+            ['a.png', '-o', 'out', '--cfg-options', 'model.decode_head.num_classes=21'],
+            1,
+            "it has 19 classes, and the config's head 21",
+        ),
+    ],
+)
+def test_refusals(run, arguments, code, message):
+    photograph('a.png')
+    Path('empty').mkdir()
+    found, _, errors = run(*arguments)
+    assert found == code and message in errors
+    assert not Path('out').exists()
+
+
+@pytest.mark.parametrize(
+    ('place', 'message'),
+    [(0, 'error: config nowhere: no such file'), (1, 'error: checkpoint nowhere: no such file')],
+)
+def test_missing_model(run, trained, place, message):
+    photograph('a.png')
+    model = [*trained]
+    model[place] = 'nowhere'
+    code, _, errors = run('a.png', '-o', 'out', model=tuple(model))
+    assert code == 1 and message in errors
+
+
+def test_real_weights_on_a_real_photograph(run, shared):
+    (sheep,) = shared.glob('data/voc_samples/VOCdevkit/*/JPEGImages/sample_000023.jpg')
+    model = (str(CAMVID), f'tflite://{shared}/data/voc_weights/deeplabv3_257_mv_gpu.tflite')
+    options = ['--cfg-options', 'model.decode_head.num_classes=21']
+    assert run(sheep, '-o', 'out', *options, model=model)[0] == 0
+    labels = np.asarray(Image.open('out/sample_000023_labels.png'))
+    # a sheep, PASCAL's class 17, and a background of grass; little else
+    shares = np.bincount(labels.ravel(), minlength=21) / labels.size
+    assert shares[17] > 0.2 and shares[0] > 0.6 and shares[17] + shares[0] > 0.98
