@@ -1,10 +1,29 @@
 """PASCAL VOC to Cityscapes with DeepLabV3 in MMSegmentation: one import registers everything."""
 
-from .compat import make_mmcv_ops_importable
+import sys
 
-make_mmcv_ops_importable()  # before anything that imports mmseg
+# The doctor is for where these imports fail, and `python -m mmseg_deeplab_study.doctor` comes through here
+# first. argv[0] is '-m' only while Python looks for the module that -m names; reloaded later, all is there.
+_FOR_DOCTOR = sys.argv[:1] == ['-m'] and any(
+    word.endswith('mmseg_deeplab_study.doctor') for word in getattr(sys, 'orig_argv', ())
+)
+if not _FOR_DOCTOR:
+    from .compat import make_mmcv_ops_importable
 
-from . import checkpoints, datasets, engine, evaluation, models
+    make_mmcv_ops_importable()  # before anything that imports mmseg
+
+    from . import checkpoints, datasets, engine, evaluation, models
+    from .hub import config_path, get_config, get_model
 from .version import __version__
 
-__all__ = ['__version__', 'checkpoints', 'datasets', 'engine', 'evaluation', 'models']
+__all__ = [
+    '__version__',
+    'checkpoints',
+    'config_path',
+    'datasets',
+    'engine',
+    'evaluation',
+    'get_config',
+    'get_model',
+    'models',
+]

@@ -15,7 +15,9 @@ from mmseg.utils import get_classes
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIGS = REPO / 'configs'
-LEAVES = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.relative_to(CONFIGS).parts)
+LEAVES = sorted(
+    path for path in CONFIGS.rglob('*.py') if not {'_base_', 'studies'} & set(path.relative_to(CONFIGS).parts)
+)
 # The sides of a crop, in the odd size that TensorFlow's model wants.
 SIDE = 65
 

@@ -9,7 +9,7 @@ from mmseg_deeplab_study.allocator import keep_freed_memory
 from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,
-    enable_cpu_ranks,
+    enable_ranks,
     load_config,
 )
 
@@ -52,7 +52,7 @@ def main() -> None:
             writer,
         ]
     check_data_roots(cfg, ('test_dataloader',))
-    enable_cpu_ranks(cfg)
+    enable_ranks(cfg)
     Runner.from_cfg(cfg).test()
 
 

@@ -12,7 +12,7 @@ from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,
     enable_amp,
-    enable_cpu_ranks,
+    enable_ranks,
     load_config,
     prepare_work_dir,
 )
@@ -51,7 +51,7 @@ def main() -> None:
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
     check_data_roots(cfg, ('train_dataloader', 'val_dataloader'))
-    enable_cpu_ranks(cfg)
+    enable_ranks(cfg)
     checkpoint = prepare_work_dir(cfg, args.resume, args.overwrite, args.seed)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if checkpoint is not None:

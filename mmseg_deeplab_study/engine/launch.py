@@ -22,17 +22,10 @@ DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every MMSegmentation tool has."""
-    parser.add_argument('config', help='config file path')
+    add_config_arguments(parser)
     parser.add_argument(
         '--work-dir',
         help='the dir to save logs and models (default: work_dirs/<config name>)',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value pairs: load_from=PATH '
-        'train_dataloader.batch_size=2 key="[a,b]"; no white space inside a pair',
     )
     parser.add_argument(
         '--launcher',
@@ -44,6 +37,32 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the config, and the flag that overrides its settings."""
+    parser.add_argument('config', help='config file path')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value pairs: load_from=PATH '
+        'train_dataloader.batch_size=2 key="[a,b]"; no white space inside a pair',
+    )
+
+
+def read_config(path: str, options: dict | None = None) -> Config:
+    """Read a config, with overrides merged in.
+
+    Raises:
+        FileNotFoundError: the config does not exist.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'config {path}: no such file')
+    cfg = Config.fromfile(path)
+    if options is not None:
+        cfg.merge_from_dict(options)
+    return cfg
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config that the flags name, with their overrides merged in.
 
@@ -51,12 +70,8 @@ def load_config(args: argparse.Namespace) -> Config:
         FileNotFoundError: the config does not exist.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'config {args.config}: no such file')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     return cfg
 
@@ -129,11 +144,14 @@ def _data_roots(node: Any, key: str) -> Iterator[tuple[str, str]]:
             yield from _data_roots(child, f'{key}.{i}')
 
 
-def enable_cpu_ranks(cfg: Config) -> None:
-    """Let several processes train without an accelerator, over gloo.
+def enable_ranks(cfg: Config) -> None:
+    """Prepare for several processes: batch norm over all of them on an accelerator, without one gloo.
 
-    MMEngine 0.10.7 sets a CUDA device in every process that a launcher starts, and wraps the model for it.
+    ``sync_bn=None`` in the config leaves each its own batch norm. On the CPU torch has no synchronised one,
+    and MMEngine 0.10.7 sets a CUDA device in every process of a launcher, and wraps the model for it.
     """
+    if cfg.get('launcher') != 'none' and get_device() != 'cpu':
+        cfg.setdefault('sync_bn', 'torch')
     if cfg.get('launcher') != 'pytorch' or get_device() != 'cpu':
         return
     torch.distributed.init_process_group('gloo')

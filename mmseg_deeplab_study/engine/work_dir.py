@@ -23,17 +23,17 @@ _RESUMABLE = ('state_dict', 'optimizer', 'message_hub', 'meta')
 _claimed: dict[Path, IO[str]] = {}
 
 
-def claim_work_dir(work_dir: str | Path) -> None:
+def claim_work_dir(work_dir: str | Path, lock: str = LOCK_NAME) -> None:
     """Take a folder for this process alone until it ends, however it ends.
 
     A POSIX record lock, which data loader workers do not inherit: one that outlives a killed run for a moment
-    does not hold the folder.
+    does not hold the folder. ``lock`` is the name of its file: a study claims its runs' folders by another.
 
     Raises:
         RuntimeError: another process has it; names that one.
         OSError: the folder cannot be written to.
     """
-    path = Path(work_dir).resolve() / LOCK_NAME
+    path = Path(work_dir).resolve() / lock
     if path in _claimed:
         return
     try:
@@ -49,6 +49,30 @@ def claim_work_dir(work_dir: str | Path) -> None:
             f'work_dir {work_dir}: cannot be written to ({error.strerror}); give another --work-dir',
         ) from error
     _claimed[path] = file
+
+
+def release_work_dir(work_dir: str | Path, lock: str = LOCK_NAME) -> None:
+    """Give up a folder that ``claim_work_dir`` took."""
+    if file := _claimed.pop(Path(work_dir).resolve() / lock, None):
+        file.close()
+
+
+def is_claimed(work_dir: str | Path, lock: str = LOCK_NAME) -> bool:
+    """Whether a process, this or another, has a folder; False where the file system has no locks."""
+    path = Path(work_dir).resolve() / lock
+    # Closing any handle of a file gives up this process's own lock on it.
+    if path in _claimed:
+        return True
+    try:
+        file = path.open('r+')
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
+    return False
 
 
 def _lock(file: IO[str], work_dir: str | Path) -> None:

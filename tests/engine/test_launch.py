@@ -12,6 +12,7 @@ from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,
     enable_amp,
+    enable_ranks,
     load_config,
     prepare_work_dir,
 )
@@ -224,3 +225,19 @@ def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, mon
     cfg = Config(dict(work_dir=str(tmp_path / 'mistyped')))
     assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
     assert said == [f'--resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero']
+
+
+@pytest.mark.parametrize(
+    'launcher, device, said, expected',
+    [
+        ('slurm', 'cuda', {}, 'torch'),
+        ('slurm', 'cuda', {'sync_bn': None}, None),
+        ('none', 'cuda', {}, None),
+        ('slurm', 'cpu', {}, None),
+    ],
+)
+def test_batch_norm_is_synchronised_between_accelerators_alone(monkeypatch, launcher, device, said, expected):
+    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    cfg = Config(dict(launcher=launcher, **said))
+    enable_ranks(cfg)
+    assert cfg.get('sync_bn') == expected

@@ -6,8 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+from mmseg.utils import register_all_modules
 
+from mmseg_deeplab_study.checkpoints.safe_loading import load_plain
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
 
 pytestmark = pytest.mark.slow
@@ -66,6 +72,97 @@ def test_the_same_integers(config, together, tmp_path):
         files = [sorted((work_dir / name).iterdir()) for work_dir in (alone, together)]
         assert [path.name for path in files[0]] == [path.name for path in files[1]]
         assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
+
+
+def with_statistics(cfg: Config, path: Path) -> Path:
+    """A checkpoint whose batch norm knows the size of its inputs: with that of a new network the signal dies
+    out, and what is left of it is rounding."""
+    register_all_modules()
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.train()
+    norms = [module.train() for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms
+    for _ in range(30):
+        model.extract_feat(torch.randn(4, 3, 64, 64))
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return path
+
+
+def test_half_batches_on_two_ranks(make_tiny_cityscapes, make_config, tmp_path):
+    """Gradients are means: with fixed batch norm, without dropout and augmentation, 2 x 1 image is 1 x 2."""
+    cfg = make_config(make_tiny_cityscapes(tmp_path), tmp_path / 'unused')
+    cfg.pop('work_dir')
+    cfg.model.backbone.norm_eval = True
+    cfg.model.decode_head.update(norm_cfg=None, dropout_ratio=0.0, aspp_dropout_ratio=0.0)
+    cfg.optim_wrapper.optimizer.lr = 0.005
+    cfg.load_from = str(with_statistics(cfg, tmp_path / 'source.pth'))
+    cfg.dump(tmp_path / 'fixed.py')
+    histories, weights = [], []
+    for ranks, batch in ((1, 2), (2, 1)):
+        work_dir = tmp_path / f'ranks{ranks}'
+        options = ('--cfg-options', f'train_dataloader.batch_size={batch}')
+        done = start(ranks, tmp_path, tmp_path / 'fixed.py', '--work-dir', work_dir, *options)
+        assert done.returncode == 0, done.stderr
+        histories.append(read_history(work_dir).validations)
+        states = [load_plain(work_dir / f'iter_{n}.pth')['state_dict'] for n in (0, 10)]
+        weights.append([torch.cat([value.double().ravel() for value in s.values()]) for s in states])
+    one, two = histories
+    assert [row['iter'] for row in two] == [row['iter'] for row in one] == [0, 5, 10]
+    # It has learnt something that could differ.
+    assert one[2]['mIoU'] > one[0]['mIoU']
+    for row, other in zip(one, two, strict=True):
+        moved = np.abs(np.subtract(row['confusion'], other['confusion'])).sum()
+        # One of the 3 x 64 x 64 pixels may fall to the other side of a tie.
+        assert moved <= 2
+        assert other['mIoU'] == pytest.approx(row['mIoU'], abs=0.02)
+    (before, alone), (also_before, together) = weights
+    assert torch.equal(before, also_before)
+    # 1.4e-7 where it was measured.
+    assert (together - alone).norm() <= 1e-5 * (alone - before).norm()
+
+
+def test_the_launch_script(make_tiny_cityscapes, make_config, tmp_path):
+    cfg = make_config(make_tiny_cityscapes(tmp_path), tmp_path / 'unused')
+    cfg.pop('work_dir')
+    cfg.train_cfg.update(max_iters=1, val_interval=1)
+    cfg.dump(tmp_path / 'tiny.py')
+    script = TRAIN.with_name('dist_train.sh')
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'PORT': '29517'}
+    command = ['bash', str(script), 'tiny.py', '2', '--work-dir', 'out']
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    history = read_history(tmp_path / 'out')
+    assert (history.header['world_size'], [row['iter'] for row in history.validations]) == (2, [0, 1])
+
+
+@pytest.mark.parametrize(
+    'name, needs', [('dist_train.sh', 'CONFIG GPUS'), ('slurm_train.sh', 'PARTITION JOB_NAME CONFIG')]
+)
+def test_launch_scripts_without_arguments_say_which(name, needs):
+    done = subprocess.run(['bash', str(TRAIN.with_name(name))], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f'{name} {needs} [flags of tools/train.py]' in done.stderr
+
+
+def test_what_slurm_is_asked_for(tmp_path):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho "$@"\n')
+    srun.chmod(0o755)
+    env = {
+        **os.environ,
+        'PATH': f'{tmp_path}:{os.environ["PATH"]}',
+        'GPUS': '16',
+        'SRUN_ARGS': '--qos=high --time=60',
+    }
+    command = ['bash', str(TRAIN.with_name('slurm_train.sh')), 'gpu', 'mine', 'leaf.py', '--amp']
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.stdout.split() == [
+        *('--partition=gpu', '--job-name=mine', '--gres=gpu:8', '--ntasks=16', '--ntasks-per-node=8'),
+        *('--cpus-per-task=5', '--kill-on-bad-exit=1', '--qos=high', '--time=60', 'python', '-u'),
+        *(str(TRAIN), 'leaf.py', '--launcher', 'slurm', '--amp'),
+    ]
 
 
 def test_resumed_on_two_ranks(config, together, tmp_path):

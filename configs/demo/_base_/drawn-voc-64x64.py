@@ -43,10 +43,11 @@ param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=1500, by_epoch=False),
 ]
 train_cfg = dict(max_iters=1500, val_interval=1500)
-# -1: only the last iteration's.
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(interval=-1, save_optimizer=False),
+    # AdamW's state is twice the weights': kept only as long as a resume may want it.
+    checkpoint=dict(interval=500, max_keep_ckpts=1, backend_args=dict(backend='atomic')),
     plain_checkpoint=dict(type='PlainCheckpointHook'),  # the adaptation stage loads it
+    exact_resume=dict(type='ExactResumeHook'),
 )
 randomness = dict(seed=0)

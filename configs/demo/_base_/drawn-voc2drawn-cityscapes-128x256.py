@@ -46,5 +46,5 @@ custom_hooks = [
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=80, by_epoch=False)]
 train_cfg = dict(max_iters=80)
-default_hooks = dict(checkpoint=dict(interval=-1, save_best=None, save_optimizer=False))
+default_hooks = dict(checkpoint=dict(interval=20, save_best=None))
 randomness = dict(seed=0)

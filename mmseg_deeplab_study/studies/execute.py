@@ -1,0 +1,117 @@
+"""One run of a study: tools/train.py in a folder of its own."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ..engine.work_dir import claim_work_dir, release_work_dir
+from ..hub import TOOLS
+from .plan import Run
+from .state import LOCK, LOG, read_mark, write_mark
+
+# Behind SIGTERM a run finishes its iteration or batch and saves a checkpoint.
+SECONDS_TO_STOP = 120
+_PR_SET_PDEATHSIG = 1
+
+
+def command(run: Run) -> list[str]:
+    """The call of tools/train.py; its config is what ``RunProcess`` writes into the run's folder."""
+    launcher, flags = [], ['--work-dir', str(run.folder), '--resume']
+    if run.gpus > 1:
+        launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={run.gpus}']
+        flags += ['--launcher', 'pytorch']
+    config = run.folder / run.config.name
+    return [sys.executable, *launcher, str(TOOLS / 'train.py'), str(config), *flags]
+
+
+def _tie_to_parent() -> None:
+    """In the child: end as by SIGTERM when the parent is gone; leave a cluster's signals to the parent."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # A cluster says to all processes of a job that its time is nearly up; by default that would kill them.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back: MMEngine 0.10.7 takes any exception while it writes a config for a syntax error."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+class RunProcess:
+    """A run that is going on. The folder is this process's until it ends.
+
+    The resolved config is written into the folder and trained from there, so that neither a blank in a path
+    nor an edit of the config between planning and starting changes what is trained.
+
+    Raises:
+        RuntimeError: another process has the folder.
+        OSError: it cannot be written to.
+    """
+
+    def __init__(self, run: Run, variables: Mapping[str, str] | None = None) -> None:
+        claim_work_dir(run.folder, LOCK)
+        self.run = run
+        self._started = time.monotonic()
+        attempts = read_mark(run).get('attempts', 0) + 1
+        write_mark(run, recipe=run.recipe(), attempts=attempts, exit_code=None)
+        with _interrupts_later():
+            run.resolve().dump(run.folder / run.config.name)
+        # A waiting thread should soon sleep: beside other programs, spinning makes a step many times slower.
+        environment = {'GOMP_SPINCOUNT': '2000', **os.environ, **run.environment, **(variables or {})}
+        with (run.folder / LOG).open('a') as log:
+            self._process = subprocess.Popen(
+                command(run),
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                # Of its own session: a terminal's Ctrl-C is for the study, which then stops its runs.
+                start_new_session=True,
+                preexec_fn=_tie_to_parent,
+            )
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it is going on."""
+        code = self._process.poll()
+        if code is not None:
+            self._end(exit_code=code)
+        return code
+
+    def wait(self) -> int:
+        """Wait for the end; returns the exit code."""
+        # Not Popen.wait, which holds a lock that a signal handler calling ``stop`` would wait for.
+        while (code := self.poll()) is None:
+            time.sleep(0.5)
+        return code
+
+    def stop(self) -> None:
+        """End it so that it can be resumed: it counts as interrupted, not as failed."""
+        self._process.terminate()
+        deadline = time.monotonic() + SECONDS_TO_STOP
+        while not self._gone():
+            if time.monotonic() > deadline:
+                self._process.kill()
+            time.sleep(0.1)
+        self._end()
+
+    def _gone(self) -> bool:
+        try:
+            found = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return True
+        return found is not None
+
+    def _end(self, **result: Any) -> None:
+        seconds = read_mark(self.run).get('seconds', 0) + time.monotonic() - self._started
+        write_mark(self.run, seconds=seconds, **result)
+        release_work_dir(self.run.folder, LOCK)

@@ -1,0 +1,263 @@
+"""Which runs a study consists of, from its file, checked before any of them starts."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..engine.launch import check_data_roots
+from ..engine.run_header import config_digest
+from ..hub import config_path
+
+# What a study file may have, and what each part must be.
+_PARTS = {
+    'runs': dict,
+    'variants': dict,
+    'seeds': (list, tuple),
+    'source_seed': int,
+    'options': dict,
+    'environment': dict,
+    'resources': dict,
+}
+_RUN_PARTS = ('config', 'source', 'options', 'source_options')
+# Readers of local files; what stands behind is a path.
+_LOCAL_SCHEMES = ('vainf', 'tvseg', 'tflite')
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a study.
+
+    Attributes:
+        name: its folder below the study's, such as ``mobilenet-v2/seed0``.
+        config: the leaf config.
+        options: what overrides it, by dotted key.
+        source: the run whose last checkpoint it starts from, if that is a run of the study.
+        environment: variables that the config reads.
+        gpus: how many processes train it together, each on a GPU; 0 and 1 are one process.
+    """
+
+    name: str
+    folder: Path
+    config: Path
+    seed: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    source: 'Run | None' = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    gpus: int = 0
+
+    def resolve(self) -> Config:
+        """The config with everything that overrides it.
+
+        Raises:
+            ValueError: an option does not fit the config.
+        """
+        cfg = deepcopy(_read_config(self.config, tuple(sorted(self.environment.items()))))
+        _check_options(self, cfg)
+        try:
+            cfg.merge_from_dict(dict(self.options))
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f'run {self.name}: an option does not fit {self.config}: {error}') from error
+        if self.source is not None:
+            cfg.load_from = str(self.source.checkpoint)
+        cfg.merge_from_dict({'randomness.seed': self.seed})
+        return cfg
+
+    @property
+    def max_iters(self) -> int:
+        return self.resolve().train_cfg.max_iters
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint of the last iteration."""
+        return self.folder / f'iter_{self.max_iters}.pth'
+
+    def recipe(self) -> dict[str, Any]:
+        """All that makes the run what it is, as plain data: two runs of one recipe are the same."""
+        cfg = self.resolve()
+        return {
+            'config': self.config.name,
+            'config_digest': config_digest(cfg),
+            'options': json.loads(json.dumps(dict(self.options), default=str)),
+            'seed': self.seed,
+            'load_from': cfg.get('load_from') if self.source is None else self.source.name,
+            'source': None if self.source is None else _digest(self.source.recipe()),
+        }
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs in the order in which they can start, and what a cluster gives each."""
+
+    name: str
+    folder: Path
+    runs: Sequence[Run]
+    resources: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def adaptations(self) -> list[Run]:
+        """The runs that are compared: all but the sources of others."""
+        sources = {run.source.name for run in self.runs if run.source}
+        return [run for run in self.runs if run.name not in sources]
+
+
+def read_study(path: Path, work_dir: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Study:
+    """Read a study file; ``overrides`` are keys of it, as of ``--cfg-options``.
+
+    Nothing is created. ``work_dir`` is by default ``work_dirs/<name of the file>``.
+
+    Raises:
+        FileNotFoundError: the file or a config that it names is missing.
+        ValueError: it has parts that a study does not have, or of another kind.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'study {path}: no such file')
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(dict(overrides or {}))
+    content = cfg.to_dict()
+    _check_parts(path, content)
+    folder = (work_dir or Path('work_dirs') / path.stem).resolve()
+    return Study(path.stem, folder, list(_runs(path, folder, content)), content.get('resources', {}))
+
+
+def check_study(study: Study) -> None:
+    """Find what would stop a run at its start, before the first of them starts.
+
+    Raises:
+        FileNotFoundError: data or a source checkpoint are not there.
+        ValueError: options do not fit a config.
+    """
+    for run in study.runs:
+        cfg = run.resolve()
+        try:
+            check_data_roots(cfg, ('train_dataloader', 'val_dataloader'))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'run {run.name}: {error}') from error
+        path = None if run.source else _local_file(cfg.get('load_from'))
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(
+                f'run {run.name}: load_from={cfg.load_from}: no such file; give another in the study, or by '
+                '--cfg-options options.load_from=CHECKPOINT'
+            )
+
+
+def _digest(recipe: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def _check_parts(path: Path, content: Mapping[str, Any]) -> None:
+    for key, value in content.items():
+        if key not in _PARTS:
+            raise ValueError(f'study {path}: unknown part {key!r}; a study has {", ".join(_PARTS)}')
+        if not isinstance(value, _PARTS[key]):
+            raise ValueError(f'study {path}: {key} must be {_PARTS[key]}, but got {value!r}')
+    if not content.get('runs'):
+        raise ValueError(f'study {path}: has no runs; give runs=dict(NAME=dict(config=LEAF), ...)')
+    if not content.get('seeds', [0]):
+        raise ValueError(f'study {path}: seeds is empty; give at least one')
+    for name, run in content['runs'].items():
+        if not isinstance(run, dict) or 'config' not in run or set(run) - set(_RUN_PARTS):
+            raise ValueError(
+                f'study {path}: run {name!r} must be a dict with config and, if wanted, '
+                f'{", ".join(_RUN_PARTS[1:])}, but got {run!r}'
+            )
+    for name in (*content['runs'], *content.get('variants', {})):
+        if not name or set('/\\ ') & set(name) or name.startswith('.'):
+            raise ValueError(
+                f'study {path}: {name!r} names a folder and must have no blank, no slash and no dot first'
+            )
+
+
+def _runs(path: Path, folder: Path, content: Mapping[str, Any]) -> Iterator[Run]:
+    environment = {key: str(value) for key, value in content.get('environment', {}).items()}
+    gpus = content.get('resources', {}).get('gpus_per_node') or 0
+    for name, spec in content['runs'].items():
+        common = dict(environment=environment, gpus=gpus)
+        source = None
+        if spec.get('source'):
+            source = Run(
+                f'{name}/source',
+                folder / name / 'source',
+                _find_config(spec['source'], path),
+                content.get('source_seed', 0),
+                _flat(spec.get('source_options', {})),
+                **common,
+            )
+            yield source
+        config = _find_config(spec['config'], path)
+        for variant, changes in content.get('variants', {'': {}}).items():
+            # What is said closer to the run wins.
+            options = _flat(content.get('options', {})) | _flat(spec.get('options', {})) | _flat(changes)
+            for seed in content.get('seeds', [0]):
+                parts = (name, variant, f'seed{seed}') if variant else (name, f'seed{seed}')
+                yield Run('/'.join(parts), folder.joinpath(*parts), config, seed, options, source, **common)
+
+
+def _find_config(name: str, study: Path) -> Path:
+    """A config seen from the study's folder, else one of this package."""
+    beside = study.parent / name
+    if beside.is_file():
+        return beside.resolve()
+    try:
+        return Path(config_path(name)).resolve()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'study {study}: config {name!r} is not beside it, and {error}') from error
+
+
+def _flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Nested options by dotted key, as ``--cfg-options`` names them."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, dict) and value and '_delete_' not in value:
+            flat |= _flat(value, f'{prefix}{key}.')
+        else:
+            flat[f'{prefix}{key}'] = value
+    return flat
+
+
+def _check_options(run: Run, cfg: Config) -> None:
+    # MMEngine takes any key; a typing error in the first part would train the same thing under another name.
+    known = {*cfg.keys(), *signature(Runner.__init__).parameters, 'sync_bn'}
+    for key in run.options:
+        if (first := key.split('.')[0]) not in known:
+            near = get_close_matches(first, known, n=1)
+            hint = f'; did you mean {near[0]!r}?' if near else ''
+            raise ValueError(f'run {run.name}: option {key!r}: {run.config.name} has no {first!r}{hint}')
+
+
+def _local_file(load_from: str | None) -> Path | None:
+    """The file that a checkpoint is read from; None if it is fetched, or there is none."""
+    scheme, found, path = str(load_from).partition('://')
+    if load_from is None or (found and scheme not in _LOCAL_SCHEMES):
+        return None
+    return Path(path if found else load_from).expanduser()
+
+
+@contextmanager
+def _variables(environment: Mapping[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key)
+            if value is not None:
+                os.environ[key] = value
+
+
+@cache
+def _read_config(path: Path, environment: tuple[tuple[str, str], ...]) -> Config:
+    with _variables(dict(environment)):
+        return Config.fromfile(path)

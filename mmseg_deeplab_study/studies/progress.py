@@ -1,0 +1,73 @@
+"""How far a study is: a table that stays in place on a terminal, elsewhere a line per change."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from .state import RunState
+
+COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'blocked': 'red', 'queued': 'yellow'}
+SECONDS_BETWEEN_LINES = 30
+
+
+def follow(states: Iterable[Mapping[str, RunState]], console: Console, title: str) -> dict[str, RunState]:
+    """Show every run's state until there are no more; returns the last."""
+    last: dict[str, RunState] = {}
+    if console.is_terminal:
+        # No thread of its own: the study starts processes.
+        with Live(console=console, auto_refresh=False) as live:
+            for last in states:
+                live.update(make_table(last, title), refresh=True)
+        return dict(last)
+    printed: dict[str, tuple[str, float]] = {}
+    for last in states:
+        now = time.monotonic()
+        for name, state in last.items():
+            status, at = printed.get(name, ('waiting', now))
+            again = state.status == 'running' and now - at >= SECONDS_BETWEEN_LINES
+            if state.status != status or again:
+                console.print(f'{name}: {describe(state)}')
+                printed[name] = (state.status, now)
+    return dict(last)
+
+
+def describe(state: RunState) -> str:
+    """A state as part of a line."""
+    parts = [state.status]
+    if state.iteration is not None:
+        parts.append(f'iteration {state.iteration}/{state.max_iters}')
+    if state.miou is not None:
+        parts.append(f'mIoU {state.miou:.1f}')
+    if state.seconds_left is not None:
+        parts.append(f'about {clock(state.seconds_left)} left')
+    return ', '.join(parts)
+
+
+def make_table(states: Mapping[str, RunState], title: str) -> Table:
+    """A row per run: how far it is, the mIoU of its last validation in percent, time left."""
+    counts = Counter(state.status for state in states.values())
+    caption = ', '.join(f'{count} {status}' for status, count in counts.items())
+    table = Table('run', 'state', title=title, caption=f'{len(states)} runs: {caption}')
+    for column in ('iteration', 'mIoU', 'left'):
+        table.add_column(column, justify='right')
+    for name, state in states.items():
+        table.add_row(
+            name,
+            Text(state.status, COLOURS.get(state.status, '')),
+            '' if state.iteration is None else f'{state.iteration}/{state.max_iters}',
+            '' if state.miou is None else f'{state.miou:.1f}',
+            '' if state.seconds_left is None else clock(state.seconds_left),
+        )
+    return table
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, as far as there are any."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{rest:02d} h' if hours else f'{minutes}:{rest:02d} min'

@@ -1,0 +1,72 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmseg_deeplab_study.studies import execute
+
+# Plays tools/train.py: logs three iterations, then does what the config's `behaviour` says.
+TRAIN = """
+import json, sys, time
+from pathlib import Path
+config = {}
+exec(Path(sys.argv[1]).read_text(), config)
+folder = Path(sys.argv[sys.argv.index('--work-dir') + 1])
+calls = folder / 'calls'
+calls.write_text((calls.read_text() if calls.exists() else '') + 'x')
+for i in (1, 2, 3):
+    print(f'11/23 10:00:0{i} - mmengine - INFO - Iter(train) [{i}/3]  lr: 1', flush=True)
+behaviour = config['behaviour']
+if behaviour == 'fails':
+    raise SystemExit('no such label: 77')
+if behaviour == 'fails once' and len(calls.read_text()) == 1:
+    raise SystemExit('bad luck')
+if behaviour == 'hangs' and len(calls.read_text()) == 1:
+    time.sleep(100)
+(folder / 'iter_3.pth').write_text(str(config['load_from']))
+"""
+
+
+@pytest.fixture
+def fake_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tools folder whose train.py only plays training."""
+    tools = tmp_path / 'tools'
+    tools.mkdir()
+    (tools / 'train.py').write_text(TRAIN)
+    monkeypatch.setattr(execute, 'TOOLS', tools)
+    return tools
+
+
+@pytest.fixture
+def make_study_file(tmp_path: Path) -> Callable[..., Path]:
+    """A function of a study's parts that writes it, beside the leaf configs ``well.py`` and so on."""
+
+    def make(**parts: object) -> Path:
+        for name in ('well', 'fails', 'fails once', 'hangs'):
+            leaf = tmp_path / f'{name.replace(" ", "_")}.py'
+            leaf.write_text(
+                f'behaviour = {name!r}\nload_from = None\ntrain_cfg = dict(max_iters=3)\n'
+                'lr = dict(head=0.1, backbone=0.01)\nhooks = [dict(unmatched="zero")]\n'
+            )
+        path = tmp_path / 'my_study.py'
+        path.write_text(''.join(f'{key} = {value!r}\n' for key, value in parts.items()))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def calls() -> Callable[[Path], int]:
+    """How often the training of a run's folder was started."""
+
+    def count(folder: Path) -> int:
+        path = folder / 'calls'
+        return len(path.read_text()) if path.exists() else 0
+
+    return count
+
+
+@pytest.fixture
+def read_json() -> Callable[[Path], dict]:
+    return lambda path: json.loads(path.read_text())

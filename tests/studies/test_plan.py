@@ -1,0 +1,183 @@
+"""A study file becomes runs; what cannot run is found before anything starts."""
+
+import os
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmseg_deeplab_study.hub import CONFIGS
+from mmseg_deeplab_study.studies.plan import check_study, read_study
+
+STUDIES = sorted((CONFIGS / 'studies').glob('*.py'))
+
+
+def names(study) -> list[str]:
+    return [run.name for run in study.runs]
+
+
+def test_runs_are_configs_by_variants_by_seeds(make_study_file, tmp_path):
+    path = make_study_file(
+        runs={'a': dict(config='well.py', options={'lr.head': 0.2}), 'b': dict(config='well.py')},
+        variants={'zero': {}, 'random': {'hooks.0.unmatched': 'random', 'lr': dict(backbone=0.5)}},
+        seeds=[0, 7],
+        options=dict(lr=dict(head=0.3, backbone=0.4)),
+    )
+    study = read_study(path, tmp_path / 'out')
+    expected = [
+        f'{run}/{variant}/seed{seed}' for run in 'ab' for variant in ('zero', 'random') for seed in (0, 7)
+    ]
+    assert names(study) == expected
+    assert [run.folder for run in study.runs] == [tmp_path / 'out' / name for name in expected]
+    # The study's options, then the run's, then the variant's.
+    resolved = [run.resolve() for run in study.runs]
+    assert [cfg.lr.to_dict() for cfg in resolved[::2]] == [
+        dict(head=0.2, backbone=0.4),
+        dict(head=0.2, backbone=0.5),
+        dict(head=0.3, backbone=0.4),
+        dict(head=0.3, backbone=0.5),
+    ]
+    assert [cfg.hooks[0].unmatched for cfg in resolved] == ['zero', 'zero', 'random', 'random'] * 2
+    assert [cfg.randomness.seed for cfg in resolved] == [0, 7] * 4
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_source_is_trained_once_and_adaptations_start_from_its_last_checkpoint(make_study_file, tmp_path):
+    path = make_study_file(
+        runs={'a': dict(config='well.py', source='fails.py', source_options={'train_cfg.max_iters': 9})},
+        seeds=[1, 2],
+        source_seed=5,
+        options={'lr.head': 0.2},
+    )
+    study = read_study(path, tmp_path / 'out')
+    assert names(study) == ['a/source', 'a/seed1', 'a/seed2']
+    assert [run.name for run in study.adaptations] == ['a/seed1', 'a/seed2']
+    source, *others = [run.resolve() for run in study.runs]
+    assert (source.randomness.seed, source.train_cfg.max_iters, source.lr.head) == (5, 9, 0.1)
+    assert {cfg.load_from for cfg in others} == {str(tmp_path / 'out/a/source/iter_9.pth')}
+
+
+def test_the_environment_of_a_study_is_for_its_configs_alone(make_study_file, tmp_path, monkeypatch):
+    path = make_study_file(
+        runs={'a': dict(config='leaf.py')}, environment=dict(MY_ROOT='there', MY_OTHER='new')
+    )
+    (tmp_path / 'leaf.py').write_text(
+        "root = '{{$MY_ROOT:here}}-{{$MY_OTHER:old}}'\ntrain_cfg = dict(max_iters=1)\n"
+    )
+    monkeypatch.setenv('MY_ROOT', 'mine')
+    (run,) = read_study(path).runs
+    assert run.resolve().root == 'there-new'
+    assert os.environ['MY_ROOT'] == 'mine'
+    assert 'MY_OTHER' not in os.environ
+
+
+def test_overrides_and_default_folder(make_study_file, tmp_path, monkeypatch):
+    path = make_study_file(runs={'a': dict(config='well.py')}, seeds=[0, 1])
+    monkeypatch.chdir(tmp_path)
+    study = read_study(path, overrides={'seeds': [4], 'options.lr.head': 9})
+    assert names(study) == ['a/seed4']
+    assert study.folder == tmp_path / 'work_dirs' / 'my_study'
+    assert study.runs[0].resolve().lr.head == 9
+
+
+def test_recipes_differ_by_what_is_trained(make_study_file, tmp_path):
+    def recipe(**parts) -> dict:
+        return (
+            read_study(make_study_file(runs={'a': dict(config='well.py')}, **parts), tmp_path)
+            .runs[0]
+            .recipe()
+        )
+
+    first = recipe()
+    assert first == recipe() == recipe(resources=dict(cpus_per_task=3))
+    assert first != recipe(seeds=[1])
+    assert first != recipe(options={'lr.head': 3})
+    assert first != recipe(options={'load_from': 'x.pth'})
+
+
+@pytest.mark.parametrize(
+    'parts, message',
+    [
+        (dict(), r'has no runs; give runs=dict\(NAME=dict\(config=LEAF\), ...\)'),
+        (dict(runs={}), 'has no runs'),
+        (dict(runs=['well.py']), r"runs must be .*dict.*, but got \['well.py'\]"),
+        (dict(runs={'a': 'well.py'}), "run 'a' must be a dict with config .* but got 'well.py'"),
+        (dict(runs={'a': dict(conf='x')}), "run 'a' must be a dict with config .* but got {'conf': 'x'}"),
+        (dict(runs={'a/b': dict(config='well.py')}), "'a/b' names a folder and must have no blank, no slash"),
+        (dict(runs={'a': dict(config='well.py')}, seeds=[]), 'seeds is empty; give at least one'),
+        (dict(runs={'a': dict(config='well.py')}, seed=3), "unknown part 'seed'; a study has runs, variants"),
+    ],
+)
+def test_what_is_no_study(make_study_file, parts, message):
+    with pytest.raises(ValueError, match=message):
+        read_study(make_study_file(**parts))
+
+
+def test_missing_files(make_study_file, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'study nowhere.py: no such file'):
+        read_study(Path('nowhere.py'))
+    path = make_study_file(runs={'a': dict(config='wel.py')})
+    with pytest.raises(
+        FileNotFoundError, match=r"config 'wel.py' is not beside it, and 'wel.py' is none of the"
+    ):
+        read_study(path)
+    path = make_study_file(
+        runs={'a': dict(config='well.py')}, options=dict(load_from='tflite://no/such.tflite')
+    )
+    with pytest.raises(
+        FileNotFoundError, match=r'run a/seed0: load_from=tflite://no/such.tflite: no such file'
+    ):
+        check_study(read_study(path))
+    (tmp_path / 'data.py').write_text("train_dataloader = dict(dataset=dict(data_root='no/data'))\n")
+    path = make_study_file(runs={'a': dict(config='data.py')})
+    with pytest.raises(
+        FileNotFoundError, match="run a/seed0: train_dataloader.dataset.data_root: the folder 'no/data'"
+    ):
+        check_study(read_study(path))
+
+
+def test_weights_that_are_fetched_are_not_looked_for(make_study_file):
+    for load_from in ('https://example.org/x.pth', 'torchvision://resnet50', None):
+        check_study(
+            read_study(make_study_file(runs={'a': dict(config='well.py')}, options=dict(load_from=load_from)))
+        )
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({'hook.0': 3}, r"run a/seed0: option 'hook.0': well.py has no 'hook'; did you mean 'hooks'\?"),
+        ({'hooks.3.unmatched': 'zero'}, 'run a/seed0: an option does not fit .*well.py: .*3'),
+        ({'lr.head.deep': 3}, 'run a/seed0: an option does not fit .*well.py'),
+    ],
+)
+def test_options_that_do_not_fit(make_study_file, options, message):
+    path = make_study_file(runs={'a': dict(config='well.py')}, options=options)
+    with pytest.raises(ValueError, match=message):
+        check_study(read_study(path))
+
+
+def test_there_are_studies():
+    assert {'voc2cityscapes', 'head_transfer', 'camvid', 'demo'} <= {path.stem for path in STUDIES}
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+def test_every_study_of_ours(path):
+    """Its runs resolve, and each variant changes what is trained."""
+    study = read_study(path)
+    first = [run for run in study.adaptations if run.seed == study.adaptations[0].seed]
+    digests = {run.name: run.recipe()['config_digest'] for run in first}
+    assert len(set(digests.values())) == len(digests)
+    for run in study.runs:
+        assert isinstance(run.resolve(), Config)
+        if run.source:
+            assert run.resolve().load_from == str(run.source.checkpoint)
+
+
+def test_the_study_is_two_backbones_by_three_seeds():
+    study = read_study(CONFIGS / 'studies' / 'voc2cityscapes.py')
+    assert names(study) == [
+        *('resnet-50/source', 'resnet-50/seed0', 'resnet-50/seed1', 'resnet-50/seed2'),
+        *('mobilenet-v2/source', 'mobilenet-v2/seed0', 'mobilenet-v2/seed1', 'mobilenet-v2/seed2'),
+    ]
+    assert {run.gpus for run in study.runs} == {1}

@@ -1,0 +1,186 @@
+"""What starts when, and what becomes of the others when a run fails."""
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from mmseg_deeplab_study.engine.work_dir import claim_work_dir, release_work_dir
+from mmseg_deeplab_study.studies.command import report_failures, run_study, show_plan
+from mmseg_deeplab_study.studies.execute import RunProcess, command
+from mmseg_deeplab_study.studies.local import LocalPool
+from mmseg_deeplab_study.studies.plan import read_study
+from mmseg_deeplab_study.studies.schedule import carry_out, unfinished
+from mmseg_deeplab_study.studies.state import LOCK, LOG, look, read_mark
+
+pytestmark = pytest.mark.usefixtures('fake_tools')
+
+
+def statuses(states) -> dict[str, str]:
+    return {name: state.status for name, state in states.items()}
+
+
+def run_all(study, jobs=None) -> dict[str, str]:
+    pool = LocalPool(jobs, 0)
+    for states in carry_out(study, pool, unfinished(study), interval=0.05):
+        last = states
+    return statuses(last)
+
+
+def test_each_run_once_and_none_again(make_study_file, tmp_path, calls):
+    study = read_study(make_study_file(runs={'a': dict(config='well.py')}, seeds=[0, 1]), tmp_path / 'out')
+    assert run_all(study) == {'a/seed0': 'done', 'a/seed1': 'done'}
+    assert unfinished(study) == []
+    assert run_all(study) == {'a/seed0': 'done', 'a/seed1': 'done'}
+    assert [calls(run.folder) for run in study.runs] == [1, 1]
+    mark = read_mark(study.runs[1])
+    assert (mark['attempts'], mark['exit_code'], mark['recipe']) == (1, 0, study.runs[1].recipe())
+    assert mark['seconds'] > 0
+
+
+def test_a_source_comes_first_and_is_handed_on(make_study_file, tmp_path):
+    path = make_study_file(runs={'a': dict(config='well.py', source='well.py')}, seeds=[0, 1])
+    study = read_study(path, tmp_path / 'a folder with a blank')
+    assert set(run_all(study, jobs=3).values()) == {'done'}
+    source, first, _ = study.runs
+    assert first.checkpoint.read_text() == str(source.checkpoint)
+    assert source.checkpoint.stat().st_mtime <= (first.folder / LOG).stat().st_mtime
+
+
+def test_the_others_go_on_where_one_fails(make_study_file, tmp_path, calls):
+    path = make_study_file(
+        runs={
+            'bad': dict(config='fails.py'),
+            'orphan': dict(config='well.py', source='fails.py'),
+            'good': dict(config='well.py'),
+        }
+    )
+    study = read_study(path, tmp_path / 'out')
+    expected = {
+        'bad/seed0': 'failed',
+        'orphan/source': 'failed',
+        'orphan/seed0': 'blocked',
+        'good/seed0': 'done',
+    }
+    assert run_all(study) == expected
+    # Another call tries them again, each once.
+    assert run_all(study) == expected
+    assert [calls(run.folder) for run in study.runs] == [2, 2, 0, 1]
+
+
+def test_what_failed_is_tried_again_by_the_next_call(make_study_file, tmp_path, calls):
+    path = make_study_file(runs={'a': dict(config='well.py', source='fails_once.py')})
+    study = read_study(path, tmp_path / 'out')
+    assert run_all(study) == {'a/source': 'failed', 'a/seed0': 'blocked'}
+    assert run_all(study) == {'a/source': 'done', 'a/seed0': 'done'}
+    assert [calls(run.folder) for run in study.runs] == [2, 1]
+
+
+def test_as_many_at_a_time_as_there_are_jobs(make_study_file, tmp_path):
+    study = read_study(
+        make_study_file(runs={'a': dict(config='well.py')}, seeds=[0, 1, 2, 3, 4]), tmp_path / 'out'
+    )
+    at_once = [
+        list(statuses(states).values()).count('running')
+        for states in carry_out(study, LocalPool(2, 0), study.runs, interval=0.01)
+    ]
+    assert max(at_once) == 2
+
+
+def test_a_stopped_run_is_interrupted_and_goes_on_later(make_study_file, tmp_path, calls):
+    study = read_study(make_study_file(runs={'a': dict(config='hangs.py')}), tmp_path / 'out')
+    (run,) = study.runs
+    pool = LocalPool(None, 0)
+    for states in carry_out(study, pool, study.runs, interval=0.05):
+        if states[run.name].iteration == 3:
+            break
+    assert look(run).status == 'running'
+    pool.close()
+    assert look(run).status == 'interrupted'
+    assert run_all(study) == {'a/seed0': 'done'}
+    assert (calls(run.folder), read_mark(run)['attempts']) == (2, 2)
+
+
+def test_a_run_of_another_process_is_waited_for(make_study_file, tmp_path, calls):
+    study = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out')
+    (run,) = study.runs
+    # train.py's own lock: of a study that was killed, whose run is still saving its checkpoint.
+    claim_work_dir(run.folder)
+    states = carry_out(study, LocalPool(None, 0), study.runs, interval=0)
+    for _ in range(3):
+        assert statuses(next(states)) == {'a/seed0': 'running'}
+    assert calls(run.folder) == 0
+    release_work_dir(run.folder)
+    *_, last = states
+    assert (statuses(last), calls(run.folder)) == ({'a/seed0': 'done'}, 1)
+
+
+def test_two_processes_are_not_at_one_run(make_study_file, tmp_path):
+    (run,) = read_study(make_study_file(runs={'a': dict(config='hangs.py')}), tmp_path / 'out').runs
+    process = RunProcess(run)
+    code = (
+        'import sys; from mmseg_deeplab_study.engine.work_dir import claim_work_dir; '
+        f'claim_work_dir({str(run.folder)!r}, {LOCK!r})'
+    )
+    other = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+    process.stop()
+    assert 'a run is going on in it (process' in other.stderr
+
+
+def test_command(make_study_file, tmp_path):
+    path = make_study_file(runs={'a': dict(config='well.py')}, resources=dict(gpus_per_node=4))
+    (run,) = read_study(path, tmp_path / 'out').runs
+    found = ' '.join(command(run))
+    assert 'torch.distributed.run --standalone --nproc-per-node=4' in found
+    assert found.endswith(f'{run.folder / "well.py"} --work-dir {run.folder} --resume --launcher pytorch')
+    (alone,) = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out').runs
+    assert 'distributed' not in ' '.join(command(alone))
+
+
+@pytest.fixture
+def arguments():
+    return argparse.Namespace(jobs=None, cluster=None, dry_run=False)
+
+
+def test_a_line_per_change_and_how_the_log_of_a_failure_ends(make_study_file, tmp_path, arguments, capsys):
+    path = make_study_file(runs={'bad': dict(config='fails.py'), 'good': dict(config='well.py')})
+    study = read_study(path, tmp_path / 'out')
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    done = report_failures(study, run_study(study, arguments, console), console)
+    assert [run.name for run in done] == ['good/seed0']
+    output = capsys.readouterr().out
+    assert f'Study my_study: 2 runs, 0 done or going on, in {study.folder}' in output
+    assert 'bad/seed0: failed, iteration 3/3\n' in output
+    assert f'the end of {tmp_path}/out/bad/seed0/train.log:' in output
+    assert output.endswith('no such label: 77\n')
+
+
+def test_a_study_that_is_going_on_is_refused(make_study_file, tmp_path, arguments):
+    study = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out')
+    code = (
+        'import time; from mmseg_deeplab_study.engine.work_dir import claim_work_dir; '
+        f'claim_work_dir({str(study.folder)!r}, {LOCK!r}); print(1, flush=True); time.sleep(100)'
+    )
+    other = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE)
+    try:
+        other.stdout.readline()
+        with pytest.raises(RuntimeError, match=r'work_dir .*out: a run is going on in it \(process'):
+            run_study(study, arguments, Console())
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_dry_run_writes_nothing(make_study_file, tmp_path, arguments, capsys):
+    path = make_study_file(
+        runs={'a': dict(config='well.py', source='well.py')}, options={'hooks.0.unmatched': 'random'}
+    )
+    study = read_study(path, tmp_path / 'out')
+    show_plan(study, arguments, Console(highlight=False, markup=False, soft_wrap=True))
+    output = capsys.readouterr().out
+    assert not (tmp_path / 'out').exists()
+    assert "hooks.0.unmatched = 'random'" in output
+    assert f"load_from = '{tmp_path}/out/a/source/iter_3.pth'" in output
+    assert 'train.py' in output
