@@ -3,10 +3,13 @@
 import contextlib
 import errno
 import os
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import get_rank
 from mmengine.fileio import LocalBackend, register_backend
+from PIL import Image
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
@@ -34,6 +37,17 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise explain(error, path) from error
+
+
+def write_image(path: str | Path, image: Image.Image, kind: str, **options: Any) -> None:
+    """Write an image as ``write_atomically`` does, in one of Pillow's formats and with its options.
+
+    Raises:
+        OSError: as ``write_atomically``.
+    """
+    content = BytesIO()
+    image.save(content, format=kind, **options)
+    write_atomically(path, content.getvalue())
 
 
 def sync_folder(folder: Path) -> None:

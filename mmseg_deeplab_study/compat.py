@@ -19,7 +19,7 @@ class MissingOpError(RuntimeError):
         super().__init__(
             f'mmcv.ops called the compiled op {op!r}, which mmcv-lite does not have. '
             'Install full mmcv in its place: pip uninstall mmcv-lite, then '
-            'pip install "mmseg_deeplab_study[mim]" (mmcv 2.1.0 compiles with torch up to 2.13).'
+            'pip install "mmcv<2.2" (2.1.0 compiles with torch up to 2.13).'
         )
 
 
@@ -68,7 +68,7 @@ def make_mmcv_ops_importable() -> bool:
             raise
         raise ImportError(
             'mmsegmentation needs mmcv, and neither mmcv nor mmcv-lite is installed: '
-            'pip install "mmseg_deeplab_study[lite]"',
+            'pip install "mmcv-lite<2.2"',
             name='mmcv',
         ) from error
     if importlib.util.find_spec(EXTENSION) is not None:

@@ -11,10 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from mmseg_deeplab_study.datasets.downloads import CITYSCAPES_COUNTS, plan_cityscapes
-from mmseg_deeplab_study.datasets.preparation import count_table, pixel_table, prepare, remarks
+from mmseg_deeplab_study.datasets.preparation import run_command
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,18 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    try:
-        splits = prepare(plan_cityscapes(args.source, args.splits), args.out, args.copy)
-    except (OSError, ValueError, ImportError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    Console().print(pixel_table(splits), count_table(splits))
-    for line in remarks(splits):
-        print(f'warning: {line}', file=sys.stderr)
-    print(f'{args.out}: ready')
-    return 0
+    return run_command(lambda: plan_cityscapes(args.source, args.splits), args.out, args.copy)
 
 
 if __name__ == '__main__':

@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'study', type=Path, metavar='STUDY', help='study file, such as configs/studies/camvid.py'
     )
-    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/<name of the study>')
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/studies/<name of the study>')
     add_study_arguments(parser)
     parser.add_argument(
         '--cfg-options',

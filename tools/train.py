@@ -11,6 +11,7 @@ from mmseg_deeplab_study.engine import AdaptationHook
 from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,
+    check_load_from,
     enable_amp,
     enable_ranks,
     load_config,
@@ -53,6 +54,8 @@ def main() -> None:
     check_data_roots(cfg, ('train_dataloader', 'val_dataloader'))
     enable_ranks(cfg)
     checkpoint = prepare_work_dir(cfg, args.resume, args.overwrite, args.seed)
+    if checkpoint is None:
+        check_load_from(cfg.get('load_from'))
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if checkpoint is not None:
         # Where load_from is given, MMEngine would resume from that, the source checkpoint. Not in the config,

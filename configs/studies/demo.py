@@ -2,11 +2,11 @@
 #   tools/demo.py draws the data and runs this.
 runs = {
     'MobileNetV2': dict(
-        config='../demo/deeplabv3_mobilenet-v2-os16_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
-        source='../demo/deeplabv3_mobilenet-v2-os16_1xb8-1500_drawn-voc-64x64.py',
+        config='demo/deeplabv3_mobilenet-v2-os16_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
+        source='demo/deeplabv3_mobilenet-v2-os16_1xb8-1500_drawn-voc-64x64.py',
     ),
     'ResNet-50': dict(
-        config='../demo/deeplabv3_r50-os16_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
-        source='../demo/deeplabv3_r50-os16_1xb8-700_drawn-voc-64x64.py',
+        config='demo/deeplabv3_r50-os16_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
+        source='demo/deeplabv3_r50-os16_1xb8-700_drawn-voc-64x64.py',
     ),
 }

@@ -4,12 +4,12 @@
 #   ... --cfg-options runs.resnet-50.source= runs.resnet-50.options.load_from=CHECKPOINT (and the other)
 runs = {
     'resnet-50': dict(
-        config='../deeplabv3/deeplabv3_r50-os16_1xb4-200_voc2cityscapes-768x768.py',
-        source='../deeplabv3/deeplabv3_r50-os16_1xb16-30k_voc12aug-512x512.py',
+        config='deeplabv3/deeplabv3_r50-os16_1xb4-200_voc2cityscapes-768x768.py',
+        source='deeplabv3/deeplabv3_r50-os16_1xb16-30k_voc12aug-512x512.py',
     ),
     'mobilenet-v2': dict(
-        config='../deeplabv3/deeplabv3_mobilenet-v2-os16_1xb4-200_voc2cityscapes-768x768.py',
-        source='../deeplabv3/deeplabv3_mobilenet-v2-os16_1xb16-30k_voc12aug-512x512.py',
+        config='deeplabv3/deeplabv3_mobilenet-v2-os16_1xb4-200_voc2cityscapes-768x768.py',
+        source='deeplabv3/deeplabv3_mobilenet-v2-os16_1xb16-30k_voc12aug-512x512.py',
     ),
 }
 seeds = [0, 1, 2]

@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from . import torchvision, vainf
+from . import tflite, torchvision, vainf
 from .layouts import Layout, export_state, load_peer, peer_state, recognise
 from .safe_loading import file_digest, load_plain
-from .tflite import is_tflite, load_from_tflite
 
 LAYOUTS = {'vainf': vainf.LAYOUTS, 'torchvision': torchvision.LAYOUTS}
+# What `load_from` has before the path of a file, by whose form it is; nothing for MMSeg's.
+SCHEMES = {'vainf': vainf.SCHEME, 'torchvision': torchvision.SCHEME, 'tflite': tflite.SCHEME}
 # The model config that fits what was published, below configs/; its leaves have the same name and more.
 CONFIGS = {
     'vainf deeplabv3_resnet50': 'deeplabv3/deeplabv3_r50-os16',
@@ -31,8 +32,8 @@ def load_any(path: str | Path) -> dict[str, Any]:
         FileNotFoundError, ValueError: as the readers.
     """
     path = Path(path).expanduser()
-    if is_tflite(path):
-        return load_from_tflite(str(path))
+    if tflite.is_tflite(path):
+        return tflite.load_from_tflite(str(path))
     data = load_plain(path)
     state = peer_state(data)
     if any(key.startswith('decode_head.') for key in state):

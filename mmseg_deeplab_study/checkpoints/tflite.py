@@ -46,9 +46,7 @@ def read_constants(path: str | Path) -> dict[str, np.ndarray]:
     try:
         import tflite
     except ImportError as error:
-        raise ImportError(
-            f'{SCHEME} needs the flatbuffer schema: pip install "mmseg_deeplab_study[tflite]"'
-        ) from error
+        raise ImportError(f'{SCHEME} needs the flatbuffer schema: pip install tflite') from error
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'{SCHEME}{path}: no such file')

@@ -140,7 +140,7 @@ def cityscapes_train_ids() -> np.ndarray:
         from cityscapesscripts.helpers.labels import labels
     except ImportError as error:
         raise ImportError(
-            'Cityscapes\' train ids come from its own scripts: pip install "mmseg_deeplab_study[data]"'
+            "Cityscapes' train ids come from its own scripts: pip install cityscapesScripts"
         ) from error
     table = np.full(256, -1, np.int16)
     for label in labels:

@@ -1,7 +1,6 @@
 """Label maps as files: checking a dataset's, writing predictions."""
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image
 from rich.progress import track
 from torch.utils.data import Dataset
 
-from ..atomic_file import write_atomically
+from ..atomic_file import write_image
 
 
 def count_label_pixels(dataset: Dataset, num_classes: int, ignore_index: int = 255) -> np.ndarray:
@@ -55,6 +54,4 @@ def write_label_map(path: Path, labels: np.ndarray, palette: Sequence[Sequence[i
     # All 256 entries: Pillow saves a palette of up to 16 in 4 bits, which turns id 255 into 15.
     colours = [channel for colour in palette for channel in colour]
     image.putpalette(colours + [0] * (768 - len(colours)))
-    content = BytesIO()
-    image.save(content, format='PNG')
-    write_atomically(path, content.getvalue())
+    write_image(path, image, 'PNG')

@@ -4,8 +4,9 @@ What was downloaded is only read; what is there already is kept.
 """
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -13,10 +14,11 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from mmseg.datasets import CityscapesDataset
 from PIL import Image
+from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ..atomic_file import write_atomically
+from ..atomic_file import write_atomically, write_image
 from .downloads import CLASSES, IGNORE_INDEX, Frame, Plan, StoredFile, ZipMember
 from .label_maps import count_label_pixels
 
@@ -33,6 +35,22 @@ class PreparedSplit(NamedTuple):
     redrawn: int
     pixels: np.ndarray
     ignored: int
+
+
+def run_command(make_plan: Callable[[], Plan], out: Path, copy: bool) -> int:
+    """What both tools do: prepare, and say what is there now or what is wrong; returns the exit code."""
+    try:
+        splits = prepare(make_plan(), out, copy)
+    except (OSError, ValueError, ImportError) as error:
+        sys.stderr.write(f'error: {error}\n')
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    Console().print(pixel_table(splits), count_table(splits))
+    for line in remarks(splits):
+        sys.stderr.write(f'warning: {line}\n')
+    sys.stdout.write(f'{out}: ready\n')
+    return 0
 
 
 def prepare(plan: Plan, out: Path, copy: bool = False) -> list[PreparedSplit]:
@@ -96,9 +114,7 @@ def _place_label(original: StoredFile | ZipMember, path: Path, plan: Plan) -> st
             f'{np.flatnonzero(plan.train_ids >= 0).tolist()}'
         )
     if not os.path.lexists(path):
-        content = BytesIO()
-        Image.fromarray(train_ids.astype(np.uint8)).save(content, format='PNG')
-        write_atomically(path, content.getvalue())
+        write_image(path, Image.fromarray(train_ids.astype(np.uint8)), 'PNG')
         return 'written'
     _refuse_link_to_nothing(path)
     # Not by the files' bytes: another program packs the same ids in another way.

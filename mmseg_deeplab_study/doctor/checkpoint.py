@@ -13,7 +13,6 @@ from typing import Any
 from .findings import Finding
 from .packages import NAME, ROOT
 
-SCHEMES = {'vainf': 'vainf://', 'torchvision': 'tvseg://'}
 LABEL_SPACES = {21: 'as many as PASCAL VOC has', 19: 'as many as Cityscapes has'}
 # What is often found under a checkpoint's name, by its first bytes.
 STRANGERS = (
@@ -32,15 +31,12 @@ def examine(path: Path) -> tuple[Finding, str | None]:
     stranger = what_it_is_not(path)
     if stranger:
         return Finding('error', 'checkpoint', f'{path}: {stranger[0]}', stranger[1]), None
-    try:
-        import_package()
-    except Exception as error:
-        text = f'{path}: not looked into, because {NAME} cannot be imported ({type(error).__name__}: {error})'
-        return Finding('warning', 'checkpoint', text, 'cure that first'), None
+    if finding := import_package('checkpoint', path):
+        return finding, None
     try:
         form, load_from, state = read(path)
     except ImportError as error:
-        return Finding('error', 'checkpoint', f'{path}: {error}', 'install the extra that it names'), None
+        return Finding('error', 'checkpoint', f'{path}: {error}', 'install what it names'), None
     except ValueError as error:
         return refusal(path, error), None
     if load_from is None:
@@ -76,14 +72,19 @@ def what_it_is_not(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def import_package() -> None:
-    """Import the package this doctor belongs to, whole."""
+def import_package(check: str, path: Path) -> Finding | None:
+    """Import the package this doctor belongs to, whole; what to say of a file where that fails, else None."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
-    package = importlib.import_module(NAME)
-    if not hasattr(package, 'engine'):
-        # `python -m mmseg_deeplab_study.doctor` has left everything out.
-        importlib.reload(package)
+    try:
+        package = importlib.import_module(NAME)
+        if not hasattr(package, 'engine'):
+            # `python -m mmseg_deeplab_study.doctor` has left everything out.
+            importlib.reload(package)
+    except Exception as error:
+        text = f'{path}: not looked into, because {NAME} cannot be imported ({type(error).__name__}: {error})'
+        return Finding('warning', check, text, 'cure that first')
+    return None
 
 
 def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
@@ -94,11 +95,12 @@ def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
         ValueError: it is damaged, carries code, or is not quite what its keys say.
     """
     from mmseg_deeplab_study.checkpoints import layouts, safe_loading, tflite
-    from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, LAYOUTS
+    from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, LAYOUTS, SCHEMES
 
     if tflite.is_tflite(path):
         state = tflite.load_from_tflite(str(path))['state_dict']
-        return f"TensorFlow's mobile DeepLabV3 (configs/{CONFIGS['tflite']}_*)", f'tflite://{path}', state
+        form = f"TensorFlow's mobile DeepLabV3 (configs/{CONFIGS['tflite']}_*)"
+        return form, f'{tflite.SCHEME}{path}', state
     data = safe_loading.load_plain(path)
     check_sums(path)
     state = layouts.peer_state(data)
@@ -150,6 +152,8 @@ def refusal(path: Path, error: ValueError) -> Finding:
         cure = 'where you trust its maker, save its state_dict alone: docs/troubleshooting.md has the line'
     elif 'carries code' in text:
         cure = 'ask its maker for the state_dict alone, saved by torch.save'
+    elif 'is compressed' in text:
+        cure = 'ask its maker for the file as torch.save wrote it'
     elif str(path) in text:
         cure = 'copy or download it again, and compare its size'
     else:
@@ -170,12 +174,17 @@ def check_config(path: Path) -> Iterator[Finding]:
     if not path.is_file():
         yield Finding('error', 'config', f'{path}: no such file', 'give the path of a config')
         return
-    import_package()
-    from mmengine.config import Config
+    if finding := import_package('config', path):
+        yield finding
+        return
+    from mmseg_deeplab_study.engine.launch import check_data_roots, read_config
 
-    from mmseg_deeplab_study.engine.launch import check_data_roots
-
-    config = Config.fromfile(path)
+    try:
+        config = read_config(path)
+    except Exception as error:  # it is code
+        text = f'{path}: cannot be read as a config ({type(error).__name__}: {error})'
+        yield Finding('error', 'config', text, 'correct it')
+        return
     try:
         check_data_roots(config)
     except FileNotFoundError as error:
@@ -186,10 +195,21 @@ def check_config(path: Path) -> Iterator[Finding]:
     if not load_from:
         cure = 'an adaptation needs its source model: --cfg-options load_from=FILE'
         yield Finding('info', 'config', f'{path}: no load_from', cure)
-    elif not re.match(r'https?://', load_from):
-        given, _, name = load_from.rpartition('://')
-        finding, right = examine(Path(name).expanduser())
-        yield finding
-        if right is not None and right.rpartition('://')[0] != given:
-            text = f'{path}: load_from={load_from} does not say what the file is'
-            yield Finding('error', 'config', text, f'load_from={right}')
+    else:
+        yield from check_load_from(path, load_from)
+
+
+def check_load_from(path: Path, load_from: str) -> Iterator[Finding]:
+    """Whether the checkpoint of a config is there, and has the scheme that takes it."""
+    from mmseg_deeplab_study.checkpoints.conversion import SCHEMES
+
+    scheme, found, name = load_from.rpartition('://')
+    if found and f'{scheme}://' not in SCHEMES.values():
+        text = f'{path}: load_from={load_from} is fetched by the run, and was not looked into'
+        yield Finding('info', 'config', text, 'download it, and give the file to --checkpoint')
+        return
+    finding, right = examine(Path(name).expanduser())
+    yield finding
+    if right is not None and right.rpartition('://')[0] != scheme:
+        text = f'{path}: load_from={load_from} does not say what the file is'
+        yield Finding('error', 'config', text, f'load_from={right}')

@@ -124,7 +124,8 @@ def check_ids(split: str, labels: Sequence[Path], root: Path, classes: int) -> I
                     )
                     continue
                 counts = image.histogram()
-        except OSError as error:
+        # Pillow raises SyntaxError for a broken PNG.
+        except (OSError, SyntaxError) as error:
             yield Finding('error', 'data', f'{path}: cannot be read ({error})', 'copy or unpack it again')
             continue
         if outside := [i for i, n in enumerate(counts) if n and classes <= i != IGNORED]:

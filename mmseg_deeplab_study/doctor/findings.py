@@ -20,7 +20,7 @@ def run_check(check: Callable[..., Iterator[Finding]], *arguments: Any) -> Itera
     """The findings of a check; whatever it fails with becomes one more, so that the others run."""
     try:
         yield from check(*arguments)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         text = f'could not be checked: {error}'
         yield Finding('error', name_of(check), text, f'pip install {error.name}')
     except Exception as error:

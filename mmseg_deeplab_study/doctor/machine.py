@@ -27,7 +27,7 @@ CURES = (
         r'mmcv.*_ext.*undefined symbol',
         'this mmcv was compiled for another torch: install mmcv-lite in its place',
     ),
-    (r'neither mmcv nor mmcv-lite', 'pip install mmcv-lite (see mmcv for which)'),
+    (r'neither mmcv nor mmcv-lite', 'pip install "mmcv-lite<2.2"'),
     (r'No module named', 'install what is missing; the requirements above have it'),
 )
 

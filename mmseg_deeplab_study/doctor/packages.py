@@ -61,14 +61,14 @@ def parse_requirement(line: str) -> Any:
     """A requirement as the package ``packaging`` reads it, which pip has a copy of.
 
     Raises:
-        ImportError: there is neither.
+        ModuleNotFoundError: there is neither.
     """
     for place in ('packaging', 'pip._vendor.packaging'):
         try:
             return importlib.import_module(f'{place}.requirements').Requirement(line)
         except ImportError:
             continue
-    raise ImportError('packaging is not installed', name='packaging')
+    raise ModuleNotFoundError('packaging is not installed', name='packaging')
 
 
 def extra_of(requirement: Any) -> str | None:

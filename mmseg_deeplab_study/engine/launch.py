@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.logging import print_log
 
+from ..checkpoints.conversion import SCHEMES
 from ..checkpoints.safe_loading import load_plain
 from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
 
@@ -76,8 +77,10 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def check_data_roots(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> None:
-    """Refuse a config whose data are not there.
+def check_data_roots(
+    cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS, option_prefix: str = ''
+) -> None:
+    """Refuse a config whose data are not there; ``option_prefix``: what ``--cfg-options`` wants before a key.
 
     Raises:
         FileNotFoundError: names the dataloader, the folder and the ways to give another.
@@ -87,9 +90,35 @@ def check_data_roots(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) ->
             if not Path(root).expanduser().is_dir():
                 raise FileNotFoundError(
                     f'{key}: the folder {root!r} does not exist (seen from {Path.cwd()}). Link the data '
-                    f'there, give another with --cfg-options {key}=DIR, or set the environment variable '
+                    f'there, give another with --cfg-options {option_prefix}{key}=DIR, or set the variable '
                     'that the config names, if it names one (CAMVID_ROOT for configs/camvid)'
                 )
+
+
+def check_load_from(load_from: str | None, option_prefix: str = '') -> None:
+    """Refuse a source checkpoint that is not there, or whose reader is not named; one that is fetched passes.
+
+    ``option_prefix`` is as in ``check_data_roots``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a ``.tflite`` file without its scheme.
+    """
+    if load_from is None:
+        return
+    scheme, found, path = load_from.rpartition('://')
+    if found and f'{scheme}://' not in SCHEMES.values():
+        return
+    if not Path(path).expanduser().is_file():
+        raise FileNotFoundError(
+            f'load_from={load_from}: no such file (seen from {Path.cwd()}); give another with --cfg-options '
+            f'{option_prefix}load_from=CHECKPOINT'
+        )
+    if not found and path.endswith('.tflite'):
+        raise ValueError(
+            f'load_from={load_from}: a TensorFlow Lite file wants its reader named, --cfg-options '
+            f'{option_prefix}load_from={SCHEMES["tflite"]}{path}; tools/doctor.py --checkpoint knows formats'
+        )
 
 
 def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | None = None) -> Path | None:

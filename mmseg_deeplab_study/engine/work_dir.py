@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -67,12 +68,14 @@ def is_claimed(work_dir: str | Path, lock: str = LOCK_NAME) -> bool:
         file = path.open('r+')
     except OSError:
         return False
+    # Asked for, not tried: a lock held for a moment could have another's claim refused.
+    wanted = struct.pack('hhqqi', fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     with file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return error.errno in (errno.EACCES, errno.EAGAIN)
-    return False
+            found = fcntl.fcntl(file, fcntl.F_GETLK, wanted)
+        except OSError:
+            return False
+    return struct.unpack('hhqqi', found)[0] != fcntl.F_UNLCK
 
 
 def _lock(file: IO[str], work_dir: str | Path) -> None:

@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import mmcv
 import numpy as np
 from PIL import Image
 
-from ..atomic_file import write_atomically
+from ..atomic_file import write_image
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.mkv', '.mov', '.mp4')
@@ -131,12 +130,13 @@ def read_photograph(path: Path) -> np.ndarray:
     except cv2.error:  # an empty file
         image = None
     if image is None:
-        raise ValueError(f'{path}: cannot be read as an image; it is none, or a damaged one')
+        raise ValueError(
+            f'{path}: cannot be read as an image; it is none, or a damaged one. Copy it again, or convert '
+            f'it, a video to one of {", ".join(VIDEOS)}'
+        )
     return image
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:
     """Write an image in RGB as JPEG, with colours as sharp as the outlines."""
-    content = BytesIO()
-    Image.fromarray(image).save(content, format='JPEG', quality=92, subsampling=0)
-    write_atomically(path, content.getvalue())
+    write_image(path, Image.fromarray(image), 'JPEG', quality=92, subsampling=0)

@@ -10,7 +10,7 @@ from mmengine.dataset import pseudo_collate
 from mmseg.apis import MMSegInferencer
 from torch import nn
 
-from .trained_model import image_size, load_model, tested_dataset
+from .trained_model import dataset_to_test, image_size, load_model
 
 _RESIZES = ('Resize', 'RandomResize', 'ResizeShortestEdge', 'ResizeToMultiple')
 
@@ -40,7 +40,7 @@ class TrainedInferencer(MMSegInferencer):
         self, cfg: Config, checkpoint: str, device: str | None = None, long_side: int | None = None
     ) -> None:
         cfg = copy.deepcopy(cfg)
-        pipeline = tested_dataset(cfg)['pipeline']
+        pipeline = dataset_to_test(cfg)['pipeline']
         if long_side is not None:
             pipeline = with_long_side(pipeline, long_side)
         resized = any(transform['type'] in _RESIZES for transform in pipeline)

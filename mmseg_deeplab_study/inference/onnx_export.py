@@ -191,8 +191,8 @@ def _import_onnx() -> tuple[Any, Any]:
         import onnx
         import onnxruntime
         import onnxscript  # noqa: F401  (torch's exporter wants it)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ImportError(
-            f'ONNX export needs {error.name}: pip install "mmseg_deeplab_study[onnx]"', name=error.name
+            f'ONNX export needs {error.name}: pip install onnx onnxruntime onnxscript', name=error.name
         ) from error
     return onnx, onnxruntime

@@ -15,12 +15,9 @@ from mmseg.registry import DATASETS, MODELS
 from mmseg.utils import dataset_aliases, get_classes, get_palette
 from torch import Tensor, nn
 
-from ..checkpoints import tflite, torchvision, vainf
-from ..checkpoints.conversion import load_any
+from ..checkpoints.conversion import SCHEMES, load_any
 from ..engine.head_transfer import check_fits
 from ..engine.snapshots import Palette, source_palette
-
-SCHEMES = (tflite.SCHEME, torchvision.SCHEME, vainf.SCHEME)
 
 
 def load_checkpoint(name: str) -> dict[str, Any]:
@@ -31,11 +28,12 @@ def load_checkpoint(name: str) -> dict[str, Any]:
     Raises:
         FileNotFoundError, ValueError, ImportError: as the readers; also for a scheme that is not ours.
     """
-    if name.startswith(SCHEMES):
+    schemes = tuple(sorted(SCHEMES.values()))
+    if name.startswith(schemes):
         return CheckpointLoader.load_checkpoint(name, map_location='cpu', logger='silent')
     if '://' in name:
         raise ValueError(
-            f'checkpoint {name}: expected a file, or one of {", ".join(SCHEMES)} and a file; fetch it first'
+            f'checkpoint {name}: expected a file, or one of {", ".join(schemes)} and a file; fetch it first'
         )
     if not Path(name).expanduser().is_file():
         raise FileNotFoundError(f'checkpoint {name}: no such file')
@@ -110,7 +108,7 @@ def _classes(meta: Mapping[str, Any], cfg: Config, model: nn.Module, name: str) 
     return classes, class_colours(classes, trained.get('palette'))
 
 
-def tested_dataset(cfg: Config) -> Mapping[str, Any]:
+def dataset_to_test(cfg: Config) -> Mapping[str, Any]:
     """The config of the dataset that is tested on, else validated on, inside of any wrapper.
 
     Raises:
@@ -133,7 +131,7 @@ def image_size(cfg: Config) -> tuple[int, int] | None:
 
 def dataset_meta(cfg: Config) -> dict[str, Any]:
     """Classes and palette that a config's dataset declares, without reading its data."""
-    dataset = tested_dataset(cfg)
+    dataset = dataset_to_test(cfg)
     declared = DATASETS.get(dataset['type']).METAINFO
     chosen = dataset.get('metainfo') or {}
     classes = chosen.get('classes') or declared.get('classes') or ()

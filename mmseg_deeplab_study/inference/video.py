@@ -31,7 +31,7 @@ class Video:
         if not self._capture.isOpened() or not self.rate > 0:
             raise ValueError(
                 f'{path}: cannot be read as a video; it is none, a damaged one, or of a format that OpenCV '
-                'does not read'
+                'does not read. Copy it again, or convert it: ffmpeg -i VIDEO NEW.mp4'
             )
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -72,6 +72,8 @@ def paint_video(
                 writer.release()
         if not count or count < _CUT * video.length:
             raise ValueError(f'{path}: damaged; only {count} of its {video.length} frames can be read')
+        if not cv2.VideoCapture(str(temporary)).isOpened():  # of a full disk OpenCV says nothing
+            raise OSError(f'{out}: could not be written whole; make room on the disk')
 
 
 @contextmanager

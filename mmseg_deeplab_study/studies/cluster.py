@@ -9,36 +9,48 @@ from pathlib import Path
 from typing import Any
 
 from .execute import RunProcess
+from .local import Slots
 from .plan import Run, Study
 from .state import look, read_job, write_job, write_mark
 
 try:
     import submitit
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        '--cluster needs submitit: pip install "mmseg_deeplab_study[cluster]"', name='submitit'
-    ) from error
+    raise ModuleNotFoundError('--cluster needs submitit: pip install submitit', name='submitit') from error
 
-# submitit's own is 5 minutes, with which no training gets anywhere.
-TIMEOUT_MIN = 24 * 60
+# submitit's own are 5 minutes, with which no training gets anywhere, and 90 seconds before their end.
+DEFAULTS = {'timeout_min': 24 * 60, 'signal_delay_s': 180}
+# Behind the checkpoint, for submitit to put the job back into the queue.
+SECONDS_TO_REQUEUE = 30
+# In the script of a dry run: the job that would be submitted before.
+UNKNOWN_JOB = 'ID-OF-THE-FIRST'
 # How often a job that ran out of time is put back into the queue.
 REQUEUES = 20
 _ACTIVE = ('PENDING', 'REQUEUED', 'CONFIGURING', 'SUSPENDED')
 
 
 class Perform:
-    """What a job does. At the end of its time it has the run save a checkpoint, and is queued again."""
+    """What a job does. At the end of its time it has the run save a checkpoint, and is queued again.
 
-    def __init__(self) -> None:
+    Args:
+        seconds_to_stop: how long the run may take for that.
+        variables: what the environment of the run must say.
+    """
+
+    def __init__(self, seconds_to_stop: float, variables: Mapping[str, str] | None = None) -> None:
+        self._arguments = (seconds_to_stop, variables)
         self._process: RunProcess | None = None
 
     def __call__(self, run: Run) -> int:
+        if look(run).status == 'done':
+            # Somebody has ended it while the job was in the queue.
+            return 0
         if run.source is not None and look(run.source).status != 'done':
             raise RuntimeError(
                 f'run {run.name}: its source {run.source.name} has not been trained to its end; start the '
                 'study again, which goes on with both'
             )
-        self._process = RunProcess(run)
+        self._process = RunProcess(run, self._arguments[1])
         code = self._process.wait()
         if code:
             raise RuntimeError(f'run {run.name}: failed with exit code {code}')
@@ -47,27 +59,30 @@ class Perform:
     def checkpoint(self, run: Run) -> submitit.helpers.DelayedSubmission:
         """Called by submitit before the job is taken from its node."""
         if self._process is not None:
-            self._process.stop()
-        return submitit.helpers.DelayedSubmission(Perform(), run)
+            self._process.stop(self._arguments[0])
+        return submitit.helpers.DelayedSubmission(Perform(*self._arguments), run)
 
 
 class LocalCluster:
     """submitit's executor for one machine: jobs that outlive the study, at most ``jobs`` at a time."""
 
     def __init__(self, study: Study, jobs: int | None) -> None:
-        self.jobs = jobs or 1
+        self._slots = Slots(jobs, study.resources.get('gpus_per_node') or 0)
         self._executor = submitit.LocalExecutor(jobs_folder(study), max_num_timeout=REQUEUES)
-        _set_parameters(self._executor, {'timeout_min': TIMEOUT_MIN, **study.resources})
+        _set_parameters(self._executor, {**DEFAULTS, **study.resources})
         self._study = study
 
     def free(self) -> bool:
-        return sum(look(run).status == 'running' or _alive(run) for run in self._study.runs) < self.jobs
+        return len(self._taken()) < self._slots.count
 
     def start(self, run: Run) -> None:
+        slot = min(set(range(self._slots.count)) - set(self._taken()))
         write_mark(run, recipe=run.recipe(), exit_code=None)
+        # Not left to submitit, which gives every job the same GPUs.
+        perform = Perform(seconds_to_stop(self._study), self._slots.variables(slot))
         with _detached():
-            job = self._executor.submit(Perform(), run)
-        write_job(run, 'local', job.job_id)
+            job = self._executor.submit(perform, run)
+        write_job(run, 'local', job.job_id, slot)
 
     def poll(self) -> None:
         """Nothing to do: jobs note their end themselves."""
@@ -78,6 +93,9 @@ class LocalCluster:
     def close(self) -> None:
         """Nothing to do: the jobs go on."""
 
+    def _taken(self) -> list[int]:
+        return [read_job(run)['slot'] for run in self._study.runs if _alive(run)]
+
 
 class SlurmCluster:
     """SLURM through submitit: all runs at once, as one array, behind another of the sources."""
@@ -87,23 +105,21 @@ class SlurmCluster:
 
     def submit(self, runs: Sequence[Run]) -> None:
         """Hand all runs to SLURM, which starts them without this process."""
-        main_id = None
         for stage in stages(runs):
             executor = submitit.SlurmExecutor(jobs_folder(self._study), max_num_timeout=REQUEUES)
-            _set_parameters(executor, self._parameters(main_id))
+            _set_parameters(executor, self._parameters(stage))
             for run in stage:
                 write_mark(run, recipe=run.recipe(), exit_code=None)
-            jobs = executor.map_array(Perform(), stage)
+            jobs = executor.map_array(Perform(seconds_to_stop(self._study)), stage)
             for run, job in zip(stage, jobs, strict=True):
                 write_job(run, 'slurm', job.job_id)
-            main_id = jobs[0].job_id.partition('_')[0]
 
     def scripts(self, runs: Sequence[Run]) -> list[str]:
         """What ``submit`` would hand to sbatch, for each array in turn."""
         texts = []
-        for number, stage in enumerate(stages(runs)):
+        for stage in stages(runs):
             executor = _Scripts(jobs_folder(self._study), max_num_timeout=REQUEUES)
-            _set_parameters(executor, self._parameters('ID_OF_THE_FIRST' if number else None))
+            _set_parameters(executor, self._parameters(stage))
             if len(stage) > 1:
                 executor.parameters['map_count'] = len(stage)
             texts.append(executor._make_submission_file_text(executor._submitit_command_str, ''))
@@ -113,10 +129,10 @@ class SlurmCluster:
         """Nothing to do: jobs note their end themselves."""
 
     def status(self, run: Run) -> str | None:
-        number = read_job(run, 'slurm')
-        if number is None:
+        job = read_job(run)
+        if job.get('cluster') != 'slurm':
             return None
-        state = submitit.SlurmJob(jobs_folder(self._study), number).state.upper()
+        state = submitit.SlurmJob(jobs_folder(self._study), job['id']).state.upper()
         if state.split(' ')[0] in _ACTIVE or state == 'UNKNOWN':
             return 'queued'
         return 'running' if state in ('RUNNING', 'COMPLETING') else None
@@ -124,11 +140,14 @@ class SlurmCluster:
     def close(self) -> None:
         """Nothing to do: the jobs go on."""
 
-    def _parameters(self, after: str | None) -> dict[str, Any]:
-        parameters = {'timeout_min': TIMEOUT_MIN, 'name': self._study.name, **self._study.resources}
-        if after:
+    def _parameters(self, stage: Sequence[Run]) -> dict[str, Any]:
+        parameters = {**DEFAULTS, 'name': self._study.name, **self._study.resources}
+        sources = {run.source.name: run.source for run in stage if run.source}
+        waited_for = [source for source in sources.values() if look(source).status != 'done']
+        if waited_for:
             # Whatever becomes of them: a run whose own source failed says so, the others go on.
-            parameters['dependency'] = f'afterany:{after}'
+            numbers = {read_job(source).get('id', UNKNOWN_JOB).partition('_')[0] for source in waited_for}
+            parameters['dependency'] = ':'.join(['afterany', *sorted(numbers)])
         return parameters
 
 
@@ -147,6 +166,11 @@ def stages(runs: Sequence[Run]) -> list[list[Run]]:
     return [stage for stage in (first, [run for run in runs if run.name not in names]) if stage]
 
 
+def seconds_to_stop(study: Study) -> float:
+    """How long a run may take to save its checkpoint once its job's time is nearly up."""
+    return max(10, {**DEFAULTS, **study.resources}['signal_delay_s'] - SECONDS_TO_REQUEUE)
+
+
 def jobs_folder(study: Study) -> Path:
     """Where submitit keeps its scripts, pickles and outputs."""
     return study.folder / 'jobs' / '%j'
@@ -160,9 +184,10 @@ def _set_parameters(executor: submitit.core.core.Executor, parameters: Mapping[s
 
 def _alive(run: Run) -> bool:
     """Whether a job of the local executor is going on, also one of an earlier call of the study."""
-    number = read_job(run, 'local')
-    if number is None:
+    job = read_job(run)
+    if job.get('cluster') != 'local':
         return False
+    number = job['id']
     try:
         # Another program may have got its number since.
         arguments = Path(f'/proc/{number}/cmdline').read_bytes()

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from ..engine.work_dir import claim_work_dir, release_work_dir
 from ..hub import TOOLS
-from .execute import command
+from .execute import command, interrupts_later
 from .local import LocalPool
 from .plan import Run, Study
 from .progress import describe, follow, make_table
 from .schedule import Pool, carry_out, unfinished
-from .state import LOCK, LOG, RunState, look
+from .state import JOB, LOCK, LOG, RunState, look, read_job
 
 LAST_LINES = 12
 
@@ -37,8 +37,8 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--dry-run',
         action='store_true',
-        help='check everything and print what would run, with --cluster slurm also the scripts; start and '
-        'write nothing',
+        help='check everything and print what would run, with --cluster slurm also the scripts; start '
+        'nothing',
     )
 
 
@@ -54,16 +54,13 @@ def run_study(study: Study, args: argparse.Namespace, console: Console) -> dict[
     """Carry out what is left of a study; returns the states of all runs at the end.
 
     Raises:
-        RuntimeError: another process is carrying out this study.
-        ValueError: a run's folder holds a run of another recipe.
+        RuntimeError: another process is carrying out this study; also as ``to_start``.
+        ValueError: a run's folder holds a run of another recipe, or there are fewer GPUs than a run takes.
     """
-    runs = unfinished(study)
     claim_work_dir(study.folder, LOCK)
     try:
         pool = make_pool(study, args)
-        if args.cluster:
-            # Jobs of an earlier call.
-            runs = [run for run in runs if pool.status(run) is None]
+        runs = to_start(study, pool, args.cluster)
         console.print(
             f'Study {study.name}: {len(study.runs)} runs, {len(study.runs) - len(runs)} done or going on, '
             f'in {study.folder}'
@@ -74,9 +71,33 @@ def run_study(study: Study, args: argparse.Namespace, console: Console) -> dict[
         try:
             return follow(carry_out(study, pool, runs), console, study.name)
         finally:
-            pool.close()
+            # An impatient second Ctrl-C would cut checkpoints short.
+            with interrupts_later():
+                pool.close()
     finally:
         release_work_dir(study.folder, LOCK)
+
+
+def to_start(study: Study, pool: Pool, cluster: str | None) -> list[Run]:
+    """The runs that have not ended well and are no job that is going on.
+
+    Raises:
+        RuntimeError: one may still be a job of another cluster.
+        ValueError: as ``unfinished``.
+    """
+    runs = []
+    for run in unfinished(study):
+        if look(run).status != 'failed':
+            job = read_job(run)
+            if job and job['cluster'] != cluster:
+                raise RuntimeError(
+                    f'run {run.name}: was handed on with --cluster {job["cluster"]} as job {job["id"]}; call '
+                    f'the study with that, or end the job and remove {run.folder / JOB}'
+                )
+            if pool.status(run):
+                continue
+        runs.append(run)
+    return runs
 
 
 def make_pool(study: Study, args: argparse.Namespace) -> Pool:
@@ -94,7 +115,8 @@ def show_plan(study: Study, args: argparse.Namespace, console: Console) -> None:
     Raises:
         ValueError: as ``run_study``.
     """
-    runs = unfinished(study)
+    pool = make_pool(study, args)
+    runs = to_start(study, pool, args.cluster)
     console.print(make_table({run.name: look(run) for run in study.runs}, f'{study.name}, in {study.folder}'))
     for run in runs:
         console.print(f'\n{run.name}: {run.config}')
@@ -105,7 +127,9 @@ def show_plan(study: Study, args: argparse.Namespace, console: Console) -> None:
         console.print(f'    randomness.seed = {run.seed}')
         console.print(f'    {shlex.join(command(run))}')
     if args.cluster == 'slurm' and runs:
-        for script in make_pool(study, args).scripts(runs):
+        if not study.resources:
+            console.print("\nThe study has no resources: its jobs get the cluster's defaults, and a day each")
+        for script in pool.scripts(runs):
             console.print(f'\n--- sbatch script ---\n{script}')
 
 

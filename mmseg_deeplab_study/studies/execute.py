@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 from ..engine.work_dir import claim_work_dir, release_work_dir
 from ..hub import TOOLS
 from .plan import Run
-from .state import LOCK, LOG, read_mark, write_mark
+from .state import LOCK, LOG, check_mark, read_mark, write_mark
 
 # Behind SIGTERM a run finishes its iteration or batch and saves a checkpoint.
 SECONDS_TO_STOP = 120
@@ -38,13 +39,20 @@ def _tie_to_parent() -> None:
 
 
 @contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Hold Ctrl-C back: MMEngine 0.10.7 takes any exception while it writes a config for a syntax error."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block, in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted: list[int] = []
+    # A handler, not a mask: torch's threads would take the signal, and Python raise it here all the same.
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if noted:
+        raise KeyboardInterrupt
 
 
 class RunProcess:
@@ -56,15 +64,20 @@ class RunProcess:
     Raises:
         RuntimeError: another process has the folder.
         OSError: it cannot be written to.
+        ValueError: a run of another recipe was begun in it.
     """
 
     def __init__(self, run: Run, variables: Mapping[str, str] | None = None) -> None:
         claim_work_dir(run.folder, LOCK)
+        # A job may have waited for days, and the leaf config may be another by now.
+        check_mark(run)
         self.run = run
         self._started = time.monotonic()
+        self._asked = False
         attempts = read_mark(run).get('attempts', 0) + 1
         write_mark(run, recipe=run.recipe(), attempts=attempts, exit_code=None)
-        with _interrupts_later():
+        # MMEngine 0.10.7 takes any exception while it writes a config for a syntax error in it.
+        with interrupts_later():
             run.resolve().dump(run.folder / run.config.name)
         # A waiting thread should soon sleep: beside other programs, spinning makes a step many times slower.
         environment = {'GOMP_SPINCOUNT': '2000', **os.environ, **run.environment, **(variables or {})}
@@ -94,10 +107,21 @@ class RunProcess:
             time.sleep(0.5)
         return code
 
-    def stop(self) -> None:
-        """End it so that it can be resumed: it counts as interrupted, not as failed."""
-        self._process.terminate()
-        deadline = time.monotonic() + SECONDS_TO_STOP
+    def terminate(self) -> None:
+        """Ask it to end with a checkpoint; ``stop`` waits for that."""
+        # A second SIGTERM would end it at once.
+        if not self._asked:
+            self._process.terminate()
+        self._asked = True
+
+    def stop(self, seconds: float = SECONDS_TO_STOP) -> None:
+        """End it so that it can be resumed: it counts as interrupted, not as failed.
+
+        One process saves a checkpoint first; several, as under torchrun, end at once. After ``seconds`` it
+        is killed.
+        """
+        self.terminate()
+        deadline = time.monotonic() + seconds
         while not self._gone():
             if time.monotonic() > deadline:
                 self._process.kill()

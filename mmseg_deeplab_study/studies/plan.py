@@ -16,23 +16,31 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..engine.launch import check_data_roots
+from ..engine.launch import check_data_roots, check_load_from
 from ..engine.run_header import config_digest
+from ..evaluation.history import FILE_NAME
 from ..hub import config_path
 
-# What a study file may have, and what each part must be.
+# What a study file may have, and of what kind.
 _PARTS = {
     'runs': dict,
     'variants': dict,
-    'seeds': (list, tuple),
+    'seeds': list,
     'source_seed': int,
     'options': dict,
     'environment': dict,
     'resources': dict,
 }
+# What the study itself says of each run, and where.
+_TAKEN = {
+    'randomness.seed': 'seeds',
+    'work_dir': '--work-dir',
+    'launcher': 'resources.gpus_per_node',
+    'resume': 'nothing: a run that was cut short is resumed',
+}
+# Keys of a config that MMEngine reads without being parameters of its Runner.
+_MORE_KEYS = ('sync_bn', 'model_wrapper_cfg', 'find_unused_parameters', 'custom_imports', 'tta_model')
 _RUN_PARTS = ('config', 'source', 'options', 'source_options')
-# Readers of local files; what stands behind is a path.
-_LOCAL_SCHEMES = ('vainf', 'tvseg', 'tflite')
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,8 @@ class Run:
             'seed': self.seed,
             'load_from': cfg.get('load_from') if self.source is None else self.source.name,
             'source': None if self.source is None else _digest(self.source.recipe()),
+            'processes': max(1, self.gpus),
+            'environment': dict(self.environment),
         }
 
 
@@ -115,7 +125,7 @@ class Study:
 def read_study(path: Path, work_dir: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Study:
     """Read a study file; ``overrides`` are keys of it, as of ``--cfg-options``.
 
-    Nothing is created. ``work_dir`` is by default ``work_dirs/<name of the file>``.
+    Nothing is created. ``work_dir`` is by default ``work_dirs/studies/<name of the file>``.
 
     Raises:
         FileNotFoundError: the file or a config that it names is missing.
@@ -123,11 +133,18 @@ def read_study(path: Path, work_dir: Path | None = None, overrides: Mapping[str,
     """
     if not path.is_file():
         raise FileNotFoundError(f'study {path}: no such file')
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except SyntaxError as error:
+        raise ValueError(f'study {path}, line {error.lineno}: {error.msg}') from error
     cfg.merge_from_dict(dict(overrides or {}))
     content = cfg.to_dict()
     _check_parts(path, content)
-    folder = (work_dir or Path('work_dirs') / path.stem).resolve()
+    folder = (work_dir or Path('work_dirs') / 'studies' / path.stem).resolve()
+    if (folder / FILE_NAME).exists():
+        raise ValueError(
+            f'study {path}: {folder} is the folder of a run ({FILE_NAME}); give another --work-dir'
+        )
     return Study(path.stem, folder, list(_runs(path, folder, content)), content.get('resources', {}))
 
 
@@ -141,15 +158,20 @@ def check_study(study: Study) -> None:
     for run in study.runs:
         cfg = run.resolve()
         try:
-            check_data_roots(cfg, ('train_dataloader', 'val_dataloader'))
+            check_data_roots(cfg, ('train_dataloader', 'val_dataloader'), _options_key(run, study))
         except FileNotFoundError as error:
             raise FileNotFoundError(f'run {run.name}: {error}') from error
-        path = None if run.source else _local_file(cfg.get('load_from'))
-        if path is not None and not path.is_file():
-            raise FileNotFoundError(
-                f'run {run.name}: load_from={cfg.load_from}: no such file; give another in the study, or by '
-                '--cfg-options options.load_from=CHECKPOINT'
-            )
+        try:
+            if run.source is None:
+                check_load_from(cfg.get('load_from'), _options_key(run, study))
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f'run {run.name}: {error}') from error
+
+
+def _options_key(run: Run, study: Study) -> str:
+    """What stands before an option of a run in the study's own ``--cfg-options``."""
+    of_source = run not in study.adaptations
+    return f'runs.{run.name.split("/")[0]}.source_options.' if of_source else 'options.'
 
 
 def _digest(recipe: Mapping[str, Any]) -> str:
@@ -160,23 +182,40 @@ def _check_parts(path: Path, content: Mapping[str, Any]) -> None:
     for key, value in content.items():
         if key not in _PARTS:
             raise ValueError(f'study {path}: unknown part {key!r}; a study has {", ".join(_PARTS)}')
-        if not isinstance(value, _PARTS[key]):
-            raise ValueError(f'study {path}: {key} must be {_PARTS[key]}, but got {value!r}')
+        _check_kind(f'study {path}: {key}', value, _PARTS[key])
     if not content.get('runs'):
         raise ValueError(f'study {path}: has no runs; give runs=dict(NAME=dict(config=LEAF), ...)')
-    if not content.get('seeds', [0]):
-        raise ValueError(f'study {path}: seeds is empty; give at least one')
+    seeds = content.get('seeds', [0])
+    if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) for seed in seeds):
+        raise ValueError(f'study {path}: seeds must be one or more different integers, but got {seeds}')
     for name, run in content['runs'].items():
         if not isinstance(run, dict) or 'config' not in run or set(run) - set(_RUN_PARTS):
             raise ValueError(
                 f'study {path}: run {name!r} must be a dict with config and, if wanted, '
                 f'{", ".join(_RUN_PARTS[1:])}, but got {run!r}'
             )
+        for key in ('options', 'source_options'):
+            _check_kind(f'study {path}: {key} of run {name!r}', run.get(key, {}), dict)
+    if content.get('variants') == {}:
+        raise ValueError(f'study {path}: variants is empty; leave it out for none')
+    for name, options in content.get('variants', {}).items():
+        _check_kind(f'study {path}: variant {name!r}', options, dict)
     for name in (*content['runs'], *content.get('variants', {})):
-        if not name or set('/\\ ') & set(name) or name.startswith('.'):
+        if not isinstance(name, str) or not name or set('/\\ ') & set(name) or name.startswith('.'):
             raise ValueError(
                 f'study {path}: {name!r} names a folder and must have no blank, no slash and no dot first'
             )
+    for key in ('nodes', 'tasks_per_node'):
+        if (value := content.get('resources', {}).get(key, 1)) != 1:
+            raise ValueError(
+                f'study {path}: resources.{key} must be 1, as a job is one call of tools/train.py, but got '
+                f'{value!r}; gpus_per_node is how many processes it trains with'
+            )
+
+
+def _check_kind(what: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ValueError(f'{what} must be a {kind.__name__}, but got {value!r}')
 
 
 def _runs(path: Path, folder: Path, content: Mapping[str, Any]) -> Iterator[Run]:
@@ -227,21 +266,41 @@ def _flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def _check_options(run: Run, cfg: Config) -> None:
-    # MMEngine takes any key; a typing error in the first part would train the same thing under another name.
-    known = {*cfg.keys(), *signature(Runner.__init__).parameters, 'sync_bn'}
+    """Refuse options that MMEngine would take and that would change nothing, or not what they say."""
+    known = {*signature(Runner.__init__).parameters, *_MORE_KEYS} - {'self', 'cfg'}
     for key in run.options:
-        if (first := key.split('.')[0]) not in known:
+        first = key.split('.')[0]
+        if instead := _TAKEN.get(key) or _TAKEN.get(first):
+            raise ValueError(f'run {run.name}: option {key!r}: the study says that by {instead}')
+        if key == 'load_from' and run.source is not None:
+            raise ValueError(
+                f"run {run.name}: option 'load_from': it starts from its source, which the study trains; to "
+                f'leave that out give runs.{run.name.split("/")[0]}.source='
+            )
+        if first in cfg and first not in known:
+            raise ValueError(
+                f'run {run.name}: option {key!r}: {first!r} is a variable of {run.config.name}, whose value '
+                'is in its places already; name the place, as in train_dataloader.dataset.data_root'
+            )
+        if first not in known:
             near = get_close_matches(first, known, n=1)
             hint = f'; did you mean {near[0]!r}?' if near else ''
-            raise ValueError(f'run {run.name}: option {key!r}: {run.config.name} has no {first!r}{hint}')
+            raise ValueError(f'run {run.name}: option {key!r}: no part of a config is called {first!r}{hint}')
+        _check_spelling(run, key, cfg.to_dict())
 
 
-def _local_file(load_from: str | None) -> Path | None:
-    """The file that a checkpoint is read from; None if it is fetched, or there is none."""
-    scheme, found, path = str(load_from).partition('://')
-    if load_from is None or (found and scheme not in _LOCAL_SCHEMES):
-        return None
-    return Path(path if found else load_from).expanduser()
+def _check_spelling(run: Run, key: str, node: Any) -> None:
+    """Refuse a new key that is nearly one that is there: MMEngine would take both."""
+    for part in key.split('.'):
+        if not isinstance(node, dict):
+            return  # a list, or a value, of which merging says what is wrong
+        if part not in node:
+            if near := get_close_matches(part, map(str, node), n=1, cutoff=0.85):
+                raise ValueError(
+                    f'run {run.name}: option {key!r}: {run.config.name} has no {part!r}, but {near[0]!r}'
+                )
+            return
+        node = node[part]
 
 
 @contextmanager

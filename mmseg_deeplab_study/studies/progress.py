@@ -45,6 +45,8 @@ def describe(state: RunState) -> str:
         parts.append(f'mIoU {state.miou:.1f}')
     if state.seconds_left is not None:
         parts.append(f'about {clock(state.seconds_left)} left')
+    if state.problem:
+        parts.append(state.problem)
     return ', '.join(parts)
 
 

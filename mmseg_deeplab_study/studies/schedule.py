@@ -49,12 +49,15 @@ def carry_out(
     process is at is waited for.
     """
     pending = {run.name: run for run in runs}
+    problems: dict[str, str] = {}
     while True:
         pool.poll()
         states: dict[str, RunState] = {}
         # Sources stand before what starts from them.
         for run in study.runs:
             state = _state(run, pool, run.name in pending)
+            if run.name in problems:
+                state = state._replace(status='failed', problem=problems[run.name])
             source = states[run.source.name].status if run.source else 'done'
             if run.name in pending and state.status == 'done':
                 del pending[run.name]  # another process has ended it meanwhile
@@ -62,8 +65,12 @@ def carry_out(
                 pending.pop(run.name, None)
                 state = state._replace(status='blocked')
             elif run.name in pending and state.status == 'waiting' and source == 'done' and pool.free():
-                pool.start(pending.pop(run.name))
-                state = _state(run, pool, False)
+                try:
+                    pool.start(pending.pop(run.name))
+                    state = _state(run, pool, False)
+                except (OSError, RuntimeError, ValueError) as error:
+                    problems[run.name] = str(error)
+                    state = state._replace(status='failed', problem=str(error))
             states[run.name] = state
         yield states
         if not pending and not any(state.status in GOING_ON for state in states.values()):
@@ -73,7 +80,8 @@ def carry_out(
 
 def _state(run: Run, pool: Pool, pending: bool) -> RunState:
     state = look(run)
-    if state.status == 'done':
+    # Handing a run on takes its exit code back: where there is one, a cluster's word is old.
+    if state.status == 'done' or (state.status == 'failed' and not pending):
         return state
     if going_on := pool.status(run):
         return state._replace(status=going_on)

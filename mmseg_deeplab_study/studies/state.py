@@ -33,6 +33,7 @@ class RunState(NamedTuple):
         max_iters: updates in all.
         miou: of the last validation, in percent.
         seconds_left: at the pace of the log; None where there is none.
+        problem: why it could not be started.
     """
 
     status: str
@@ -40,6 +41,7 @@ class RunState(NamedTuple):
     max_iters: int | None = None
     miou: float | None = None
     seconds_left: float | None = None
+    problem: str = ''
 
 
 def read_mark(run: Run) -> dict[str, Any]:
@@ -52,15 +54,14 @@ def write_mark(run: Run, **changes: Any) -> None:
     _write(run.folder / MARK, {**read_mark(run), **changes})
 
 
-def read_job(run: Run, cluster: str) -> str | None:
-    """The number of the job that a cluster was last given the run as; None if it was not that one."""
-    job = _read(run.folder / JOB)
-    return job['id'] if job.get('cluster') == cluster else None
+def read_job(run: Run) -> dict[str, Any]:
+    """``cluster``, ``id`` and ``slot`` of the job that a run was last handed on as; empty if it never was."""
+    return _read(run.folder / JOB)
 
 
-def write_job(run: Run, cluster: str, number: str) -> None:
+def write_job(run: Run, cluster: str, number: str, slot: int | None = None) -> None:
     """Note the job that a cluster was given the run as."""
-    _write(run.folder / JOB, {'cluster': cluster, 'id': number})
+    _write(run.folder / JOB, {'cluster': cluster, 'id': number, 'slot': slot})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -82,12 +83,21 @@ def check_mark(run: Run) -> None:
     if begun is None or begun == (recipe := run.recipe()):
         return
     changed = [
-        f'{key} was {begun.get(key)}, now {recipe[key]}' for key in recipe if begun.get(key) != recipe[key]
+        f'{key} was {_brief(begun.get(key), recipe[key])}, now {_brief(recipe[key], begun.get(key))}'
+        for key in recipe
+        if begun.get(key) != recipe[key]
     ]
     raise ValueError(
         f'run {run.name}: {run.folder} was begun with another recipe ({"; ".join(changed)}). Give another '
         '--work-dir, or remove that folder'
     )
+
+
+def _brief(value: Any, other: Any) -> Any:
+    """Of options only those that differ, of a digest its beginning."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        return {key: item for key, item in value.items() if key not in other or other[key] != item}
+    return value[:8] if isinstance(value, str) and len(value) == 64 else value
 
 
 def look(run: Run) -> RunState:
@@ -105,7 +115,8 @@ def look(run: Run) -> RunState:
 
 
 def _tail(path: Path) -> str:
-    with contextlib.suppress(FileNotFoundError), path.open('rb') as file:
+    # NotADirectoryError too: something else stands where the run's folder should be.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), path.open('rb') as file:
         file.seek(max(0, path.stat().st_size - TAIL))
         return file.read().decode(errors='replace')
     return ''

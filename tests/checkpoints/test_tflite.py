@@ -206,7 +206,7 @@ def test_file_without_a_network(tmp_path: Path):
 
 def test_missing_schema_package(weights: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, 'tflite', None)
-    with pytest.raises(ImportError, match=r'pip install "mmseg_deeplab_study\[tflite\]"'):
+    with pytest.raises(ImportError, match='flatbuffer schema: pip install tflite$'):
         load_from_tflite(f'tflite://{weights}')
 
 

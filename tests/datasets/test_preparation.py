@@ -397,7 +397,7 @@ def test_lists_with_empty_lines_and_those_of_another_system(camvid: Path):
 
 def test_missing_package(extracted: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, 'cityscapesscripts.helpers.labels', None)
-    with pytest.raises(ImportError, match=r'own scripts: pip install "mmseg_deeplab_study\[data\]"'):
+    with pytest.raises(ImportError, match='own scripts: pip install cityscapesScripts$'):
         plan_cityscapes(extracted)
 
 

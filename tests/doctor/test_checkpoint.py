@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
 from mmseg_deeplab_study.checkpoints.layouts import expected_shapes, export_state, model_config
+from mmseg_deeplab_study.checkpoints.safe_loading import load_plain
 from mmseg_deeplab_study.checkpoints.torchvision import LAYOUTS as TORCHVISION
 from mmseg_deeplab_study.checkpoints.vainf import LAYOUTS as VAINF
 from mmseg_deeplab_study.doctor.checkpoint import check_checkpoint, check_config
@@ -80,7 +82,7 @@ def test_peers_files_get_their_scheme(tmp_path, layouts, name, scheme, config):
 
 def test_a_peers_file_that_lacks_a_layer(tmp_path):
     layout = next(layout for layout in VAINF if layout.name == 'deeplabv3_mobilenet')
-    data = torch.load(peer_file(layout, tmp_path / 'peer.pth'), weights_only=False)
+    data = load_plain(peer_file(layout, tmp_path / 'peer.pth'))
     data['model_state'].pop('classifier.classifier.4.bias')
     torch.save(data['model_state'], tmp_path / 'less.pth')
     finding = look_at(tmp_path / 'less.pth')
@@ -193,6 +195,19 @@ def test_a_zip_file_of_something_else(tmp_path):
     assert 'not a PyTorch file' in look_at(tmp_path / 'model.pth').text
 
 
+def test_a_file_that_was_compressed(tmp_path):
+    path = tmp_path / 'iter_40.pth'
+    torch.save(HEAD, tmp_path / 'whole.pth')
+    with (
+        zipfile.ZipFile(tmp_path / 'whole.pth') as whole,
+        zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in whole.namelist():
+            archive.writestr(name, whole.read(name))
+    finding = look_at(path)
+    assert 'refused, because it is compressed' in finding.text and 'ask its maker' in finding.cure
+
+
 def test_no_file(tmp_path):
     assert 'no such file' in look_at(tmp_path / 'absent.pth').text
 
@@ -218,6 +233,26 @@ def test_a_config_that_points_nowhere(tmp_path):
     assert 'train_dataloader.dataset.data_root' in found[0].text and 'absent.pth' in found[1].text
     [finding] = check_config(tmp_path / 'absent.py')
     assert 'no such file' in finding.text
+
+
+@pytest.mark.parametrize('load_from', ['torchvision://resnet50', 'https://example.org/a.pth'])
+def test_a_checkpoint_that_is_fetched(tmp_path, load_from):
+    finding = list(check_config(write_config(tmp_path, tmp_path, load_from)))[-1]
+    assert finding.level == 'info' and f'load_from={load_from} is fetched by the run' in finding.text
+
+
+def test_a_config_that_fails(tmp_path):
+    path = tmp_path / 'broken.py'
+    path.write_text("_base_ = './absent.py'")
+    [finding] = check_config(path)
+    assert finding.level == 'error' and finding.text.startswith(f'{path}: cannot be read as a config (')
+    assert 'absent.py' in finding.text
+
+
+def test_a_config_where_the_package_cannot_be_imported(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmseg_deeplab_study', None)
+    [finding] = check_config(write_config(tmp_path, tmp_path, None))
+    assert finding.level == 'warning' and 'mmseg_deeplab_study cannot be imported' in finding.text
 
 
 def test_a_config_without_the_scheme(shared, tmp_path):

@@ -100,3 +100,16 @@ def test_a_check_that_fails_is_one_more_finding():
     assert first.level == 'ok'
     assert failed.level == 'error' and failed.check == 'shared memory'
     assert failed.text == 'could not be checked: RuntimeError: no such thing'
+
+
+def test_a_package_that_cannot_be_loaded_is_not_to_be_installed():
+    """It is there: a library that it wants is not, as libGL."""
+
+    def check_opencv(error: ImportError):
+        raise error
+        yield
+
+    [absent] = run_check(check_opencv, ModuleNotFoundError("No module named 'x'", name='x'))
+    assert absent.cure == 'pip install x'
+    [failed] = run_check(check_opencv, ImportError('libGL.so.1: cannot open shared object file'))
+    assert 'libGL.so.1' in failed.text and 'pip install' not in failed.cure

@@ -91,6 +91,20 @@ def test_label_maps_that_are_pictures_or_damaged(tiny_cityscapes):
         assert errors[i].startswith(f'{label_of(root, number=i)}: {what}')
 
 
+def test_a_label_map_of_which_a_chunk_is_broken(tiny_cityscapes):
+    """Pillow raises SyntaxError for it; the others are checked all the same."""
+    root = tiny_cityscapes()
+    noise = np.random.default_rng(0).integers(0, 19, (512, 512), np.uint8)
+    Image.fromarray(noise).save(label_of(root))
+    content = label_of(root).read_bytes()
+    second = content.index(b'IDAT', content.index(b'IDAT') + 4)
+    label_of(root).write_bytes(content[:second] + bytes(4) + content[second + 4 :])
+    write_ids(label_of(root, number=1), 19)
+    errors = texts(list(check_data_root(root)), 'error')
+    assert errors[0].startswith(f'{label_of(root)}: cannot be read (broken PNG')
+    assert errors[1].startswith('val: ids [19] in 1 of 3 label maps')
+
+
 def test_lists_of_pascal_voc(shared, tmp_path):
     root = tmp_path / 'VOC2012'
     shutil.copytree(shared / 'data/voc_samples/VOCdevkit/VOC2012', root)

@@ -11,6 +11,7 @@ from mmseg_deeplab_study.engine import launch
 from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,
+    check_load_from,
     enable_amp,
     enable_ranks,
     load_config,
@@ -241,3 +242,22 @@ def test_batch_norm_is_synchronised_between_accelerators_alone(monkeypatch, laun
     cfg = Config(dict(launcher=launcher, **said))
     enable_ranks(cfg)
     assert cfg.get('sync_bn') == expected
+
+
+def test_a_source_checkpoint_that_is_not_there(tmp_path):
+    for load_from in ('no/such.pth', 'vainf://no/such.pth'):
+        message = f'load_from={load_from}: no such file .* --cfg-options load_from=CHECKPOINT'
+        with pytest.raises(FileNotFoundError, match=message):
+            check_load_from(load_from)
+    for load_from in (None, 'https://example.org/x.pth', 'torchvision://resnet50', 'open-mmlab://x'):
+        check_load_from(load_from)
+
+
+def test_a_forgotten_scheme(tmp_path):
+    path = tmp_path / 'x.tflite'
+    path.touch()
+    check_load_from(f'tflite://{path}')
+    with pytest.raises(
+        ValueError, match=f'wants its reader named, --cfg-options options.load_from=tflite://{path}'
+    ):
+        check_load_from(str(path), 'options.')

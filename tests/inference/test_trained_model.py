@@ -10,10 +10,10 @@ from mmseg.utils import get_classes, get_palette
 from mmseg_deeplab_study.inference.trained_model import (
     class_colours,
     dataset_meta,
+    dataset_to_test,
     image_size,
     load_checkpoint,
     load_model,
-    tested_dataset,
 )
 
 CITYSCAPES = tuple(get_classes('cityscapes'))
@@ -142,12 +142,12 @@ def test_other_schemes_are_refused(scheme):
 def test_dataset_inside_of_wrappers(cfg):
     inner = cfg.val_dataloader.dataset.to_dict()
     cfg.test_dataloader = dict(dataset=dict(type='NamedSubset', dataset=inner))
-    assert tested_dataset(cfg).type == 'CityscapesDataset'
+    assert dataset_to_test(cfg).type == 'CityscapesDataset'
     cfg.test_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[inner, {}]))
     assert dataset_meta(cfg)['classes'] == CITYSCAPES
     cfg.test_dataloader = cfg.val_dataloader = None
     with pytest.raises(ValueError, match='no test_dataloader with a dataset'):
-        tested_dataset(cfg)
+        dataset_to_test(cfg)
 
 
 def test_colours():

@@ -1,5 +1,6 @@
 """Videos keep their frames, their rate and their order, and are there whole or not at all."""
 
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,6 +64,20 @@ def test_a_cut_video_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='a.mp4: damaged; only 1 of its 4 frames can be read'):
         paint_video(source, tmp_path / 'new/b.mp4', lambda frame: frame)
     assert not list((tmp_path / 'new').iterdir())
+
+
+def test_a_disk_that_is_full(tmp_path):
+    """OpenCV would leave a cut file and say nothing."""
+    source = write_video(tmp_path / 'a.mp4')
+    noise = np.random.default_rng(0).integers(0, 256, (320, 480, 3), np.uint8)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match='b.mp4: could not be written whole; make room'):
+            paint_video(source, tmp_path / 'b.mp4', lambda frame: noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.mp4']
 
 
 def test_nothing_is_left_of_a_failure(tmp_path):

@@ -47,7 +47,8 @@ def make_study_file(tmp_path: Path) -> Callable[..., Path]:
             leaf = tmp_path / f'{name.replace(" ", "_")}.py'
             leaf.write_text(
                 f'behaviour = {name!r}\nload_from = None\ntrain_cfg = dict(max_iters=3)\n'
-                'lr = dict(head=0.1, backbone=0.01)\nhooks = [dict(unmatched="zero")]\n'
+                'optim_wrapper = dict(head=0.1, backbone=0.01)\n'
+                'custom_hooks = [dict(unmatched="zero")]\nsize = 3\n'
             )
         path = tmp_path / 'my_study.py'
         path.write_text(''.join(f'{key} = {value!r}\n' for key, value in parts.items()))

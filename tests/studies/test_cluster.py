@@ -12,8 +12,10 @@ import pytest
 from rich.console import Console
 
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
-from mmseg_deeplab_study.studies.command import run_study, show_plan
+from mmseg_deeplab_study.studies.command import run_study, show_plan, to_start
+from mmseg_deeplab_study.studies.local import LocalPool
 from mmseg_deeplab_study.studies.plan import read_study
+from mmseg_deeplab_study.studies.schedule import carry_out
 from mmseg_deeplab_study.studies.state import look, read_job, read_mark, write_job, write_mark
 
 submitit = pytest.importorskip('submitit')
@@ -90,9 +92,9 @@ def test_the_script_of_a_dry_run(make_study_file, fake_tools, tmp_path, capsys):
     assert '--array' not in first
     assert '#SBATCH --array=0-2%2\n' in second
     assert '--dependency' not in first
-    assert '#SBATCH --dependency=afterany:ID_OF_THE_FIRST\n' in second
+    assert '#SBATCH --dependency=afterany:ID-OF-THE-FIRST\n' in second
     assert '#SBATCH --job-name=my_study\n' in second
-    assert '#SBATCH --signal=USR2@90\n' in second
+    assert '#SBATCH --signal=USR2@180\n' in second
     assert f'srun --unbuffered --output {tmp_path}/out/jobs/%A_%a/%A_%a_%t_log.out' in second
     assert f'{sys.executable} -u -m submitit.core._submit {tmp_path}/out/jobs/' in second
     assert not (tmp_path / 'out').exists()
@@ -115,6 +117,41 @@ def test_no_slurm(make_study_file, tmp_path, monkeypatch):
         run_study(study, arguments(), Console())
 
 
+def test_adaptations_wait_for_a_source_of_an_earlier_call(make_study_file, tmp_path):
+    path = make_study_file(runs={'a': dict(config='well.py', source='well.py')})
+    study = read_study(path, tmp_path / 'out')
+    source, run = study.runs
+    write_job(source, 'slurm', '1007_0')
+    assert SlurmCluster(study)._parameters([run])['dependency'] == 'afterany:1007'
+    write_mark(source, exit_code=0)
+    assert 'dependency' not in SlurmCluster(study)._parameters([run])
+
+
+def test_a_run_that_somebody_has_ended_is_not_repeated(make_study_file, fake_tools, tmp_path, calls):
+    (run,) = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path).runs
+    assert (Perform(10)(run), Perform(10)(run), calls(run.folder)) == (0, 0, 1)
+
+
+def test_a_failed_job_is_not_asked_after(slurm, make_study_file, fake_tools, tmp_path):
+    """Without accounting SLURM does not know it, which is no reason to wait for ever."""
+    path = make_study_file(runs={'a': dict(config='fails.py')})
+    study = read_study(path, tmp_path / 'out')
+    (run,) = study.runs
+    with pytest.raises(RuntimeError, match='run a/seed0: failed with exit code 1'):
+        Perform(10)(run)
+    write_job(run, 'slurm', '1007_0')
+    *_, last = carry_out(study, SlurmCluster(study), [], interval=0)
+    assert last[run.name].status == 'failed'
+    assert to_start(study, SlurmCluster(study), 'slurm') == [run]
+
+
+def test_a_job_of_another_cluster_may_still_come(slurm, make_study_file, tmp_path):
+    study = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out')
+    write_job(study.runs[0], 'slurm', '1007_0')
+    with pytest.raises(RuntimeError, match='run a/seed0: was handed on with --cluster slurm as job 1007_0'):
+        to_start(study, LocalPool(None, 0), None)
+
+
 def test_stages(make_study_file, tmp_path):
     path = make_study_file(
         runs={'a': dict(config='well.py', source='well.py'), 'b': dict(config='well.py')}, seeds=[0, 1]
@@ -135,13 +172,13 @@ def test_a_job_whose_source_is_not_there_says_so(make_study_file, tmp_path):
     with pytest.raises(
         RuntimeError, match='run a/seed0: its source a/source has not been trained to its end'
     ):
-        Perform()(run)
+        Perform(10)(run)
 
 
 def test_a_job_out_of_time_is_queued_again_and_goes_on(make_study_file, fake_tools, tmp_path, calls):
     """What submitit calls when the cluster says that time is nearly up."""
     (run,) = read_study(make_study_file(runs={'a': dict(config='hangs.py')}), tmp_path / 'out').runs
-    perform, again = Perform(), []
+    perform, again = Perform(10), []
 
     def out_of_time(*_: object) -> None:
         again.append(perform.checkpoint(run))
@@ -183,7 +220,7 @@ def test_a_study_on_slurm(slurm, make_tiny_cityscapes, make_config, tmp_path, ca
     for run in study.runs:
         assert [row['iter'] for row in read_history(run.folder / FILE_NAME).validations] == [0, 1, 2]
     # One array of two, and nothing is submitted again.
-    assert [read_job(run, 'slurm') for run in study.runs] == ['1000_0', '1000_1']
+    assert [read_job(run)['id'] for run in study.runs] == ['1000_0', '1000_1']
     run_study(study, arguments(), console)
     assert [path.name for path in slurm.glob('*.sh')] == ['1000.sh']
 

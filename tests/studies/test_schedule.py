@@ -7,10 +7,10 @@ import sys
 import pytest
 from rich.console import Console
 
-from mmseg_deeplab_study.engine.work_dir import claim_work_dir, release_work_dir
+from mmseg_deeplab_study.engine.work_dir import claim_work_dir, is_claimed, release_work_dir
 from mmseg_deeplab_study.studies.command import report_failures, run_study, show_plan
 from mmseg_deeplab_study.studies.execute import RunProcess, command
-from mmseg_deeplab_study.studies.local import LocalPool
+from mmseg_deeplab_study.studies.local import LocalPool, Slots
 from mmseg_deeplab_study.studies.plan import read_study
 from mmseg_deeplab_study.studies.schedule import carry_out, unfinished
 from mmseg_deeplab_study.studies.state import LOCK, LOG, look, read_mark
@@ -108,6 +108,7 @@ def test_a_run_of_another_process_is_waited_for(make_study_file, tmp_path, calls
     (run,) = study.runs
     # train.py's own lock: of a study that was killed, whose run is still saving its checkpoint.
     claim_work_dir(run.folder)
+    assert is_claimed(run.folder)
     states = carry_out(study, LocalPool(None, 0), study.runs, interval=0)
     for _ in range(3):
         assert statuses(next(states)) == {'a/seed0': 'running'}
@@ -120,6 +121,12 @@ def test_a_run_of_another_process_is_waited_for(make_study_file, tmp_path, calls
 def test_two_processes_are_not_at_one_run(make_study_file, tmp_path):
     (run,) = read_study(make_study_file(runs={'a': dict(config='hangs.py')}), tmp_path / 'out').runs
     process = RunProcess(run)
+    looks = (
+        'from mmseg_deeplab_study.engine.work_dir import is_claimed; '
+        f'print(is_claimed({str(run.folder)!r}, {LOCK!r}), is_claimed({str(tmp_path)!r}, {LOCK!r}))'
+    )
+    seen = subprocess.run([sys.executable, '-W', 'ignore', '-c', looks], capture_output=True, text=True)
+    assert seen.stdout.split() == ['True', 'False']
     code = (
         'import sys; from mmseg_deeplab_study.engine.work_dir import claim_work_dir; '
         f'claim_work_dir({str(run.folder)!r}, {LOCK!r})'
@@ -127,6 +134,44 @@ def test_two_processes_are_not_at_one_run(make_study_file, tmp_path):
     other = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
     process.stop()
     assert 'a run is going on in it (process' in other.stderr
+
+
+def test_one_that_cannot_start_does_not_stop_the_others(make_study_file, tmp_path):
+    path = make_study_file(runs={'a': dict(config='well.py'), 'b': dict(config='well.py')})
+    study = read_study(path, tmp_path / 'out')
+    (tmp_path / 'out' / 'a').mkdir(parents=True)
+    (tmp_path / 'out' / 'a' / 'seed0').write_text('a file in the place of a folder')
+    *_, last = carry_out(study, LocalPool(None, 0), study.runs, interval=0.05)
+    assert statuses(last) == {'a/seed0': 'failed', 'b/seed0': 'done'}
+    assert 'cannot be written to' in last['a/seed0'].problem
+
+
+def test_a_leaf_that_changed_since_the_run_was_begun(make_study_file, tmp_path):
+    path = make_study_file(runs={'a': dict(config='hangs.py')})
+    (run,) = read_study(path, tmp_path / 'out').runs
+    RunProcess(run).stop()
+    (other,) = read_study(path, tmp_path / 'out', {'options.optim_wrapper.head': 7}).runs
+    with pytest.raises(ValueError, match='was begun with another recipe'):
+        RunProcess(other)
+    release_work_dir(run.folder, LOCK)
+
+
+def test_shares_of_gpus_and_cores(monkeypatch):
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    monkeypatch.setattr('os.cpu_count', lambda: 8)
+    assert (Slots(None, 0).count, Slots(None, 0).variables(0)) == (1, {})
+    assert Slots(3, 0).variables(2) == {'OMP_NUM_THREADS': '2'}
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
+    assert Slots(None, 2).count == 2
+    assert [Slots(None, 2).variables(slot) for slot in (0, 1)] == [
+        {'CUDA_VISIBLE_DEVICES': '0,1'},
+        {'CUDA_VISIBLE_DEVICES': '2,3'},
+    ]
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,5,6,7')
+    assert Slots(None, 0).variables(3) == {'CUDA_VISIBLE_DEVICES': '7'}
+    with pytest.raises(ValueError, match=r'resources.gpus_per_node=5, but this machine has 4; give fewer'):
+        Slots(None, 5)
 
 
 def test_command(make_study_file, tmp_path):
@@ -175,12 +220,12 @@ def test_a_study_that_is_going_on_is_refused(make_study_file, tmp_path, argument
 
 def test_a_dry_run_writes_nothing(make_study_file, tmp_path, arguments, capsys):
     path = make_study_file(
-        runs={'a': dict(config='well.py', source='well.py')}, options={'hooks.0.unmatched': 'random'}
+        runs={'a': dict(config='well.py', source='well.py')}, options={'custom_hooks.0.unmatched': 'random'}
     )
     study = read_study(path, tmp_path / 'out')
     show_plan(study, arguments, Console(highlight=False, markup=False, soft_wrap=True))
     output = capsys.readouterr().out
     assert not (tmp_path / 'out').exists()
-    assert "hooks.0.unmatched = 'random'" in output
+    assert "custom_hooks.0.unmatched = 'random'" in output
     assert f"load_from = '{tmp_path}/out/a/source/iter_3.pth'" in output
     assert 'train.py' in output

@@ -70,11 +70,11 @@ def test_a_folder_of_another_recipe_is_refused(run, make_study_file, tmp_path):
     check_mark(run)
     write_mark(run, recipe=run.recipe())
     check_mark(run)
-    path = make_study_file(runs={'a': dict(config='well.py')}, options={'lr.head': 3})
+    path = make_study_file(runs={'a': dict(config='well.py')}, options={'optim_wrapper.head': 3})
     (other,) = read_study(path, tmp_path / 'out').runs
     message = (
         r'run a/seed0: .*seed0 was begun with another recipe \(config_digest was .*; '
-        r"options was {}, now {'lr.head': 3}\). Give another --work-dir, or remove that folder"
+        r"options was {}, now {'optim_wrapper.head': 3}\). Give another --work-dir, or remove that folder"
     )
     with pytest.raises(ValueError, match=message):
         check_mark(other)

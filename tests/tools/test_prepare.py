@@ -153,7 +153,7 @@ def test_errors_are_one_line(run, tmp_path: Path, name: str):
 def test_missing_package(run, tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'cityscapesscripts.helpers.labels', None)
     code, _, errors = run('prepare_cityscapes', tmp_path)
-    assert code == 1 and errors.endswith('pip install "mmseg_deeplab_study[data]"\n')
+    assert code == 1 and errors.endswith('pip install cityscapesScripts\n')
 
 
 @pytest.mark.parametrize(
