@@ -11,7 +11,7 @@ from typing import Any
 from .execute import RunProcess
 from .local import Slots
 from .plan import Run, Study
-from .state import look, read_job, write_job, write_mark
+from .state import is_alive, look, read_job, write_job, write_mark
 
 try:
     import submitit
@@ -88,13 +88,13 @@ class LocalCluster:
         """Nothing to do: jobs note their end themselves."""
 
     def status(self, run: Run) -> str | None:
-        return 'running' if _alive(run) else None
+        return 'running' if is_alive(run) else None
 
     def close(self) -> None:
         """Nothing to do: the jobs go on."""
 
     def _taken(self) -> list[int]:
-        return [read_job(run)['slot'] for run in self._study.runs if _alive(run)]
+        return [read_job(run)['slot'] for run in self._study.runs if is_alive(run)]
 
 
 class SlurmCluster:
@@ -180,21 +180,6 @@ def _set_parameters(executor: submitit.core.core.Executor, parameters: Mapping[s
     # submitit translates names that all its executors share (timeout_min, mem_gb) in AutoExecutor alone,
     # which cannot be made where there is no SLURM.
     executor.update_parameters(**executor._convert_parameters(dict(parameters)))
-
-
-def _alive(run: Run) -> bool:
-    """Whether a job of the local executor is going on, also one of an earlier call of the study."""
-    job = read_job(run)
-    if job.get('cluster') != 'local':
-        return False
-    number = job['id']
-    try:
-        # Another program may have got its number since.
-        arguments = Path(f'/proc/{number}/cmdline').read_bytes()
-        ended = Path(f'/proc/{number}/stat').read_text().rpartition(')')[2].split()[0] == 'Z'
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return b'submitit' in arguments and not ended
 
 
 @contextmanager

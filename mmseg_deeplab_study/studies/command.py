@@ -15,7 +15,7 @@ from .local import LocalPool
 from .plan import Run, Study
 from .progress import describe, follow, make_table
 from .schedule import Pool, carry_out, unfinished
-from .state import JOB, LOCK, LOG, RunState, look, read_job
+from .state import JOB, LOCK, LOG, RunState, is_alive, look, read_job
 
 LAST_LINES = 12
 
@@ -89,7 +89,8 @@ def to_start(study: Study, pool: Pool, cluster: str | None) -> list[Run]:
     for run in unfinished(study):
         if look(run).status != 'failed':
             job = read_job(run)
-            if job and job['cluster'] != cluster:
+            # One of this machine's is seen to have ended; SLURM may not be asked from here.
+            if job and job['cluster'] != cluster and (job['cluster'] == 'slurm' or is_alive(run)):
                 raise RuntimeError(
                     f'run {run.name}: was handed on with --cluster {job["cluster"]} as job {job["id"]}; call '
                     f'the study with that, or end the job and remove {run.folder / JOB}'

@@ -64,6 +64,20 @@ def write_job(run: Run, cluster: str, number: str, slot: int | None = None) -> N
     _write(run.folder / JOB, {'cluster': cluster, 'id': number, 'slot': slot})
 
 
+def is_alive(run: Run) -> bool:
+    """Whether a job of submitit's executor for this machine is going on, also one of an earlier call."""
+    job = read_job(run)
+    if job.get('cluster') != 'local':
+        return False
+    try:
+        # Another program may have got its number since.
+        arguments = Path(f'/proc/{job["id"]}/cmdline').read_bytes()
+        ended = Path(f'/proc/{job["id"]}/stat').read_text().rpartition(')')[2].split()[0] == 'Z'
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return b'submitit' in arguments and not ended
+
+
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text('utf-8')) if path.is_file() else {}
 

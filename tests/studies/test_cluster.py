@@ -150,6 +150,9 @@ def test_a_job_of_another_cluster_may_still_come(slurm, make_study_file, tmp_pat
     write_job(study.runs[0], 'slurm', '1007_0')
     with pytest.raises(RuntimeError, match='run a/seed0: was handed on with --cluster slurm as job 1007_0'):
         to_start(study, LocalPool(None, 0), None)
+    # One of this machine that has ended, of a number that no process has, is in nobody's way.
+    write_job(study.runs[0], 'local', '4194305', 0)
+    assert to_start(study, LocalPool(None, 0), None) == study.runs
 
 
 def test_stages(make_study_file, tmp_path):
