@@ -10,6 +10,7 @@ from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,
     enable_ranks,
+    leave_ranks,
     load_config,
 )
 
@@ -54,6 +55,7 @@ def main() -> None:
     check_data_roots(cfg, ('test_dataloader',))
     enable_ranks(cfg)
     Runner.from_cfg(cfg).test()
+    leave_ranks()
 
 
 if __name__ == '__main__':

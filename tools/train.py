@@ -14,6 +14,7 @@ from mmseg_deeplab_study.engine.launch import (
     check_load_from,
     enable_amp,
     enable_ranks,
+    leave_ranks,
     load_config,
     prepare_work_dir,
 )
@@ -69,6 +70,7 @@ def main() -> None:
     if args.overwrite and not tracked and checkpoint is None and is_main_process():
         clear_work_dir(cfg.work_dir)
     runner.train()
+    leave_ranks()
 
 
 if __name__ == '__main__':

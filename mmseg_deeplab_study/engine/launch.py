@@ -189,6 +189,12 @@ def enable_ranks(cfg: Config) -> None:
     cfg.setdefault('model_wrapper_cfg', wrapper)
 
 
+def leave_ranks() -> None:
+    """Take the processes apart: one that ends with its communication threads running may be aborted."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def enable_amp(cfg: Config) -> None:
     """Switch the optimizer wrapper to automatic mixed precision: bfloat16 on the CPU, elsewhere MMEngine's.
 

@@ -41,7 +41,10 @@ def _tie_to_parent() -> None:
 @contextmanager
 def interrupts_later() -> Iterator[None]:
     """Hold Ctrl-C back until the end of the block, in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):
         yield
         return
     noted: list[int] = []
