@@ -8,7 +8,6 @@ adapts, not how good it is. What is complete is not run again, what was cut shor
 import argparse
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,14 +24,9 @@ from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.figures import draw_adaptation
 from mmseg_deeplab_study.report.page import render_page
 from mmseg_deeplab_study.report.runs import RunFolder
-from mmseg_deeplab_study.studies.command import (
-    add_study_arguments,
-    check_arguments,
-    report_failures,
-    run_study,
-    show_plan,
-)
-from mmseg_deeplab_study.studies.plan import Run, Study, check_study, read_study
+from mmseg_deeplab_study.studies.command import add_study_arguments, check_arguments
+from mmseg_deeplab_study.studies.command import main as carry_out_study
+from mmseg_deeplab_study.studies.plan import Run, Study, read_study
 from mmseg_deeplab_study.studies.progress import clock
 
 BACKBONES = ('MobileNetV2', 'ResNet-50')
@@ -150,31 +144,20 @@ def conclude(study: Study, runs: Sequence[Run]) -> Path:
 
 def main() -> int:
     args = parse_args()
-    # mmengine 0.10.7 says so at every `mmseg::` base of a config; no user can do anything about it.
-    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
     started = time.monotonic()
     args.work_dir = args.work_dir.resolve()
     data = args.work_dir / ('data-quick' if args.quick else 'data-full')
-    try:
+
+    def draw_and_plan() -> Study:
         draw_data(data, QUICK_IMAGES if args.quick else IMAGES)
-        study = make_study(args, data)
-        check_study(study)
-        if args.dry_run:
-            show_plan(study, args, console)
-            return 0
-        states = run_study(study, args, console)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        console.print(f'error: {error}', style='red')
-        return 1
-    except KeyboardInterrupt:
-        console.print('Interrupted: the same command goes on')
-        return 130
-    done = report_failures(study, states, console)
-    if not done:
-        return 1
-    report = conclude(study, done)
-    console.print(f'All in {clock(time.monotonic() - started)}. Report: {report}')
-    return int(any(state.status != 'done' for state in states.values()))
+        return make_study(args, data)
+
+    def report(study: Study, runs: Sequence[Run]) -> int:
+        page = conclude(study, runs)
+        console.print(f'All in {clock(time.monotonic() - started)}. Report: {page}')
+        return 0
+
+    return carry_out_study(draw_and_plan, report, args, console)
 
 
 if __name__ == '__main__':

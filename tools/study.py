@@ -8,21 +8,14 @@ them; with --cluster the jobs go on without this command, and the same command l
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 
 from mmengine.config import DictAction
 from rich.console import Console
 
-from mmseg_deeplab_study.studies.command import (
-    add_study_arguments,
-    analyse_and_report,
-    check_arguments,
-    report_failures,
-    run_study,
-    show_plan,
-)
-from mmseg_deeplab_study.studies.plan import check_study, read_study
+from mmseg_deeplab_study.studies.command import add_study_arguments, analyse_and_report, check_arguments
+from mmseg_deeplab_study.studies.command import main as carry_out_study
+from mmseg_deeplab_study.studies.plan import read_study
 
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -47,27 +40,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    # mmengine 0.10.7 says so at every `mmseg::` base of a config; no user can do anything about it.
-    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
-    try:
-        study = read_study(args.study, args.work_dir, args.cfg_options)
-        check_study(study)
-        if args.dry_run:
-            show_plan(study, args, console)
-            return 0
-        states = run_study(study, args, console)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        console.print(f'error: {error}', style='red')
-        return 1
-    except KeyboardInterrupt:
-        console.print('Interrupted: the same command goes on')
-        return 130
-    done = report_failures(study, states, console)
-    if not done:
-        console.print('No adaptation has ended: no report')
-        return 1
-    code = analyse_and_report(study, done, console)
-    return code or int(any(state.status != 'done' for state in states.values()))
+    return carry_out_study(
+        lambda: read_study(args.study, args.work_dir, args.cfg_options),
+        lambda study, runs: analyse_and_report(study, runs, console),
+        args,
+        console,
+    )
 
 
 if __name__ == '__main__':

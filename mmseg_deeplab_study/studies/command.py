@@ -4,7 +4,8 @@ import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
@@ -12,7 +13,7 @@ from ..engine.work_dir import claim_work_dir, release_work_dir
 from ..hub import TOOLS
 from .execute import command, interrupts_later
 from .local import LocalPool
-from .plan import Run, Study
+from .plan import Run, Study, check_study
 from .progress import describe, follow, make_table
 from .schedule import Pool, carry_out, unfinished
 from .state import JOB, LOCK, LOG, RunState, is_alive, look, read_job
@@ -48,6 +49,39 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         parser.error(f'--jobs must be at least 1, but got {args.jobs}')
     if args.jobs is not None and args.cluster == 'slurm':
         parser.error('--jobs is not for --cluster slurm; set resources.array_parallelism in the study')
+
+
+def main(
+    make_study: Callable[[], Study],
+    conclude: Callable[[Study, list[Run]], int],
+    args: argparse.Namespace,
+    console: Console,
+) -> int:
+    """Make a study, check it, carry it out, and ``conclude`` over the adaptations that have ended well.
+
+    Returns:
+        The exit code: that of ``conclude``, 1 for an error or a run that has not ended well, 130 for Ctrl-C.
+    """
+    # mmengine 0.10.7 says so at every `mmseg::` base of a config; no user can do anything about it.
+    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+    try:
+        study = make_study()
+        check_study(study)
+        if args.dry_run:
+            show_plan(study, args, console)
+            return 0
+        states = run_study(study, args, console)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        console.print(f'error: {error}', style='red')
+        return 1
+    except KeyboardInterrupt:
+        console.print('Interrupted: the same command goes on')
+        return 130
+    done = report_failures(study, states, console)
+    if not done:
+        console.print('No adaptation has ended: no report')
+        return 1
+    return conclude(study, done) or int(any(state.status != 'done' for state in states.values()))
 
 
 def run_study(study: Study, args: argparse.Namespace, console: Console) -> dict[str, RunState]:

@@ -7,19 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from ..engine.launch import check_data_roots, check_load_from
 from ..engine.run_header import config_digest
 from ..evaluation.history import FILE_NAME
 from ..hub import config_path
+from .options import check_options, flatten
 
 # What a study file may have, and of what kind.
 _PARTS = {
@@ -31,15 +29,6 @@ _PARTS = {
     'environment': dict,
     'resources': dict,
 }
-# What the study itself says of each run, and where.
-_TAKEN = {
-    'randomness.seed': 'seeds',
-    'work_dir': '--work-dir',
-    'launcher': 'resources.gpus_per_node',
-    'resume': 'nothing: a run that was cut short is resumed',
-}
-# Keys of a config that MMEngine reads without being parameters of its Runner.
-_MORE_KEYS = ('sync_bn', 'model_wrapper_cfg', 'find_unused_parameters', 'custom_imports', 'tta_model')
 _RUN_PARTS = ('config', 'source', 'options', 'source_options')
 
 
@@ -72,7 +61,7 @@ class Run:
             ValueError: an option does not fit the config.
         """
         cfg = deepcopy(_read_config(self.config, tuple(sorted(self.environment.items()))))
-        _check_options(self, cfg)
+        check_options(self.name, self.options, self.config.name, cfg.to_dict(), self.source is not None)
         try:
             cfg.merge_from_dict(dict(self.options))
         except (KeyError, TypeError, IndexError) as error:
@@ -230,14 +219,16 @@ def _runs(path: Path, folder: Path, content: Mapping[str, Any]) -> Iterator[Run]
                 folder / name / 'source',
                 _find_config(spec['source'], path),
                 content.get('source_seed', 0),
-                _flat(spec.get('source_options', {})),
+                flatten(spec.get('source_options', {})),
                 **common,
             )
             yield source
         config = _find_config(spec['config'], path)
         for variant, changes in content.get('variants', {'': {}}).items():
             # What is said closer to the run wins.
-            options = _flat(content.get('options', {})) | _flat(spec.get('options', {})) | _flat(changes)
+            options = (
+                flatten(content.get('options', {})) | flatten(spec.get('options', {})) | flatten(changes)
+            )
             for seed in content.get('seeds', [0]):
                 parts = (name, variant, f'seed{seed}') if variant else (name, f'seed{seed}')
                 yield Run('/'.join(parts), folder.joinpath(*parts), config, seed, options, source, **common)
@@ -252,55 +243,6 @@ def _find_config(name: str, study: Path) -> Path:
         return Path(config_path(name)).resolve()
     except FileNotFoundError as error:
         raise FileNotFoundError(f'study {study}: config {name!r} is not beside it, and {error}') from error
-
-
-def _flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Nested options by dotted key, as ``--cfg-options`` names them."""
-    flat: dict[str, Any] = {}
-    for key, value in options.items():
-        if isinstance(value, dict) and value and '_delete_' not in value:
-            flat |= _flat(value, f'{prefix}{key}.')
-        else:
-            flat[f'{prefix}{key}'] = value
-    return flat
-
-
-def _check_options(run: Run, cfg: Config) -> None:
-    """Refuse options that MMEngine would take and that would change nothing, or not what they say."""
-    known = {*signature(Runner.__init__).parameters, *_MORE_KEYS} - {'self', 'cfg'}
-    for key in run.options:
-        first = key.split('.')[0]
-        if instead := _TAKEN.get(key) or _TAKEN.get(first):
-            raise ValueError(f'run {run.name}: option {key!r}: the study says that by {instead}')
-        if key == 'load_from' and run.source is not None:
-            raise ValueError(
-                f"run {run.name}: option 'load_from': it starts from its source, which the study trains; to "
-                f'leave that out give runs.{run.name.split("/")[0]}.source='
-            )
-        if first in cfg and first not in known:
-            raise ValueError(
-                f'run {run.name}: option {key!r}: {first!r} is a variable of {run.config.name}, whose value '
-                'is in its places already; name the place, as in train_dataloader.dataset.data_root'
-            )
-        if first not in known:
-            near = get_close_matches(first, known, n=1)
-            hint = f'; did you mean {near[0]!r}?' if near else ''
-            raise ValueError(f'run {run.name}: option {key!r}: no part of a config is called {first!r}{hint}')
-        _check_spelling(run, key, cfg.to_dict())
-
-
-def _check_spelling(run: Run, key: str, node: Any) -> None:
-    """Refuse a new key that is nearly one that is there: MMEngine would take both."""
-    for part in key.split('.'):
-        if not isinstance(node, dict):
-            return  # a list, or a value, of which merging says what is wrong
-        if part not in node:
-            if near := get_close_matches(part, map(str, node), n=1, cutoff=0.85):
-                raise ValueError(
-                    f'run {run.name}: option {key!r}: {run.config.name} has no {part!r}, but {near[0]!r}'
-                )
-            return
-        node = node[part]
 
 
 @contextmanager
