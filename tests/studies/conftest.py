@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,8 +65,3 @@ def calls() -> Callable[[Path], int]:
         return len(path.read_text()) if path.exists() else 0
 
     return count
-
-
-@pytest.fixture
-def read_json() -> Callable[[Path], dict]:
-    return lambda path: json.loads(path.read_text())
