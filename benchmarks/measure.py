@@ -33,13 +33,14 @@ def peak_growth(task: Callable[[], object]) -> float:
     """MB by which the process at most grows while the task runs, beyond what it holds for good."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # else the task could begin with what another has freed
-    before = _status('VmRSS')
+    before = memory_mb('VmRSS')
     Path('/proc/self/clear_refs').write_text('5')  # the high-water mark starts from here
     task()
-    return _status('VmHWM') - before
+    return memory_mb('VmHWM') - before
 
 
-def _status(key: str) -> float:
+def memory_mb(key: str) -> float:
+    """What the kernel says of this process: ``VmRSS`` holds now, ``VmHWM`` held at most."""
     return int(re.search(rf'{key}:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) / 1024
 
 

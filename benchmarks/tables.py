@@ -19,12 +19,16 @@ def write(results: Results, folder: Path) -> str:
     """Put the tables between the marks of ``speed.md``, draw ``speed.png`` beside it, return the tables."""
     dtypes = results['dtypes']
     text = '\n'.join(_lines(results, dtypes))
-    page = folder / 'speed.md'
+    write_between_marks(folder / 'speed.md', text)
+    _draw(results, folder / 'speed.png', dtypes)
+    return text
+
+
+def write_between_marks(page: Path, text: str) -> None:
+    """Put what was measured between the marks of a page, if there is such a page."""
     if page.exists():
         before, _, rest = page.read_text().partition(BEGIN)
         page.write_text(f'{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}')
-    _draw(results, folder / 'speed.png', dtypes)
-    return text
 
 
 def _lines(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
@@ -44,7 +48,7 @@ def _lines(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
         yield from _growth(results['growth'], dtypes)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
     yield ''
     yield f'| {" | ".join(head)} |'
     yield f'|{"---|" * len(head)}'
@@ -78,7 +82,7 @@ def _validation(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     head = ['', 'stock', *dtypes]
     head += [f'{name}, memory returned' for name in dtypes]
     head += [f'{name}, memory kept' for name in (STOCK, *dtypes)]
-    yield from _table(head, rows)
+    yield from markdown_table(head, rows)
     yield '### Beside the network alone, and beside the labels of stock'
     rows = []
     for key, value in results.items():
@@ -93,7 +97,7 @@ def _validation(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
         )
     head = ['', *(f'pass / forward, {name}' for name in dtypes)]
     head += [*(f'labels as stock, {name}' for name in dtypes), 'mIoU apart, points']
-    yield from _table(head, rows)
+    yield from markdown_table(head, rows)
 
 
 def _memory(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
@@ -103,7 +107,7 @@ def _memory(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
         peak = value['peak_mb']
         cells = (f'{peak[name]:.0f} ({peak[name] / peak[STOCK]:.2f})' for name in dtypes)
         rows.append([key, f'{peak[STOCK]:.0f}', *cells, *(f'{value["folded_mb"][n]:.0f}' for n in dtypes)])
-    yield from _table(['', STOCK, *dtypes, *(f'folded copy, {name}' for name in dtypes)], rows)
+    yield from markdown_table(['', STOCK, *dtypes, *(f'folded copy, {name}' for name in dtypes)], rows)
 
 
 def _training(results: Results, rounding: Results, dtypes: Sequence[str]) -> Iterable[str]:
@@ -120,11 +124,11 @@ def _training(results: Results, rounding: Results, dtypes: Sequence[str]) -> Ite
             ratios = (_ratio(stock[STOCK], ours[name]) for name in names)
             rows.append([key, memory, _seconds(stock[STOCK]), *ratios])
     head = ['bfloat16 (--amp)' if name == 'bfloat16' else name for name in names]
-    yield from _table(['', 'freed memory', 'stock', *head], rows)
+    yield from markdown_table(['', 'freed memory', 'stock', *head], rows)
     if rounding:
         steps = next(iter(rounding.values()))['steps']
         yield f'### Losses of {steps} updates from random weights, relative to stock, at most'
-        yield from _table(
+        yield from markdown_table(
             ['', 'one update in float64', 'ours, float32', 'stock, images changed by one rounding'],
             (
                 [n, f'{v["first update, float64"]:.0e}', f'{v["float32"]:.3f}', f'{v["nudged"]:.3f}']
@@ -154,7 +158,7 @@ def _adapted(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     ):
         apart = [max(abs(results[n][key][i] - stock[key][i]) for i in places) for n in dtypes]
         rows.append([f'mIoU, points apart: {name}', *(f'{value:.3f}' for value in apart)])
-    yield from _table(['', *dtypes], rows)
+    yield from markdown_table(['', *dtypes], rows)
 
 
 def _rounds(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
@@ -169,13 +173,13 @@ def _rounds(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
             f'{value[n]["tracker"] * 1000:.0f} ms, {value[n]["tracker_percent"]:.2f} %' for n in dtypes
         )
         rows.append([key, *cells, *trackers])
-    yield from _table(['', STOCK, *dtypes, *(f'tracker, {name}' for name in dtypes)], rows)
+    yield from markdown_table(['', STOCK, *dtypes, *(f'tracker, {name}' for name in dtypes)], rows)
 
 
 def _growth(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     (network, value), *_ = results.items()
     yield f'### How it grows ({network}, memory returned)'
-    yield from _table(
+    yield from markdown_table(
         ['image', STOCK, *dtypes],
         (
             [f'{height}x{2 * int(height)}', *(_seconds(cells[name]) for name in (STOCK, *dtypes))]
@@ -183,7 +187,7 @@ def _growth(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
         ),
     )
     yield 'Behind the network, for one image of 512x1024 (resize, labels, counts):'
-    yield from _table(
+    yield from markdown_table(
         ['classes', 'stock', 'ours', 'stock, MB', 'ours, MB'],
         (
             [
@@ -195,7 +199,7 @@ def _growth(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
         ),
     )
     yield 'A pass over so many images of 256x512:'
-    yield from _table(
+    yield from markdown_table(
         ['images', STOCK, *dtypes],
         (
             [number, *(_seconds(cells[name]) for name in (STOCK, *dtypes))]

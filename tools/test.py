@@ -9,6 +9,7 @@ from mmseg_deeplab_study.allocator import keep_freed_memory
 from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
     check_data_roots,
+    enable_dense_crf,
     enable_ranks,
     leave_ranks,
     load_config,
@@ -25,8 +26,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--wait-time', type=float, default=2, help='interval of --show in seconds (default: 2)'
     )
+    parser.add_argument(
+        '--crf',
+        action='store_true',
+        help='refine predictions by a dense CRF (model.test_cfg.crf of the config, else the values of '
+        "DeepLabV2); prints the scores without it, too, and puts both into the run's record",
+    )
     parser.add_argument('--tta', action='store_true', help='test time augmentation')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.crf and args.tta:
+        parser.error('--crf and --tta: each of the views would be refined for itself; give one of them')
+    return args
 
 
 def main() -> None:
@@ -38,6 +48,8 @@ def main() -> None:
         cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
         if args.show_dir:
             cfg.visualizer.save_dir = args.show_dir
+    if args.crf:
+        enable_dense_crf(cfg)
     if args.tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         if cfg.model.type == 'StudyEncoderDecoder':

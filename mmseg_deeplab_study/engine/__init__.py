@@ -1,6 +1,7 @@
 from .adaptation_hook import AdaptationHook
 from .bfloat16 import BFloat16OptimWrapper
 from .decoded_cache_hook import DecodedCacheHook
+from .dense_crf import DenseCRFRecordHook
 from .exact_resume import ExactResumeHook
 from .head_transfer import HeadTransferHook
 from .plain_checkpoint import PlainCheckpointHook
@@ -10,6 +11,7 @@ __all__ = [
     'AdaptationHook',
     'BFloat16OptimWrapper',
     'DecodedCacheHook',
+    'DenseCRFRecordHook',
     'ExactResumeHook',
     'HeadTransferHook',
     'PlainCheckpointHook',

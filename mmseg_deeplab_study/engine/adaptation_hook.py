@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
@@ -15,19 +15,19 @@ from ..datasets.label_maps import count_label_pixels
 from ..datasets.label_spaces import match_classes
 from ..datasets.probe import choose_probe
 from ..datasets.subsets import image_list
-from ..evaluation.adaptation_metric import AdaptationMetric, flat_scalars, scores_from_confusion
+from ..evaluation.adaptation_metric import AdaptationMetric, scores_from_confusion
 from ..evaluation.bootstrap import bootstrap_interval
 from ..evaluation.history import FILE_NAME, PROBE, History, HistoryWriter, make_row, read_history
+from .dense_crf import refuse_dense_crf
 from .extra_passes import ForgettingPass, source_row
 from .head_transfer import HeadTransferHook, bare_model
-from .probe_loop import FULL, Counted, ProbeValLoop
+from .probe_loop import FULL, Counted, ProbeValLoop, count_pass, find_metric
 from .random_states import random_states, restore_random_states
 from .run_header import check_continuation, run_header, subset_name
 from .schedule import is_validated, require_iterations
 from .snapshots import Snapshots, choose_images
+from .validation_scores import add_nulls, checkpoint_hooks, forget_stale_scores, metrics_of
 from .work_dir import claim_work_dir, clear_work_dir, refuse_recorded
-
-MEANS = ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen')
 
 
 @HOOKS.register_module()
@@ -40,8 +40,8 @@ class AdaptationHook(Hook):
     ``work_dir/snapshots/<iteration>/<image stem>.png`` (the source model's, in its own label space, to
     ``snapshots/source``); photographs and truths stand once in ``snapshots/reference`` as ``<stem><suffix>``
     and ``<stem>_truth.png``. On resuming, a validation that was cut off is run again. Needs
-    ``AdaptationMetric`` in ``val_evaluator``; with ``val_cfg=dict(type='ProbeValLoop')`` it chooses the
-    probe.
+    ``AdaptationMetric`` in ``val_evaluator``, and records ``BoundaryMetric``'s scores where that is there
+    too; with ``val_cfg=dict(type='ProbeValLoop')`` it chooses the probe.
 
     Args:
         snapshots: how many validation images, evenly spaced, or their stems; of the probe if there is one.
@@ -51,7 +51,8 @@ class AdaptationHook(Hook):
             of the source, at every so many validations and at the end, on the shared classes.
 
     Raises:
-        ValueError: before training, if the metric is missing or the data do not fit the label space.
+        ValueError: before training, if the metric is missing, the data do not fit the label space, or the
+            model refines each prediction by a dense CRF.
         FileExistsError: before training, if a fresh run would write over another's record.
         RuntimeError: before training, if another run is going on in the folder.
     """
@@ -73,6 +74,7 @@ class AdaptationHook(Hook):
     def before_train(self, runner: Runner) -> None:
         require_iterations(runner, self)
         metric = self._metric = _find_metric(runner)
+        refuse_dense_crf(runner)
         head_classes = getattr(bare_model(runner.model).decode_head, 'num_classes', len(metric.classes))
         if head_classes != len(metric.classes):
             raise ValueError(
@@ -108,7 +110,7 @@ class AdaptationHook(Hook):
             runner.val_loop.set_probe(probe, scores)
         here = [row for row in rows if row['iter'] == runner.iter]
         self._due = not here and is_validated(runner)
-        self._recorded = _metrics_of(here)
+        self._recorded = metrics_of(here)
         self._recording = True
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -125,8 +127,8 @@ class AdaptationHook(Hook):
             runner.val_loop.run()
         elif self._recorded:
             # What a kill may have taken away behind the row: the checkpoint of a best score.
-            _add_nulls(runner, self._recorded)
-            for hook in _checkpoint_hooks(runner):
+            add_nulls(runner, self._recorded)
+            for hook in checkpoint_hooks(runner):
                 hook.after_val_epoch(runner, self._recorded)
         self._recorded = {}
 
@@ -150,21 +152,21 @@ class AdaptationHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         metrics = {} if metrics is None else metrics
-        _forget_stale_scores(runner, metrics)
+        forget_stale_scores(runner, metrics)
         if not self._recording:
             return
         seconds = time.perf_counter() - self._started
         if self._forgetting is not None and self._forgetting.is_due(runner):
             self._append(self._forgetting.row(runner))
-        metric, loop = self._metric, runner.val_loop
+        loop = runner.val_loop
         if isinstance(loop, ProbeValLoop):
             # The probe's last: with it, a validation is complete.
             if FULL in loop.counted:
                 self._append(self._validation_row(runner, loop.counted[FULL]))
             self._append(self._validation_row(runner, loop.counted[PROBE], PROBE))
         else:
-            self._append(self._validation_row(runner, Counted(metric.counts, seconds)))
-        _add_nulls(runner, metrics)
+            self._append(self._validation_row(runner, count_pass(runner.val_loop.evaluator, seconds)))
+        add_nulls(runner, metrics)
 
     def after_train(self, runner: Runner) -> None:
         self._recording = False
@@ -229,6 +231,7 @@ class AdaptationHook(Hook):
         scores = scores_from_confusion(confusion, metric.classes, metric.seen)
         if subset == PROBE:
             scores['interval'] = bootstrap_interval(counted.counts, metric.classes, metric.seen)
+        scores |= counted.boundaries
         subset = subset or subset_name(runner.val_dataloader.dataset)
         images = len(counted.counts)
         return make_row(runner.iter, 'validation', subset, scores, confusion, images, counted.seconds)
@@ -240,14 +243,14 @@ class AdaptationHook(Hook):
 
 
 def _find_metric(runner: Runner) -> AdaptationMetric:
-    metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
-    for metric in metrics:
-        if isinstance(metric, AdaptationMetric):
-            return metric
-    raise ValueError(
-        "AdaptationHook needs val_evaluator=dict(type='AdaptationMetric'), but got "
-        f'{[type(metric).__name__ for metric in metrics]}'
-    )
+    metric = runner.val_loop and find_metric(runner.val_evaluator, AdaptationMetric)
+    if metric is None:
+        metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
+        raise ValueError(
+            "AdaptationHook needs val_evaluator=dict(type='AdaptationMetric'), but got "
+            f'{[type(metric).__name__ for metric in metrics]}'
+        )
+    return metric
 
 
 def _check_label_spaces(metric: AdaptationMetric, transfer: HeadTransferHook | None) -> None:
@@ -263,37 +266,3 @@ def _check_label_spaces(metric: AdaptationMetric, transfer: HeadTransferHook | N
                 f'{"the validation set" if what == "target" else "AdaptationMetric"} has {", ".join(other)}: '
                 'give both the same, in the same order'
             )
-
-
-def _checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
-    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
-
-
-def _add_nulls(runner: Runner, metrics: dict[str, float | None]) -> None:
-    # CheckpointHook passes over a best score that is None, of an absent class or of the whole set where only
-    # the probe was evaluated; one that is missing ends the run.
-    for hook in _checkpoint_hooks(runner):
-        for key in getattr(hook, 'key_indicators', None) or ():
-            if key != 'auto':
-                metrics.setdefault(key, None)
-
-
-def _metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The metrics, as validation gave them to hooks, that the rows of one iteration were made from."""
-    metrics = {}
-    for row in rows:
-        if row['kind'] == 'validation':
-            flat = flat_scalars({key: row[key] for key in (*MEANS, 'class_iou')})
-            metrics |= {f'{PROBE}/{k}': v for k, v in flat.items()} if row['subset'] == PROBE else flat
-    return metrics
-
-
-def _forget_stale_scores(runner: Runner, metrics: Mapping[str, float]) -> None:
-    # MMEngine's message hub would log a score that this validation does not have, of a class that is now
-    # absent or of the whole set where only the probe was evaluated, with its value of an earlier one.
-    scalars = runner.message_hub.log_scalars
-    for key in [key for key in scalars if key.startswith('val/')]:
-        name = key.removeprefix('val/')
-        score = name.rpartition('/')[2]
-        if (score in MEANS or score.startswith('IoU.')) and name not in metrics:
-            del scalars[key]

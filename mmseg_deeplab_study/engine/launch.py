@@ -14,6 +14,8 @@ from mmengine.logging import print_log
 
 from ..checkpoints.conversion import SCHEMES
 from ..checkpoints.safe_loading import load_plain
+from ..evaluation.history import FILE_NAME
+from .dense_crf import UNREFINED
 from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
 
 # Set by each launcher before anything of MMEngine's runs.
@@ -212,3 +214,26 @@ def enable_amp(cfg: Config) -> None:
     else:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def refining_model(cfg: Config) -> None:
+    """Have the config's model refine its predictions by a dense CRF, ``test_cfg.crf``, empty if not given."""
+    model = cfg.model
+    model.setdefault('test_cfg', {}).setdefault('crf', {})
+    if model.type not in ('StudyEncoderDecoder', 'DenseCRFSegmentor'):
+        model.segmentor, model.type = model.type, 'DenseCRFSegmentor'
+
+
+def enable_dense_crf(cfg: Config) -> None:
+    """Test with dense CRF and without, in one pass, and put both into the record beside the checkpoint."""
+    refining_model(cfg)
+    evaluators = cfg.test_evaluator
+    evaluators = list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators]
+    if not any(metric['type'] == 'BoundaryMetric' for metric in evaluators):
+        evaluators.append(dict(type='BoundaryMetric'))
+    for kind in ('AdaptationMetric', 'BoundaryMetric'):
+        own = next((metric for metric in evaluators if metric['type'] == kind), dict(type=kind))
+        evaluators.append({**own, 'predictions': 'unrefined_sem_seg', 'prefix': UNREFINED})
+    cfg.test_evaluator = evaluators
+    if (folder := Path(cfg.load_from).parent).joinpath(FILE_NAME).is_file():
+        cfg.setdefault('custom_hooks', []).append(dict(type='DenseCRFRecordHook', folder=str(folder)))

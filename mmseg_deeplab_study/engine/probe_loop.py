@@ -1,17 +1,20 @@
 """Validate on a fixed few images every time, and on all of them now and then."""
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.runner import Runner, ValLoop
 from mmseg.registry import LOOPS
 from torch.utils.data import DataLoader, Subset
 
 from ..evaluation.adaptation_metric import AdaptationMetric, flat_scalars, scores_from_confusion
+from ..evaluation.boundary_metric import BoundaryMetric, flat_boundary_scores
 from ..evaluation.history import PROBE
 from .schedule import is_due
 
@@ -19,10 +22,29 @@ FULL = 'full'
 
 
 class Counted(NamedTuple):
-    """What a pass over a set of images counted: ``counts`` (images, C, C) on the main process."""
+    """What a pass over a set of images counted, on the main process.
+
+    ``counts`` (images, C, C); ``boundaries`` are the scores of ``BoundaryMetric``, where there is one.
+    """
 
     counts: np.ndarray | None
     seconds: float
+    boundaries: Mapping[str, Any] = MappingProxyType({})
+
+
+def count_pass(evaluator: Evaluator, seconds: float, images: Sequence[int] | None = None) -> Counted:
+    """What ``evaluator`` has just counted, of all images or of some by their places in the dataset."""
+    counts = find_metric(evaluator, AdaptationMetric).counts
+    if counts is None:
+        return Counted(None, seconds)
+    images = range(len(counts)) if images is None else images
+    boundary = find_metric(evaluator, BoundaryMetric)
+    return Counted(counts[images], seconds, boundary.scores(images) if boundary else {})
+
+
+def find_metric(evaluator: Evaluator, kind: type[BaseMetric]) -> BaseMetric | None:
+    """The evaluator's metric of a class, or None."""
+    return next((metric for metric in evaluator.metrics if isinstance(metric, kind)), None)
 
 
 @LOOPS.register_module()
@@ -83,8 +105,7 @@ class ProbeValLoop(ValLoop):
         if is_due(self.runner, self.full_interval):
             metrics = self._evaluate(FULL, self.dataloader)
             # The same images with the same weights: their counts are among those of all.
-            counts = self.counted[FULL].counts
-            self.counted[PROBE] = Counted(None if counts is None else counts[self._probe], 0.0)
+            self.counted[PROBE] = count_pass(self.evaluator, 0.0, self._probe)
             scores = self._probe_scores()
         else:
             metrics = {}
@@ -103,18 +124,21 @@ class ProbeValLoop(ValLoop):
         for i, batch in enumerate(dataloader):
             self.run_iter(i, batch)
         metrics = self.evaluator.evaluate(len(dataloader.dataset))
-        self.counted[name] = Counted(self._metric.counts, time.perf_counter() - started)
+        self.counted[name] = count_pass(self.evaluator, time.perf_counter() - started)
         return metrics
 
     def _probe_scores(self) -> dict[str, float]:
         """Flat scores of the probe, on every rank."""
         metric, scores = self._metric, [None]
         if is_main_process():
-            confusion = self.counted[PROBE].counts.sum(axis=0)
-            scores = [flat_scalars(scores_from_confusion(confusion, metric.classes, metric.seen))]
+            counted = self.counted[PROBE]
+            flat = flat_scalars(
+                scores_from_confusion(counted.counts.sum(axis=0), metric.classes, metric.seen)
+            )
+            scores = [flat | (flat_boundary_scores(counted.boundaries) if counted.boundaries else {})]
         broadcast_object_list(scores)
         return scores[0]
 
     @property
     def _metric(self) -> AdaptationMetric:
-        return next(metric for metric in self.evaluator.metrics if isinstance(metric, AdaptationMetric))
+        return find_metric(self.evaluator, AdaptationMetric)

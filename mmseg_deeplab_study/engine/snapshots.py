@@ -9,6 +9,7 @@ from mmseg.structures import SegDataSample
 
 from ..atomic_file import write_atomically
 from ..datasets.label_maps import write_label_map
+from ..evaluation.history import CRF
 
 SOURCE = 'source'
 Palette = Sequence[Sequence[int]]
@@ -70,6 +71,12 @@ class Snapshots:
         for sample in samples:
             if sample.img_path in self.images:
                 self._write_prediction(sample, SOURCE, palette)
+
+    def take_refined(self, samples: Sequence[SegDataSample], iteration: int) -> None:
+        """Write predictions that a dense CRF has refined."""
+        for sample in samples:
+            if sample.img_path in self.images:
+                self._write_prediction(sample, f'{CRF}/{iteration:06d}', self.palette)
 
     def _write_prediction(self, sample: SegDataSample, name: str, palette: Palette) -> None:
         prediction = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()

@@ -1,3 +1,4 @@
 from .adaptation_metric import AdaptationMetric
+from .boundary_metric import BoundaryMetric
 
-__all__ = ['AdaptationMetric']
+__all__ = ['AdaptationMetric', 'BoundaryMetric']

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from .history import PROBE, History
 
 CLASS_PREFIX = 'IoU.'
+BOUNDARY_CLASS_PREFIX = 'BIoU.'
+TRIMAP_PREFIX = 'trimap.'
 # An ascending curve: (iteration, score in percent).
 Curve = Sequence[tuple[int, float]]
 
@@ -72,10 +74,23 @@ class ClassTiming(NamedTuple):
 
 
 def find_score(row: Mapping[str, Any], score: str) -> float | None:
-    """A row's score in percent, a class's if it is called ``'IoU.<class>'``; None if null or missing."""
+    """A row's score in percent; None if null or missing.
+
+    A class's is called ``'IoU.<class>'`` and ``'BIoU.<class>'``, a trimap's mIoU ``'trimap.<width>'``.
+    """
     if score.startswith(CLASS_PREFIX):
         return (row.get('class_iou') or {}).get(score.removeprefix(CLASS_PREFIX))
+    if score.startswith(BOUNDARY_CLASS_PREFIX):
+        return (row.get('class_biou') or {}).get(score.removeprefix(BOUNDARY_CLASS_PREFIX))
+    if score.startswith(TRIMAP_PREFIX):
+        return ((row.get('trimap') or {}).get(score.removeprefix(TRIMAP_PREFIX)) or {}).get('mIoU')
     return row.get(score)
+
+
+def boundary_scores(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the boundary scores that rows have: ``'BIoU'`` and the trimaps, from the narrowest."""
+    widths = sorted({int(width) for row in rows for width in row.get('trimap') or {}})
+    return ['BIoU', *(f'{TRIMAP_PREFIX}{width}' for width in widths)] if rows_with(rows, 'BIoU') else []
 
 
 def rows_with(rows: Sequence[Mapping[str, Any]], score: str) -> list[Mapping[str, Any]]:
@@ -94,7 +109,7 @@ def score_curve(validations: Sequence[Mapping[str, Any]], score: str = 'mIoU') -
     """
     for row in validations:
         classes = [CLASS_PREFIX + name for name in row.get('class_iou') or ()]
-        if score not in row and score not in classes:
+        if score not in row and score not in classes and find_score(row, score) is None:
             raise KeyError(f'iteration {row["iter"]} has no score {score!r}; it has {sorted(row)}')
     return [(row['iter'], find_score(row, score)) for row in rows_with(validations, score)]
 

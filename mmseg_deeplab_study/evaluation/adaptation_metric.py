@@ -116,6 +116,7 @@ class ConfusionMetric(BaseMetric):
         num_classes: classes of the labels; the evaluated dataset's if not given.
         num_predicted: classes of the predictions, if they are not the labels'.
         ignore_index: label of the pixels that do not count.
+        predictions: the field of a sample that has its labels.
         kwargs: those of ``BaseMetric``.
 
     Raises:
@@ -128,6 +129,7 @@ class ConfusionMetric(BaseMetric):
         num_classes: int | None = None,
         num_predicted: int | None = None,
         ignore_index: int = 255,
+        predictions: str = 'pred_sem_seg',
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -138,6 +140,7 @@ class ConfusionMetric(BaseMetric):
         self.num_classes = num_classes
         self.num_predicted = num_predicted
         self.ignore_index = ignore_index
+        self.predictions = predictions
         self.counts: np.ndarray | None = None
 
     @property
@@ -151,7 +154,7 @@ class ConfusionMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         num_classes = self.num_classes or len(self.dataset_meta['classes'])
         for sample in data_samples:
-            prediction = sample['pred_sem_seg']['data'].squeeze(0)
+            prediction = sample[self.predictions]['data'].squeeze(0)
             label = sample['gt_sem_seg']['data'].squeeze(0)
             try:
                 counts = confusion_matrix(
@@ -173,15 +176,14 @@ class AdaptationMetric(ConfusionMetric):
     Args:
         source: label space of the source model, a dataset's name known to MMSeg or a list of names. The
             evaluated dataset's classes with an exact or alias match in it are the seen ones.
-        ignore_index: label of the pixels that do not count.
-        kwargs: those of ``BaseMetric``.
+        kwargs: ``ignore_index`` and ``predictions`` of ``ConfusionMetric``, and those of ``BaseMetric``.
 
     Raises:
         ValueError: on evaluation, if a label or prediction lies outside the label space; names the file.
     """
 
-    def __init__(self, source: str | Sequence[str] = 'voc', ignore_index: int = 255, **kwargs) -> None:
-        super().__init__(ignore_index=ignore_index, **kwargs)
+    def __init__(self, source: str | Sequence[str] = 'voc', **kwargs) -> None:
+        super().__init__(**kwargs)
         self.source = resolve_classes(source)
 
     @property

@@ -1,12 +1,17 @@
 from .backbones import AtrousBackbone
+from .crf_segmentors import DenseCRFMixin
+from .dense_crf import DEEPLABV2_RESNET101, DenseCRF
 from .families import PreExpandPadMobileNetV2
 from .heads import DeepLabV3Head, DeepLabV3PlusHead
 from .segmentors import StudyEncoderDecoder
 
 __all__ = [
+    'DEEPLABV2_RESNET101',
     'AtrousBackbone',
     'DeepLabV3Head',
     'DeepLabV3PlusHead',
+    'DenseCRF',
+    'DenseCRFMixin',
     'PreExpandPadMobileNetV2',
     'StudyEncoderDecoder',
 ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..hardware import warn_of_slow_bfloat16
 from .bands import run_in_bands
+from .crf_segmentors import DenseCRFMixin
 from .folding import conv_norm_pairs, fingerprint, fold
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
@@ -23,7 +24,7 @@ _STRIP = 32  # rows: 5 MB of logits at a width of 2048 and 19 classes
 
 
 @MODELS.register_module()
-class StudyEncoderDecoder(EncoderDecoder):
+class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
     """``EncoderDecoder`` that trains in channels-last and evaluates with folded batch norm.
 
     State dict, losses and arguments are those of ``EncoderDecoder``. In evaluation the batch norm is folded
@@ -31,7 +32,8 @@ class StudyEncoderDecoder(EncoderDecoder):
     blocks of mmpretrain's ResNet and MobileNetV2 see wide feature maps in bands; logits are resized once
     where the image needs no other resize; and only labels are kept, as uint8, where nothing needs the
     logits. With ``mode='slide'``, and where the samples say whether they are flipped, as those of most
-    test-time augmentation do, the output is ``'full'`` whatever is asked for.
+    test-time augmentation do, the output is ``'full'`` whatever is asked for. With ``test_cfg.crf`` a dense
+    CRF refines it, as ``DenseCRFMixin`` says.
 
     Args:
         args: those of ``EncoderDecoder``.
@@ -75,6 +77,8 @@ class StudyEncoderDecoder(EncoderDecoder):
     def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> list:
         if not self._labels_are_enough(data_samples):
             return super().predict(inputs, data_samples)
+        if self.dense_crf is not None:
+            return [_labels_alone(sample) for sample in super().predict(inputs, data_samples)]
         logits = self._folded_logits(inputs)
         # Not logits[i][None], whose strides PyTorch does not take for channels-last.
         for sample, image_logits in zip(data_samples, logits.split(1), strict=True):
@@ -145,6 +149,13 @@ class StudyEncoderDecoder(EncoderDecoder):
             # The next update makes it worthless, and training wants the memory.
             self._folded = None
         return super().train(mode)
+
+
+def _labels_alone(sample: SegDataSample) -> SegDataSample:
+    for name in ('pred_sem_seg', 'unrefined_sem_seg'):
+        sample.set_data({name: PixelData(data=sample.get(name).data.to(torch.uint8))})
+    del sample.seg_logits
+    return sample
 
 
 def _features(parts: nn.ModuleDict, inputs: Tensor) -> Sequence[Tensor]:

@@ -1,7 +1,8 @@
 """The figures of one or more adaptations, put together as tables, JSON and CSV.
 
 Figures go by subject and measure. A subject is a score (``mIoU``, ``mIoU.seen``, ``mIoU.unseen``,
-``IoU.<class>``, with a probe also ``probe/mIoU`` and so on), or ``seen_lead``, ``forgetting`` or ``probe``.
+``IoU.<class>``, with ``BoundaryMetric`` also ``BIoU`` and ``trimap.<width>``, with a probe ``probe/mIoU`` and
+so on), or ``seen_lead``, ``forgetting`` or ``probe``.
 Measures whose name has ``iter`` in it count iterations, ``points``, ``intervals`` and ``inside`` count
 validations, the others are percent or percentage points. The formulas are in ``evaluation.adaptation`` and
 ``evaluation.seeds``.
@@ -17,6 +18,7 @@ from ..evaluation.adaptation import (
     CLASS_PREFIX,
     Adaptation,
     area_under_curve,
+    boundary_scores,
     class_names,
     classes_early_to_late,
     compare_probe,
@@ -103,7 +105,8 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
         raise ValueError(
             f'expected a validation with an mIoU, but none of {len(history.validations)} has one'
         )
-    subjects = [*SCORES, *(CLASS_PREFIX + name for name in class_names(history))]
+    edges = boundary_scores(history.validations)
+    subjects = [*SCORES, *edges, *(CLASS_PREFIX + name for name in class_names(history))]
     figures = {subject: _measure_score(history, subject, iou, share) for subject in subjects}
     if probed := history.select('validation', PROBE):
         for subject, score in PROBE_SCORES.items():

@@ -31,7 +31,7 @@ def score_table(group: Group) -> PrettyTable:
     columns = ("source's view", 'at 0', 'lowest (iteration)', 'dip', 'recovered at', 'best (iteration)')
     table = _table('%', 'run', *columns, 'last', 'area')
     several = len(group.runs) > 1
-    for score in (*SCORES, *PROBE_SCORES):
+    for score in (*SCORES, 'BIoU', *PROBE_SCORES):
         rows = [(run.name, run.figures) for run in group.runs]
         rows += [('mean', group.figures)] if several else []
         for name, figures in rows:

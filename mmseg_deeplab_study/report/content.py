@@ -16,6 +16,7 @@ from .figures import COLOURS
 from .film import Film, film_strip
 from .findings import best_of, findings, label, same_length, same_task
 from .provenance import config_differences, provenance_table, transfer_tables
+from .refined import refined
 from .runs import RunFolder
 
 
@@ -33,6 +34,7 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
         'class_tables': [class_values(run) for run in runs],
         'taken': taken_tables(runs),
         'transfers': transfer_tables(runs, folders),
+        'refined': refined(runs, folders, film.width),
         'provenance': provenance_table(runs, folders),
         'differences': config_differences(analysis),
         'notes': [*strip.pop('notes'), *thinned],

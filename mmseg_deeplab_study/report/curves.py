@@ -3,7 +3,9 @@
 from typing import Any
 
 from ..evaluation.adaptation import (
+    BOUNDARY_CLASS_PREFIX,
     CLASS_PREFIX,
+    boundary_scores,
     classes_early_to_late,
     find_score,
     iterations_to,
@@ -21,10 +23,12 @@ COLUMNS = 12  # iterations in a table of every class
 
 
 def class_values(run: Run) -> dict[str, Any]:
-    """The means and every class's IoU at a few iterations, in words: what curves and heat map show."""
+    """The means and every class's scores at a few iterations, in words: what curves and heat map show."""
     rows = run.history.validations
     iterations = choose_iterations([row['iter'] for row in rows], (), COLUMNS)
     chosen = [row for row in rows if row['iter'] in iterations]
+    timings = classes_early_to_late(run.history)
+    edges = boundary_scores(rows)
     return {
         'name': run.name,
         'iterations': iterations,
@@ -33,7 +37,9 @@ def class_values(run: Run) -> dict[str, Any]:
             (name, seen, [percent(find_score(row, score)) for row in chosen])
             for name, seen, score in (
                 *((score, None, score) for score in MEANS),
-                *((t.name, t.seen, CLASS_PREFIX + t.name) for t in classes_early_to_late(run.history)),
+                *((t.name, t.seen, CLASS_PREFIX + t.name) for t in timings),
+                *((score, None, score) for score in edges),
+                *((f'{t.name}, BIoU', t.seen, BOUNDARY_CLASS_PREFIX + t.name) for t in timings if edges),
             )
         ],
     }
@@ -42,7 +48,7 @@ def class_values(run: Run) -> dict[str, Any]:
 def curves(run: Run) -> dict[str, Any]:
     rows = rows_with(run.history.validations, 'mIoU')
     timings = classes_early_to_late(run.history)
-    keys = [*MEANS, *(CLASS_PREFIX + timing.name for timing in timings)]
+    keys = [*MEANS, *boundary_scores(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
     probe = score_curve(run.history.select('validation', PROBE))
     return {
         'name': run.name,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.snapshots import SOURCE
-from ..evaluation.history import FILE_NAME, History, read_history
+from ..evaluation.history import CRF, FILE_NAME, History, read_history
 from ..evaluation.study_record import read_study_record
 
 ROW_KEYS = {'iter', 'kind', 'subset'}
@@ -119,6 +119,11 @@ class RunFolder:
         folder = self._snapshots / SOURCE if iteration is None else self.snapshots.get(iteration)
         path = folder / f'{image}.png' if folder else None
         return path if path and path.is_file() else None
+
+    def refined(self, image: str, iteration: int) -> Path | None:
+        """The label map after so many iterations that a dense CRF has refined."""
+        path = self._snapshots / CRF / f'{iteration:06d}' / f'{image}.png'
+        return path if path.is_file() else None
 
     @property
     def _snapshots(self) -> Path:

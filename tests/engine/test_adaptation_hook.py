@@ -10,14 +10,12 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from mmseg.utils import get_classes, get_palette
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmseg_deeplab_study.datasets.subsets import digest
-from mmseg_deeplab_study.engine.adaptation_hook import _forget_stale_scores
 from mmseg_deeplab_study.engine.run_header import config_digest
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
 
@@ -292,20 +290,6 @@ def test_a_class_that_becomes_absent_is_not_logged_with_its_old_score(config):
     assert scalars[0]['IoU.wall'] == 0
     for step in (5, 10):
         assert 'IoU.wall' not in scalars[step] and 'IoU.road' in scalars[step]
-
-
-def test_forgetting_absent_classes_leaves_everything_else():
-    hub = MessageHub.get_instance('test_forgetting_absent_classes')
-    stale = ('val/IoU.wall', 'val/mIoU.seen', 'val/night/IoU.wall')
-    kept = ('val/IoU.road', 'val/night/IoU.road', 'val/mIoU', 'train/IoU.wall', 'val/time')
-    for key in (*stale, *kept):
-        hub.update_scalar(key, 1.0)
-
-    class FakeRunner:
-        message_hub = hub
-
-    _forget_stale_scores(FakeRunner, {'IoU.road': 1.0, 'night/IoU.road': 1.0, 'mIoU': 1.0})
-    assert set(hub.log_scalars) == set(kept)
 
 
 def test_validation_alone_records_nothing(config):

@@ -6,6 +6,10 @@ const data = JSON.parse(document.getElementById('data').textContent);
 const find = (id) => document.getElementById(id);
 const DASHES = ['solid', 'dash', 'dot', 'dashdot', 'longdash', 'longdashdot'];
 const MEANS = { mIoU: 'mIoU', 'mIoU.seen': 'mean of seen classes', 'mIoU.unseen': 'mean of unseen classes', aAcc: 'overall accuracy', mAcc: 'mean accuracy' };
+for (const key of new Set(data.runs.flatMap((run) => Object.keys(run.series)))) {
+  if (key === 'BIoU') MEANS.BIoU = 'Boundary IoU';
+  if (key.startsWith('trimap.')) MEANS[key] = `mIoU within ${key.slice(7)} px of an edge`;
+}
 const UNLABELLED = 0xff888888;
 /* Places of a film's run that are no picture of an iteration. */
 const SOURCE = 'source', NEVER = 'never';

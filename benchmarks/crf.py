@@ -1,0 +1,174 @@
+"""The dense CRF: its time beside pydensecrf2's, its memory and growth, and what it does to scores on VOC.
+
+Needs CAMVID_ROOT; the extra `crf` for the comparison. Writes a table between the marks of OUT/dense_crf.md.
+"""
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+import mmseg_deeplab_study  # noqa: F401  (registers everything)
+from benchmarks import setups
+from benchmarks.adapted import LEAF
+from benchmarks.measure import alternate, machine, memory_mb, peak_growth
+from benchmarks.tables import markdown_table, write_between_marks
+from mmseg_deeplab_study.engine.launch import enable_dense_crf
+from mmseg_deeplab_study.models.dense_crf import BACKENDS, DenseCRF
+
+# height, width, classes
+SIZES = ((128, 256, 19), (256, 512, 19), (512, 1024, 19), (1024, 2048, 19), (512, 1024, 2), (512, 1024, 59))
+SHOWN = ('mIoU', 'BIoU', 'trimap.1', 'trimap.2', 'trimap.4', 'trimap.8', 'trimap.16', 'trimap.32')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        '--voc', type=Path, required=True, help='folder VOC2012 of a VOCdevkit, its val split'
+    )
+    parser.add_argument(
+        '--weights', type=Path, required=True, help="TensorFlow's deeplabv3_257_mv_gpu.tflite"
+    )
+    parser.add_argument('--rounds', type=int, default=3, help='timed repetitions (default: %(default)s)')
+    parser.add_argument(
+        '-o', '--out', type=Path, default='docs', help='folder of dense_crf.md (default: docs)'
+    )
+    return parser.parse_args()
+
+
+def smooth_logits(classes: int, height: int, width: int) -> torch.Tensor:
+    """(1, C, H, W) as a network gives them: from an eighth of the size."""
+    coarse = torch.randn(
+        1, classes, -(-height // 8), -(-width // 8), generator=torch.Generator().manual_seed(0)
+    )
+    return 4 * torch.nn.functional.interpolate(coarse, (height, width), mode='bilinear')
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None) -> torch.Tensor:
+    """(1, 3, H, W) uint8, enlarged to ``size`` (H, W) if it is given."""
+    with Image.open(path) as image:
+        image = image.convert('RGB')
+        if size is not None:
+            image = image.resize(size[::-1], Image.Resampling.BICUBIC)
+        return torch.tensor(np.asarray(image)).permute(2, 0, 1)[None].contiguous()
+
+
+def beside_pydensecrf(voc: Path, rounds: int) -> list[tuple[str, ...]]:
+    """A row per photograph of VOC, 21 classes: seconds of both, ratio, labels that agree."""
+    rows = []
+    for path in sorted((voc / 'JPEGImages').glob('*.jpg')):
+        image = read_image(path)
+        logits = smooth_logits(21, *image.shape[2:])
+        found = {}
+
+        def task(name: str, image=image, logits=logits, found=found) -> None:
+            found[name] = DenseCRF(backend=name)(logits, image).argmax(dim=1)
+
+        seconds = alternate({name: lambda name=name: task(name) for name in BACKENDS}, rounds, path.name)
+        ours, theirs = (seconds[name] for name in BACKENDS)
+        same = (found[BACKENDS[0]] == found[BACKENDS[1]]).double().mean().item()
+        size = f'{image.shape[2]}x{image.shape[3]}'
+        rows.append(
+            (path.stem, size, f'{ours:.2f}', f'{theirs:.2f}', f'{ours / theirs:.2f}', f'{100 * same:.2f}')
+        )
+    return rows
+
+
+def grow(size: tuple[int, int, int], row: Any) -> None:
+    """Seconds, MB and corners of the lattice for a street enlarged to a size; in a process of its own."""
+    height, width, classes = size
+    picture = min((setups.camvid() / 'leftImg8bit/val').rglob('*.png'))
+    image, logits = read_image(picture, (height, width)), smooth_logits(classes, height, width)
+    crf = DenseCRF()
+    lattice = crf._bilateral(image[0])
+    corners = lattice.size / (height * width)
+    del lattice
+    seconds: list[float] = []
+
+    def task() -> None:
+        started = time.perf_counter()
+        crf(logits, image)
+        seconds.append(time.perf_counter() - started)
+
+    peak = peak_growth(task)
+    process = memory_mb('VmHWM')
+    row.extend(
+        [f'{height}x{width}', classes, f'{seconds[0]:.1f}', f'{corners:.2f}', f'{peak:.0f}', f'{process:.0f}']
+    )
+
+
+def voc_scores(voc: Path, weights: Path, folder: Path) -> Mapping[str, float]:
+    """TensorFlow's weights on VOC's val images: scores with dense CRF and, as ``unrefined/...``, without."""
+    cfg = Config.fromfile(setups.ROOT / LEAF)
+    cfg.model.decode_head.num_classes = 21
+    cfg.model.data_preprocessor.test_cfg = dict(size=(513, 513))
+    loader = cfg.test_dataloader
+    loader.dataset = dict(
+        type='PascalVOCDataset',
+        data_root=str(voc),
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+        ann_file='ImageSets/Segmentation/val.txt',
+        pipeline=loader.dataset.pipeline,
+    )
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    cfg.custom_hooks = []
+    cfg.log_level, cfg.work_dir, cfg.load_from = 'WARNING', str(folder), f'tflite://{weights}'
+    enable_dense_crf(cfg)
+    return Runner.from_cfg(cfg).test()
+
+
+def lines(args: argparse.Namespace) -> Iterator[str]:
+    yield f'Measured on {machine()}.'
+    if find_spec('pydensecrf') is not None:
+        head = (
+            'photograph, 21 classes',
+            'size',
+            'torch, s',
+            'pydensecrf2, s',
+            'ratio',
+            'labels that agree, %',
+        )
+        yield from markdown_table(head, beside_pydensecrf(args.voc, args.rounds))
+    rows = []
+    for size in SIZES:
+        with multiprocessing.get_context('spawn').Manager() as manager:
+            row = manager.list()
+            process = multiprocessing.get_context('spawn').Process(target=grow, args=(size, row))
+            process.start()
+            process.join()
+            if process.exitcode:
+                raise SystemExit(f'{size}: exit code {process.exitcode}')
+            rows.append(tuple(row))
+    head = ('street', 'classes', 'torch, s', 'corners a pixel', 'peak of the CRF, MB', 'of the process, MB')
+    yield from markdown_table(head, rows)
+    with TemporaryDirectory() as folder:
+        scores = voc_scores(args.voc.absolute(), args.weights.absolute(), Path(folder))
+    rows = [
+        (name, *(f'{value:.2f}' for value in (plain, fine)), f'{fine - plain:+.2f}')
+        for name, plain, fine in ((name, scores[f'unrefined/{name}'], scores[name]) for name in SHOWN)
+    ]
+    yield from markdown_table(("VOC's photographs, %", 'without', 'with', 'difference'), rows)
+
+
+def main() -> None:
+    os.chdir(setups.ROOT)
+    args = parse_args()
+    text = '\n'.join(lines(args))
+    write_between_marks(args.out / 'dense_crf.md', text)
+    print(text)
+
+
+if __name__ == '__main__':
+    main()

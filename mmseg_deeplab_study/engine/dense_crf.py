@@ -1,0 +1,151 @@
+"""Dense CRF beside the record of a run: refused while it trains, recorded when a checkpoint is tested."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+from mmseg.structures import SegDataSample
+
+from ..evaluation.adaptation_metric import AdaptationMetric, scores_from_confusion
+from ..evaluation.boundary_metric import BoundaryMetric
+from ..evaluation.history import CRF, FILE_NAME, HistoryWriter, make_row, read_history
+from .head_transfer import bare_model
+from .random_states import kept_random_states
+from .run_header import describe_dataset, subset_name
+from .snapshots import Snapshots
+from .work_dir import claim_work_dir
+
+UNREFINED = 'unrefined'  # prefix of the scores without, as tools/test.py --crf prints them
+_SIDE = 256  # pixels of the crop that the cost is measured on
+
+
+def refuse_dense_crf(runner: Runner) -> None:
+    """Refuse to train with a model that refines each validated image; says what it would cost.
+
+    Raises:
+        ValueError: the model has a dense CRF.
+    """
+    if getattr(bare_model(runner.model), 'dense_crf', None) is None:
+        return
+    loop = runner.train_loop
+    images, validations = len(runner.val_dataloader.dataset), loop.max_iters // loop.val_interval + 1
+    seconds, (height, width) = _seconds_per_image(runner)
+    in_all = timedelta(seconds=round(seconds * images * validations))
+    raise ValueError(
+        f'model.test_cfg.crf: refining takes about {seconds:.1f} s an image of {height}x{width} here, so '
+        f'{images} images at each of {validations} validations would take {in_all}. Train without it, then '
+        'refine a checkpoint once: tools/test.py CONFIG CHECKPOINT --crf'
+    )
+
+
+def _seconds_per_image(runner: Runner) -> tuple[float, tuple[int, int]]:
+    """Time for a validation image and its size, from a crop: time grows as the number of pixels does."""
+    model = bare_model(runner.model)
+    with kept_random_states():
+        packed = runner.val_dataloader.dataset[0]
+        size = tuple(packed['data_samples'].ori_shape[:2])
+        image = packed['inputs'][:, :_SIDE, :_SIDE]
+        logits = torch.randn(1, model.out_channels, *image.shape[1:])
+    device = next(model.parameters()).device
+    logits, image = logits.to(device), image.to(device, torch.uint8)
+    started = time.perf_counter()
+    model.dense_crf(logits, image[None])
+    seconds = time.perf_counter() - started
+    return seconds * size[0] * size[1] / image[0].numel(), size
+
+
+@HOOKS.register_module()
+class DenseCRFRecordHook(Hook):
+    """Put the test of a run's checkpoint with dense CRF beside what was recorded without it.
+
+    ``tools/test.py --crf`` adds it. Appends a row of the kind ``"crf"`` to ``adaptation.jsonl`` in the
+    checkpoint's folder, with the CRF's parameters, and writes the refined label maps of the images of its
+    snapshots to ``snapshots/crf/<iteration>/``. Where the checkpoint is not that of a recorded validation of
+    the same images, it says so and records nothing.
+
+    Args:
+        folder: of the checkpoint.
+
+    Raises:
+        RuntimeError: the run is still going on.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self._iteration: int | None = None
+        self._snapshots: Snapshots | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        self._iteration = (checkpoint.get('meta') or {}).get('iter')
+
+    def before_test(self, runner: Runner) -> None:
+        self._started = time.perf_counter()
+        dataset = runner.test_dataloader.dataset
+        if reason := self._not_to_record(runner):
+            runner.logger.warning(
+                f'{self.folder / FILE_NAME}: scores with dense CRF are not recorded: {reason}'
+            )
+            return
+        if is_main_process():
+            claim_work_dir(self.folder)
+        reference = self.folder / 'snapshots' / 'reference'
+        kept = {path.name.removesuffix('_truth.png') for path in reference.glob('*_truth.png')}
+        paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+        self._snapshots = Snapshots(
+            self.folder / 'snapshots',
+            [path for path in paths if Path(path).stem in kept],
+            runner.test_evaluator.dataset_meta['palette'],
+        )
+
+    def _not_to_record(self, runner: Runner) -> str | None:
+        if AdaptationMetric not in _metrics(runner.test_evaluator):
+            return 'test_evaluator has no AdaptationMetric'
+        header, rows = read_history(self.folder)
+        if not any((row['kind'], row['iter']) == ('validation', self._iteration) for row in rows):
+            return f'it has no validation at iteration {self._iteration}, which the checkpoint is of'
+        if header.get('validation') != describe_dataset(runner.test_dataloader.dataset):
+            return 'the test images are not those that the run was validated on'
+        return None
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] | None = None,
+    ) -> None:
+        if self._snapshots is not None:
+            self._snapshots.take_refined(outputs or (), self._iteration)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        metric = _metrics(runner.test_evaluator).get(AdaptationMetric)
+        if self._snapshots is None or metric.counts is None:
+            return
+        seconds = time.perf_counter() - self._started
+        scores = _scores(runner.test_evaluator)
+        scores['unrefined'] = _scores(runner.test_evaluator, UNREFINED)
+        scores['crf'] = bare_model(runner.model).dense_crf.parameters
+        subset = subset_name(runner.test_dataloader.dataset)
+        row = make_row(self._iteration, CRF, subset, scores, metric.confusion, metric.images, seconds)
+        HistoryWriter(self.folder / FILE_NAME).append(row)
+        runner.logger.info(f'{self.folder / FILE_NAME}: recorded the scores with dense CRF')
+
+
+def _metrics(evaluator: Evaluator, prefix: str | None = None) -> dict[type, BaseMetric]:
+    return {type(metric): metric for metric in evaluator.metrics if metric.prefix == prefix}
+
+
+def _scores(evaluator: Evaluator, prefix: str | None = None) -> dict[str, Any]:
+    """Scores of all images by the metrics of one prefix."""
+    metrics = _metrics(evaluator, prefix)
+    metric, boundary = metrics[AdaptationMetric], metrics[BoundaryMetric]
+    scores = scores_from_confusion(metric.confusion, metric.classes, metric.seen)
+    return scores | boundary.scores(range(metric.images))

@@ -1,0 +1,51 @@
+"""What MMEngine's own hooks are told of a validation's scores."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from ..evaluation.adaptation_metric import flat_scalars
+from ..evaluation.boundary_metric import flat_boundary_scores
+from ..evaluation.history import PROBE
+
+MEANS = ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen')
+PARTS = ('IoU.', 'BIoU', 'trimap.')
+
+
+def checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+
+
+def add_nulls(runner: Runner, metrics: dict[str, float | None]) -> None:
+    """Give checkpointing a null for each best score that a validation does not have."""
+    # CheckpointHook passes over a best score that is None, of an absent class or of the whole set where only
+    # the probe was evaluated; one that is missing ends the run.
+    for hook in checkpoint_hooks(runner):
+        for key in getattr(hook, 'key_indicators', None) or ():
+            if key != 'auto':
+                metrics.setdefault(key, None)
+
+
+def metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The metrics, as validation gave them to hooks, that the rows of one iteration were made from."""
+    metrics = {}
+    for row in rows:
+        if row['kind'] == 'validation':
+            flat = flat_scalars({key: row[key] for key in (*MEANS, 'class_iou')})
+            flat |= flat_boundary_scores(row) if 'BIoU' in row else {}
+            metrics |= {f'{PROBE}/{k}': v for k, v in flat.items()} if row['subset'] == PROBE else flat
+    return metrics
+
+
+def forget_stale_scores(runner: Runner, metrics: Mapping[str, float]) -> None:
+    """Take out of MMEngine's log what this validation's ``metrics`` do not have."""
+    # MMEngine's message hub would log a score that this validation does not have, of a class that is now
+    # absent or of the whole set where only the probe was evaluated, with its value of an earlier one.
+    scalars = runner.message_hub.log_scalars
+    for key in [key for key in scalars if key.startswith('val/')]:
+        name = key.removeprefix('val/')
+        score = name.rpartition('/')[2]
+        if (score in MEANS or score.startswith(PARTS)) and name not in metrics:
+            del scalars[key]

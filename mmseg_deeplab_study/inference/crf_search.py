@@ -1,0 +1,124 @@
+"""Search the dense CRF's parameters, coarse to fine, in the ranges of DeepLab's paper."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.evaluator import Evaluator
+from mmseg.registry import DATASETS
+from torch import nn
+from torch.utils.data import Dataset
+
+from ..evaluation.adaptation_metric import AdaptationMetric
+from ..evaluation.boundary_metric import BoundaryMetric
+from ..models.dense_crf import DenseCRF
+from .trained_model import dataset_to_test
+
+# Of the bilateral Gaussian: weight, pixels, units of an 8-bit channel (Chen et al. 2017, section 4.1).
+RANGES = {
+    'bilateral_weight': (3, 4, 5, 6),
+    'bilateral_sigma_xy': tuple(range(30, 101, 10)),
+    'bilateral_sigma_rgb': (3, 4, 5, 6),
+}
+
+Setting = Mapping[str, float]
+Scores = Mapping[str, float]
+
+
+def search(
+    score: Callable[[Setting], float], ranges: Mapping[str, Sequence[float]] = RANGES
+) -> tuple[Setting, float]:
+    """The best setting found, and its score: every second value of each range, then around the best of them.
+
+    The second part goes to the best of the settings one value away in one range, for as long as that is
+    better. ``score`` is asked once of each setting.
+    """
+    known: dict[tuple[int, ...], float] = {}
+
+    def ask(place: tuple[int, ...]) -> float:
+        if place not in known:
+            known[place] = score(_setting(place, ranges))
+        return known[place]
+
+    coarse = product(*(range(0, len(values), 2) for values in ranges.values()))
+    best = max(coarse, key=ask)
+    while (better := max(_around(best, ranges), key=ask)) and ask(better) > ask(best):
+        best = better
+    return _setting(best, ranges), ask(best)
+
+
+def coarse_trials(ranges: Mapping[str, Sequence[float]] = RANGES) -> int:
+    """How many settings the first part of ``search`` asks of."""
+    return int(np.prod([(len(values) + 1) // 2 for values in ranges.values()]))
+
+
+def _around(place: tuple[int, ...], ranges: Mapping[str, Sequence[float]]) -> Iterator[tuple[int, ...]]:
+    for i, values in enumerate(ranges.values()):
+        for step in (-1, 1):
+            if 0 <= place[i] + step < len(values):
+                yield (*place[:i], place[i] + step, *place[i + 1 :])
+
+
+def _setting(place: tuple[int, ...], ranges: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {name: values[i] for i, (name, values) in zip(place, ranges.items(), strict=True)}
+
+
+def training_images(cfg: Config) -> Dataset:
+    """The training split, as the test pipeline gives images.
+
+    Raises:
+        ValueError: the config has no training data.
+    """
+    outer = copy.deepcopy((cfg.get('train_dataloader') or {}).get('dataset'))
+    inner = outer
+    while inner and 'dataset' in inner:
+        inner = inner['dataset']
+    if not inner or 'datasets' in inner:
+        raise ValueError('the config has no train_dataloader with one dataset, whose images are searched on')
+    inner['pipeline'] = dataset_to_test(cfg)['pipeline']
+    return DATASETS.build(outer)
+
+
+class Trials:
+    """Evaluates a model with different CRFs on a few images, evenly spaced over a dataset.
+
+    Args:
+        model: in evaluation mode, with ``DenseCRFMixin``.
+        dataset: what ``training_images`` gives.
+        images: how many, at most.
+        fixed: arguments of ``DenseCRF`` that no trial changes.
+
+    Raises:
+        ValueError: the dataset is empty, or an argument is wrong.
+    """
+
+    def __init__(self, model: nn.Module, dataset: Dataset, images: int, fixed: Mapping[str, Any]) -> None:
+        if not len(dataset):
+            raise ValueError('the training split has no image')
+        places = np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int).tolist()
+        self.paths = [dataset.get_data_info(place)['img_path'] for place in places]
+        self.fixed = {name: value for name, value in fixed.items() if name not in RANGES}
+        DenseCRF(**self.fixed)
+        self._model = model
+        self._dataset = dataset
+        self._places = places
+
+    def evaluate(self, setting: Setting | None, tick: Callable[[], None] = lambda: None) -> Scores:
+        """Flat scores in percent, of ``AdaptationMetric`` and ``BoundaryMetric``; None: without CRF.
+
+        ``tick`` is called behind each image.
+        """
+        self._model.dense_crf = None if setting is None else DenseCRF(**self.fixed, **setting)
+        evaluator = Evaluator([AdaptationMetric(), BoundaryMetric()])
+        evaluator.dataset_meta = self._dataset.metainfo
+        with torch.no_grad():
+            for place in self._places:
+                batch = pseudo_collate([self._dataset[place]])
+                evaluator.process(data_samples=self._model.test_step(batch), data_batch=batch)
+                tick()
+        return evaluator.evaluate(len(self._places))

@@ -1,0 +1,98 @@
+"""Segmentors whose predictions a dense CRF refines, by ``test_cfg.crf``."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.models.segmentors import BaseSegmentor
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from .dense_crf import build_dense_crf
+
+
+class DenseCRFMixin:
+    """For a segmentor class to put first among its bases.
+
+    With ``test_cfg=dict(crf=dict(...))``, the arguments of ``DenseCRF``, every prediction is refined in the
+    image's original size: ``pred_sem_seg`` are the refined labels, ``seg_logits`` the logarithm of the
+    marginals, ``unrefined_sem_seg`` the labels without. Colours are those of the network's input, brought
+    back to 8 bits. Without ``crf`` nothing changes.
+
+    Attributes:
+        dense_crf: what refines, or None; it may be set.
+
+    Raises:
+        ValueError: a wrong argument of the CRF, or a segmentor of a single logit.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        config = (getattr(self, 'test_cfg', None) or {}).get('crf')
+        self.dense_crf = None if config is None else build_dense_crf(config)
+        if self.dense_crf is not None and getattr(self, 'out_channels', None) == 1:
+            raise ValueError(
+                'model.test_cfg.crf wants a logit for each class, but the model has one for the only class: '
+                'give decode_head.out_channels=2'
+            )
+
+    def predict(
+        self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None
+    ) -> Sequence[SegDataSample]:
+        samples = super().predict(inputs, data_samples)
+        if self.dense_crf is not None:
+            for image, sample in zip(inputs, samples, strict=True):
+                self._refine(image, sample)
+        return samples
+
+    def _refine(self, image: Tensor, sample: SegDataSample) -> None:
+        logits = sample.seg_logits.data
+        colours = _original_image(self._colours(image), sample.metainfo, logits.shape[1:])
+        marginals = self.dense_crf(logits[None], colours)[0]
+        labels = marginals.argmax(dim=0, keepdim=True)
+        sample.unrefined_sem_seg = sample.pred_sem_seg
+        sample.seg_logits = PixelData(data=marginals.clamp_(min=1e-20).log_())
+        sample.pred_sem_seg = PixelData(data=labels)
+
+    def _colours(self, image: Tensor) -> Tensor:
+        """The network's input ``(3, H, W)`` before it was normalised, still float."""
+        preprocessor = self.data_preprocessor
+        if not getattr(preprocessor, '_enable_normalize', False):
+            return image.float()
+        return image.float() * preprocessor.std + preprocessor.mean
+
+
+def _original_image(image: Tensor, meta: dict, size: Sequence[int]) -> Tensor:
+    """``(1, 3, H, W)`` uint8 in the original size, as ``BaseSegmentor.postprocess_result`` does by logits."""
+    height, width = image.shape[1:]
+    left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
+    image = image[None, :, top : height - bottom, left : width - right]
+    if meta.get('flip'):
+        image = image.flip(dims=(3 if meta['flip_direction'] == 'horizontal' else 2,))
+    if image.shape[2:] != torch.Size(size):
+        image = F.interpolate(image, tuple(size), mode='bilinear', align_corners=False)
+    return image.round().clamp(0, 255).to(torch.uint8)
+
+
+@MODELS.register_module(name='DenseCRFSegmentor')
+def dense_crf_segmentor(segmentor: str = 'EncoderDecoder', **kwargs) -> BaseSegmentor:
+    """Build any registered segmentor as it is, but refining by ``test_cfg.crf``; the state dict is its own.
+
+    To an MMSeg config that exists, add ``model = dict(type='DenseCRFSegmentor', segmentor='EncoderDecoder',
+    test_cfg=dict(crf=dict()))``.
+
+    Args:
+        segmentor: the registered name of its class.
+        kwargs: its arguments.
+
+    Raises:
+        ValueError: there is no such class, or as ``DenseCRFMixin``.
+    """
+    base = MODELS.get(segmentor)
+    if base is None or not (isinstance(base, type) and issubclass(base, BaseSegmentor)):
+        raise ValueError(f'DenseCRFSegmentor: segmentor={segmentor!r} is not a segmentor of MMSegmentation')
+    if issubclass(base, DenseCRFMixin):
+        return base(**kwargs)
+    return type(f'DenseCRF{base.__name__}', (DenseCRFMixin, base), {})(**kwargs)

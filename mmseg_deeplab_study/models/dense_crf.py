@@ -1,0 +1,202 @@
+"""The fully connected CRF that sharpens DeepLab's edges (Krähenbühl and Koltun 2011)."""
+
+import math
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .permutohedral import PermutohedralLattice
+
+BACKENDS = ('torch', 'pydensecrf2')
+# Released with DeepLabV2's ResNet-101 for PASCAL VOC (Chen et al. 2017); nobody has tuned any for Cityscapes.
+DEEPLABV2_RESNET101 = {
+    'iterations': 10,
+    'spatial_weight': 3.0,
+    'spatial_sigma': 1.0,
+    'bilateral_weight': 4.0,
+    'bilateral_sigma_xy': 67.0,
+    'bilateral_sigma_rgb': 3.0,
+}
+_REACH = 4  # standard deviations; behind them the spatial kernel is below 0.04 % of its height
+
+
+class DenseCRF:
+    r"""Mean field inference in the dense CRF with Potts compatibility.
+
+    Of labels x, with unary energies from the logits and every pixel joined to every other, the energy is::
+
+        E(x) = sum_i -log p_i(x_i) + sum_{i<j} [x_i != x_j] k(i, j)
+        k(i, j) = spatial_weight   exp(-|p_i - p_j|^2 / (2 spatial_sigma^2))
+                + bilateral_weight exp(-|p_i - p_j|^2 / (2 bilateral_sigma_xy^2)
+                                       -|I_i - I_j|^2 / (2 bilateral_sigma_rgb^2))
+
+    with positions p in pixels and colours I in 0 to 255. As in the authors' code, each Gaussian is normalised
+    symmetrically, ``D^-1/2 K D^-1/2`` with D its row sums, and includes i = j. The spatial Gaussian is a
+    separable convolution, the bilateral one a filter on the permutohedral lattice. The default values are
+    ``DEEPLABV2_RESNET101``.
+
+    Args:
+        iterations: mean field updates.
+        spatial_weight: of the Gaussian of positions.
+        spatial_sigma: its standard deviation, in pixels.
+        bilateral_weight: of the Gaussian of positions and colours.
+        bilateral_sigma_xy: its standard deviation in pixels.
+        bilateral_sigma_rgb: its standard deviation in units of an 8-bit channel.
+        backend: ``'torch'``, or ``'pydensecrf2'`` for that package, which needs a compiler to install.
+
+    Raises:
+        ValueError: a value out of range, or an unknown backend.
+        ImportError: the backend is not installed.
+    """
+
+    def __init__(
+        self,
+        iterations: int = DEEPLABV2_RESNET101['iterations'],
+        spatial_weight: float = DEEPLABV2_RESNET101['spatial_weight'],
+        spatial_sigma: float = DEEPLABV2_RESNET101['spatial_sigma'],
+        bilateral_weight: float = DEEPLABV2_RESNET101['bilateral_weight'],
+        bilateral_sigma_xy: float = DEEPLABV2_RESNET101['bilateral_sigma_xy'],
+        bilateral_sigma_rgb: float = DEEPLABV2_RESNET101['bilateral_sigma_rgb'],
+        backend: str = 'torch',
+    ) -> None:
+        if not isinstance(iterations, int) or iterations < 1:
+            raise ValueError(f'dense CRF: iterations must be a whole number from 1, but got {iterations!r}')
+        self.parameters = {
+            'iterations': iterations,
+            'spatial_weight': spatial_weight,
+            'spatial_sigma': spatial_sigma,
+            'bilateral_weight': bilateral_weight,
+            'bilateral_sigma_xy': bilateral_sigma_xy,
+            'bilateral_sigma_rgb': bilateral_sigma_rgb,
+        }
+        for name, value in self.parameters.items():
+            least = 'at least' if name.endswith('weight') else 'above'
+            right = isinstance(value, int | float) and (value >= 0 if least == 'at least' else value > 0)
+            if not right or not math.isfinite(value):
+                raise ValueError(f'dense CRF: {name} must be {least} 0, but got {value!r}')
+        if backend not in BACKENDS:
+            raise ValueError(f'dense CRF: backend must be one of {", ".join(BACKENDS)}, but got {backend!r}')
+        if backend == 'pydensecrf2' and find_spec('pydensecrf') is None:
+            raise ImportError(
+                "dense CRF: backend='pydensecrf2' is not installed: pip install mmseg_deeplab_study[crf] "
+                "(builds with a C++ compiler, on Python up to 3.12), or take backend='torch'"
+            )
+        self.backend = backend
+
+    @torch.no_grad()
+    def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Marginal probabilities (N, C, H, W), float32, on the device of the logits.
+
+        Args:
+            logits: (N, C, H, W).
+            images: (N, 3, H, W) uint8, in any order of the channels.
+
+        Raises:
+            ValueError: other shapes or types, or sigmas too small for images of this size.
+        """
+        count, _, *size = logits.shape
+        if images.shape != (count, 3, *size) or images.dtype != torch.uint8:
+            raise ValueError(
+                f'dense CRF: logits {tuple(logits.shape)} want images {(count, 3, *size)} of uint8, but got '
+                f'{tuple(images.shape)} of {images.dtype}'
+            )
+        infer = self._infer if self.backend == 'torch' else self._infer_by_pydensecrf
+        images = images.to(logits.device)
+        return torch.stack([infer(*pair) for pair in zip(logits.float(), images, strict=True)])
+
+    def _infer(self, logits: Tensor, image: Tensor) -> Tensor:
+        classes, height, width = logits.shape
+        unary = logits.flatten(1).T.contiguous()  # (pixels, classes), in which all sums go along memory
+        spatial = _SpatialGaussian(height, width, self.parameters['spatial_sigma'], logits.device)
+        bilateral = self._bilateral(image)
+        marginals = unary.softmax(dim=1)
+        for _ in range(self.parameters['iterations']):
+            message = bilateral.filter(marginals).mul_(self.parameters['bilateral_weight'])
+            message.add_(spatial.filter(marginals), alpha=self.parameters['spatial_weight'])
+            marginals = message.add_(unary).softmax(dim=1)
+        return marginals.T.reshape(classes, height, width)
+
+    def _bilateral(self, image: Tensor) -> PermutohedralLattice:
+        height, width = image.shape[1:]
+        axes = [torch.arange(size, device=image.device).float() for size in (height, width)]
+        places = torch.stack(torch.meshgrid(*axes, indexing='ij')) / self.parameters['bilateral_sigma_xy']
+        colours = image / self.parameters['bilateral_sigma_rgb']
+        try:
+            lattice = PermutohedralLattice(torch.cat([places, colours]).flatten(1).T)
+        except ValueError as error:
+            raise ValueError(
+                f'dense CRF: bilateral_sigma_xy={self.parameters["bilateral_sigma_xy"]} and '
+                f'bilateral_sigma_rgb={self.parameters["bilateral_sigma_rgb"]} are too small for an image of '
+                f'{height}x{width}'
+            ) from error
+        ones = torch.ones(height * width, 1, device=image.device)
+        lattice.scale(lattice.filter(ones).squeeze(1).clamp_(min=1e-20).rsqrt_())
+        return lattice
+
+    def _infer_by_pydensecrf(self, logits: Tensor, image: Tensor) -> Tensor:
+        from pydensecrf.densecrf import DenseCRF2D
+
+        classes, height, width = logits.shape
+        field = DenseCRF2D(width, height, classes)
+        field.setUnaryEnergy(-logits.log_softmax(dim=0).flatten(1).cpu().contiguous().numpy())
+        field.addPairwiseGaussian(
+            sxy=self.parameters['spatial_sigma'], compat=self.parameters['spatial_weight']
+        )
+        field.addPairwiseBilateral(
+            sxy=self.parameters['bilateral_sigma_xy'],
+            srgb=self.parameters['bilateral_sigma_rgb'],
+            rgbim=image.permute(1, 2, 0).cpu().contiguous().numpy(),
+            compat=self.parameters['bilateral_weight'],
+        )
+        marginals = torch.tensor(np.array(field.inference(self.parameters['iterations'])))
+        return marginals.reshape(logits.shape).to(logits.device)
+
+
+def build_dense_crf(config: Mapping[str, Any], where: str = 'model.test_cfg.crf') -> DenseCRF:
+    """Build from a config; ``where`` is its name in errors.
+
+    Raises:
+        ValueError: an unknown key, or as ``DenseCRF``.
+        ImportError: as ``DenseCRF``.
+    """
+    known = (*DEEPLABV2_RESNET101, 'backend')
+    if unknown := sorted(set(config) - set(known)):
+        raise ValueError(f'{where} has no {unknown[0]!r}; it has {", ".join(known)}')
+    return DenseCRF(**config)
+
+
+class _SpatialGaussian:
+    """The normalised Gaussian of positions, for an image's pixels in rows."""
+
+    def __init__(self, height: int, width: int, sigma: float, device: torch.device) -> None:
+        self.kernels = [_gaussian(size, sigma, device) for size in (height, width)]
+        self.size = height, width
+        sums = [
+            F.conv1d(torch.ones(1, 1, size, device=device), kernel[None, None], padding=len(kernel) // 2)
+            for size, kernel in zip(self.size, self.kernels, strict=True)
+        ]
+        self.factors = (sums[0].reshape(-1, 1) * sums[1].reshape(1, -1)).rsqrt().reshape(-1, 1)
+
+    def filter(self, values: Tensor) -> Tensor:
+        """Filter ``values (H W, C)``."""
+        height, width = self.size
+        classes = values.shape[1]
+        # (1, C, H, W) in channels-last, without a copy.
+        planes = (values * self.factors).view(1, height, width, classes).permute(0, 3, 1, 2)
+        for dim, kernel in zip((2, 3), self.kernels, strict=True):
+            shape, padding = [classes, 1, 1, 1], [0, 0]
+            shape[dim], padding[dim - 2] = len(kernel), len(kernel) // 2
+            weight = kernel.repeat(classes).reshape(shape)
+            planes = F.conv2d(planes, weight, padding=padding, groups=classes)
+        return planes.permute(0, 2, 3, 1).reshape(-1, classes) * self.factors
+
+
+def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
+    reach = min(math.ceil(_REACH * sigma), size - 1)
+    steps = torch.arange(-reach, reach + 1, device=device)
+    return (-0.5 * (steps / sigma) ** 2).exp()

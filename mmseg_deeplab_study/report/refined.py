@@ -1,0 +1,74 @@
+"""What a dense CRF made of predictions: scores and pictures with and without it, side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..evaluation.adaptation import (
+    BOUNDARY_CLASS_PREFIX,
+    CLASS_PREFIX,
+    boundary_scores,
+    class_names,
+    find_score,
+)
+from ..evaluation.history import CRF
+from .analysis import SCORES, Run
+from .analysis_text import percent
+from .pictures import encode_label_map, encode_photograph
+from .runs import RunFolder
+
+Row = Mapping[str, Any]
+
+
+def refined(runs: Sequence[Run], folders: Mapping[str, RunFolder], width: int) -> list[dict[str, Any]]:
+    """An entry for each run and iteration that was tested with dense CRF; the last test counts."""
+    entries = []
+    for run in runs:
+        for row in {row['iter']: row for row in run.history.select(CRF)}.values():
+            entries.append(_entry(run, row, folders[run.name], width))
+    return entries
+
+
+def _entry(run: Run, row: Row, folder: RunFolder, width: int) -> dict[str, Any]:
+    without = row.get('unrefined') or {}
+    scores = [*SCORES, *boundary_scores([row])]
+    classes = class_names(run.history)
+    return {
+        'name': f'{run.name}, iteration {row["iter"]}',
+        'parameters': ', '.join(f'{key} {value:g}' for key, value in (row.get('crf') or {}).items()),
+        'seconds': percent(row['seconds'] / row['images']) if row.get('images') else '-',
+        'images': row.get('images'),
+        'scores': [
+            (score, *_compared(find_score(without, score), find_score(row, score))) for score in scores
+        ],
+        'classes': [
+            (
+                name,
+                *_compared(*(find_score(part, CLASS_PREFIX + name) for part in (without, row))),
+                *_compared(*(find_score(part, BOUNDARY_CLASS_PREFIX + name) for part in (without, row))),
+            )
+            for name in classes
+        ],
+        'pictures': _pictures(folder, row['iter'], len(classes), width),
+    }
+
+
+def _compared(without: float | None, refined_score: float | None) -> tuple[str, str, str]:
+    known = without is not None and refined_score is not None
+    return percent(without), percent(refined_score), f'{refined_score - without:+.2f}' if known else '-'
+
+
+def _pictures(folder: RunFolder, iteration: int, classes: int, width: int) -> list[dict[str, Any]]:
+    found = []
+    for image in folder.images:
+        without, path = folder.prediction(image, iteration), folder.refined(image, iteration)
+        if without is None or path is None:
+            continue
+        photograph = folder.photograph(image)
+        pictures = {
+            'photograph': encode_photograph(photograph, width) if photograph else None,
+            'truth': encode_label_map(folder.truth(image), width, classes),
+            'without': encode_label_map(without, width),
+            'with dense CRF': encode_label_map(path, width),
+        }
+        found.append({'name': image, 'pictures': {title: data for title, data in pictures.items() if data}})
+    return found

@@ -1,0 +1,140 @@
+"""Dense CRF and the record: refused in training, recorded with and without when a checkpoint is tested."""
+
+import shutil
+from copy import deepcopy
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+from mmseg_deeplab_study.engine.launch import enable_dense_crf
+from mmseg_deeplab_study.engine.work_dir import LOCK_NAME, is_claimed, release_work_dir
+from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
+from mmseg_deeplab_study.models.dense_crf import DEEPLABV2_RESNET101
+
+
+def start(cfg: Config) -> Runner:
+    # MMEngine keeps one message hub and one visualizer per name for the whole process.
+    cfg.experiment_name = cfg.visualizer.name = uuid4().hex
+    return Runner.from_cfg(cfg)
+
+
+@pytest.fixture(scope='module')
+def trained(make_tiny_cityscapes, make_config, tmp_path_factory) -> Config:
+    """A config whose work_dir holds a finished run, with snapshots of two images."""
+    folder = tmp_path_factory.mktemp('trained')
+    cfg = make_config(make_tiny_cityscapes(folder), folder / 'work')
+    cfg.custom_hooks = [dict(type='AdaptationHook', snapshots=2)]
+    cfg.val_evaluator = [cfg.val_evaluator, dict(type='BoundaryMetric')]
+    start(deepcopy(cfg)).train()
+    release_work_dir(cfg.work_dir)
+    return cfg
+
+
+@pytest.fixture
+def tested(trained, tmp_path) -> Config:
+    """A config to test the run's last checkpoint with, in a copy of its folder."""
+    shutil.copytree(trained.work_dir, tmp_path / 'run', ignore=shutil.ignore_patterns(LOCK_NAME))
+    cfg = deepcopy(trained)
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.test_cfg = dict(type='TestLoop')
+    cfg.work_dir = str(tmp_path / 'test')
+    cfg.load_from = str(tmp_path / 'run' / 'iter_10.pth')
+    return cfg
+
+
+def test_training_refuses_it_and_says_what_it_would_cost(tiny_cityscapes, make_config, tmp_path):
+    cfg = make_config(tiny_cityscapes(), tmp_path / 'work')
+    cfg.model.test_cfg.crf = dict()
+    with pytest.raises(
+        ValueError,
+        match=r'model.test_cfg.crf: refining takes about \d+\.\d s an image of 64x64 here, so 3 images at '
+        r'each of 3 validations would take \d+:\d\d:\d\d. Train without it, .*tools/test.py CONFIG '
+        r'CHECKPOINT --crf',
+    ):
+        start(cfg).train()
+    assert not (tmp_path / 'work' / FILE_NAME).exists()
+
+
+def test_boundary_scores_are_in_every_row(trained):
+    for row in read_history(trained.work_dir).validations:
+        assert 0 <= row['BIoU'] <= 100
+        assert list(row['class_biou']) == list(row['class_iou'])
+        assert list(row['trimap']) == ['1', '2', '4', '8', '16', '32']
+
+
+def test_scores_with_and_without_go_into_the_record(tested):
+    folder = Path(tested.load_from).parent
+    before = read_history(folder)
+    enable_dense_crf(tested)
+    runner = start(tested)
+    metrics = runner.test()
+    history = read_history(folder)
+    assert history.rows[:-1] == before.rows
+    row, plain = history.rows[-1], before.validations[-1]
+    assert (row['kind'], row['iter'], row['subset'], row['images']) == ('crf', 10, 'full', 3)
+    assert row['crf'] == DEEPLABV2_RESNET101
+    # Without it, what was recorded when the run was trained.
+    for key, value in row['unrefined'].items():
+        assert value == plain[key], key
+    for key in ('mIoU', 'BIoU', 'aAcc'):
+        assert metrics[key] == row[key]
+        assert metrics[f'unrefined/{key}'] == plain[key]
+    assert metrics['trimap.4'] == row['trimap']['4']['mIoU']
+    # Neither resuming nor anything else takes it for a validation.
+    assert history.validations == before.validations
+
+
+def test_pictures_of_the_runs_own_snapshots_are_refined(tested):
+    folder = Path(tested.load_from).parent / 'snapshots'
+    enable_dense_crf(tested)
+    start(tested).test()
+    plain, refined = (sorted((folder / name).iterdir()) for name in ('000010', 'crf/000010'))
+    assert [path.name for path in refined] == [path.name for path in plain] and len(plain) == 2
+    pairs = [[np.asarray(Image.open(path)) for path in pair] for pair in zip(plain, refined, strict=True)]
+    assert any((one != other).any() for one, other in pairs)
+    assert Image.open(refined[0]).getpalette() == Image.open(plain[0]).getpalette()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        '000000',
+        '000005',
+        '000010',
+        'crf',
+        'reference',
+    ]
+
+
+def test_tests_of_other_images_are_not_recorded(tested):
+    tested.test_dataloader.dataset.data_prefix = dict(
+        img_path='leftImg8bit/train', seg_map_path='gtFine/train'
+    )
+    assert_not_recorded(tested, 'the test images are not those that the run was validated on')
+
+
+def test_checkpoints_of_no_recorded_validation_are_not_recorded(tested):
+    folder = Path(tested.load_from).parent
+    lines = (folder / FILE_NAME).read_text().splitlines(keepends=True)
+    (folder / FILE_NAME).write_text(''.join(lines[:-1]))
+    assert_not_recorded(tested, 'it has no validation at iteration 10, which the checkpoint is of')
+
+
+def test_tests_without_our_metric_are_not_recorded(tested):
+    tested.test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+    metrics = assert_not_recorded(tested, 'test_evaluator has no AdaptationMetric')
+    # But the scores without are there beside MMSeg's own.
+    assert metrics['mIoU'] >= 0 and metrics['unrefined/mIoU'] >= 0 and metrics['unrefined/BIoU'] >= 0
+
+
+def assert_not_recorded(cfg: Config, reason: str) -> dict[str, float]:
+    folder = Path(cfg.load_from).parent
+    before = (folder / FILE_NAME).read_bytes()
+    enable_dense_crf(cfg)
+    metrics = start(cfg).test()
+    assert (folder / FILE_NAME).read_bytes() == before
+    assert not (folder / 'snapshots/crf').exists() and not is_claimed(folder)
+    log = next(Path(cfg.work_dir).glob('*/*.log')).read_text()
+    assert f'scores with dense CRF are not recorded: {reason}' in log
+    return metrics

@@ -1,0 +1,41 @@
+"""What MMEngine's own hooks are told of a validation's scores."""
+
+from mmengine.logging import MessageHub
+
+from mmseg_deeplab_study.engine.validation_scores import forget_stale_scores, metrics_of
+
+
+def test_forgetting_absent_scores_leaves_everything_else():
+    hub = MessageHub.get_instance('test_forgetting_absent_scores')
+    stale = (
+        'val/IoU.wall',
+        'val/mIoU.seen',
+        'val/night/IoU.wall',
+        'val/BIoU',
+        'val/BIoU.wall',
+        'val/trimap.4',
+    )
+    kept = ('val/IoU.road', 'val/night/IoU.road', 'val/mIoU', 'val/BIoU.road', 'train/IoU.wall', 'val/time')
+    for key in (*stale, *kept):
+        hub.update_scalar(key, 1.0)
+
+    class FakeRunner:
+        message_hub = hub
+
+    forget_stale_scores(FakeRunner, {'IoU.road': 1.0, 'BIoU.road': 1.0, 'night/IoU.road': 1.0, 'mIoU': 1.0})
+    assert set(hub.log_scalars) == set(kept)
+
+
+def test_metrics_of_rows_are_those_of_their_validation():
+    means = {'mIoU': 3.0, 'aAcc': 4.0, 'mAcc': 5.0, 'mIoU.seen': None, 'mIoU.unseen': 3.0}
+    row = {**means, 'class_iou': {'road': 3.0, 'wall': None}, 'kind': 'validation', 'subset': 'full'}
+    edges = {
+        'BIoU': 2.0,
+        'class_biou': {'road': 2.0, 'wall': None},
+        'trimap': {'4': {'mIoU': 1.0, 'class_iou': {'road': 1.0}}},
+    }
+    plain = {'mIoU': 3.0, 'aAcc': 4.0, 'mAcc': 5.0, 'mIoU.unseen': 3.0, 'IoU.road': 3.0}
+    both = plain | {'BIoU': 2.0, 'BIoU.road': 2.0, 'trimap.4': 1.0}
+    assert metrics_of([row]) == plain
+    assert metrics_of([row | edges, row | {'kind': 'forgetting', 'mIoU': 9.0}]) == both
+    assert metrics_of([row | edges | {'subset': 'probe'}]) == {f'probe/{k}': v for k, v in both.items()}

@@ -1,0 +1,124 @@
+"""The search for the CRF's parameters: where it looks, what it is asked on, and what a trial says."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmseg_deeplab_study.engine.launch import refining_model
+from mmseg_deeplab_study.inference.crf_search import RANGES, Trials, coarse_trials, search, training_images
+from mmseg_deeplab_study.inference.trained_model import load_model
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+# The search
+
+
+class Hill:
+    """A score with one top, that counts what it is asked."""
+
+    def __init__(self, top: dict[str, float]) -> None:
+        self.top, self.asked = top, []
+
+    def __call__(self, setting) -> float:
+        self.asked.append(tuple(setting.values()))
+        spans = {name: values[-1] - values[0] for name, values in RANGES.items()}
+        return -sum(((setting[name] - self.top[name]) / spans[name]) ** 2 for name in RANGES)
+
+
+@pytest.mark.parametrize('weight', RANGES['bilateral_weight'])
+@pytest.mark.parametrize('xy', [30, 60, 80, 100])
+@pytest.mark.parametrize('rgb', [3, 6])
+def test_finds_the_top_of_a_hill(weight, xy, rgb):
+    hill = Hill(dict(bilateral_weight=weight, bilateral_sigma_xy=xy, bilateral_sigma_rgb=rgb))
+    best, score = search(hill)
+    assert best == hill.top and score == 0
+    assert len(hill.asked) == len(set(hill.asked)) <= 2 * coarse_trials()
+
+
+def test_goes_over_every_second_value_first():
+    hill = Hill(dict(bilateral_weight=3, bilateral_sigma_xy=30, bilateral_sigma_rgb=3))
+    search(hill)
+    assert coarse_trials() == 16
+    assert set(hill.asked[:16]) == {(w, xy, rgb) for w in (3, 5) for xy in (30, 50, 70, 90) for rgb in (3, 5)}
+
+
+def test_a_flat_score_ends():
+    assert search(lambda setting: 1.0) == (
+        dict(bilateral_weight=3, bilateral_sigma_xy=30, bilateral_sigma_rgb=3),
+        1.0,
+    )
+
+
+# The trials
+
+
+@pytest.fixture(scope='module')
+def trained(make_tiny_cityscapes, make_config, write_trained, tmp_path_factory) -> Config:
+    """A config with load_from, a checkpoint of random weights that gives several labels."""
+    folder = tmp_path_factory.mktemp('trained')
+    cfg = make_config(make_tiny_cityscapes(folder, train=5, val=2), folder / 'work')
+    write_trained(cfg, folder / 'a.pth')
+    cfg.load_from = str(folder / 'a.pth')
+    cfg.test_dataloader = deepcopy(cfg.val_dataloader)
+    cfg.train_dataloader.dataset.pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations'),
+        dict(type='RandomCrop', crop_size=(32, 32)),
+        dict(type='PackSegInputs'),
+    ]
+    refining_model(cfg)
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def trials(trained) -> Trials:
+    return Trials(load_model(trained, trained.load_from), training_images(trained), 3, dict(iterations=2))
+
+
+def test_images_are_of_the_training_split_whole_and_evenly_spaced(trained, trials):
+    assert [path.rpartition('/')[2] for path in trials.paths] == [
+        f'tiny_00000{i}_leftImg8bit.png' for i in (0, 2, 4)
+    ]
+    assert all('/train/' in path for path in trials.paths)
+    assert training_images(trained)[0]['inputs'].shape == (3, 64, 64)
+
+
+def test_images_of_a_named_subset(trained):
+    cfg = deepcopy(trained)
+    cfg.train_dataloader.dataset = dict(
+        type='NamedSubset', name='two-fifths', fraction=0.4, dataset=cfg.train_dataloader.dataset
+    )
+    dataset = training_images(cfg)
+    assert len(dataset) == 2 and dataset[0]['inputs'].shape == (3, 64, 64)
+
+
+def test_a_trial_without_crf_is_a_plain_test(trained, trials):
+    cfg = deepcopy(trained)
+    del cfg.model.test_cfg.crf
+    cfg.test_dataloader.dataset.data_prefix = dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
+    cfg.test_dataloader.dataset.indices = [0, 2, 4]
+    cfg.test_evaluator = [dict(type='AdaptationMetric'), dict(type='BoundaryMetric')]
+    cfg.test_cfg = dict(type='TestLoop')
+    cfg.experiment_name = 'a plain test'
+    assert trials.evaluate(None) == Runner.from_cfg(cfg).test()
+
+
+def test_trials_differ_and_repeat(trials):
+    ticks = []
+    setting = dict(bilateral_weight=6, bilateral_sigma_xy=30, bilateral_sigma_rgb=6)
+    found = trials.evaluate(setting, lambda: ticks.append(None))
+    assert len(ticks) == 3
+    assert found != trials.evaluate(None)
+    assert trials.evaluate(setting) == found
+    assert np.isfinite(list(found.values())).all()
+
+
+def test_refuses_a_config_without_training_data(trained):
+    cfg = deepcopy(trained)
+    cfg.train_dataloader = None
+    with pytest.raises(ValueError, match='the config has no train_dataloader with one dataset'):
+        training_images(cfg)

@@ -1,0 +1,89 @@
+"""The section of a report on dense CRF: what it compares, and which pictures stand side by side."""
+
+import numpy as np
+import pytest
+
+from mmseg_deeplab_study.datasets.label_maps import write_label_map
+from mmseg_deeplab_study.evaluation.boundary_metric import boundary_scores, count_boundaries
+from mmseg_deeplab_study.evaluation.history import HistoryWriter, make_row
+from mmseg_deeplab_study.report.analysis import analyse
+from mmseg_deeplab_study.report.page import render_page
+from mmseg_deeplab_study.report.refined import refined
+from mmseg_deeplab_study.report.runs import read_runs
+
+CLASSES = ('road', 'car', 'traffic light')
+PALETTE = ((128, 64, 128), (0, 0, 142), (250, 170, 30))
+
+
+def scores(shift: int, miou: float) -> dict:
+    label = np.repeat(np.arange(32, dtype=np.uint8) // 12, 24).reshape(32, 24).T
+    counts = count_boundaries(np.roll(label, shift, axis=1), label, 3)
+    return {
+        'mIoU': miou,
+        'mIoU.seen': miou,
+        'mIoU.unseen': None,
+        'class_iou': {'road': miou, 'car': miou + 1, 'traffic light': None},
+        **boundary_scores(counts, CLASSES),
+    }
+
+
+@pytest.fixture
+def folder(make_run, tmp_path):
+    folder = make_run(tmp_path / 'run', {0: 10.0, 5: 20.0})
+    for iteration, miou in ((5, 19.0), (5, 21.5)):
+        row = make_row(iteration, 'crf', 'full', scores(1, miou), np.eye(3, dtype=int), 2, 9.0)
+        row |= {'unrefined': scores(2, 20.0), 'crf': {'iterations': 10, 'bilateral_weight': 4.0}}
+        HistoryWriter(folder / 'adaptation.jsonl').append(row)
+    write_label_map(folder / 'snapshots/crf/000005/first.png', np.ones((24, 32), np.uint8), PALETTE)
+    return folder
+
+
+def entries(folder) -> list[dict]:
+    folders = read_runs([folder])
+    analysis = analyse({name: run.history for name, run in folders.items()})
+    return refined([run for group in analysis.groups for run in group.runs], folders, 480)
+
+
+def test_compares_the_last_test_of_an_iteration(folder):
+    (entry,) = entries(folder)
+    assert entry['name'] == 'run, iteration 5'
+    assert entry['parameters'] == 'iterations 10, bilateral_weight 4'
+    assert entry['seconds'] == '4.5' and entry['images'] == 2
+    table = {name: values for name, *values in entry['scores']}
+    assert list(table) == [
+        'mIoU',
+        'mIoU.seen',
+        'mIoU.unseen',
+        'BIoU',
+        *(f'trimap.{width}' for width in (1, 2, 4, 8, 16, 32)),
+    ]
+    assert table['mIoU'] == ['20.0', '21.5', '+1.50']
+    assert table['mIoU.unseen'] == ['-', '-', '-']
+    assert float(table['BIoU'][2]) > 0
+    classes = {name: values for name, *values in entry['classes']}
+    assert classes['car'][:3] == ['21.0', '22.5', '+1.50'] and classes['traffic light'][:3] == ['-'] * 3
+
+
+def test_pictures_stand_side_by_side_where_there_are_both(folder):
+    (entry,) = entries(folder)
+    (image,) = entry['pictures']
+    assert image['name'] == 'first'
+    assert list(image['pictures']) == ['photograph', 'truth', 'without', 'with dense CRF']
+    assert all(data.startswith('data:image/') for data in image['pictures'].values())
+
+
+def test_a_run_that_was_never_refined_has_no_entry(make_run, tmp_path):
+    assert entries(make_run(tmp_path / 'plain', {0: 10.0})) == []
+
+
+def page(folder) -> str:
+    folders = read_runs([folder])
+    return render_page(analyse({name: run.history for name, run in folders.items()}), folders)
+
+
+def test_the_page_has_the_section_only_where_it_has_something_to_show(folder, make_run, tmp_path):
+    shown = page(folder)
+    assert '<section id="refined"' in shown and '<a href="#refined">Dense CRF</a>' in shown
+    assert 'alt="first, with dense CRF, run, iteration 5"' in shown
+    plain = page(make_run(tmp_path / 'plain', {0: 10.0}))
+    assert 'id="refined"' not in plain and '#refined' not in plain
