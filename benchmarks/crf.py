@@ -4,10 +4,12 @@ Needs CAMVID_ROOT; the extra `crf` for the comparison. Writes a table between th
 """
 
 import argparse
+import copy
 import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
+from mmseg.registry import DATASETS
 from PIL import Image
 
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
@@ -25,6 +29,7 @@ from benchmarks.adapted import LEAF
 from benchmarks.measure import alternate, machine, memory_mb, peak_growth
 from benchmarks.tables import markdown_table, write_between_marks
 from mmseg_deeplab_study.engine.launch import enable_dense_crf
+from mmseg_deeplab_study.inference.trained_model import load_model
 from mmseg_deeplab_study.models.dense_crf import BACKENDS, DenseCRF
 
 # height, width, classes
@@ -64,24 +69,47 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> torch.Tensor:
         return torch.tensor(np.asarray(image)).permute(2, 0, 1)[None].contiguous()
 
 
-def beside_pydensecrf(voc: Path, rounds: int) -> list[tuple[str, ...]]:
-    """A row per photograph of VOC, 21 classes: seconds of both, ratio, labels that agree."""
+def voc_config(voc: Path, weights: Path) -> Config:
+    """A test of TensorFlow's weights on VOC's validation images, in its 21 classes."""
+    cfg = Config.fromfile(setups.ROOT / LEAF)
+    cfg.model.decode_head.num_classes = 21
+    cfg.model.data_preprocessor.test_cfg = dict(size=(513, 513))
+    loader = cfg.test_dataloader
+    loader.dataset = dict(
+        type='PascalVOCDataset',
+        data_root=str(voc),
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+        ann_file='ImageSets/Segmentation/val.txt',
+        pipeline=loader.dataset.pipeline,
+    )
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    cfg.custom_hooks = []
+    cfg.log_level, cfg.load_from = 'WARNING', f'tflite://{weights}'
+    return cfg
+
+
+def beside_pydensecrf(cfg: Config, rounds: int) -> list[tuple[str, ...]]:
+    """A row per photograph of VOC and logits of its 21 classes: seconds of both, ratio, labels that agree."""
+    cfg = copy.deepcopy(cfg)
+    cfg.model.output = 'full'
+    model, dataset = load_model(cfg, cfg.load_from), DATASETS.build(cfg.test_dataloader.dataset)
     rows = []
-    for path in sorted((voc / 'JPEGImages').glob('*.jpg')):
-        image = read_image(path)
-        logits = smooth_logits(21, *image.shape[2:])
-        found = {}
+    for packed in dataset:
+        image, name = packed['inputs'][None], Path(packed['data_samples'].img_path).stem
+        with torch.no_grad():
+            (sample,) = model.test_step(pseudo_collate([packed]))
+        logits, found = sample.seg_logits.data[None], {}
 
-        def task(name: str, image=image, logits=logits, found=found) -> None:
-            found[name] = DenseCRF(backend=name)(logits, image).argmax(dim=1)
+        def task(backend: str, image=image, logits=logits, found=found) -> None:
+            found[backend] = DenseCRF(backend=backend)(logits, image).argmax(dim=1)
 
-        seconds = alternate({name: lambda name=name: task(name) for name in BACKENDS}, rounds, path.name)
-        ours, theirs = (seconds[name] for name in BACKENDS)
+        tasks = {backend: partial(task, backend) for backend in BACKENDS}
+        seconds = alternate(tasks, rounds, name)
+        ours, theirs = (seconds[backend] for backend in BACKENDS)
         same = (found[BACKENDS[0]] == found[BACKENDS[1]]).double().mean().item()
         size = f'{image.shape[2]}x{image.shape[3]}'
-        rows.append(
-            (path.stem, size, f'{ours:.2f}', f'{theirs:.2f}', f'{ours / theirs:.2f}', f'{100 * same:.2f}')
-        )
+        rows.append((name, size, f'{ours:.2f}', f'{theirs:.2f}', f'{ours / theirs:.2f}', f'{100 * same:.2f}'))
     return rows
 
 
@@ -108,28 +136,16 @@ def grow(size: tuple[int, int, int], row: Any) -> None:
     )
 
 
-def voc_scores(voc: Path, weights: Path, folder: Path) -> Mapping[str, float]:
-    """TensorFlow's weights on VOC's val images: scores with dense CRF and, as ``unrefined/...``, without."""
-    cfg = Config.fromfile(setups.ROOT / LEAF)
-    cfg.model.decode_head.num_classes = 21
-    cfg.model.data_preprocessor.test_cfg = dict(size=(513, 513))
-    loader = cfg.test_dataloader
-    loader.dataset = dict(
-        type='PascalVOCDataset',
-        data_root=str(voc),
-        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
-        ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=loader.dataset.pipeline,
-    )
-    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
-    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    cfg.custom_hooks = []
-    cfg.log_level, cfg.work_dir, cfg.load_from = 'WARNING', str(folder), f'tflite://{weights}'
+def voc_scores(cfg: Config, folder: str) -> Mapping[str, float]:
+    """Scores with dense CRF and, as ``unrefined/...``, without."""
+    cfg = copy.deepcopy(cfg)
+    cfg.work_dir = folder
     enable_dense_crf(cfg)
     return Runner.from_cfg(cfg).test()
 
 
 def lines(args: argparse.Namespace) -> Iterator[str]:
+    cfg = voc_config(args.voc.absolute(), args.weights.absolute())
     yield f'Measured on {machine()}.'
     if find_spec('pydensecrf') is not None:
         head = (
@@ -140,7 +156,7 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
             'ratio',
             'labels that agree, %',
         )
-        yield from markdown_table(head, beside_pydensecrf(args.voc, args.rounds))
+        yield from markdown_table(head, beside_pydensecrf(cfg, args.rounds))
     rows = []
     for size in SIZES:
         with multiprocessing.get_context('spawn').Manager() as manager:
@@ -154,7 +170,7 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
     head = ('street', 'classes', 'torch, s', 'corners a pixel', 'peak of the CRF, MB', 'of the process, MB')
     yield from markdown_table(head, rows)
     with TemporaryDirectory() as folder:
-        scores = voc_scores(args.voc.absolute(), args.weights.absolute(), Path(folder))
+        scores = voc_scores(cfg, folder)
     rows = [
         (name, *(f'{value:.2f}' for value in (plain, fine)), f'{fine - plain:+.2f}')
         for name, plain, fine in ((name, scores[f'unrefined/{name}'], scores[name]) for name in SHOWN)

@@ -19,7 +19,7 @@ from rich.progress import Progress
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from mmseg_deeplab_study.allocator import keep_freed_memory
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
-from mmseg_deeplab_study.engine.launch import add_config_arguments, read_config
+from mmseg_deeplab_study.engine.launch import add_config_arguments, add_device_argument, read_config
 from mmseg_deeplab_study.inference.files import (
     Job,
     find_inputs,
@@ -58,9 +58,7 @@ def parse_args() -> argparse.Namespace:
         help='longer side of what the network sees, in place of the resize in the config: near to that of\n'
         'the images it was trained on, and less where memory is short',
     )
-    parser.add_argument(
-        '--device', type=_device, help='such as cpu or cuda:0 (default: a GPU if there is one)'
-    )
+    add_device_argument(parser)
     parser.add_argument('--no-legend', dest='legend', action='store_false', help='the picture alone')
     parser.add_argument(
         '--no-labels', dest='labels', action='store_false', help='write no label maps of photographs'
@@ -74,14 +72,6 @@ def parse_args() -> argparse.Namespace:
     if args.out.exists() and not args.out.is_dir():
         parser.error(f'-o {args.out} is a file; give a folder')
     return args
-
-
-def _device(name: str) -> str:
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f'{name!r} cannot be used ({str(error).splitlines()[0]})') from error
-    return name
 
 
 class Painter:

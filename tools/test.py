@@ -33,10 +33,7 @@ def parse_args() -> argparse.Namespace:
         "DeepLabV2); prints the scores without it, too, and puts both into the run's record",
     )
     parser.add_argument('--tta', action='store_true', help='test time augmentation')
-    args = parser.parse_args()
-    if args.crf and args.tta:
-        parser.error('--crf and --tta: each of the views would be refined for itself; give one of them')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -51,6 +48,11 @@ def main() -> None:
     if args.crf:
         enable_dense_crf(cfg)
     if args.tta:
+        if (cfg.model.get('test_cfg') or {}).get('crf') is not None:
+            raise SystemExit(
+                'error: --tta with dense CRF (--crf, or model.test_cfg.crf of the config): each of the views '
+                'would be refined for itself; give one of them'
+            )
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         if cfg.model.type == 'StudyEncoderDecoder':
             cfg.model.output = 'full'  # logits are averaged

@@ -2,8 +2,8 @@
 
 Weight and widths of the bilateral Gaussian are searched in the ranges of DeepLab's paper, every second value
 first and then around the best; model.test_cfg.crf of the config sets everything else. Writes each trial to
-OUT/trials.jsonl, so that the same command goes on after an interruption, and the best to OUT/crf.py, a part
-of a config.
+OUT/trials.jsonl, so that the same command goes on after an interruption, and the best to OUT/crf.py, a
+config that inherits CONFIG.
 """
 
 import argparse
@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import Progress
 
@@ -21,10 +23,12 @@ from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.checkpoints.safe_loading import file_digest
 from mmseg_deeplab_study.engine.launch import (
     add_config_arguments,
+    add_device_argument,
     check_data_roots,
     read_config,
     refining_model,
 )
+from mmseg_deeplab_study.engine.run_header import config_digest
 from mmseg_deeplab_study.evaluation.boundary_metric import WIDTHS
 from mmseg_deeplab_study.evaluation.history import HistoryWriter, read_history
 from mmseg_deeplab_study.inference.crf_search import Setting, Trials, coarse_trials, search, training_images
@@ -53,6 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '-o', '--out', type=Path, help='folder of the results (default: work_dirs/tune_crf/<config name>)'
     )
+    add_device_argument(parser)
     parser.add_argument(
         '--overwrite', action='store_true', help='search anew where results are there already'
     )
@@ -108,14 +113,18 @@ def _describe(setting: Setting | None) -> str:
 def tune(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.cfg_options)
     check_data_roots(cfg, ('train_dataloader',))
+    digest_of_config = config_digest(cfg)
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
     refining_model(cfg)
     build_dense_crf(cfg.model.test_cfg.crf)
-    model = load_model(cfg, args.checkpoint)
-    trials = Trials(model, training_images(cfg), args.images, cfg.model.test_cfg.crf)
+    model = load_model(cfg, args.checkpoint).to(args.device or get_device())
+    crf, evaluators = cfg.model.test_cfg.crf, cfg.get('test_evaluator') or cfg.get('val_evaluator')
+    trials = Trials(model, training_images(cfg), args.images, crf, evaluators)
     header = {
         'config': Path(args.config).name,
+        'config_digest': digest_of_config,
         'checkpoint': file_digest(Path(args.checkpoint.rpartition('://')[2]).expanduser()),
-        'images': [Path(path).name for path in trials.paths],
+        'images': [str(Path(path).absolute()) for path in trials.paths],
         'fixed': dict(trials.fixed),
     }
     recorder = Recorder(trials, args.out / 'trials.jsonl', header, args.overwrite)
@@ -137,8 +146,9 @@ def tune(args: argparse.Namespace) -> None:
 
 
 def _snippet(setting: dict[str, float], args: argparse.Namespace, verdict: str) -> str:
-    comment = f'# tools/tune_crf.py {Path(args.config).name}, training split: {verdict}.\n'
-    return comment + Config(dict(model=dict(test_cfg=dict(crf=setting)))).pretty_text
+    comment = f'# Found by tools/tune_crf.py on the training split: {verdict}.\n'
+    base = f'_base_ = {str(Path(args.config).absolute())!r}\n'
+    return comment + base + Config(dict(model=dict(test_cfg=dict(crf=setting)))).pretty_text
 
 
 def main() -> int:

@@ -17,11 +17,12 @@ from ..datasets.probe import choose_probe
 from ..datasets.subsets import image_list
 from ..evaluation.adaptation_metric import AdaptationMetric, scores_from_confusion
 from ..evaluation.bootstrap import bootstrap_interval
+from ..evaluation.counted import Counted, count_pass, find_metric
 from ..evaluation.history import FILE_NAME, PROBE, History, HistoryWriter, make_row, read_history
 from .dense_crf import refuse_dense_crf
 from .extra_passes import ForgettingPass, source_row
 from .head_transfer import HeadTransferHook, bare_model
-from .probe_loop import FULL, Counted, ProbeValLoop, count_pass, find_metric
+from .probe_loop import FULL, ProbeValLoop
 from .random_states import random_states, restore_random_states
 from .run_header import check_continuation, run_header, subset_name
 from .schedule import is_validated, require_iterations

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
-from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
@@ -16,14 +16,17 @@ from mmseg.structures import SegDataSample
 
 from ..evaluation.adaptation_metric import AdaptationMetric, scores_from_confusion
 from ..evaluation.boundary_metric import BoundaryMetric
+from ..evaluation.counted import find_metric
 from ..evaluation.history import CRF, FILE_NAME, HistoryWriter, make_row, read_history
 from .head_transfer import bare_model
+from .probe_loop import ProbeValLoop
 from .random_states import kept_random_states
 from .run_header import describe_dataset, subset_name
 from .snapshots import Snapshots
 from .work_dir import claim_work_dir
 
 UNREFINED = 'unrefined'  # prefix of the scores without, as tools/test.py --crf prints them
+REFINED, UNREFINED_FIELD = 'pred_sem_seg', 'unrefined_sem_seg'  # of a sample
 _SIDE = 256  # pixels of the crop that the cost is measured on
 
 
@@ -37,12 +40,15 @@ def refuse_dense_crf(runner: Runner) -> None:
         return
     loop = runner.train_loop
     images, validations = len(runner.val_dataloader.dataset), loop.max_iters // loop.val_interval + 1
+    if isinstance(runner.val_loop, ProbeValLoop):
+        images = min(images, runner.val_loop.probe_images)
     seconds, (height, width) = _seconds_per_image(runner)
     in_all = timedelta(seconds=round(seconds * images * validations))
     raise ValueError(
         f'model.test_cfg.crf: refining takes about {seconds:.1f} s an image of {height}x{width} here, so '
-        f'{images} images at each of {validations} validations would take {in_all}. Train without it, then '
-        'refine a checkpoint once: tools/test.py CONFIG CHECKPOINT --crf'
+        f'{images} images at each of {validations} validations would take {in_all}. Train without it '
+        '(--cfg-options model.test_cfg.crf=None), then refine a checkpoint once: tools/test.py CONFIG '
+        'CHECKPOINT --crf'
     )
 
 
@@ -56,8 +62,10 @@ def _seconds_per_image(runner: Runner) -> tuple[float, tuple[int, int]]:
         logits = torch.randn(1, model.out_channels, *image.shape[1:])
     device = next(model.parameters()).device
     logits, image = logits.to(device), image.to(device, torch.uint8)
+    model.dense_crf(logits, image[None])  # what starts up with the first does not count
     started = time.perf_counter()
-    model.dense_crf(logits, image[None])
+    # To the CPU: a GPU is not done when the call returns.
+    model.dense_crf(logits, image[None]).cpu()
     seconds = time.perf_counter() - started
     return seconds * size[0] * size[1] / image[0].numel(), size
 
@@ -88,14 +96,24 @@ class DenseCRFRecordHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         self._started = time.perf_counter()
-        dataset = runner.test_dataloader.dataset
-        if reason := self._not_to_record(runner):
+        # What the main process finds; the others would wait for it for ever if it alone stopped.
+        found: list[str | RuntimeError | None] = [None]
+        if is_main_process():
+            found = [self._not_to_record(runner)]
+            if found[0] is None:
+                try:
+                    claim_work_dir(self.folder)
+                except RuntimeError as error:
+                    found = [error]
+        broadcast_object_list(found)
+        if isinstance(found[0], RuntimeError):
+            raise found[0]
+        if found[0] is not None:
             runner.logger.warning(
-                f'{self.folder / FILE_NAME}: scores with dense CRF are not recorded: {reason}'
+                f'{self.folder / FILE_NAME}: scores with dense CRF are not recorded: {found[0]}'
             )
             return
-        if is_main_process():
-            claim_work_dir(self.folder)
+        dataset = runner.test_dataloader.dataset
         reference = self.folder / 'snapshots' / 'reference'
         kept = {path.name.removesuffix('_truth.png') for path in reference.glob('*_truth.png')}
         paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
@@ -106,12 +124,17 @@ class DenseCRFRecordHook(Hook):
         )
 
     def _not_to_record(self, runner: Runner) -> str | None:
-        if AdaptationMetric not in _metrics(runner.test_evaluator):
-            return 'test_evaluator has no AdaptationMetric'
+        for kind in (AdaptationMetric, BoundaryMetric):
+            if any(
+                find_metric(runner.test_evaluator, kind, name) is None for name in (REFINED, UNREFINED_FIELD)
+            ):
+                return f'test_evaluator has no {kind.__name__} of both predictions'
         header, rows = read_history(self.folder)
-        if not any((row['kind'], row['iter']) == ('validation', self._iteration) for row in rows):
+        dataset = runner.test_dataloader.dataset
+        validated = {(row['iter'], row['subset']) for row in rows if row['kind'] == 'validation'}
+        if (self._iteration, subset_name(dataset)) not in validated:
             return f'it has no validation at iteration {self._iteration}, which the checkpoint is of'
-        if header.get('validation') != describe_dataset(runner.test_dataloader.dataset):
+        if header.get('validation') != describe_dataset(dataset):
             return 'the test images are not those that the run was validated on'
         return None
 
@@ -126,26 +149,22 @@ class DenseCRFRecordHook(Hook):
             self._snapshots.take_refined(outputs or (), self._iteration)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        metric = _metrics(runner.test_evaluator).get(AdaptationMetric)
+        metric = find_metric(runner.test_evaluator, AdaptationMetric)
         if self._snapshots is None or metric.counts is None:
             return
         seconds = time.perf_counter() - self._started
-        scores = _scores(runner.test_evaluator)
-        scores['unrefined'] = _scores(runner.test_evaluator, UNREFINED)
-        scores['crf'] = bare_model(runner.model).dense_crf.parameters
+        crf = bare_model(runner.model).dense_crf
+        scores = _scores(runner.test_evaluator, REFINED)
+        scores['unrefined'] = _scores(runner.test_evaluator, UNREFINED_FIELD)
+        scores['crf'] = {**crf.parameters, 'backend': crf.backend}
         subset = subset_name(runner.test_dataloader.dataset)
         row = make_row(self._iteration, CRF, subset, scores, metric.confusion, metric.images, seconds)
         HistoryWriter(self.folder / FILE_NAME).append(row)
         runner.logger.info(f'{self.folder / FILE_NAME}: recorded the scores with dense CRF')
 
 
-def _metrics(evaluator: Evaluator, prefix: str | None = None) -> dict[type, BaseMetric]:
-    return {type(metric): metric for metric in evaluator.metrics if metric.prefix == prefix}
-
-
-def _scores(evaluator: Evaluator, prefix: str | None = None) -> dict[str, Any]:
-    """Scores of all images by the metrics of one prefix."""
-    metrics = _metrics(evaluator, prefix)
-    metric, boundary = metrics[AdaptationMetric], metrics[BoundaryMetric]
+def _scores(evaluator: Evaluator, predictions: str) -> dict[str, Any]:
+    """Scores of all images, by the metrics that look at those predictions."""
+    metric = find_metric(evaluator, AdaptationMetric, predictions)
     scores = scores_from_confusion(metric.confusion, metric.classes, metric.seen)
-    return scores | boundary.scores(range(metric.images))
+    return scores | find_metric(evaluator, BoundaryMetric, predictions).scores(range(metric.images))

@@ -3,19 +3,25 @@
 import argparse
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
+from mmengine.registry import init_default_scope
+from mmseg.registry import METRICS, MODELS
 
 from ..checkpoints.conversion import SCHEMES
 from ..checkpoints.safe_loading import load_plain
+from ..evaluation.adaptation_metric import AdaptationMetric
+from ..evaluation.boundary_metric import BoundaryMetric
 from ..evaluation.history import FILE_NAME
-from .dense_crf import UNREFINED
+from ..models.crf_segmentors import DenseCRFMixin, dense_crf_segmentor
+from .dense_crf import UNREFINED, UNREFINED_FIELD
 from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
 
 # Set by each launcher before anything of MMEngine's runs.
@@ -50,6 +56,21 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config, as key=value pairs: load_from=PATH '
         'train_dataloader.batch_size=2 key="[a,b]"; no white space inside a pair',
     )
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add what the model runs on, None if it is not given."""
+    parser.add_argument(
+        '--device', type=_device, help='such as cpu or cuda:0 (default: a GPU if there is one)'
+    )
+
+
+def _device(name: str) -> str:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(f'{name!r} cannot be used ({str(error).splitlines()[0]})') from error
+    return name
 
 
 def read_config(path: str, options: dict | None = None) -> Config:
@@ -219,21 +240,44 @@ def enable_amp(cfg: Config) -> None:
 def refining_model(cfg: Config) -> None:
     """Have the config's model refine its predictions by a dense CRF, ``test_cfg.crf``, empty if not given."""
     model = cfg.model
-    model.setdefault('test_cfg', {}).setdefault('crf', {})
-    if model.type not in ('StudyEncoderDecoder', 'DenseCRFSegmentor'):
+    if model.get('test_cfg') is None:
+        model.test_cfg = dict()
+    if model.test_cfg.get('crf') is None:
+        model.test_cfg.crf = dict()
+    known = MODELS.get(model.type) if isinstance(model.type, str) else model.type
+    if known is not dense_crf_segmentor and not issubclass(known, DenseCRFMixin):
         model.segmentor, model.type = model.type, 'DenseCRFSegmentor'
 
 
+def metric_config(evaluators: dict | Sequence[dict] | None, kind: type[BaseMetric]) -> dict[str, Any]:
+    """The config of a metric of a class among those of an evaluator, or one of its default arguments."""
+    for config in _as_list(evaluators):
+        name = config['type']
+        if issubclass(METRICS.get(name) if isinstance(name, str) else name, kind):
+            return dict(config)
+    return dict(type=kind.__name__)
+
+
+def _as_list(evaluators: dict | Sequence[dict] | None) -> list[dict]:
+    return list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators] if evaluators else []
+
+
 def enable_dense_crf(cfg: Config) -> None:
-    """Test with dense CRF and without, in one pass, and put both into the record beside the checkpoint."""
+    """Test with dense CRF and without, in one pass, and put both into the record beside the checkpoint.
+
+    Where nothing but files of predictions is asked for, there are no scores.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
     refining_model(cfg)
-    evaluators = cfg.test_evaluator
-    evaluators = list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators]
-    if not any(metric['type'] == 'BoundaryMetric' for metric in evaluators):
-        evaluators.append(dict(type='BoundaryMetric'))
-    for kind in ('AdaptationMetric', 'BoundaryMetric'):
-        own = next((metric for metric in evaluators if metric['type'] == kind), dict(type=kind))
-        evaluators.append({**own, 'predictions': 'unrefined_sem_seg', 'prefix': UNREFINED})
+    evaluators = _as_list(cfg.test_evaluator)
+    if evaluators and all(config.get('format_only') for config in evaluators):
+        return
+    boundary = metric_config(evaluators, BoundaryMetric)
+    if boundary not in evaluators:
+        evaluators.append(boundary)
+    for config in (metric_config(evaluators, AdaptationMetric), boundary):
+        evaluators.append({**config, 'predictions': UNREFINED_FIELD, 'prefix': UNREFINED})
     cfg.test_evaluator = evaluators
     if (folder := Path(cfg.load_from).parent).joinpath(FILE_NAME).is_file():
-        cfg.setdefault('custom_hooks', []).append(dict(type='DenseCRFRecordHook', folder=str(folder)))
+        hook = dict(type='DenseCRFRecordHook', folder=str(folder))
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

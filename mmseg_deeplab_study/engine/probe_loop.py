@@ -1,50 +1,21 @@
 """Validate on a fixed few images every time, and on all of them now and then."""
 
 import time
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.runner import Runner, ValLoop
 from mmseg.registry import LOOPS
 from torch.utils.data import DataLoader, Subset
 
 from ..evaluation.adaptation_metric import AdaptationMetric, flat_scalars, scores_from_confusion
-from ..evaluation.boundary_metric import BoundaryMetric, flat_boundary_scores
+from ..evaluation.boundary_metric import flat_boundary_scores
+from ..evaluation.counted import Counted, count_pass, find_metric
 from ..evaluation.history import PROBE
 from .schedule import is_due
 
 FULL = 'full'
-
-
-class Counted(NamedTuple):
-    """What a pass over a set of images counted, on the main process.
-
-    ``counts`` (images, C, C); ``boundaries`` are the scores of ``BoundaryMetric``, where there is one.
-    """
-
-    counts: np.ndarray | None
-    seconds: float
-    boundaries: Mapping[str, Any] = MappingProxyType({})
-
-
-def count_pass(evaluator: Evaluator, seconds: float, images: Sequence[int] | None = None) -> Counted:
-    """What ``evaluator`` has just counted, of all images or of some by their places in the dataset."""
-    counts = find_metric(evaluator, AdaptationMetric).counts
-    if counts is None:
-        return Counted(None, seconds)
-    images = range(len(counts)) if images is None else images
-    boundary = find_metric(evaluator, BoundaryMetric)
-    return Counted(counts[images], seconds, boundary.scores(images) if boundary else {})
-
-
-def find_metric(evaluator: Evaluator, kind: type[BaseMetric]) -> BaseMetric | None:
-    """The evaluator's metric of a class, or None."""
-    return next((metric for metric in evaluator.metrics if isinstance(metric, kind)), None)
 
 
 @LOOPS.register_module()

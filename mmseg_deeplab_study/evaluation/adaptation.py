@@ -87,6 +87,11 @@ def find_score(row: Mapping[str, Any], score: str) -> float | None:
     return row.get(score)
 
 
+def _boundary_names(row: Mapping[str, Any]) -> list[str]:
+    classes = [BOUNDARY_CLASS_PREFIX + name for name in row.get('class_biou') or ()]
+    return [*classes, *(TRIMAP_PREFIX + width for width in row.get('trimap') or ())]
+
+
 def boundary_scores(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the boundary scores that rows have: ``'BIoU'`` and the trimaps, from the narrowest."""
     widths = sorted({int(width) for row in rows for width in row.get('trimap') or {}})
@@ -109,7 +114,7 @@ def score_curve(validations: Sequence[Mapping[str, Any]], score: str = 'mIoU') -
     """
     for row in validations:
         classes = [CLASS_PREFIX + name for name in row.get('class_iou') or ()]
-        if score not in row and score not in classes and find_score(row, score) is None:
+        if score not in row and score not in (*classes, *_boundary_names(row)):
             raise KeyError(f'iteration {row["iter"]} has no score {score!r}; it has {sorted(row)}')
     return [(row['iter'], find_score(row, score)) for row in rows_with(validations, score)]
 

@@ -5,14 +5,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 from torch import Tensor
 
 from ..datasets.label_spaces import match_classes, resolve_classes
+from .ids import IDS, check_ids, maps_of, outside, to_uint8
 
-_IDS = 256  # of uint8, as MMSeg reads label maps
 _EXACT = 2**24  # pixels; OpenCV returns its counts as float32, which has every integer up to this
 
 
@@ -39,25 +38,20 @@ def confusion_matrix(
             f'{tuple(label.shape)}'
         )
     columns = num_classes if num_predicted is None else num_predicted
-    if max(num_classes, columns) > _IDS:
-        raise ValueError(f'can count at most {_IDS} classes, but got {max(num_classes, columns)}')
-    outside = '{} ids must be in [0, {}] or {}, but got {} to {}'
-    flat = []
-    for name, ids, number in (('label', label, num_classes), ('prediction', prediction, columns)):
-        if ids.dtype != torch.uint8:
-            low, high = (int(ids.min()), int(ids.max())) if ids.numel() else (0, 0)
-            if not 0 <= low <= high < _IDS:
-                raise ValueError(outside.format(name, number - 1, ignore_index, low, high))
-        flat.append(ids.to('cpu', torch.uint8).numpy().reshape(-1))
-    joint = np.zeros((_IDS, _IDS), np.int64)
+    check_ids(max(num_classes, columns), ignore_index)
+    flat = [
+        to_uint8(ids, name, number, ignore_index).reshape(-1)
+        for name, ids, number in (('label', label, num_classes), ('prediction', prediction, columns))
+    ]
+    joint = np.zeros((IDS, IDS), np.int64)
     for start in range(0, len(flat[0]), _EXACT):
         part = [ids[start : start + _EXACT] for ids in flat]
-        joint += cv2.calcHist(part, [0, 1], None, [_IDS, _IDS], [0, _IDS, 0, _IDS]).astype(np.int64)
+        joint += cv2.calcHist(part, [0, 1], None, [IDS, IDS], [0, IDS, 0, IDS]).astype(np.int64)
     joint[ignore_index] = 0
     for name, axis, number in (('label', 1, num_classes), ('prediction', 0, columns)):
         present = np.flatnonzero(joint.any(axis=axis))
         if len(present) and present[-1] >= number:
-            raise ValueError(outside.format(name, number - 1, ignore_index, present[0], present[-1]))
+            raise ValueError(outside(name, number, ignore_index, present[0], present[-1]))
     return joint[:num_classes, :columns].copy()
 
 
@@ -133,10 +127,7 @@ class ConfusionMetric(BaseMetric):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        if not 0 <= ignore_index < _IDS:
-            raise ValueError(
-                f'ignore_index must be in [0, {_IDS - 1}], an 8-bit label, but got {ignore_index}'
-            )
+        check_ids(0, ignore_index)
         self.num_classes = num_classes
         self.num_predicted = num_predicted
         self.ignore_index = ignore_index
@@ -154,8 +145,7 @@ class ConfusionMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         num_classes = self.num_classes or len(self.dataset_meta['classes'])
         for sample in data_samples:
-            prediction = sample[self.predictions]['data'].squeeze(0)
-            label = sample['gt_sem_seg']['data'].squeeze(0)
+            prediction, label = maps_of(sample, self.predictions)
             try:
                 counts = confusion_matrix(
                     prediction, label, num_classes, self.ignore_index, self.num_predicted

@@ -119,7 +119,7 @@ class HistoryWriter:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row and wait until the disk has it."""
-        line, size = _line(row).encode(), self.path.stat().st_size
+        line, size = _line(row).encode(), self._drop_torn_line()
         try:
             with self.path.open('ab', buffering=0) as file:
                 file.write(line)
@@ -132,6 +132,18 @@ class HistoryWriter:
             with contextlib.suppress(OSError):
                 os.truncate(self.path, size)
             raise explain(error, self.path) from error
+
+    def _drop_torn_line(self) -> int:
+        """Cut what a crash has left behind the last line end; returns the size."""
+        with self.path.open('rb') as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            if file.read() in (b'', b'\n'):
+                return size
+            file.seek(0)
+            whole = file.read().rfind(b'\n') + 1
+        os.truncate(self.path, whole)
+        return whole
 
     def _replace(self, records: list[Mapping[str, Any]]) -> None:
         write_atomically(self.path, ''.join(map(_line, records)).encode())

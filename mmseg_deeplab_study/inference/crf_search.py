@@ -14,6 +14,7 @@ from mmseg.registry import DATASETS
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..engine.launch import metric_config
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.boundary_metric import BoundaryMetric
 from ..models.dense_crf import DenseCRF
@@ -92,12 +93,20 @@ class Trials:
         dataset: what ``training_images`` gives.
         images: how many, at most.
         fixed: arguments of ``DenseCRF`` that no trial changes.
+        evaluators: the config's, whose ``AdaptationMetric`` and ``BoundaryMetric`` are taken as they are.
 
     Raises:
         ValueError: the dataset is empty, or an argument is wrong.
     """
 
-    def __init__(self, model: nn.Module, dataset: Dataset, images: int, fixed: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        dataset: Dataset,
+        images: int,
+        fixed: Mapping[str, Any],
+        evaluators: dict | Sequence[dict] | None = None,
+    ) -> None:
         if not len(dataset):
             raise ValueError('the training split has no image')
         places = np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int).tolist()
@@ -107,6 +116,7 @@ class Trials:
         self._model = model
         self._dataset = dataset
         self._places = places
+        self._metrics = [metric_config(evaluators, kind) for kind in (AdaptationMetric, BoundaryMetric)]
 
     def evaluate(self, setting: Setting | None, tick: Callable[[], None] = lambda: None) -> Scores:
         """Flat scores in percent, of ``AdaptationMetric`` and ``BoundaryMetric``; None: without CRF.
@@ -114,7 +124,7 @@ class Trials:
         ``tick`` is called behind each image.
         """
         self._model.dense_crf = None if setting is None else DenseCRF(**self.fixed, **setting)
-        evaluator = Evaluator([AdaptationMetric(), BoundaryMetric()])
+        evaluator = Evaluator(self._metrics)
         evaluator.dataset_meta = self._dataset.metainfo
         with torch.no_grad():
             for place in self._places:

@@ -1,6 +1,7 @@
 """Segmentors whose predictions a dense CRF refines, by ``test_cfg.crf``."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,8 @@ class DenseCRFMixin:
     With ``test_cfg=dict(crf=dict(...))``, the arguments of ``DenseCRF``, every prediction is refined in the
     image's original size: ``pred_sem_seg`` are the refined labels, ``seg_logits`` the logarithm of the
     marginals, ``unrefined_sem_seg`` the labels without. Colours are those of the network's input, brought
-    back to 8 bits. Without ``crf`` nothing changes.
+    back to 8 bits by the data preprocessor's mean and std; a pipeline that normalises by itself hides them.
+    Without ``crf`` nothing changes.
 
     Attributes:
         dense_crf: what refines, or None; it may be set.
@@ -77,22 +79,27 @@ def _original_image(image: Tensor, meta: dict, size: Sequence[int]) -> Tensor:
 
 
 @MODELS.register_module(name='DenseCRFSegmentor')
-def dense_crf_segmentor(segmentor: str = 'EncoderDecoder', **kwargs) -> BaseSegmentor:
+def dense_crf_segmentor(segmentor: str | type = 'EncoderDecoder', **kwargs) -> BaseSegmentor:
     """Build any registered segmentor as it is, but refining by ``test_cfg.crf``; the state dict is its own.
 
     To an MMSeg config that exists, add ``model = dict(type='DenseCRFSegmentor', segmentor='EncoderDecoder',
     test_cfg=dict(crf=dict()))``.
 
     Args:
-        segmentor: the registered name of its class.
+        segmentor: its class, or the registered name of that.
         kwargs: its arguments.
 
     Raises:
         ValueError: there is no such class, or as ``DenseCRFMixin``.
     """
-    base = MODELS.get(segmentor)
+    base = MODELS.get(segmentor) if isinstance(segmentor, str) else segmentor
     if base is None or not (isinstance(base, type) and issubclass(base, BaseSegmentor)):
         raise ValueError(f'DenseCRFSegmentor: segmentor={segmentor!r} is not a segmentor of MMSegmentation')
+    return _refining(base)(**kwargs)
+
+
+@cache
+def _refining(base: type[BaseSegmentor]) -> type[BaseSegmentor]:
     if issubclass(base, DenseCRFMixin):
-        return base(**kwargs)
-    return type(f'DenseCRF{base.__name__}', (DenseCRFMixin, base), {})(**kwargs)
+        return base
+    return type(f'DenseCRF{base.__name__}', (DenseCRFMixin, base), {})

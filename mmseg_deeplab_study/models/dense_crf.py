@@ -64,7 +64,7 @@ class DenseCRF:
         bilateral_sigma_rgb: float = DEEPLABV2_RESNET101['bilateral_sigma_rgb'],
         backend: str = 'torch',
     ) -> None:
-        if not isinstance(iterations, int) or iterations < 1:
+        if type(iterations) is not int or iterations < 1:
             raise ValueError(f'dense CRF: iterations must be a whole number from 1, but got {iterations!r}')
         self.parameters = {
             'iterations': iterations,
@@ -107,18 +107,24 @@ class DenseCRF:
             )
         infer = self._infer if self.backend == 'torch' else self._infer_by_pydensecrf
         images = images.to(logits.device)
-        return torch.stack([infer(*pair) for pair in zip(logits.float(), images, strict=True)])
+        with torch.autocast(logits.device.type, enabled=False):
+            return torch.stack([infer(*pair) for pair in zip(logits.float(), images, strict=True)])
 
     def _infer(self, logits: Tensor, image: Tensor) -> Tensor:
         classes, height, width = logits.shape
         unary = logits.flatten(1).T.contiguous()  # (pixels, classes), in which all sums go along memory
-        spatial = _SpatialGaussian(height, width, self.parameters['spatial_sigma'], logits.device)
-        bilateral = self._bilateral(image)
+        kernels = []
+        if weight := self.parameters['spatial_weight']:
+            sigma = self.parameters['spatial_sigma']
+            kernels.append((weight, _SpatialGaussian(height, width, sigma, logits.device)))
+        if weight := self.parameters['bilateral_weight']:
+            kernels.append((weight, self._bilateral(image)))
         marginals = unary.softmax(dim=1)
         for _ in range(self.parameters['iterations']):
-            message = bilateral.filter(marginals).mul_(self.parameters['bilateral_weight'])
-            message.add_(spatial.filter(marginals), alpha=self.parameters['spatial_weight'])
-            marginals = message.add_(unary).softmax(dim=1)
+            energy = unary.clone()
+            for weight, kernel in kernels:
+                energy.add_(kernel.filter(marginals), alpha=weight)
+            marginals = energy.softmax(dim=1)
         return marginals.T.reshape(classes, height, width)
 
     def _bilateral(self, image: Tensor) -> PermutohedralLattice:

@@ -34,7 +34,7 @@ def _entry(run: Run, row: Row, folder: RunFolder, width: int) -> dict[str, Any]:
     classes = class_names(run.history)
     return {
         'name': f'{run.name}, iteration {row["iter"]}',
-        'parameters': ', '.join(f'{key} {value:g}' for key, value in (row.get('crf') or {}).items()),
+        'parameters': ', '.join(f'{key} {value}' for key, value in (row.get('crf') or {}).items()),
         'seconds': percent(row['seconds'] / row['images']) if row.get('images') else '-',
         'images': row.get('images'),
         'scores': [

@@ -1,6 +1,8 @@
 """Dense CRF and the record: refused in training, recorded with and without when a checkpoint is tested."""
 
 import shutil
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 from uuid import uuid4
@@ -53,7 +55,7 @@ def test_training_refuses_it_and_says_what_it_would_cost(tiny_cityscapes, make_c
     with pytest.raises(
         ValueError,
         match=r'model.test_cfg.crf: refining takes about \d+\.\d s an image of 64x64 here, so 3 images at '
-        r'each of 3 validations would take \d+:\d\d:\d\d. Train without it, .*tools/test.py CONFIG '
+        r'each of 3 validations would take \d+:\d\d:\d\d. Train without it .*crf=None.*tools/test.py CONFIG '
         r'CHECKPOINT --crf',
     ):
         start(cfg).train()
@@ -77,7 +79,7 @@ def test_scores_with_and_without_go_into_the_record(tested):
     assert history.rows[:-1] == before.rows
     row, plain = history.rows[-1], before.validations[-1]
     assert (row['kind'], row['iter'], row['subset'], row['images']) == ('crf', 10, 'full', 3)
-    assert row['crf'] == DEEPLABV2_RESNET101
+    assert row['crf'] == {**DEEPLABV2_RESNET101, 'backend': 'torch'}
     # Without it, what was recorded when the run was trained.
     for key, value in row['unrefined'].items():
         assert value == plain[key], key
@@ -123,9 +125,54 @@ def test_checkpoints_of_no_recorded_validation_are_not_recorded(tested):
 
 def test_tests_without_our_metric_are_not_recorded(tested):
     tested.test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-    metrics = assert_not_recorded(tested, 'test_evaluator has no AdaptationMetric')
+    metrics = assert_not_recorded(tested, 'test_evaluator has no AdaptationMetric of both predictions')
     # But the scores without are there beside MMSeg's own.
-    assert metrics['mIoU'] >= 0 and metrics['unrefined/mIoU'] >= 0 and metrics['unrefined/BIoU'] >= 0
+    plain = read_history(Path(tested.load_from).parent).validations[-1]
+    assert metrics['unrefined/mIoU'] == plain['mIoU'] and metrics['unrefined/BIoU'] == plain['BIoU']
+    assert 'mIoU' in metrics and 'BIoU' in metrics
+
+
+def test_metrics_under_a_prefix_are_recorded_as_well(tested):
+    tested.test_evaluator = [
+        dict(type='AdaptationMetric', prefix='a'),
+        dict(type='mmseg.BoundaryMetric', prefix='b', widths=(4,)),
+    ]
+    enable_dense_crf(tested)
+    metrics = start(tested).test()
+    row = read_history(Path(tested.load_from).parent).select('crf')[-1]
+    assert metrics['a/mIoU'] == row['mIoU'] and metrics['b/trimap.4'] == row['trimap']['4']['mIoU']
+    assert list(row['unrefined']['trimap']) == ['4']
+
+
+def test_a_record_whose_last_line_is_torn_loses_no_row(tested):
+    path = Path(tested.load_from).parent / FILE_NAME
+    rows = read_history(path).rows
+    with path.open('ab') as file:
+        file.write(b'{"iter": 15, "kind"')
+    enable_dense_crf(tested)
+    start(tested).test()
+    assert read_history(path).rows[:-1] == rows
+
+
+def test_a_run_that_goes_on_is_left_alone(tested, tmp_path):
+    folder = Path(tested.load_from).parent
+    holder = subprocess.Popen(
+        [sys.executable, '-c', CLAIM, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b'claimed\n'
+    enable_dense_crf(tested)
+    with pytest.raises(RuntimeError, match='a run is going on in it'):
+        start(tested).test()
+    holder.communicate()
+
+
+CLAIM = """
+import sys
+from mmseg_deeplab_study.engine.work_dir import claim_work_dir
+claim_work_dir(sys.argv[1])
+print('claimed', flush=True)
+sys.stdin.read()
+"""
 
 
 def assert_not_recorded(cfg: Config, reason: str) -> dict[str, float]:

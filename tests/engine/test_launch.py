@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmseg.models import EncoderDecoder
 
 from mmseg_deeplab_study.engine import launch
 from mmseg_deeplab_study.engine.launch import (
@@ -13,6 +14,7 @@ from mmseg_deeplab_study.engine.launch import (
     check_data_roots,
     check_load_from,
     enable_amp,
+    enable_dense_crf,
     enable_ranks,
     load_config,
     prepare_work_dir,
@@ -261,3 +263,50 @@ def test_a_forgotten_scheme(tmp_path):
         ValueError, match=f'wants its reader named, --cfg-options options.load_from=tflite://{path}'
     ):
         check_load_from(str(path), 'options.')
+
+
+# Dense CRF
+
+
+def test_any_segmentor_is_made_to_refine():
+    for kind in ('EncoderDecoder', 'mmseg.EncoderDecoder', EncoderDecoder):
+        cfg = Config(dict(model=dict(type=kind, test_cfg=None), test_evaluator=[], load_from='a.pth'))
+        enable_dense_crf(cfg)
+        assert cfg.model.type == 'DenseCRFSegmentor' and cfg.model.segmentor == kind
+        assert cfg.model.test_cfg.crf == {}
+        assert 'custom_hooks' not in cfg
+
+
+def test_one_that_knows_how_stays_and_keeps_its_values():
+    for kind in ('StudyEncoderDecoder', 'DenseCRFSegmentor'):
+        model = dict(type=kind, test_cfg=dict(mode='whole', crf=dict(iterations=3)))
+        cfg = Config(dict(model=model, test_evaluator=dict(type='IoUMetric'), load_from='a.pth'))
+        enable_dense_crf(cfg)
+        assert cfg.model == model
+    cfg.model.test_cfg.crf = None
+    enable_dense_crf(cfg)
+    assert cfg.model.test_cfg.crf == {}
+
+
+def test_scores_with_and_without_are_evaluated():
+    cfg = Config(
+        dict(
+            model=dict(type='StudyEncoderDecoder'),
+            test_evaluator=dict(type='AdaptationMetric', source=['a', 'b']),
+            load_from='a.pth',
+        )
+    )
+    enable_dense_crf(cfg)
+    assert [dict(metric) for metric in cfg.test_evaluator] == [
+        dict(type='AdaptationMetric', source=['a', 'b']),
+        dict(type='BoundaryMetric'),
+        dict(type='AdaptationMetric', source=['a', 'b'], predictions='unrefined_sem_seg', prefix='unrefined'),
+        dict(type='BoundaryMetric', predictions='unrefined_sem_seg', prefix='unrefined'),
+    ]
+
+
+def test_no_scores_where_only_files_are_asked_for():
+    evaluator = dict(type='CityscapesMetric', format_only=True, output_dir='out')
+    cfg = Config(dict(model=dict(type='StudyEncoderDecoder'), test_evaluator=evaluator, load_from='a.pth'))
+    enable_dense_crf(cfg)
+    assert cfg.test_evaluator == evaluator

@@ -11,6 +11,7 @@ from mmseg.structures import SegDataSample
 from mmseg_deeplab_study.evaluation.boundary_metric import (
     WIDTHS,
     BoundaryMetric,
+    add_boundaries,
     boundary_scores,
     boundary_width,
     count_boundaries,
@@ -185,7 +186,7 @@ def test_reads_the_predictions_of_another_field():
     metric.dataset_meta = dict(classes=CLASSES)
     metric.process({}, [make_sample(np.zeros_like(prediction), label, unrefined_sem_seg=prediction)])
     metric.evaluate(1)
-    expected = boundary_scores(count_boundaries(prediction, label, 4), CLASSES)
+    expected = boundary_scores(add_boundaries([count_boundaries(prediction, label, 4)], 4), CLASSES)
     assert metric.scores([0]) == expected
 
 
@@ -197,6 +198,40 @@ def test_names_the_file_of_an_id_outside_the_label_space():
     ):
         with pytest.raises(ValueError, match=rf'label.png: {name} ids must be in \[0, 3\] or 255, but got'):
             evaluate([pair])
+
+
+def test_refuses_ids_that_are_not_of_8_bits():
+    prediction, label = draw_maps(0)
+    with pytest.raises(
+        ValueError, match=r'label.png: prediction ids must be in \[0, 3\] or 255, but got 256'
+    ):
+        evaluate([(np.full(prediction.shape, 256), label)])
+
+
+def test_says_what_a_sample_lacks():
+    prediction, label = draw_maps(0)
+    metric = BoundaryMetric(predictions='unrefined_sem_seg')
+    metric.dataset_meta = dict(classes=CLASSES)
+    with pytest.raises(ValueError, match='no unrefined_sem_seg to count: the model has no test_cfg.crf'):
+        metric.process({}, [make_sample(prediction, label)])
+    sample = make_sample(prediction, label)
+    del sample['gt_sem_seg']
+    with pytest.raises(ValueError, match='no gt_sem_seg to count: the pipeline has no LoadAnnotations'):
+        BoundaryMetric.process(evaluate([(prediction, label)]), {}, [sample])
+
+
+def test_refuses_an_ignore_index_that_no_label_map_can_hold():
+    with pytest.raises(ValueError, match=r'ignore_index must be in \[0, 255\], an 8-bit label, but got -1'):
+        BoundaryMetric(ignore_index=-1)
+
+
+def test_counts_of_an_image_are_small_whatever_the_number_of_classes():
+    prediction, label = draw_maps(0)
+    counts = count_boundaries(prediction, label, 150)
+    assert sum(part.nbytes for part in counts) < 6000
+    totals = add_boundaries([counts, counts], 150)
+    assert totals.trimaps.shape == (len(WIDTHS), 150, 150)
+    assert totals.trimaps.sum() == 2 * add_boundaries([counts], 150).trimaps.sum()
 
 
 def test_refuses_maps_of_other_shapes():

@@ -247,7 +247,12 @@ def failing_fsync(patch: pytest.MonkeyPatch) -> None:
 
 
 def short_write(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Path, 'open', lambda self, mode, buffering: HalfALine(self, mode))
+    whole = Path.open
+
+    def open_short(self: Path, mode: str, **kwargs):
+        return HalfALine(self, mode) if mode == 'ab' else whole(self, mode, **kwargs)
+
+    patch.setattr(Path, 'open', open_short)
 
 
 @pytest.mark.parametrize('fail', [failing_fsync, short_write])
@@ -272,6 +277,14 @@ def test_line_that_cannot_be_taken_back_is_dropped_on_resume(tmp_path, monkeypat
     monkeypatch.undo()
     assert not writer.path.read_bytes().endswith(b'\n')
     writer.resume(10, 'full')
+    writer.append(row(15))
+    assert read_history(tmp_path).rows == [row(0), row(5), row(10), row(15)]
+
+
+def test_appends_behind_the_last_whole_line(tmp_path):
+    writer = write(tmp_path)
+    with writer.path.open('ab') as file:
+        file.write(b'{"iter": 15, "ki')
     writer.append(row(15))
     assert read_history(tmp_path).rows == [row(0), row(5), row(10), row(15)]
 

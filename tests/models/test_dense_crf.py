@@ -141,6 +141,19 @@ def test_marginals_are_probabilities_in_the_shape_of_the_logits():
     torch.testing.assert_close(crf(logits[1:].bfloat16(), images[1:]), found[1:])
 
 
+def test_computes_in_float32_under_autocast():
+    logits, image = smooth_logits(4, 20, 30)[None], drawn_image(20, 30)[None]
+    expected = DenseCRF()(logits, image)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(DenseCRF()(logits, image), expected)
+
+
+def test_without_weights_nothing_is_refined():
+    logits, image = smooth_logits(4, 20, 30)[None], drawn_image(20, 30)[None]
+    found = DenseCRF(spatial_weight=0, bilateral_weight=0)(logits, image)
+    torch.testing.assert_close(found, logits.softmax(dim=1))
+
+
 def test_an_image_of_one_pixel_keeps_its_label():
     logits, image = torch.tensor([1.0, 3, 2]).reshape(1, 3, 1, 1), torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
     assert DenseCRF()(logits, image).argmax(dim=1).item() == 1
@@ -159,6 +172,7 @@ def test_an_edge_of_the_labels_goes_to_the_edge_of_the_colours():
     ('changes', 'message'),
     [
         (dict(iterations=0), r'dense CRF: iterations must be a whole number from 1, but got 0'),
+        (dict(iterations=True), r'iterations must be a whole number from 1, but got True'),
         (dict(iterations=2.5), r'iterations must be a whole number from 1, but got 2.5'),
         (dict(spatial_weight=-1), r'dense CRF: spatial_weight must be at least 0, but got -1'),
         (dict(bilateral_sigma_xy=0), r'dense CRF: bilateral_sigma_xy must be above 0, but got 0'),

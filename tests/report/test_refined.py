@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
-from mmseg_deeplab_study.evaluation.boundary_metric import boundary_scores, count_boundaries
+from mmseg_deeplab_study.evaluation.boundary_metric import (
+    add_boundaries,
+    boundary_scores,
+    count_boundaries,
+)
 from mmseg_deeplab_study.evaluation.history import HistoryWriter, make_row
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.page import render_page
@@ -23,7 +27,7 @@ def scores(shift: int, miou: float) -> dict:
         'mIoU.seen': miou,
         'mIoU.unseen': None,
         'class_iou': {'road': miou, 'car': miou + 1, 'traffic light': None},
-        **boundary_scores(counts, CLASSES),
+        **boundary_scores(add_boundaries([counts], 3), CLASSES),
     }
 
 
@@ -32,7 +36,10 @@ def folder(make_run, tmp_path):
     folder = make_run(tmp_path / 'run', {0: 10.0, 5: 20.0})
     for iteration, miou in ((5, 19.0), (5, 21.5)):
         row = make_row(iteration, 'crf', 'full', scores(1, miou), np.eye(3, dtype=int), 2, 9.0)
-        row |= {'unrefined': scores(2, 20.0), 'crf': {'iterations': 10, 'bilateral_weight': 4.0}}
+        row |= {
+            'unrefined': scores(2, 20.0),
+            'crf': {'iterations': 10, 'bilateral_weight': 4.0, 'backend': 'torch'},
+        }
         HistoryWriter(folder / 'adaptation.jsonl').append(row)
     write_label_map(folder / 'snapshots/crf/000005/first.png', np.ones((24, 32), np.uint8), PALETTE)
     return folder
@@ -47,7 +54,7 @@ def entries(folder) -> list[dict]:
 def test_compares_the_last_test_of_an_iteration(folder):
     (entry,) = entries(folder)
     assert entry['name'] == 'run, iteration 5'
-    assert entry['parameters'] == 'iterations 10, bilateral_weight 4'
+    assert entry['parameters'] == 'iterations 10, bilateral_weight 4.0, backend torch'
     assert entry['seconds'] == '4.5' and entry['images'] == 2
     table = {name: values for name, *values in entry['scores']}
     assert list(table) == [

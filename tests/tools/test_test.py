@@ -28,16 +28,25 @@ def test_crf_beside_the_record_of_a_run(tiny_cityscapes, make_config, tmp_path):
     )
     row = read_history(tmp_path / 'work').select('crf')[0]
     # MMEngine prints four decimals.
-    assert f'mIoU: {row["mIoU"]:.4f}' in output and f'BIoU: {row["BIoU"]:.4f}' in output
+    assert f' mIoU: {row["mIoU"]:.4f}' in output and f' BIoU: {row["BIoU"]:.4f}' in output
     assert f'unrefined/mIoU: {row["unrefined"]["mIoU"]:.4f}' in output
     assert (tmp_path / 'work/snapshots/crf/000010').is_dir()
 
 
-def test_refuses_views_that_would_each_be_refined():
-    command = [sys.executable, str(ROOT / 'tools/test.py'), 'config.py', 'a.pth', '--crf', '--tta']
+@pytest.mark.parametrize('asked', [['--crf'], ['--cfg-options', 'model.test_cfg.crf.iterations=2']])
+def test_refuses_views_that_would_each_be_refined(make_config, tmp_path, asked):
+    make_config(tmp_path, tmp_path / 'work').dump(tmp_path / 'config.py')
+    command = [
+        sys.executable,
+        str(ROOT / 'tools/test.py'),
+        str(tmp_path / 'config.py'),
+        'a.pth',
+        *asked,
+        '--tta',
+    ]
     found = subprocess.run(command, capture_output=True, text=True)
-    assert found.returncode == 2
-    assert '--crf and --tta: each of the views would be refined for itself; give one of them' in found.stderr
+    assert found.returncode == 1
+    assert 'error: --tta with dense CRF' in found.stderr and 'give one of them' in found.stderr
 
 
 def call(tool: str, *arguments: object) -> str:

@@ -68,6 +68,8 @@ def test_searches_and_writes_a_part_of_a_config(run, tmp_path):
     best = max(trials[1:], key=lambda trial: trial['scores']['mIoU'])
     cfg = Config.fromfile(folder / 'crf.py')
     assert cfg.model.test_cfg.crf == {'iterations': 2, **best['setting']}
+    # The whole config, to be tested with.
+    assert cfg.model.decode_head.num_classes == 19 and 'test_dataloader' in cfg
     verdict = f'mIoU {best["scores"]["mIoU"]:.2f} % with, {trials[0]["scores"]["mIoU"]:.2f} % without'
     assert verdict in output and verdict in (folder / 'crf.py').read_text()
     assert lines[-1] == 'Wrote work_dirs/tune_crf/config/crf.py'
@@ -110,6 +112,23 @@ def test_says_when_none_is_better(run, tune, monkeypatch):
     assert 'mIoU 29.00 % with, 30.00 % without, on 1 images: no setting is better than none' in output
 
 
+def test_a_trial_that_a_kill_cut_short_is_made_again(run, tmp_path):
+    assert run('--images', 1, '-o', 'out')[0] == 0
+    path = tmp_path / 'out/trials.jsonl'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    assert run('--images', 1, '-o', 'out')[0] == 0
+    assert [row['scores'] for row in read_trials(path)] == [
+        json.loads(line)['scores'] for line in whole.splitlines()[1:]
+    ]
+
+
+def test_refuses_the_trials_of_another_config(run):
+    assert run('--images', 1, '-o', 'out')[0] == 0
+    code, _, errors = run('--images', 1, '-o', 'out', '--cfg-options', 'model.data_preprocessor.std=[1,1,1]')
+    assert code == 1 and 'is of another search' in errors
+
+
 def test_refuses_the_trials_of_another_search(run):
     assert run('--images', 1, '-o', 'out')[0] == 0
     code, _, errors = run('--images', 2, '-o', 'out')
@@ -136,7 +155,13 @@ def test_refuses_wrong_arguments(run, arguments, message):
     assert code in (1, 2) and message in errors
 
 
-def test_refuses_a_checkpoint_that_is_missing(run, trained):
-    Path('b.pth').write_bytes(b'')
+def test_refuses_a_checkpoint_of_other_classes(run):
     code, _, errors = run('--cfg-options', 'model.decode_head.num_classes=7')
     assert code == 1 and 'it has 19 classes' in errors
+
+
+def test_refuses_a_checkpoint_that_is_missing(run, trained):
+    Path(trained[1]).rename(f'{trained[1]}.away')
+    code, _, errors = run('--images', 1)
+    Path(f'{trained[1]}.away').rename(trained[1])
+    assert code == 1 and 'no such file' in errors
