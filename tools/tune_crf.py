@@ -1,7 +1,8 @@
 """Search the dense CRF's parameters for a trained model, on images of its training split.
 
 Weight and widths of the bilateral Gaussian are searched in the ranges of DeepLab's paper, every second value
-first and then around the best; model.test_cfg.crf of the config sets everything else. Writes each trial to
+first and then around the best; model.test_cfg.crf of the config sets everything else. Scores are means over
+the classes that the images have labels of. Writes each trial to
 OUT/trials.jsonl, so that the same command goes on after an interruption, and the best to OUT/crf.py, a
 config that inherits CONFIG.
 """
@@ -31,7 +32,14 @@ from mmseg_deeplab_study.engine.launch import (
 from mmseg_deeplab_study.engine.run_header import config_digest
 from mmseg_deeplab_study.evaluation.boundary_metric import WIDTHS
 from mmseg_deeplab_study.evaluation.history import HistoryWriter, read_history
-from mmseg_deeplab_study.inference.crf_search import Setting, Trials, coarse_trials, search, training_images
+from mmseg_deeplab_study.inference.crf_search import (
+    RANGES,
+    Setting,
+    Trials,
+    coarse_trials,
+    search,
+    training_images,
+)
 from mmseg_deeplab_study.inference.trained_model import load_model
 from mmseg_deeplab_study.models.dense_crf import build_dense_crf
 
@@ -141,6 +149,9 @@ def tune(args: argparse.Namespace) -> None:
     verdict = f'{scores}, on {len(trials.paths)} images'
     if gain <= 0:
         verdict += ': no setting is better than none'
+    ends = [name for name, values in RANGES.items() if best[name] in (values[0], values[-1])]
+    if ends:
+        console.print(f'{", ".join(ends)}: the best is at an end of the range; a better one may lie outside')
     write_atomically(args.out / 'crf.py', _snippet({**trials.fixed, **best}, args, verdict).encode())
     console.print(f'Best: {_describe(best)}\n{verdict}\nWrote {args.out / "crf.py"}')
 

@@ -272,7 +272,8 @@ def enable_dense_crf(cfg: Config) -> None:
     evaluators = _as_list(cfg.test_evaluator)
     if evaluators and all(config.get('format_only') for config in evaluators):
         return
-    boundary = metric_config(evaluators, BoundaryMetric)
+    # What is asked for while training shall be the same here.
+    boundary = metric_config([*evaluators, *_as_list(cfg.get('val_evaluator'))], BoundaryMetric)
     if boundary not in evaluators:
         evaluators.append(boundary)
     for config in (metric_config(evaluators, AdaptationMetric), boundary):

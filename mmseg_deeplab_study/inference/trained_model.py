@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.conversion import SCHEMES, load_any
 from ..engine.head_transfer import check_fits
+from ..engine.launch import refining_model
 from ..engine.snapshots import Palette, source_palette
 
 
@@ -52,6 +53,9 @@ def load_model(cfg: Config, name: str) -> EncoderDecoder:
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     checkpoint = load_checkpoint(name)
+    if (cfg.model.get('test_cfg') or {}).get('crf') is not None:
+        cfg = copy.deepcopy(cfg)
+        refining_model(cfg)
     config = copy.deepcopy(cfg.model)
     # For training only; and what is to come is all in the checkpoint.
     config.update(pretrained=None, auxiliary_head=None)

@@ -170,6 +170,11 @@ def build_dense_crf(config: Mapping[str, Any], where: str = 'model.test_cfg.crf'
         ValueError: an unknown key, or as ``DenseCRF``.
         ImportError: as ``DenseCRF``.
     """
+    if not isinstance(config, Mapping):
+        raise ValueError(
+            f'{where} must be a dict, empty for the default values, but got {config!r}; on a command line '
+            f'--cfg-options {where}.iterations={DEEPLABV2_RESNET101["iterations"]}'
+        )
     known = (*DEEPLABV2_RESNET101, 'backend')
     if unknown := sorted(set(config) - set(known)):
         raise ValueError(f'{where} has no {unknown[0]!r}; it has {", ".join(known)}')

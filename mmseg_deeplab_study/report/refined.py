@@ -38,7 +38,8 @@ def _entry(run: Run, row: Row, folder: RunFolder, width: int) -> dict[str, Any]:
         'seconds': percent(row['seconds'] / row['images']) if row.get('images') else '-',
         'images': row.get('images'),
         'scores': [
-            (score, *_compared(find_score(without, score), find_score(row, score))) for score in scores
+            *_same_classes(without, row),
+            *((score, *_compared(find_score(without, score), find_score(row, score))) for score in scores),
         ],
         'classes': [
             (
@@ -50,6 +51,21 @@ def _entry(run: Run, row: Row, folder: RunFolder, width: int) -> dict[str, Any]:
         ],
         'pictures': _pictures(folder, row['iter'], len(classes), width),
     }
+
+
+def _same_classes(without: Row, row: Row) -> list[tuple[str, ...]]:
+    """mIoU over the classes that have an IoU in both, where these are not all.
+
+    A class that is predicted and never labelled is 0 in mIoU, and in it no more without its last pixel.
+    """
+    both = [
+        {k: v for k, v in (part.get('class_iou') or {}).items() if v is not None} for part in (without, row)
+    ]
+    shared = both[0].keys() & both[1].keys()
+    if not shared or both[0].keys() == both[1].keys():
+        return []
+    means = (sum(part[name] for name in sorted(shared)) / len(shared) for part in both)
+    return [('mIoU, same classes', *_compared(*means))]
 
 
 def _compared(without: float | None, refined_score: float | None) -> tuple[str, str, str]:

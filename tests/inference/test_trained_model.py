@@ -46,6 +46,15 @@ def test_names_of_old_checkpoints_and_of_the_dataset(cfg, write_trained, tmp_pat
     assert (meta['classes'], meta['palette']) == (CITYSCAPES, get_palette('cityscapes'))
 
 
+def test_any_segmentor_refines_where_the_config_asks_for_it(cfg, write_trained, tmp_path):
+    write_trained(cfg, tmp_path / 'a.pth')
+    cfg.model.type = 'EncoderDecoder'
+    cfg.model.test_cfg.crf = dict(iterations=3)
+    model = load_model(cfg, str(tmp_path / 'a.pth'))
+    assert model.dense_crf.parameters['iterations'] == 3
+    assert cfg.model.type == 'EncoderDecoder'
+
+
 def test_real_weights_bring_vocs_classes_and_colours(cfg, shared):
     name = f'tflite://{shared}/data/voc_weights/deeplabv3_257_mv_gpu.tflite'
     cfg.model.backbone = dict(

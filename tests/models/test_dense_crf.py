@@ -187,6 +187,14 @@ def test_refuses_wrong_arguments(changes, message):
         build_dense_crf(changes)
 
 
+@pytest.mark.parametrize('config', [True, 10])
+def test_refuses_what_is_not_a_dict(config):
+    with pytest.raises(
+        ValueError, match=r'crf must be a dict, .*--cfg-options model.test_cfg.crf.iterations=10'
+    ):
+        build_dense_crf(config)
+
+
 def test_says_how_to_install_the_backend(monkeypatch):
     monkeypatch.setattr(dense_crf, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match=r"backend='pydensecrf2' is not installed: pip install .*\[crf\]"):

@@ -79,6 +79,18 @@ def test_pictures_stand_side_by_side_where_there_are_both(folder):
     assert all(data.startswith('data:image/') for data in image['pictures'].values())
 
 
+def test_says_what_the_same_classes_score_where_one_goes(folder):
+    path = folder / 'adaptation.jsonl'
+    row = make_row(5, 'crf', 'full', scores(1, 21.5), np.eye(3, dtype=int), 2, 9.0)
+    row['unrefined'] = scores(2, 14.0)
+    # A class that is predicted and never labelled.
+    row['unrefined']['class_iou'] = {'road': 20.0, 'car': 22.0, 'traffic light': 0.0}
+    HistoryWriter(path).append(row)
+    (entry,) = entries(folder)
+    assert entry['scores'][0] == ('mIoU, same classes', '21.0', '22.0', '+1.00')
+    assert entry['scores'][1][:3] == ('mIoU', '14.0', '21.5')
+
+
 def test_a_run_that_was_never_refined_has_no_entry(make_run, tmp_path):
     assert entries(make_run(tmp_path / 'plain', {0: 10.0})) == []
 
