@@ -181,6 +181,7 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
 def main() -> None:
     os.chdir(setups.ROOT)
     args = parse_args()
+    setups.camvid()  # before anything is measured
     text = '\n'.join(lines(args))
     write_between_marks(args.out / 'dense_crf.md', text)
     print(text)

@@ -4,6 +4,7 @@ from .decoded_cache_hook import DecodedCacheHook
 from .dense_crf import DenseCRFRecordHook
 from .exact_resume import ExactResumeHook
 from .head_transfer import HeadTransferHook
+from .layer_decay import LayerDecayOptimWrapperConstructor
 from .plain_checkpoint import PlainCheckpointHook
 from .probe_loop import ProbeValLoop
 
@@ -14,6 +15,7 @@ __all__ = [
     'DenseCRFRecordHook',
     'ExactResumeHook',
     'HeadTransferHook',
+    'LayerDecayOptimWrapperConstructor',
     'PlainCheckpointHook',
     'ProbeValLoop',
 ]

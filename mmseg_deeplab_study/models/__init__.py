@@ -4,6 +4,7 @@ from .dense_crf import DEEPLABV2_RESNET101, DenseCRF
 from .families import PreExpandPadMobileNetV2
 from .heads import DeepLabV3Head, DeepLabV3PlusHead
 from .segmentors import StudyEncoderDecoder
+from .transformers import transformer_backbone
 
 __all__ = [
     'DEEPLABV2_RESNET101',
@@ -14,4 +15,5 @@ __all__ = [
     'DenseCRFMixin',
     'PreExpandPadMobileNetV2',
     'StudyEncoderDecoder',
+    'transformer_backbone',
 ]

@@ -289,6 +289,13 @@ def test_no_classifier(state_dict):
         transfer_head(state_dict, SOURCE, TARGET, plan_rows(SOURCE, TARGET, MATCHES))
 
 
+@pytest.mark.parametrize('key', ['decode_head.cls_embed.weight', 'decode_head.classes_proj'])
+def test_a_classifier_of_masks(key):
+    message = rf'{re.escape(key)}: a classifier of masks .*, not of pixels; .* by model.backbone.init_cfg'
+    with pytest.raises(ValueError, match=message):
+        transfer_head({key: torch.ones(3, 4)}, SOURCE, TARGET, plan_rows(SOURCE, TARGET, MATCHES))
+
+
 # check_fits
 
 

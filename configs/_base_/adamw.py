@@ -1,0 +1,19 @@
+# As the field trains transformers: AdamW, rates that fall through the layers, no decay of norms and positions. The
+# head's rate is ten times that of the layers next to it, as in the study.
+adamw = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    constructor='LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(
+        layer_decay_rate=0.9,
+        head_lr_mult=10,
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        custom_keys=dict(
+            cls_token=dict(decay_mult=0.0),
+            pos_embed=dict(decay_mult=0.0),
+            relative_position_bias_table=dict(decay_mult=0.0),
+        ),
+    ),
+)

@@ -1,0 +1,10 @@
+# MMSegmentation's U-Net, from random weights.
+_base_ = 'mmseg::_base_/models/fcn_unet_s5-d16.py'
+norm_cfg = dict(type='BN')
+model = dict(
+    type='StudyEncoderDecoder',
+    backbone=dict(norm_cfg=norm_cfg),
+    decode_head=dict(num_classes=19, norm_cfg=norm_cfg),
+    auxiliary_head=None,
+    test_cfg=dict(_delete_=True, mode='whole'),
+)

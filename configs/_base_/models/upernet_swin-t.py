@@ -1,0 +1,14 @@
+# UPerNet on mmpretrain's Swin-T.
+_base_ = 'mmseg::_base_/models/upernet_swin.py'
+norm_cfg = dict(type='BN')
+model = dict(
+    type='StudyEncoderDecoder',
+    backbone=dict(
+        _delete_=True,
+        type='TransformerBackbone',
+        backbone=dict(type='mmpretrain.SwinTransformer', arch='tiny', drop_path_rate=0.3),
+        out_indices=(0, 1, 2, 3),
+    ),
+    decode_head=dict(norm_cfg=norm_cfg),
+    auxiliary_head=dict(norm_cfg=norm_cfg),
+)

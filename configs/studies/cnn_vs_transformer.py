@@ -1,0 +1,80 @@
+# The study's future work: CNNs and transformers, adapted in the same way from three seeds, both as the study trains
+# (SGD) and as the field trains transformers (AdamW, layer-wise decay, warm-up), so that neither has its own way alone.
+#   python tools/study.py configs/studies/cnn_vs_transformer.py
+# Each source model is trained once, by the configs that are its own.
+runs = {
+    'resnet-50': dict(
+        config='deeplabv3/deeplabv3_r50-os16_1xb4-200_voc2cityscapes-768x768.py',
+        source='deeplabv3/deeplabv3_r50-os16_1xb16-30k_voc12aug-512x512.py',
+    ),
+    'mobilenet-v2': dict(
+        config='deeplabv3/deeplabv3_mobilenet-v2-os16_1xb4-200_voc2cityscapes-768x768.py',
+        source='deeplabv3/deeplabv3_mobilenet-v2-os16_1xb16-30k_voc12aug-512x512.py',
+    ),
+    # The same head on every backbone: only that differs.
+    'convnext-t': dict(
+        config='transformers/deeplabv3_convnext-t-os16_1xb4-200_voc2cityscapes-768x768.py',
+        source='transformers/deeplabv3_convnext-t-os16_1xb16-30k_voc12aug-512x512.py',
+    ),
+    'deit-s': dict(
+        config='transformers/deeplabv3_deit-s16_1xb4-200_voc2cityscapes-768x768.py',
+        source='transformers/deeplabv3_deit-s16_1xb16-30k_voc12aug-512x512.py',
+    ),
+    'swin-t': dict(
+        config='transformers/deeplabv3_swin-t_1xb4-200_voc2cityscapes-768x768.py',
+        source='transformers/deeplabv3_swin-t_1xb16-30k_voc12aug-512x512.py',
+    ),
+    'mit-b2': dict(
+        config='transformers/deeplabv3_mit-b2_1xb4-200_voc2cityscapes-768x768.py',
+        source='transformers/deeplabv3_mit-b2_1xb16-30k_voc12aug-512x512.py',
+    ),
+    # And each with its own.
+    'segformer-b2': dict(
+        config='transformers/segformer_mit-b2_1xb4-200_voc2cityscapes-768x768.py',
+        source='transformers/segformer_mit-b2_1xb16-30k_voc12aug-512x512.py',
+    ),
+    'upernet-swin-t': dict(
+        config='transformers/upernet_swin-t_1xb4-200_voc2cityscapes-768x768.py',
+        source='transformers/upernet_swin-t_1xb16-30k_voc12aug-512x512.py',
+    ),
+}
+variants = {
+    # configs/_base_/adaptation.py
+    'sgd': dict(
+        optim_wrapper=dict(
+            _delete_=True,
+            type='OptimWrapper',
+            optimizer=dict(type='SGD', lr=0.001, momentum=0.9, weight_decay=0.0001),
+            paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
+        ),
+        param_scheduler=[dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=200, by_epoch=False)],
+    ),
+    # configs/_base_/adamw.py
+    'adamw': dict(
+        optim_wrapper=dict(
+            _delete_=True,
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+            constructor='LayerDecayOptimWrapperConstructor',
+            paramwise_cfg=dict(
+                layer_decay_rate=0.9,
+                head_lr_mult=10,
+                norm_decay_mult=0.0,
+                bias_decay_mult=0.0,
+                custom_keys=dict(
+                    cls_token=dict(decay_mult=0.0),
+                    pos_embed=dict(decay_mult=0.0),
+                    relative_position_bias_table=dict(decay_mult=0.0),
+                ),
+            ),
+        ),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=1e-6, begin=0, end=10, by_epoch=False),
+            dict(type='PolyLR', power=1.0, eta_min=0, begin=10, end=200, by_epoch=False),
+        ],
+    ),
+}
+# Transformers are expected to keep the edges of things differently: recorded at every validation.
+options = dict(val_evaluator=[dict(type='AdaptationMetric', source='voc'), dict(type='BoundaryMetric')])
+seeds = [0, 1, 2]
+resources = dict(gpus_per_node=1, cpus_per_task=8, mem_gb=32, timeout_min=12 * 60)

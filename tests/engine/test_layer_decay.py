@@ -1,0 +1,111 @@
+"""Learning rates of a segmentor's layers, from the depths that its backbone says."""
+
+import pytest
+from mmengine.optim import build_optim_wrapper
+from mmseg.registry import MODELS
+from mmseg.utils import register_all_modules
+from torch import nn
+
+BACKBONES = {
+    'vit': dict(
+        type='TransformerBackbone',
+        backbone=dict(
+            type='mmpretrain.VisionTransformer',
+            arch=dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96),
+        ),
+        out_indices=(2,),
+    ),
+    'swin': dict(
+        type='TransformerBackbone',
+        backbone=dict(
+            type='mmpretrain.SwinTransformer', arch=dict(embed_dims=24, depths=[1, 2], num_heads=[1, 2])
+        ),
+        out_indices=(1,),
+    ),
+    'mit': dict(
+        type='TransformerBackbone',
+        backbone=dict(
+            type='MixVisionTransformer', embed_dims=8, num_layers=[1, 2, 1, 1], num_heads=[1, 2, 5, 8]
+        ),
+        out_indices=(3,),
+    ),
+    'convnext': dict(
+        type='AtrousBackbone',
+        backbone=dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 8])),
+        out_indices=(3,),
+    ),
+}
+# Rates as powers of the decay, of parameters from the images to the head.
+POWERS = {
+    'vit': {
+        'cls_token': 4,
+        'patch_embed.projection.weight': 4,
+        'layers.0.ln1.weight': 3,
+        'layers.2.ln1.weight': 1,
+    },
+    'swin': {
+        'patch_embed.projection.weight': 4,
+        'stages.0.blocks.0.norm1.weight': 3,
+        'stages.0.downsample.reduction.weight': 3,
+        'stages.1.blocks.1.norm1.weight': 1,
+    },
+    'mit': {
+        'layers.0.0.projection.weight': 6,
+        'layers.0.1.0.norm1.weight': 5,
+        'layers.0.2.weight': 5,
+        'layers.1.0.projection.weight': 5,
+        'layers.1.1.1.norm1.weight': 3,
+        'layers.3.1.0.norm1.weight': 1,
+    },
+    'convnext': {'downsample_layers.0.0.weight': 7, 'stages.0.0.norm.weight': 6, 'stages.3.0.norm.weight': 1},
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet(one_thread):
+    register_all_modules()
+
+
+def build(backbone: dict) -> nn.Module:
+    head = dict(type='FCNHead', in_channels=1, in_index=0, channels=4, num_classes=2, num_convs=1)
+    return MODELS.build(dict(type='StudyEncoderDecoder', backbone=backbone, decode_head=head))
+
+
+def groups_of(model: nn.Module, **paramwise) -> dict[str, dict]:
+    wrapper = build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.05),
+            constructor='LayerDecayOptimWrapperConstructor',
+            paramwise_cfg=dict(layer_decay_rate=0.5, **paramwise),
+        ),
+    )
+    return {group['param_name']: group for group in wrapper.optimizer.param_groups}
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_rates_fall_from_the_head_to_the_images(name):
+    model = build(BACKBONES[name])
+    groups = groups_of(model, head_lr_mult=10)
+    assert set(groups) == {key for key, _ in model.named_parameters()}
+    assert groups['decode_head.conv_seg.weight']['lr'] == 0.1
+    assert groups['decode_head.convs.0.conv.weight']['lr'] == 0.1
+    for key, power in POWERS[name].items():
+        assert groups[f'backbone.{key}']['lr'] == pytest.approx(0.01 * 0.5**power), key
+
+
+def test_without_a_rate_of_its_own_the_head_has_the_base_rate():
+    groups = groups_of(build(BACKBONES['mit']), norm_decay_mult=0.0)
+    assert groups['decode_head.conv_seg.weight']['lr'] == 0.01
+    assert groups['backbone.layers.0.1.0.norm1.weight']['weight_decay'] == 0
+    assert groups['decode_head.conv_seg.weight']['weight_decay'] == 0.05
+
+
+def test_a_backbone_that_does_not_say_its_depths_has_one_rate():
+    for backbone in (dict(type='mmpretrain.MobileNetV2'), dict(type='mmpretrain.ResNet', depth=18)):
+        model = build(dict(type='AtrousBackbone', backbone=backbone, out_indices=(3,)))
+        groups = groups_of(model, head_lr_mult=10)
+        rates = {key.startswith('backbone.'): group['lr'] for key, group in groups.items()}
+        assert rates == {True: 0.01, False: 0.1}
+        assert len({group['lr'] for key, group in groups.items()}) == 2

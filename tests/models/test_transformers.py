@@ -1,0 +1,187 @@
+"""Transformers as feature extractors: mmpretrain's own maps, at sizes that they were not trained at, too."""
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmpretrain.models.backbones import SwinTransformer, VisionTransformer
+from mmseg.models.backbones import MixVisionTransformer
+from mmseg.registry import MODELS
+from mmseg.utils import register_all_modules
+from torch import Tensor, nn
+
+SWIN = dict(
+    type='mmpretrain.SwinTransformer', arch=dict(embed_dims=24, depths=[2, 2, 2], num_heads=[1, 2, 4])
+)
+VIT = dict(
+    type='mmpretrain.VisionTransformer',
+    arch=dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96),
+    img_size=64,
+)
+MIT = dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8])
+NETWORKS = {
+    'swin': (SWIN, (0, 1, 2), (24, 48, 96), (4, 8, 16)),
+    'swin, last map': (SWIN, (2,), (96,), (16,)),
+    'vit': (VIT, (0, 1, 2), (48, 48, 48), (16, 16, 16)),
+    'vit, last map': (VIT, (2,), (48,), (16,)),
+    'mit': (MIT, (0, 1, 2, 3), (8, 16, 40, 64), (4, 8, 16, 32)),
+    'mit, last map': (MIT, (3,), (64,), (32,)),
+}
+
+each_network = pytest.mark.parametrize('name', NETWORKS)
+
+
+@pytest.fixture(autouse=True)
+def quiet(one_thread):
+    register_all_modules()
+
+
+def build(name: str) -> nn.Module:
+    backbone, out_indices, *_ = NETWORKS[name]
+    torch.manual_seed(0)
+    network = MODELS.build(dict(type='TransformerBackbone', backbone=backbone, out_indices=out_indices))
+    # As trained: initial weights of positions and norms hardly matter to what comes out.
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return evaluating(network)
+
+
+def evaluating(network: nn.Module) -> nn.Module:
+    network.eval()  # of mmpretrain's networks it returns nothing
+    return network
+
+
+def images(height: int, width: int) -> Tensor:
+    return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@each_network
+@pytest.mark.parametrize('size', [(64, 64), (65, 97), (48, 200), (33, 31)])
+def test_declared_channels_and_strides_hold(name, size):
+    _, out_indices, channels, strides = NETWORKS[name]
+    network = build(name)
+    assert network.out_channels == channels and network.out_strides == strides
+    with torch.no_grad():
+        maps = network(images(*size))
+    assert len(maps) == len(out_indices)
+    for found, number, stride in zip(maps, channels, strides, strict=True):
+        assert found.shape == (2, number, *(-(-side // stride) for side in size))
+
+
+def test_maps_of_swin_are_mmpretrains_own_at_the_trained_size():
+    arch = {key: value for key, value in SWIN.items() if key != 'type'}
+    plain = evaluating(SwinTransformer(**arch, img_size=224, out_indices=(0, 1, 2)))
+    adapted = build('swin')
+    adapted.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        for found, expected in zip(adapted(images(224, 224)), plain(images(224, 224)), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_maps_of_vit_are_mmpretrains_own_at_the_trained_size():
+    arch = {key: value for key, value in VIT.items() if key != 'type'}
+    plain = evaluating(VisionTransformer(**arch, out_type='raw', out_indices=[0, 1, 2]))
+    for parameter in plain.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    adapted = build('vit')
+    adapted.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        for found, tokens in zip(adapted(images(64, 64)), plain(images(64, 64)), strict=True):
+            # Behind the class token, a token for each patch, row by row.
+            assert torch.equal(found, tokens[:, 1:].transpose(1, 2).reshape(2, 48, 4, 4))
+
+
+def test_the_published_sizes_of_networks():
+    for kind, options, last, channels, stride in (
+        ('SwinTransformer', dict(arch='tiny'), 3, 768, 32),
+        ('VisionTransformer', dict(arch='deit-small'), 11, 384, 16),
+    ):
+        network = MODELS.build(
+            dict(
+                type='TransformerBackbone',
+                backbone=dict(type=f'mmpretrain.{kind}', **options),
+                out_indices=(last,),
+            )
+        )
+        assert (network.out_channels, network.out_strides) == ((channels,), (stride,))
+
+
+def test_positions_are_those_of_the_images_size():
+    # Twice the size: positions in between; where they were learnt, the same as before.
+    network = build('vit, last map')
+    nn.init.zeros_(network.pos_embed)
+    network.pos_embed.data[0, 1:, 0] = torch.linspace(-3, 3, 16)
+    with torch.no_grad():
+        small, large = network(images(64, 64))[0], network(images(128, 128))[0]
+        network.pos_embed.zero_()
+        without = network(images(128, 128))[0]
+    assert large.shape == (2, 48, 8, 8) and small.shape == (2, 48, 4, 4)
+    assert not torch.allclose(large, without)
+
+
+def test_a_checkpoint_of_another_size_is_interpolated():
+    small, large = build('vit'), dict(VIT, img_size=96)
+    network = MODELS.build(dict(type='TransformerBackbone', backbone=large, out_indices=(2,)))
+    network.load_state_dict(small.state_dict())
+    assert network.pos_embed.shape == (1, 1 + 6 * 6, 48)
+
+
+@each_network
+def test_what_comes_back_is_the_network_itself(name):
+    kind = {'swin': SwinTransformer, 'vit': VisionTransformer, 'mit': MixVisionTransformer}[
+        name.split(',')[0]
+    ]
+    assert type(build(name)) is kind
+
+
+@each_network
+def test_the_segmentor_evaluates_them_as_mmsegs_does(name):
+    backbone, out_indices, channels, _ = NETWORKS[name]
+    config = dict(
+        backbone=dict(type='TransformerBackbone', backbone=backbone, out_indices=out_indices),
+        decode_head=dict(
+            type='DeepLabV3Head',
+            in_channels=channels[-1],
+            in_index=-1,
+            channels=16,
+            dilations=(1, 2),
+            num_classes=5,
+            norm_cfg=dict(type='BN'),
+        ),
+        test_cfg=ConfigDict(mode='whole'),
+    )
+    torch.manual_seed(0)
+    ours = MODELS.build(dict(type='StudyEncoderDecoder', output='full', **config))
+    stock = MODELS.build(dict(type='EncoderDecoder', **config))
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    stock.load_state_dict(ours.state_dict())
+    ours.eval()
+    stock.eval()
+    with torch.no_grad():
+        found, expected = (model.predict(images(65, 97)) for model in (ours, stock))
+    for one, other in zip(found, expected, strict=True):
+        scale = other.seg_logits.data.abs().max()
+        assert (one.seg_logits.data - other.seg_logits.data).abs().max() < 1e-4 * scale
+        assert other.seg_logits.data.std(dim=(1, 2)).max() > 1e-3 * scale
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        (
+            dict(backbone=dict(type='mmpretrain.ResNet', depth=50)),
+            "does not support type='mmpretrain.ResNet'; sup",
+        ),
+        (
+            dict(backbone=dict(VIT, out_type='raw')),
+            r"\['out_type'\] in backbone=.*: set by TransformerBackbone",
+        ),
+        (dict(out_indices=(1, 0)), r'out_indices must be maps from 0 on in rising order, but got \(1, 0\)'),
+        (dict(out_indices=()), r'out_indices must be maps from 0 on in rising order, but got \(\)'),
+        (dict(out_indices=(0, 1)), r'out_indices must end with 2, the last of mmpretrain.VisionTransformer'),
+        (dict(out_indices=(0, 7)), r'out_indices=\(0, 7\): '),
+    ],
+)
+def test_refuses_what_cannot_be_adapted(config, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type='TransformerBackbone') | dict(backbone=VIT, out_indices=(2,)) | config)
