@@ -84,6 +84,7 @@ class DenseCRFRecordHook(Hook):
 
     Raises:
         RuntimeError: the run is still going on.
+        OSError: the folder cannot be written to.
     """
 
     def __init__(self, folder: str) -> None:
@@ -97,16 +98,16 @@ class DenseCRFRecordHook(Hook):
     def before_test(self, runner: Runner) -> None:
         self._started = time.perf_counter()
         # What the main process finds; the others would wait for it for ever if it alone stopped.
-        found: list[str | RuntimeError | None] = [None]
+        found: list[str | Exception | None] = [None]
         if is_main_process():
             found = [self._not_to_record(runner)]
             if found[0] is None:
                 try:
                     claim_work_dir(self.folder)
-                except RuntimeError as error:
+                except (RuntimeError, OSError) as error:
                     found = [error]
         broadcast_object_list(found)
-        if isinstance(found[0], RuntimeError):
+        if isinstance(found[0], Exception):
             raise found[0]
         if found[0] is not None:
             runner.logger.warning(

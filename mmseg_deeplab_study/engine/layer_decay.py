@@ -45,9 +45,11 @@ def layer_depth(backbone: nn.Module, name: str) -> tuple[int, int]:
     network = getattr(backbone, 'network', backbone)  # inside AtrousBackbone
     if isinstance(network, MixVisionTransformer):
         return _depth_in_mit(network, name)
+    if not hasattr(network, 'get_layer_depth'):
+        return 1, 2
     try:
         return network.get_layer_depth(name, 'backbone.')
-    except (AttributeError, NotImplementedError):
+    except NotImplementedError:  # mmpretrain's ResNet, of a depth that it has no table for
         return 1, 2
 
 

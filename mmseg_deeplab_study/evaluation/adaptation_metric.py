@@ -78,18 +78,19 @@ def scores_from_confusion(
     accuracy = [100 * int(h) / int(n) for h, n in zip(hits, labelled, strict=True) if n]
     class_iou = dict(zip(classes, iou, strict=True))
     return {
-        'mIoU': _mean(iou),
+        'mIoU': mean_known(iou),
         'aAcc': 100 * int(hits.sum()) / int(labelled.sum()) if labelled.any() else None,
-        'mAcc': _mean(accuracy),
-        'mIoU.seen': _mean([class_iou[name] for name in classes if name in seen]),
-        'mIoU.unseen': _mean([class_iou[name] for name in classes if name not in seen]),
+        'mAcc': mean_known(accuracy),
+        'mIoU.seen': mean_known([class_iou[name] for name in classes if name in seen]),
+        'mIoU.unseen': mean_known([class_iou[name] for name in classes if name not in seen]),
         'class_iou': class_iou,
     }
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else None
+def mean_known(scores: Sequence[float | None]) -> float | None:
+    """The mean of the scores that are not None; None if all are."""
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if known else None
 
 
 def flat_scalars(scores: Mapping[str, Any]) -> dict[str, float]:

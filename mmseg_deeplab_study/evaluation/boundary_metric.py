@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 
-from .adaptation_metric import scores_from_confusion
+from .adaptation_metric import mean_known, scores_from_confusion
 from .ids import check_ids, maps_of, outside, to_uint8
 
 WIDTHS = (1, 2, 4, 8, 16, 32)
@@ -129,12 +129,11 @@ def boundary_scores(
     """
     pairs = zip(classes, counts.intersection, counts.union, strict=True)
     class_biou = {name: 100 * int(shared) / int(union) if union else None for name, shared, union in pairs}
-    known = [value for value in class_biou.values() if value is not None]
     trimap = {}
     for width, confusion in zip(widths, counts.trimaps, strict=True):
         scores = scores_from_confusion(confusion, classes, ())
         trimap[str(width)] = {key: scores[key] for key in ('mIoU', 'class_iou')}
-    return {'BIoU': sum(known) / len(known) if known else None, 'class_biou': class_biou, 'trimap': trimap}
+    return {'BIoU': mean_known(list(class_biou.values())), 'class_biou': class_biou, 'trimap': trimap}
 
 
 def flat_boundary_scores(scores: Mapping[str, Any]) -> dict[str, float]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..atomic_file import write_atomically
 from ..datasets.label_spaces import match_classes, resolve_classes
+from .adaptation_metric import mean_known
 from .history import History
 
 # 1,000 validations of 19 classes take 0.4 MB in pickle's protocol 4 and 1.5 MB in protocol 0.
@@ -68,8 +69,8 @@ def read_study_record(
             'mIoU': mean_iou,
             'aAcc': accuracy,
             'mAcc': None,
-            'mIoU.seen': _mean([value for name, value in class_iou.items() if name in matches]),
-            'mIoU.unseen': _mean([value for name, value in class_iou.items() if name not in matches]),
+            'mIoU.seen': mean_known([value for name, value in class_iou.items() if name in matches]),
+            'mIoU.unseen': mean_known([value for name, value in class_iou.items() if name not in matches]),
             'class_iou': class_iou,
         }
         rows.append(row)
@@ -109,11 +110,6 @@ def write_study_record(history: History, path: str | Path) -> None:
 
 def _share(score: float | None) -> float:
     return float('nan') if score is None else score / 100
-
-
-def _mean(scores: Sequence[float | None]) -> float | None:
-    present = [score for score in scores if score is not None]
-    return sum(present) / len(present) if present else None
 
 
 def _validations(

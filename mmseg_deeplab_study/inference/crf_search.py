@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..engine.launch import metric_config
-from ..evaluation.adaptation_metric import AdaptationMetric, scores_from_confusion
+from ..evaluation.adaptation_metric import AdaptationMetric, mean_known, scores_from_confusion
 from ..evaluation.boundary_metric import BoundaryMetric
 from ..evaluation.counted import find_metric
 from ..models.dense_crf import DenseCRF
@@ -145,10 +145,5 @@ class Trials:
             'BIoU': edges['class_biou'],
             **{f'trimap.{width}': scores['class_iou'] for width, scores in edges['trimap'].items()},
         }
-        means = {key: _mean([iou[name] for name in labelled]) for key, iou in by_class.items()}
+        means = {key: mean_known([iou[name] for name in labelled]) for key, iou in by_class.items()}
         return {key: value for key, value in means.items() if value is not None}
-
-
-def _mean(scores: Sequence[float | None]) -> float | None:
-    known = [score for score in scores if score is not None]
-    return sum(known) / len(known) if known else None

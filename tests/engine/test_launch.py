@@ -310,3 +310,9 @@ def test_no_scores_where_only_files_are_asked_for():
     cfg = Config(dict(model=dict(type='StudyEncoderDecoder'), test_evaluator=evaluator, load_from='a.pth'))
     enable_dense_crf(cfg)
     assert cfg.test_evaluator == evaluator
+
+
+def test_a_model_that_is_not_registered_is_named():
+    cfg = Config(dict(model=dict(type='Nothing'), test_evaluator=[], load_from='a.pth'))
+    with pytest.raises(ValueError, match=r"model.type='Nothing' is not registered; .*custom_imports"):
+        enable_dense_crf(cfg)
