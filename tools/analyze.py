@@ -2,9 +2,10 @@
 
 Takes the work_dirs of runs with AdaptationHook, or their records, also a snapshot.pickle of the original
 study, of which nothing but numbers is read (Cityscapes' classes, a validation every 5 iterations). Runs that
-differ in nothing but the seed are also averaged, with a 95 % bootstrap interval of the mean. Classes stand
-in the order in which they reached half their best IoU. With the default head transfer, the class that
-inherits the background's row (road) has an IoU at iteration 0 that it has not learnt.
+differ in nothing but the seed are also averaged, with a 95 % bootstrap interval of the mean. Experiments of
+one task are compared: mIoU, recovery, seen and unseen classes, Boundary IoU, forgetting. Classes stand in the
+order in which they reached half their best IoU. With the default head transfer, the class that inherits the
+background's row (road) has an IoU at iteration 0 that it has not learnt.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from mmseg_deeplab_study.evaluation.history import FILE_NAME
 from mmseg_deeplab_study.evaluation.study_record import write_study_record
 from mmseg_deeplab_study.report.analysis import analyse, as_csv, as_json
 from mmseg_deeplab_study.report.analysis_text import as_text
+from mmseg_deeplab_study.report.comparisons import SIDE_BY_SIDE, compare
 from mmseg_deeplab_study.report.figures import draw_adaptation
 from mmseg_deeplab_study.report.runs import read_runs
 
@@ -52,6 +54,8 @@ def main() -> int:
         analysis = analyse(histories, args.iou, args.share)
         files = {'analysis.json': as_json(analysis), 'analysis.csv': as_csv(analysis)}
         print(as_text(analysis))
+        if compared := compare(analysis.groups):
+            print('', SIDE_BY_SIDE, *compared, sep='\n')
         for name, text in files.items():
             write_atomically(out / name, text.encode())
             print(f'Wrote {out / name}')

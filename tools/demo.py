@@ -21,6 +21,7 @@ from mmseg_deeplab_study.evaluation.adaptation import Adaptation, summarise_adap
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, read_history
 from mmseg_deeplab_study.hub import config_path
 from mmseg_deeplab_study.report.analysis import analyse
+from mmseg_deeplab_study.report.comparisons import SIDE_BY_SIDE, compare
 from mmseg_deeplab_study.report.figures import draw_adaptation
 from mmseg_deeplab_study.report.page import render_page
 from mmseg_deeplab_study.report.runs import RunFolder
@@ -29,7 +30,7 @@ from mmseg_deeplab_study.studies.command import main as carry_out_study
 from mmseg_deeplab_study.studies.plan import Run, Study, read_study
 from mmseg_deeplab_study.studies.progress import clock
 
-BACKBONES = ('MobileNetV2', 'ResNet-50')
+BACKBONES = ('MobileNetV2', 'ResNet-50', 'SegFormer-B0')
 SOURCE_SIZE, TARGET_SIZE = (96, 96), (128, 256)
 ROWS = {'all': 'mIoU', 'seen': 'mIoU.seen', 'unseen': 'mIoU.unseen'}
 DRAWN = 'drawn data (not photographs): its scores show how a network adapts, not how good it is'
@@ -56,7 +57,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=BACKBONES,
         default=list(BACKBONES),
-        help='default: both',
+        help='default: all',
     )
     parser.add_argument(
         '--quick',
@@ -131,13 +132,16 @@ def conclude(study: Study, runs: Sequence[Run]) -> Path:
             f'{name} on the drawn objects it comes from, mIoU of the shared classes: '
             f'{forgotten.start:.1f} at iteration 0, {forgotten.last:.1f} at {forgotten.last_iter}'
         )
+    analysis = analyse(histories)
+    if compared := compare(analysis.groups):
+        console.print(f'{SIDE_BY_SIDE}:', *compared, sep='\n')
     figure = study.folder / 'adaptation.png'
     draw_adaptation(histories, figure, 'PASCAL-like to Cityscapes-like, on drawn data (not photographs)')
     for run in runs:
         console.print(f'Record and label maps of {names[run.name]}: {run.folder}')
     console.print(f'Figure: {figure}')
     report = study.folder / 'report.html'
-    page = render_page(analyse(histories), folders, notes=[f'These runs are on {DRAWN}.'])
+    page = render_page(analysis, folders, notes=[f'These runs are on {DRAWN}.'])
     write_atomically(report, page.encode())
     return report
 

@@ -74,7 +74,36 @@ variants = {
         ],
     ),
 }
-# Transformers are expected to keep the edges of things differently: recorded at every validation.
-options = dict(val_evaluator=[dict(type='AdaptationMetric', source='voc'), dict(type='BoundaryMetric')])
+# What transformers are expected to differ in beside mIoU: the edges of things, and what is forgotten of PASCAL VOC.
+options = dict(
+    val_evaluator=[dict(type='AdaptationMetric', source='voc'), dict(type='BoundaryMetric')],
+    custom_hooks=[
+        dict(type='HeadTransferHook', source='voc', target='cityscapes'),
+        dict(
+            type='AdaptationHook',
+            forgetting=dict(
+                interval=8,  # of the validations: every 40 iterations
+                # mmseg::_base_/datasets/pascal_voc12.py
+                dataloader=dict(
+                    batch_size=1,
+                    num_workers=2,
+                    sampler=dict(type='DefaultSampler', shuffle=False),
+                    dataset=dict(
+                        type='PascalVOCDataset',
+                        data_root='data/VOCdevkit/VOC2012',
+                        ann_file='ImageSets/Segmentation/val.txt',
+                        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+                        pipeline=[
+                            dict(type='LoadImageFromFile'),
+                            dict(type='Resize', scale=(2048, 512), keep_ratio=True),
+                            dict(type='LoadAnnotations'),
+                            dict(type='PackSegInputs'),
+                        ],
+                    ),
+                ),
+            ),
+        ),
+    ],
+)
 seeds = [0, 1, 2]
 resources = dict(gpus_per_node=1, cpus_per_task=8, mem_gb=32, timeout_min=12 * 60)

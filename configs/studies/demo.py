@@ -1,12 +1,16 @@
-# The demonstration: two backbones learn drawn objects and adapt to drawn streets (not photographs).
+# The demonstration: three backbones learn drawn objects and adapt to drawn streets (not photographs).
 #   tools/demo.py draws the data and runs this.
 runs = {
     'MobileNetV2': dict(
         config='demo/deeplabv3_mobilenet-v2-os16_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
-        source='demo/deeplabv3_mobilenet-v2-os16_1xb8-1500_drawn-voc-64x64.py',
+        source='demo/deeplabv3_mobilenet-v2-os16_1xb8-1200_drawn-voc-64x64.py',
     ),
     'ResNet-50': dict(
         config='demo/deeplabv3_r50-os16_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
-        source='demo/deeplabv3_r50-os16_1xb8-700_drawn-voc-64x64.py',
+        source='demo/deeplabv3_r50-os16_1xb8-500_drawn-voc-64x64.py',
+    ),
+    'SegFormer-B0': dict(
+        config='demo/segformer_mit-b0_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
+        source='demo/segformer_mit-b0_1xb8-1000_drawn-voc-64x64.py',
     ),
 }

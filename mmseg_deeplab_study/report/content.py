@@ -10,11 +10,12 @@ from prettytable import PrettyTable
 from ..evaluation.adaptation import class_names
 from .analysis import Analysis, Group, Run, Value
 from .analysis_text import class_table, count, lines, percent, percent_at, score_table
+from .comparisons import best_of, label, same_length, same_task
 from .confusions import confusions, taken_tables
 from .curves import class_values, curves
 from .figures import COLOURS
 from .film import Film, film_strip
-from .findings import best_of, findings, label, same_length, same_task
+from .findings import findings
 from .provenance import config_differences, provenance_table, transfer_tables
 from .refined import refined
 from .runs import RunFolder
@@ -110,12 +111,12 @@ def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
 
 def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
     def column(title: str, subject: str, measure: str, shape: Callable, largest: bool | None) -> Column:
-        values = [group.figures[subject].get(measure) for group in groups]
+        values = [group.figures.get(subject, {}).get(measure) for group in groups]
         return Column(title, values, [shape(value) for value in values], largest)
 
     # Only like is compared with like.
     high, low = (True, False) if same_task(groups) else (None, None)
-    high_at_the_end = high if same_length(groups) else None
+    high_at_the_end, low_at_the_end = (high, low) if same_length(groups) else (None, None)
     yield column("source's view", 'mIoU', 'source', percent, high)
     yield column('at iteration 0', 'mIoU', 'start', percent, high)
     yield column('dip', 'mIoU', 'dip', percent, low)
@@ -123,11 +124,16 @@ def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
     best = column('best (iteration)', 'mIoU', 'best', percent, high)
     yield best._replace(shown=[percent_at(group.figures['mIoU'], 'best') for group in groups])
     yield column('last', 'mIoU', 'last', percent, high_at_the_end)
+    yield column('seen classes, last', 'mIoU.seen', 'last', percent, high_at_the_end)
+    yield column('unseen classes, last', 'mIoU.unseen', 'last', percent, high_at_the_end)
+    if any('BIoU' in group.figures for group in groups):
+        yield column('Boundary IoU, last', 'BIoU', 'last', percent, high_at_the_end)
     yield column('area', 'mIoU', 'area', percent, high_at_the_end)
     yield column('lead of seen classes', 'seen_lead', 'iterations', count, None)
     if any(group.figures['forgetting'] for group in groups):
         yield column("on the source's data, at 0", 'forgetting', 'start', percent, high)
         yield column('and at the end', 'forgetting', 'last', percent, high_at_the_end)
+        yield column('forgotten', 'forgetting', 'drop', percent, low_at_the_end)
 
 
 def _costs(group: Group) -> dict[str, float | None]:

@@ -1,8 +1,7 @@
 """What the figures of an analysis say, in sentences."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,13 +10,9 @@ from ..evaluation.history import History
 from ..evaluation.seeds import Estimate
 from .analysis import Analysis, Group, Run, Value
 from .analysis_text import count, percent
+from .comparisons import SHOWN, SIDE_BY_SIDE, compare, label, mean
 
-# Measures of mIoU by which experiments are compared, and what each is called.
-COMPARED = {'start': 'at iteration 0', 'best': 'at its best', 'last': 'at the end'}
-SIDE_BY_SIDE = 'Side by side'
 NAMED = 3  # classes in one sentence
-SHOWN = 0.05  # points; less than that is 0.0 on the page
-FEW_SEEDS = 5  # of fewer, a percentile bootstrap is much too sure
 
 
 class SourceView(NamedTuple):
@@ -29,39 +24,13 @@ class SourceView(NamedTuple):
 
 
 def findings(analysis: Analysis) -> dict[str, list[str]]:
-    """One sentence per finding, by experiment, and those of each two of them under ``SIDE_BY_SIDE``."""
+    """One sentence per finding, by experiment, and those that compare them under ``SIDE_BY_SIDE``."""
     found = {}
-    if compared := [
-        sentence for pair in combinations(analysis.groups, 2) for sentence in _compare_experiments(*pair)
-    ]:
+    if compared := compare(analysis.groups):
         found[SIDE_BY_SIDE] = compared
     for group in analysis.groups:
         found.setdefault(label(group), []).extend(_of_group(group))
     return found
-
-
-def label(group: Group) -> str:
-    """A short name of an experiment: its run's, or its first run's and how many more there are."""
-    if len(group.runs) == 1:
-        return group.runs[0].name
-    return f'{group.runs[0].name} and {len(group.runs) - 1} more'
-
-
-def same_task(groups: Sequence[Group]) -> bool:
-    """Whether all runs have the same target classes and validation images, as far as their records say."""
-    headers = [run.history.header for group in groups for run in group.runs]
-    return all(
-        len({repr(find(header)) for header in headers}) == 1
-        for find in (
-            lambda header: list(header.get('target_classes') or ()),
-            lambda header: (header.get('validation') or {}).get('digest'),
-        )
-    )
-
-
-def same_length(groups: Sequence[Group]) -> bool:
-    """Whether all runs have come equally far."""
-    return len({run.figures['mIoU']['last_iter'] for group in groups for run in group.runs}) == 1
 
 
 def source_view(history: History) -> SourceView | None:
@@ -82,15 +51,6 @@ def taken_for(view: SourceView) -> list[tuple[str, str, float]]:
     ]
 
 
-def best_of(values: Sequence[Value], largest: bool) -> list[bool]:
-    """Which of a column's values are the best; none if all that are known are equal."""
-    known = [middle for value in values if (middle := _middle(value)) is not None]
-    if not known:
-        return [False] * len(values)
-    best, worst = (max(known), min(known)) if largest else (min(known), max(known))
-    return [best != worst and _middle(value) == best for value in values]
-
-
 def unlabelled_classes(history: History) -> list[str]:
     """Classes that were predicted, but that no validation image has a label of.
 
@@ -108,9 +68,9 @@ def unlabelled_classes(history: History) -> list[str]:
 def _of_group(group: Group) -> Iterator[str]:
     miou = group.figures['mIoU']
     yield from _so_far(group.runs)
-    if _middle(miou['start']) is not None:
+    if mean(miou['start']) is not None:
         own = ''
-        if _middle(miou['source']) is not None:
+        if mean(miou['source']) is not None:
             own = f'; the untouched source model, read by class name, {percent(miou["source"])} %'
         yield f'Before any training mIoU is {percent(miou["start"])} %{own}.'
         yield _dip(miou) if len(group.runs) == 1 else _dips(group.runs)
@@ -159,7 +119,7 @@ def _dips(runs: Sequence[Run]) -> str:
 
 
 def _lead(lead: Value) -> Iterator[str]:
-    middle = _middle(lead)
+    middle = mean(lead)
     if middle is None:
         return
     if middle == 0:
@@ -210,50 +170,3 @@ def _first_taken_for(run: Run) -> Iterator[str]:
         order = np.argsort(-shares, kind='stable')[:NAMED]
         answers = ', '.join(f'{view.predicted[i]} ({shares[i]:.1f} %)' for i in order if shares[i] >= SHOWN)
         yield f'The source model takes the pixels of unseen classes for {answers}.'
-
-
-def _compare_experiments(one: Group, other: Group) -> Iterator[str]:
-    pair = (one, other)
-    if not same_task(pair):
-        yield (
-            f'{label(one)} and {label(other)} are not compared: they have other classes or other validation '
-            'images.'
-        )
-        return
-    for measure in COMPARED:
-        if measure == 'last' and not same_length(pair):
-            yield (
-                f'{label(one)} and {label(other)} are not compared at the end: they are not equally far, or '
-                'not equally long.'
-            )
-        elif None not in (_middle(group.figures['mIoU'][measure]) for group in pair):
-            yield from _compare(one, other, measure)
-
-
-def _compare(one: Group, other: Group, measure: str) -> Iterator[str]:
-    values = [group.figures['mIoU'][measure] for group in (one, other)]
-    apart = _middle(values[0]) - _middle(values[1])
-    if abs(apart) < SHOWN:
-        return
-    better, worse = (one, other) if apart > 0 else (other, one)
-    sentence = f'{label(better)} is {abs(apart):.1f} points above {label(worse)} {COMPARED[measure]}'
-    if not all(isinstance(value, Estimate) and value.low is not None for value in values):
-        single = [label(group) for group in (one, other) if len(group.runs) == 1]
-        whose = f' of {single[0]}' if len(single) == 1 else ''
-        yield f'{sentence}; with one seed{whose} nothing says whether another would agree.'
-        return
-    few = min(value.count for value in values) < FEW_SEEDS
-    narrow = (
-        f' (of so few seeds, {values[0].count} and {values[1].count}, they are too narrow)' if few else ''
-    )
-    if values[0].low <= values[1].high and values[1].low <= values[0].high:
-        sentence += (
-            f', but the 95 % intervals of the means overlap{narrow}: these seeds do not tell them apart.'
-        )
-    else:
-        sentence += f'; the 95 % intervals of the means do not overlap{narrow}.'
-    yield sentence
-
-
-def _middle(value: Any) -> float | None:
-    return value.mean if isinstance(value, Estimate) else value

@@ -28,9 +28,9 @@ from ..evaluation.adaptation import (
     summarise_adaptation,
 )
 from .analysis import Analysis, Group, Run
+from .comparisons import label
 from .curves import MEANS, marks
 from .figures import COLOURS
-from .findings import label
 from .pictures import UNLABELLED, UNREADABLE
 from .runs import RunFolder
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .analysis import Analysis, Run
-from .findings import label
+from .comparisons import label
 from .runs import RunFolder
 
 

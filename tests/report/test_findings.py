@@ -5,9 +5,9 @@ import json
 import pytest
 
 from mmseg_deeplab_study.evaluation.history import History
-from mmseg_deeplab_study.evaluation.seeds import Estimate, estimate_over_seeds
+from mmseg_deeplab_study.evaluation.seeds import estimate_over_seeds
 from mmseg_deeplab_study.report.analysis import analyse
-from mmseg_deeplab_study.report.findings import _lead, best_of, findings, source_view, taken_for
+from mmseg_deeplab_study.report.findings import _lead, findings, source_view, taken_for
 from mmseg_deeplab_study.report.runs import read_runs
 
 
@@ -45,6 +45,13 @@ def test_without_iteration_0_nothing_is_said_of_a_dip(make_run, tmp_path):
     assert not any('falls' in sentence or 'source model' in sentence for sentence in found)
 
 
+def test_comparisons_come_first(make_run, tmp_path):
+    a, b = (make_run(tmp_path / name, {0: 9.0, 5: 10.0 + len(name)}) for name in ('a', 'bb'))
+    found = found_in(a, b)
+    assert list(found) == ['Side by side', 'a', 'bb']
+    assert found['Side by side'][0].startswith('mIoU (%) at its best: bb 12.0, a 11.0;')
+
+
 def test_classes(make_run, tmp_path):
     # 32 columns: 11 road, 11 car, 10 traffic light; after k validations all is road but the last 2 k columns
     found = sentences(make_run(tmp_path / 'run', dict.fromkeys(range(0, 30, 5), 5.0)))
@@ -75,15 +82,6 @@ def test_classes_without_a_label(make_run, tmp_path):
 def test_a_run_that_goes_on(make_run, tmp_path):
     assert sentences(make_run(tmp_path / 'run', {0: 5.0}, max_iters=60))[0] == (
         'So far only: run is at iteration 0 of 60.'
-    )
-
-
-def test_one_of_two_has_several_seeds(make_run, tmp_path):
-    seeds = [make_run(tmp_path / f's{i}', {0: 9.0, 5: 20.0 + i}, seed=i, config_digest='s') for i in range(2)]
-    found = found_in(*seeds, make_run(tmp_path / 'b', {0: 9.0, 5: 18.0}))['Side by side']
-    assert found[0] == (
-        's0 and 1 more is 2.5 points above b at its best; with one seed of b nothing says whether another '
-        'would agree.'
     )
 
 
@@ -128,52 +126,6 @@ def test_dips_of_seeds(make_run, tmp_path):
     assert dips(rises, {0: 9.0, 5: 8.0}).endswith('0 of them come back.')
 
 
-def test_one_seed_each_is_hedged(make_run, tmp_path):
-    a = make_run(tmp_path / 'a', {0: 9.0, 5: 20.0, 10: 19.0})
-    b = make_run(tmp_path / 'b', {0: 9.5, 5: 18.0, 10: 19.04})
-    assert list(found_in(a, b)) == ['Side by side', 'a', 'b']
-    hedge = 'with one seed nothing says whether another would agree.'
-    # 0.04 points at the end are none
-    assert found_in(a, b)['Side by side'] == [
-        f'b is 0.5 points above a at iteration 0; {hedge}',
-        f'a is 1.0 points above b at its best; {hedge}',
-    ]
-
-
-def test_intervals(make_run, tmp_path):
-    def runs(name: str, lasts: list[float]) -> list:
-        return [
-            make_run(tmp_path / f'{name}{seed}', {0: 9.0, 5: last}, seed=seed, config_digest=name)
-            for seed, last in enumerate(lasts)
-        ]
-
-    found = sentences(*runs('a', [20.0, 22.0]), *runs('b', [17.0, 18.0, 17.5]))
-    assert (
-        'a0 and 1 more is 3.5 points above b0 and 2 more at the end; the 95 % intervals of the means do not '
-        'overlap (of so few seeds, 2 and 3, they are too narrow).' in found
-    )
-    found = sentences(*runs('c', [20.0, 22.0] * 3), *runs('d', [17.0, 21.5] * 3))
-    assert (
-        'c0 and 5 more is 1.8 points above d0 and 5 more at the end, but the 95 % intervals of the means '
-        'overlap: these seeds do not tell them apart.' in found
-    )
-
-
-def test_only_like_is_compared(make_run, tmp_path):
-    a, b = (make_run(tmp_path / name, {0: 9.0, last: 20.0 + last}) for name, last in (('a', 5), ('b', 10)))
-    found = found_in(a, b)['Side by side']
-    assert found[-1] == 'a and b are not compared at the end: they are not equally far, or not equally long.'
-    assert [sentence[:30] for sentence in found[:-1]] == ['b is 5.0 points above a at its']
-    others = (
-        make_run(tmp_path / 'c', {0: 1.0, 5: 2.0}, classes=('sea', 'car', 'ship')),
-        make_run(tmp_path / 'd', {0: 1.0, 5: 2.0}, validation={'digest': 'other'}),
-    )
-    for other in others:
-        assert found_in(a, other)['Side by side'] == [
-            f'a and {other.name} are not compared: they have other classes or other validation images.'
-        ]
-
-
 def test_taken_for():
     header = {'target_classes': ['road', 'car', 'rider'], 'source_classes': ['background', 'person']}
     row = {'kind': 'source', 'subset': 'full', 'iter': 0, 'confusion': [[3, 1], [0, 0], [1, 1]]}
@@ -191,10 +143,3 @@ def test_no_view_of_the_source(lacks):
     if lacks == 'shape':
         row['confusion'] = [[1, 2], [3, 4]]
     assert source_view(History(header, [] if lacks == 'row' else [row])) is None
-
-
-def test_best_of():
-    assert best_of([1.0, None, 3.0, 3.0], largest=True) == [False, False, True, True]
-    assert best_of([Estimate(2.0, 1.0, 3.0, 2, 2), 2.5], largest=False) == [True, False]
-    assert best_of([None, 1.0], largest=True) == best_of([2.0, 2.0], largest=True) == [False, False]
-    assert best_of([None], largest=True) == [False]

@@ -87,6 +87,25 @@ def test_summary_marks_the_best(make_run, tmp_path):
     assert rows['large']['dip'] == ('3.0', False) and rows['small']['dip'] == ('0.0', True)
 
 
+def test_summary_of_edges_and_forgetting(make_run, tmp_path):
+    folders = [make_run(tmp_path / name, {0: 9.0, 5: 12.0}) for name in ('a', 'b')]
+    assert not {'Boundary IoU, last', 'forgotten'} & set(content_of(*folders)['summary']['columns'])
+    path = folders[1] / 'adaptation.jsonl'
+    header, *rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [row | {'BIoU': 5.5} for row in rows]
+    rows += [{'iter': i, 'kind': 'forgetting', 'subset': 'full', 'mIoU': 30.0 - i} for i in (0, 5)]
+    path.write_text(''.join(json.dumps(line) + '\n' for line in (header, *rows)))
+    summary = content_of(*folders)['summary']
+    a, b = (dict(zip(summary['columns'], row['cells'], strict=True)) for row in summary['rows'])
+    # Only one has them: none is the best.
+    assert (a['Boundary IoU, last'], b['Boundary IoU, last']) == (('-', False), ('5.5', False))
+    assert (a['forgotten'], b['forgotten']) == (('-', False), ('5.0', False))
+    # Of 32 columns 11, 11 and 10 are of the three classes, and all are taken for road but the last 2: IoU of
+    # road 11 / 30, of car 0, of traffic light 2 / 10.
+    assert a['seen classes, last'] == ('0.0', False)
+    assert a['unseen classes, last'] == ('28.3', False)
+
+
 def test_film(make_run, tmp_path):
     data = content_of(make_run(tmp_path / 'run', CURVE))['data']['film']
     assert [image['name'] for image in data['images']] == ['first', 'second']

@@ -192,6 +192,16 @@ def test_seeds_of_one_experiment(run, tmp_path):
     assert (start['seed'], start['value'], start['low'], start['high']) == ('', '12.0', '10.0', '14.0')
 
 
+def test_experiments_side_by_side(run, tmp_path):
+    folders = [
+        write_run(tmp_path / name, config_digest=name, last=last) for name, last in (('a', 24.0), ('b', 30.0))
+    ]
+    output = run(*folders)[1]
+    assert '\nSide by side\nmIoU (%) at its best: b 30.0, a 24.0; with one seed nothing says' in output
+    assert 'mIoU is back at its start at iteration: a 30, b 30; with one seed' in output
+    assert 'Side by side' not in run(folders[0])[1]
+
+
 def test_classes_of_several_seeds_stand_by_their_mean(run, tmp_path):
     # half its best: x at 10 and 30, mean 20; y at 20 and 0, mean 10, though later than x under seed 0
     curves = [{'x': (0, 8, 8, 8), 'y': (0, 0, 8, 8)}, {'x': (0, 0, 0, 8), 'y': (8, 8, 8, 8)}]

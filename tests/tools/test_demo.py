@@ -1,6 +1,7 @@
 """The demonstration: its parts, and a run of a few iterations from data to figure."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -64,36 +65,42 @@ def test_data_of_another_kind_are_refused(run, tmp_path):
 
 @pytest.mark.slow
 def test_quick_run_and_its_repetition(run, tmp_path):
-    arguments = ('--quick', '--work-dir', 'the runs', '--backbones', 'MobileNetV2', '--seed', 3)
+    names = ('MobileNetV2', 'SegFormer-B0')
+    arguments = ('--quick', '--work-dir', 'the runs', '--backbones', *names, '--seed', 3)
     code, output = run(*arguments)
     assert code == 0, output
     folder = tmp_path / 'the runs' / 'quick'
     assert 'not photographs' in output
-    assert 'Study demo: 2 runs, 0 done or going on' in output
-    assert 'MobileNetV2/seed3: done, iteration 10/10, mIoU' in output
+    assert 'Study demo: 4 runs, 0 done or going on' in output
+    for name in names:
+        assert f'{name}/seed3: done, iteration 10/10, mIoU' in output
+    for question in ('mIoU (%) at its best', 'Boundary IoU (%) at the end'):
+        assert re.search(rf'^{re.escape(question)}: .*; with one seed', output, re.MULTILINE), output
     assert output.rstrip().endswith(f'Report: {folder / "report.html"}')
     assert f'Figure: {folder / "adaptation.png"}' in output
     Image.open(folder / 'adaptation.png').verify()
     assert 'drawn data (not photographs)' in (folder / 'report.html').read_text()
 
-    work_dir = folder / 'MobileNetV2' / 'seed3'
-    history = read_history(work_dir)
-    assert [row['iter'] for row in history.validations] == [0, 5, 10]
-    assert history.header['seed'] == 3
-    assert history.header['load_from'] == str(folder / 'MobileNetV2' / 'source' / 'iter_10.pth')
-    assert (work_dir / 'head_transfer.json').is_file()
-    assert len(list((work_dir / 'snapshots').iterdir())) == 5  # 0, 5, 10, the source's view, the reference
+    histories = [read_history(folder / name / 'seed3') for name in names]
+    for name, history in zip(names, histories, strict=True):
+        assert [row['iter'] for row in history.validations] == [0, 5, 10]
+        assert history.header['seed'] == 3
+        assert history.header['load_from'] == str(folder / name / 'source' / 'iter_10.pth')
+        work_dir = folder / name / 'seed3'
+        assert (work_dir / 'head_transfer.json').is_file()
+        # at 0, 5 and 10, the source's view, and the reference
+        assert len(list((work_dir / 'snapshots').iterdir())) == 5
 
     code, output = run(*arguments)
     assert code == 0
-    assert 'Study demo: 2 runs, 2 done or going on' in output
-    assert read_history(work_dir) == history
+    assert 'Study demo: 4 runs, 4 done or going on' in output
+    assert [read_history(folder / name / 'seed3') for name in names] == histories
 
 
-def test_a_dry_run_draws_the_data_and_trains_nothing(run, tmp_path):
+def test_a_dry_run_draws_the_data_and_trains_nothing(demo, run, tmp_path):
     code, output = run('--quick', '--work-dir', tmp_path, '--seeds', 0, 1, '--dry-run')
     assert code == 0, output
-    for name in ('MobileNetV2', 'ResNet-50'):
+    for name in demo.BACKBONES:
         for part in ('source', 'seed0', 'seed1'):
             assert f'\n{name}/{part}: ' in output
     assert [path.name for path in tmp_path.iterdir()] == ['data-quick']

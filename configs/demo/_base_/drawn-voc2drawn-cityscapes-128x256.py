@@ -25,6 +25,8 @@ val_dataloader = dict(
     dataset=dict(data_root=data_root, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
+val_evaluator = [dict(type='AdaptationMetric', source='voc'), dict(type='BoundaryMetric')]
+test_evaluator = val_evaluator
 # How much of the source is forgotten on the way.
 source_val_dataloader = dict(
     batch_size=1,

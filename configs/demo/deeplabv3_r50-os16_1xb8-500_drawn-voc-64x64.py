@@ -7,6 +7,6 @@ model = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
-    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=700, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=500, by_epoch=False),
 ]
-train_cfg = dict(max_iters=700, val_interval=700)
+train_cfg = dict(max_iters=500, val_interval=500)
