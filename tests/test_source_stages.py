@@ -1,4 +1,4 @@
-"""From a source stage to two iterations on the target, for every model of transformers and baselines."""
+"""From what a source stage writes to two iterations on the target, for transformers and baselines."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 
 from mmseg_deeplab_study.evaluation.history import read_history
@@ -48,6 +49,11 @@ def test_two_iterations_from_the_source_stage(name, tiny_cityscapes, tmp_path):
     torch.manual_seed(0)
     model = MODELS.build(without_weights(source.model))
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'source.pth')
+    # As its own validation: one image of a size that nothing divides.
+    image = torch.randint(256, (3, 50, 67), dtype=torch.uint8)
+    sample = SegDataSample(metainfo=dict(ori_shape=(50, 67), img_shape=(50, 67)))
+    (found,) = model.eval().test_step(dict(inputs=[image], data_samples=[sample]))
+    assert found.pred_sem_seg.data.shape == (1, 50, 67)
 
     cfg = target
     without_weights(cfg.model)

@@ -21,7 +21,7 @@ from mmseg_deeplab_study.evaluation.adaptation import Adaptation, summarise_adap
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, read_history
 from mmseg_deeplab_study.hub import config_path
 from mmseg_deeplab_study.report.analysis import analyse
-from mmseg_deeplab_study.report.comparisons import SIDE_BY_SIDE, compare
+from mmseg_deeplab_study.report.comparisons import SHOWN, SIDE_BY_SIDE, compare
 from mmseg_deeplab_study.report.figures import draw_adaptation
 from mmseg_deeplab_study.report.page import render_page
 from mmseg_deeplab_study.report.runs import RunFolder
@@ -89,7 +89,7 @@ def make_study(args: argparse.Namespace, data: Path) -> Study:
 
 
 def _recovery(found: Adaptation) -> str:
-    if not found.dip:
+    if (found.dip or 0) < SHOWN:
         return '-'
     return 'not yet' if found.recovery_iter is None else str(found.recovery_iter)
 

@@ -1,9 +1,9 @@
-# As the field trains transformers: AdamW, rates that fall through the layers, no decay of norms and positions. The
-# head's rate is ten times that of the layers next to it, as in the study.
+# As the field trains transformers: AdamW, rates that fall through the layers, no decay of norms, biases and
+# positions. The head's rate is ten times the backbone's undecayed, as in the study.
 adamw = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=6e-5, weight_decay=0.01),
     constructor='LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(
         layer_decay_rate=0.9,

@@ -20,7 +20,9 @@ from ..datasets.label_spaces import Match, match_classes, resolve_classes
 
 BACKGROUND = 'background'
 SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
-_MASK_CLASSIFIER = re.compile(r'\b(cls_embed|class_embed|classes_proj|query_embed)\b')
+_MASK_CLASSIFIER = re.compile(
+    r'^(?:module\.)?decode_head\..*\b(?:cls_embed|class_embed|classes_proj|query_embed)\b'
+)
 MATCHED_RULES = ('copy', 'reinit')
 UNMATCHED_RULES = ('background', 'random', 'zero')
 # MMSeg's own initialisation of conv_seg.
@@ -128,13 +130,14 @@ def transfer_head(
     """
     result, changed = dict(state_dict), []
     heads = {match[1]: key for key in state_dict if (match := _CLASSIFIER.match(key))}
+    if masks := [key for key in state_dict if _MASK_CLASSIFIER.match(key)]:
+        raise ValueError(
+            f'{masks[0]}: a classifier of masks (as in MaskFormer and Segmenter), not of pixels; head '
+            'transfer takes heads that classify pixels by conv_seg. Train this head from initial weights '
+            "instead: without load_from, and with model.backbone.init_cfg=dict(type='Pretrained', "
+            "checkpoint=..., prefix='backbone.')"
+        )
     if not heads:
-        if masks := [key for key in state_dict if _MASK_CLASSIFIER.search(key)]:
-            raise ValueError(
-                f'{masks[0]}: a classifier of masks (as in MaskFormer and Segmenter), not of pixels; head '
-                'transfer takes heads that classify pixels by conv_seg. Train this head from initial weights '
-                'instead: load its backbone by model.backbone.init_cfg, without load_from'
-            )
         raise ValueError(
             'the checkpoint has no classifier to transfer: expected decode_head.conv_seg.weight, got '
             f'{len(state_dict)} keys, first {list(state_dict)[:3]}'

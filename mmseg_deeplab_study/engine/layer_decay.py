@@ -14,10 +14,11 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
     """mmpretrain's layer-wise learning rate decay for a segmentor, with a rate of its own for the head.
 
     ``paramwise_cfg`` is as mmpretrain's and has ``head_lr_mult`` (default 1) as well, which the rate of all
-    that is not the backbone is multiplied with. A backbone of depth L has the rate ``lr * layer_decay_rate **
-    (L - l)`` in its layer l. mmpretrain's networks say their depths themselves, MMSeg's
-    ``MixVisionTransformer`` is counted as those are; a backbone that does not say (MobileNetV2, a ResNet of
-    another depth than mmpretrain knows) has the rate ``lr`` throughout.
+    that is not the backbone is multiplied with. Layer l of a backbone, counted from 0 for the stem, has the
+    rate ``lr * layer_decay_rate ** (L - l)``: ``lr`` at depth L, of the last norm, and once decayed in the
+    last block. mmpretrain's networks say their depths themselves, MMSeg's ``MixVisionTransformer`` is counted
+    here, its norms with their stages; a backbone that does not say (MobileNetV2, a ResNet of another depth
+    than mmpretrain knows) has the rate ``lr`` throughout.
     """
 
     def add_params(
@@ -32,9 +33,11 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
             get_layer_depth = partial(layer_depth, module.backbone)
         super().add_params(params, module, prefix, get_layer_depth, **kwargs)
         if prefix == '':
+            multiplier = self.paramwise_cfg.get('head_lr_mult', 1)
             for group in params:
                 if not group['param_name'].startswith('backbone.'):
-                    group['lr'] *= self.paramwise_cfg.get('head_lr_mult', 1)
+                    group['lr'] *= multiplier
+                    group['lr_scale'] *= multiplier
 
 
 def layer_depth(backbone: nn.Module, name: str) -> tuple[int, int]:

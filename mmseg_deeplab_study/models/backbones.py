@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .atrous import AtrousStep, plan_atrous
-from .families import FAMILIES, Family
+from .families import FAMILIES, find_family
 
 # What the adapter sets itself: in the backbone's own dict they would contradict it.
 ADAPTER_OPTIONS = (
@@ -128,7 +128,7 @@ class AtrousBackbone(BaseModule):
             raise ValueError(f'dilated must be one of {DILATED}, but got {dilated!r}')
         # Before anything is built: a wrong output stride should not cost a ResNet-152.
         plan_atrous((output_stride,), output_stride)
-        family = self._find_family(backbone.get('type'))
+        family = find_family('AtrousBackbone', FAMILIES, backbone.get('type'))
         out_indices = tuple(out_indices)
         if not out_indices or min(out_indices) < 0 or list(out_indices) != sorted(set(out_indices)):
             raise ValueError(f'out_indices must be stages from 0 on in rising order, but got {out_indices}')
@@ -160,17 +160,6 @@ class AtrousBackbone(BaseModule):
         if norm_momentum is not None:
             for norm in self._norms():
                 norm.momentum = norm_momentum
-
-    @staticmethod
-    def _find_family(kind: str | type | None) -> Family:
-        cls = MODELS.get(kind) if isinstance(kind, str) else kind
-        if cls not in FAMILIES:
-            scopes = {
-                family: 'mmpretrain.' * family.__module__.startswith('mmpretrain.') for family in FAMILIES
-            }
-            supported = ', '.join(scope + family.__name__ for family, scope in scopes.items())
-            raise ValueError(f'AtrousBackbone does not support type={kind!r} ({cls}); supported: {supported}')
-        return FAMILIES[cls]
 
     def _adopt(self, network: nn.Module) -> None:
         # The adapter and the network share one table of modules, so that the state dict, the optimizer and

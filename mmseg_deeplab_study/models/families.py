@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mmpretrain.models.backbones import (
     ConvNeXt,
@@ -51,6 +51,9 @@ class PreExpandPadMobileNetV2(MobileNetV2):
             if isinstance(block, InvertedResidual):
                 block.conv[-2].conv.padding = (0, 0)
                 block.conv = _PadFirst(*block.conv)
+
+
+_Family = TypeVar('_Family')
 
 
 class Family(NamedTuple):
@@ -145,3 +148,17 @@ FAMILIES = {
         norm_per_output=True,
     ),
 }
+
+
+def find_family(adapter: str, families: Mapping[type, _Family], kind: str | type | None) -> _Family:
+    """What an adapter knows of a network by its ``type``, in a config a name or the class itself.
+
+    Raises:
+        ValueError: names the type and those that ``adapter`` supports.
+    """
+    cls = MODELS.get(kind) if isinstance(kind, str) else kind
+    if cls not in families:
+        scopes = {known: 'mmpretrain.' * known.__module__.startswith('mmpretrain.') for known in families}
+        supported = ', '.join(scope + known.__name__ for known, scope in scopes.items())
+        raise ValueError(f'{adapter} does not support type={kind!r} ({cls}); supported: {supported}')
+    return families[cls]

@@ -7,9 +7,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mmpretrain.models.backbones import SwinTransformer, VisionTransformer
+from mmpretrain.models.utils import ShiftWindowMSA
 from mmseg.models.backbones import MixVisionTransformer
 from mmseg.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
+
+from .families import find_family
 
 # What the adapter sets itself: in the backbone's own dict they would contradict it.
 ADAPTER_OPTIONS = ('out_indices', 'init_cfg', 'out_type', 'pad_small_map')
@@ -18,12 +21,26 @@ ADAPTER_OPTIONS = ('out_indices', 'init_cfg', 'out_type', 'pad_small_map')
 class Maps(NamedTuple):
     """The maps that a family of transformers has, one of each stage or layer: their channels and strides.
 
-    ``options`` go into the network's config, so that it gives maps for images of any size.
+    ``options`` go into the network's config, and ``prepare`` is called with what is built from it, so that it
+    gives maps for images of any size.
     """
 
     channels: Callable[[nn.Module], Sequence[int]]
     strides: Callable[[nn.Module], Sequence[int]]
     options: Mapping[str, Any] = MappingProxyType({})
+    prepare: Callable[[nn.Module], None] = lambda network: None
+
+
+def _pad_what_is_smaller(attention: ShiftWindowMSA, inputs: tuple[Tensor, tuple[int, int]]) -> None:
+    # mmpretrain shifts windows in a map of just one where small maps are padded, and else does not: its
+    # networks have learnt without, at 224 in their last stage.
+    attention.pad_small_map = min(inputs[1]) < attention.window_size
+
+
+def _pad_small_maps(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, ShiftWindowMSA):
+            module.register_forward_pre_hook(_pad_what_is_smaller)
 
 
 # By exact class: a subclass may downsample elsewhere.
@@ -34,7 +51,7 @@ FAMILIES = {
         strides=lambda network: [
             network.patch_embed.projection.stride[0] * 2**i for i in range(network.num_layers)
         ],
-        options=MappingProxyType({'pad_small_map': True}),
+        prepare=_pad_small_maps,
     ),
     # Position embeddings are interpolated to the image's size.
     VisionTransformer: Maps(
@@ -71,13 +88,8 @@ def transformer_backbone(
     """
     if taken := sorted(set(backbone) & set(ADAPTER_OPTIONS)):
         raise ValueError(f'{taken} in backbone={backbone!r}: set by TransformerBackbone, not inside')
-    family = MODELS.get(backbone.get('type'))
-    if family not in FAMILIES:
-        raise ValueError(
-            f'TransformerBackbone does not support type={backbone.get("type")!r}; supported: '
-            'mmpretrain.SwinTransformer, mmpretrain.VisionTransformer, MixVisionTransformer'
-        )
-    maps, wanted = FAMILIES[family], list(out_indices)
+    maps = find_family('TransformerBackbone', FAMILIES, backbone.get('type'))
+    wanted = list(out_indices)
     if not wanted or wanted[0] < 0 or wanted != sorted(set(wanted)):
         raise ValueError(f'out_indices must be maps from 0 on in rising order, but got {tuple(wanted)}')
     options = {**maps.options, **({} if init_cfg is None else {'init_cfg': init_cfg})}
@@ -86,7 +98,8 @@ def transformer_backbone(
         network = MODELS.build({**backbone, 'out_indices': wanted, **options})
     except (AssertionError, IndexError) as error:
         raise ValueError(
-            f'TransformerBackbone: backbone={backbone!r}, out_indices={tuple(wanted)}: {error}'
+            f'TransformerBackbone: backbone={backbone!r} cannot be built with out_indices={tuple(wanted)}; '
+            f'are there as many maps? {error!r}'
         ) from error
     channels, strides = maps.channels(network), maps.strides(network)
     if wanted[-1] != len(channels) - 1:
@@ -94,6 +107,7 @@ def transformer_backbone(
             f'out_indices must end with {len(channels) - 1}, the last of {backbone["type"]}, but got '
             f'{tuple(wanted)}; for a shallower network give its arch fewer'
         )
+    maps.prepare(network)
     network.out_channels = tuple(channels[i] for i in wanted)
     network.out_strides = tuple(strides[i] for i in wanted)
     return network

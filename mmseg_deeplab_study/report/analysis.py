@@ -47,6 +47,11 @@ Value = float | Estimate | None
 Figures = Mapping[str, Mapping[str, Value]]
 
 
+def mean(value: Value) -> float | None:
+    """A figure of one run, or its mean over seeds; None if there is none."""
+    return value.mean if isinstance(value, Estimate) else value
+
+
 class Run(NamedTuple):
     """A named record and its figures."""
 

@@ -6,7 +6,7 @@ from prettytable import PrettyTable
 
 from ..evaluation.adaptation import CLASS_PREFIX, classes_early_to_late
 from ..evaluation.seeds import Estimate
-from .analysis import HALF, PROBE_SCORES, SCORES, Analysis, Figures, Group, Value, to_iou, to_share
+from .analysis import HALF, PROBE_SCORES, SCORES, Analysis, Figures, Group, Value, mean, to_iou, to_share
 
 
 def as_text(analysis: Analysis) -> str:
@@ -74,8 +74,7 @@ def class_table(group: Group, analysis: Analysis) -> PrettyTable:
     subjects = {CLASS_PREFIX + name: name for name in seen}
 
     def earliness(subject: str) -> tuple[bool, float]:
-        half = group.figures[subject][HALF]
-        half = half.mean if isinstance(half, Estimate) else half
+        half = mean(group.figures[subject][HALF])
         return half is None, half or 0
 
     for subject in sorted(subjects, key=earliness):

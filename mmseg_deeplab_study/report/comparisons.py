@@ -1,10 +1,10 @@
 """How experiments differ: what their figures say side by side, a sentence for each question."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from ..evaluation.seeds import Estimate
-from .analysis import Group, Run, Value
+from ..evaluation.seeds import Estimate, estimate_over_seeds
+from .analysis import Group, Run, Value, mean
 from .analysis_text import count, percent
 
 SIDE_BY_SIDE = 'Side by side'
@@ -13,35 +13,35 @@ FEW_SEEDS = 5  # of fewer, a percentile bootstrap is much too sure
 
 
 class Question(NamedTuple):
-    """What is asked of all experiments; ``largest`` says whether the largest value comes first."""
+    """What is asked of all experiments.
+
+    ``largest`` says whether the largest value comes first, and ``show`` how values are written. In ``text``
+    ``{end}`` stands for the end of runs.
+    """
 
     text: str
     subject: str
     measure: str
     largest: bool = True
-    at_the_end: bool = False
+    show: Callable[[Value], str] = percent
 
 
-QUESTIONS = (
-    Question('mIoU (%) at iteration 0', 'mIoU', 'start'),
+AT_THE_START = Question('mIoU (%) at iteration 0', 'mIoU', 'start')
+# Their answers depend on how long a run has gone on.
+OF_THE_WHOLE = (
     Question('mIoU (%) at its best', 'mIoU', 'best'),
-    Question('mIoU (%) at the end', 'mIoU', 'last', at_the_end=True),
-    Question('mIoU (%) of the seen classes at the end', 'mIoU.seen', 'last', at_the_end=True),
-    Question('mIoU (%) of the unseen classes at the end', 'mIoU.unseen', 'last', at_the_end=True),
+    Question('mIoU (%) {end}', 'mIoU', 'last'),
+    Question('mIoU (%) of the seen classes {end}', 'mIoU.seen', 'last'),
+    Question('mIoU (%) of the unseen classes {end}', 'mIoU.unseen', 'last'),
     Question(
         'Iterations by which the seen classes are at half their best before the unseen',
         'seen_lead',
         'iterations',
+        show=count,
     ),
-    Question('Boundary IoU (%) at the end', 'BIoU', 'last', at_the_end=True),
-    Question(
-        "Points of mIoU lost on the source's data by the end",
-        'forgetting',
-        'drop',
-        largest=False,
-        at_the_end=True,
-    ),
+    Question('Boundary IoU (%) {end}', 'BIoU', 'last'),
 )
+FORGOTTEN = Question("Points of mIoU lost on the source's data {end}", 'forgetting', 'drop', largest=False)
 
 
 def label(group: Group) -> str:
@@ -51,19 +51,19 @@ def label(group: Group) -> str:
     return f'{group.runs[0].name} and {len(group.runs) - 1} more'
 
 
-def mean(value: Value) -> float | None:
-    """A figure of one run, or its mean over seeds; None if there is none."""
-    return value.mean if isinstance(value, Estimate) else value
-
-
 def same_task(groups: Sequence[Group]) -> bool:
     """Whether all runs have the same target classes and validation images, as far as their records say."""
-    return len({_task(run) for group in groups for run in group.runs}) == 1
+    return _agree(groups, _task)
 
 
 def same_length(groups: Sequence[Group]) -> bool:
-    """Whether all runs have come equally far."""
-    return len({run.figures['mIoU']['last_iter'] for group in groups for run in group.runs}) == 1
+    """Whether all runs have come equally far and are equally long."""
+    return _agree(groups, _length)
+
+
+def same_source(groups: Sequence[Group]) -> bool:
+    """Whether what is forgotten was measured on as many images of the same classes, and equally late."""
+    return _agree([group for group in groups if group.figures.get('forgetting')], _source)
 
 
 def best_of(values: Sequence[Value], largest: bool) -> list[bool]:
@@ -76,18 +76,22 @@ def best_of(values: Sequence[Value], largest: bool) -> list[bool]:
 
 
 def compare(groups: Sequence[Group]) -> list[str]:
-    """A sentence for each question whose answers differ, between experiments of one task only."""
+    """A sentence for each question whose answers differ, between experiments of one task and length only."""
     tasks: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         tasks.setdefault(_task(group.runs[0]), []).append(group)
     found = []
     if len(tasks) > 1:
         apart = ' / '.join(_names(members) for members in tasks.values())
-        found.append(f'Not compared, for their classes or validation images differ: {apart}.')
+        found.append(f'Not compared, for their classes or validation images differ or are unknown: {apart}.')
     for members in tasks.values():
         if len(members) > 1:
             found.extend(_compare_task(members))
     return found
+
+
+def _agree(groups: Sequence[Group], key: Callable[[Run], Any]) -> bool:
+    return len({key(run) for group in groups for run in group.runs}) <= 1
 
 
 def _task(run: Run) -> tuple[str, str]:
@@ -96,85 +100,102 @@ def _task(run: Run) -> tuple[str, str]:
     return repr(list(header.get('target_classes') or ())), repr(validation.get('digest'))
 
 
+def _length(run: Run) -> tuple[int, int]:
+    last = run.figures['mIoU']['last_iter']
+    return last, run.history.header.get('max_iters') or last
+
+
+def _source(run: Run) -> tuple[str, str]:
+    rows = run.history.select('forgetting')
+    measured = [(row['iter'], row.get('images')) for row in rows[-1:]]
+    return repr(list(run.history.header.get('source_classes') or ())), repr(measured)
+
+
 def _names(groups: Sequence[Group]) -> str:
     return ', '.join(map(label, groups))
 
 
 def _compare_task(groups: Sequence[Group]) -> Iterator[str]:
-    ended = same_length(groups)
-    for question in QUESTIONS:
-        if ended or not question.at_the_end:
-            yield from _answer(question, groups)
+    yield from _answer(AT_THE_START, groups)
+    if not same_length(groups):
+        yield f'Compared no further, for they are not equally far or not equally long: {_names(groups)}.'
+        return
+    for question in OF_THE_WHOLE:
+        yield from _answer(question, groups)
     yield from _recovery(groups)
-    if not ended:
-        yield (
-            'Not compared at the end, for they are not equally far or not equally long: '
-            + _names(groups)
-            + '.'
-        )
+    if same_source(groups):
+        yield from _answer(FORGOTTEN, groups)
+    else:
+        yield "Not compared in what they forget, for they were not measured on the same data of the source's."
 
 
 def _answer(question: Question, groups: Sequence[Group]) -> Iterator[str]:
-    found = _known(groups, question.subject, question.measure)
+    values = [(group, group.figures.get(question.subject, {}).get(question.measure)) for group in groups]
+    found = [(group, value) for group, value in values if mean(value) is not None]
     means = [mean(value) for _, value in found]
     if len(found) < 2 or max(means) - min(means) < SHOWN:
         return
     found.sort(key=lambda pair: mean(pair[1]), reverse=question.largest)
-    show = count if question.subject == 'seen_lead' else percent
-    answers = ', '.join(f'{label(group)} {show(value)}' for group, value in found)
-    yield f'{question.text}: {answers}; {_hedge(found)}.'
+    last, length = _length(groups[0].runs[0])
+    text = question.text.format(end='at the end' if last >= length else f'at iteration {last} of {length}')
+    answers = ', '.join(f'{label(group)} {question.show(value)}' for group, value in found)
+    yield f'{text}: {answers}; {_hedge(found)}.'
+
+
+class _Recovery(NamedTuple):
+    """How many runs fell below their start, how many of these did not come back, and when the others did."""
+
+    fell: int
+    away: int
+    when: Value
 
 
 def _recovery(groups: Sequence[Group]) -> Iterator[str]:
-    """Who came back to the mIoU of iteration 0 and when, if anyone fell below it."""
-    fell = {label(group): _fallen(group) for group in groups}
-    if not any(fell.values()):
+    """Who came back to the mIoU of iteration 0 and when, unless all did alike."""
+    found = [(group, state) for group in groups if (state := _recovery_of(group)) is not None]
+    if len({(bool(state.fell), state.away, mean(state.when)) for _, state in found}) < 2:
         return
-    back = sorted(_known(groups, 'mIoU', 'recovery_iter'), key=lambda pair: mean(pair[1]))
-    back = [(group, value) for group, value in back if fell[label(group)]]
+    back = [(group, state.when) for group, state in found if mean(state.when) is not None]
+    back.sort(key=lambda pair: mean(pair[1]))
     parts = []
     if back:
         when = ', '.join(f'{label(group)} {count(value)}' for group, value in back)
         parts.append(f'back at its start at iteration: {when}')
-    away = {
-        name: sum(run.figures['mIoU']['recovery_iter'] is None for run in runs) for name, runs in fell.items()
-    }
-    if any(away.values()):
-        which = [f'{name} ({n} of {len(fell[name])} that fell)' for name, n in away.items() if n]
-        parts.append(f'not back: {", ".join(which)}')
-    if above := [name for name, runs in fell.items() if not runs]:
+    if away := [f'{label(group)} ({s.away} of {s.fell} that fell)' for group, s in found if s.away]:
+        parts.append(f'not back: {", ".join(away)}')
+    if above := [label(group) for group, state in found if not state.fell]:
         parts.append(f'never below it: {", ".join(above)}')
     if len(back) > 1:
         parts.append(_hedge(back))
     yield f'mIoU is {"; ".join(parts)}.'
 
 
-def _fallen(group: Group) -> list[Run]:
-    return [run for run in group.runs if (run.figures['mIoU']['dip'] or 0) >= SHOWN]
-
-
-def _known(groups: Sequence[Group], subject: str, measure: str) -> list[tuple[Group, Value]]:
-    values = [(group, group.figures.get(subject, {}).get(measure)) for group in groups]
-    return [(group, value) for group, value in values if mean(value) is not None]
+def _recovery_of(group: Group) -> _Recovery | None:
+    """None where the mIoU of iteration 0 is not known."""
+    figures = [run.figures['mIoU'] for run in group.runs]
+    if any(miou['dip'] is None for miou in figures):
+        return None
+    iterations = [miou['recovery_iter'] if miou['dip'] >= SHOWN else None for miou in figures]
+    fell = sum(miou['dip'] >= SHOWN for miou in figures)
+    away = fell - sum(iteration is not None for iteration in iterations)
+    if len(iterations) == 1:
+        return _Recovery(fell, away, iterations[0])
+    return _Recovery(fell, away, estimate_over_seeds(iterations, [run.seed for run in group.runs]))
 
 
 def _hedge(found: Sequence[tuple[Group, Value]]) -> str:
     """What the seeds say about the order of values, the first of which leads."""
     alone = [label(group) for group, value in found if not isinstance(value, Estimate) or value.low is None]
+    if len(alone) == len(found):
+        return 'with one seed nothing says whether another would agree'
     if alone:
-        whose = '' if len(alone) == len(found) else f' of {", ".join(alone)}'
-        return f'with one seed{whose} nothing says whether another would agree'
+        return (
+            f"of {', '.join(alone)} one seed's value is known, and nothing says whether another would agree"
+        )
     (leader, first), *others = found
-    counts = [value.count for _, value in found]
-    narrow = (
-        f' (of so few seeds, {" and ".join(map(str, sorted(set(counts))))}, they are too narrow)'
-        if min(counts) < FEW_SEEDS
-        else ''
-    )
+    few = sorted({value.count for _, value in found if value.count < FEW_SEEDS})
+    narrow = f' (of so few seeds, {" and ".join(map(str, few))}, they are too narrow)' if few else ''
     close = [label(group) for group, value in others if value.low <= first.high and first.low <= value.high]
     if close:
-        return (
-            f'the 95 % intervals of the means of {label(leader)} and {", ".join(close)} overlap{narrow}: '
-            'these seeds do not tell them apart'
-        )
+        return f'the 95 % intervals of the means of {label(leader)} and {", ".join(close)} overlap{narrow}'
     return f'the 95 % interval of the first mean overlaps with no other{narrow}'

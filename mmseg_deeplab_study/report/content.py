@@ -10,7 +10,7 @@ from prettytable import PrettyTable
 from ..evaluation.adaptation import class_names
 from .analysis import Analysis, Group, Run, Value
 from .analysis_text import class_table, count, lines, percent, percent_at, score_table
-from .comparisons import best_of, label, same_length, same_task
+from .comparisons import best_of, label, same_length, same_source, same_task
 from .confusions import confusions, taken_tables
 from .curves import class_values, curves
 from .figures import COLOURS
@@ -99,41 +99,48 @@ def _summary(analysis: Analysis, folders: Mapping[str, RunFolder]) -> dict[str, 
 
 def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
     costs = [_costs(group) for group in groups]
-    for title, key, unit, shape in (
-        ('parameters', 'parameters', 1e6, '{:.2f} M'),
-        ('multiply-adds an image', 'multiply_adds', 1e9, '{:.2f} G'),
-        ('validation, ms an image', 'milliseconds', 1, '{:.0f}'),
+    headers = [run.history.header for group in groups for run in group.runs]
+    # Only like is compared with like: images of one set, and time on one machine.
+    small = False if same_task(groups) else None
+    soon = small if len({repr(header.get('hardware')) for header in headers}) == 1 else None
+    for title, key, unit, shape, largest in (
+        ('parameters', 'parameters', 1e6, '{:.2f} M', False),
+        ('multiply-adds an image', 'multiply_adds', 1e9, '{:.2f} G', small),
+        ('validation, ms an image', 'milliseconds', 1, '{:.0f}', soon),
     ):
         values = [cost[key] for cost in costs]
         shown = ['-' if value is None else shape.format(value / unit) for value in values]
-        yield Column(title, values, shown, largest=False)
+        yield Column(title, values, shown, largest)
 
 
 def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
-    def column(title: str, subject: str, measure: str, shape: Callable, largest: bool | None) -> Column:
+    def column(
+        title: str, subject: str, measure: str, largest: bool | None, shape: Callable = percent
+    ) -> Column:
         values = [group.figures.get(subject, {}).get(measure) for group in groups]
         return Column(title, values, [shape(value) for value in values], largest)
 
     # Only like is compared with like.
-    high, low = (True, False) if same_task(groups) else (None, None)
-    high_at_the_end, low_at_the_end = (high, low) if same_length(groups) else (None, None)
-    yield column("source's view", 'mIoU', 'source', percent, high)
-    yield column('at iteration 0', 'mIoU', 'start', percent, high)
-    yield column('dip', 'mIoU', 'dip', percent, low)
-    yield column('recovered at', 'mIoU', 'recovery_iter', count, low)
-    best = column('best (iteration)', 'mIoU', 'best', percent, high)
+    start = True if same_task(groups) else None
+    high, low = (start, False) if start and same_length(groups) else (None, None)
+    yield column("source's view", 'mIoU', 'source', start)
+    yield column('at iteration 0', 'mIoU', 'start', start)
+    yield column('dip', 'mIoU', 'dip', low)
+    # Who never fell has none.
+    yield column('recovered at', 'mIoU', 'recovery_iter', None, count)
+    best = column('best (iteration)', 'mIoU', 'best', high)
     yield best._replace(shown=[percent_at(group.figures['mIoU'], 'best') for group in groups])
-    yield column('last', 'mIoU', 'last', percent, high_at_the_end)
-    yield column('seen classes, last', 'mIoU.seen', 'last', percent, high_at_the_end)
-    yield column('unseen classes, last', 'mIoU.unseen', 'last', percent, high_at_the_end)
+    yield column('last', 'mIoU', 'last', high)
+    yield column('seen classes, last', 'mIoU.seen', 'last', high)
+    yield column('unseen classes, last', 'mIoU.unseen', 'last', high)
     if any('BIoU' in group.figures for group in groups):
-        yield column('Boundary IoU, last', 'BIoU', 'last', percent, high_at_the_end)
-    yield column('area', 'mIoU', 'area', percent, high_at_the_end)
-    yield column('lead of seen classes', 'seen_lead', 'iterations', count, None)
+        yield column('Boundary IoU, last', 'BIoU', 'last', high)
+    yield column('area', 'mIoU', 'area', high)
+    yield column('lead of seen classes', 'seen_lead', 'iterations', None, count)
     if any(group.figures['forgetting'] for group in groups):
-        yield column("on the source's data, at 0", 'forgetting', 'start', percent, high)
-        yield column('and at the end', 'forgetting', 'last', percent, high_at_the_end)
-        yield column('forgotten', 'forgetting', 'drop', percent, low_at_the_end)
+        alike = same_source(groups)
+        yield column("on the source's data, at 0", 'forgetting', 'start', start if alike else None)
+        yield column('of that forgotten', 'forgetting', 'drop', low if alike else None)
 
 
 def _costs(group: Group) -> dict[str, float | None]:

@@ -8,9 +8,9 @@ import numpy as np
 from ..evaluation.adaptation import classes_early_to_late, source_row
 from ..evaluation.history import History
 from ..evaluation.seeds import Estimate
-from .analysis import Analysis, Group, Run, Value
+from .analysis import Analysis, Group, Run, Value, mean
 from .analysis_text import count, percent
-from .comparisons import SHOWN, SIDE_BY_SIDE, compare, label, mean
+from .comparisons import SHOWN, SIDE_BY_SIDE, compare, label
 
 NAMED = 3  # classes in one sentence
 

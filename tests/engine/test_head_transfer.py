@@ -291,9 +291,14 @@ def test_no_classifier(state_dict):
 
 @pytest.mark.parametrize('key', ['decode_head.cls_embed.weight', 'decode_head.classes_proj'])
 def test_a_classifier_of_masks(key):
-    message = rf'{re.escape(key)}: a classifier of masks .*, not of pixels; .* by model.backbone.init_cfg'
-    with pytest.raises(ValueError, match=message):
-        transfer_head({key: torch.ones(3, 4)}, SOURCE, TARGET, plan_rows(SOURCE, TARGET, MATCHES))
+    message = rf'{re.escape(key)}: a classifier of masks .*, not of pixels; .* with model.backbone.init_cfg'
+    # Beside an auxiliary head of pixels, too.
+    pixels = {f'auxiliary_head.conv_seg.{name}': torch.ones(len(SOURCE)) for name in ('weight', 'bias')}
+    for others in ({}, pixels):
+        with pytest.raises(ValueError, match=message):
+            transfer_head(
+                {key: torch.ones(3, 4)} | others, SOURCE, TARGET, plan_rows(SOURCE, TARGET, MATCHES)
+            )
 
 
 # check_fits

@@ -91,6 +91,7 @@ def test_rates_fall_from_the_head_to_the_images(name):
     assert set(groups) == {key for key, _ in model.named_parameters()}
     assert groups['decode_head.conv_seg.weight']['lr'] == 0.1
     assert groups['decode_head.convs.0.conv.weight']['lr'] == 0.1
+    assert groups['decode_head.conv_seg.weight']['lr_scale'] == 10
     for key, power in POWERS[name].items():
         assert groups[f'backbone.{key}']['lr'] == pytest.approx(0.01 * 0.5**power), key
 

@@ -8,9 +8,10 @@ from mmseg.models.backbones import MixVisionTransformer
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from torch import Tensor, nn
+from torch.nn import functional
 
 SWIN = dict(
-    type='mmpretrain.SwinTransformer', arch=dict(embed_dims=24, depths=[2, 2, 2], num_heads=[1, 2, 4])
+    type='mmpretrain.SwinTransformer', arch=dict(embed_dims=12, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
 )
 VIT = dict(
     type='mmpretrain.VisionTransformer',
@@ -19,8 +20,8 @@ VIT = dict(
 )
 MIT = dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8])
 NETWORKS = {
-    'swin': (SWIN, (0, 1, 2), (24, 48, 96), (4, 8, 16)),
-    'swin, last map': (SWIN, (2,), (96,), (16,)),
+    'swin': (SWIN, (0, 1, 2, 3), (12, 24, 48, 96), (4, 8, 16, 32)),
+    'swin, last map': (SWIN, (3,), (96,), (32,)),
     'vit': (VIT, (0, 1, 2), (48, 48, 48), (16, 16, 16)),
     'vit, last map': (VIT, (2,), (48,), (16,)),
     'mit': (MIT, (0, 1, 2, 3), (8, 16, 40, 64), (4, 8, 16, 32)),
@@ -69,9 +70,12 @@ def test_declared_channels_and_strides_hold(name, size):
 
 def test_maps_of_swin_are_mmpretrains_own_at_the_trained_size():
     arch = {key: value for key, value in SWIN.items() if key != 'type'}
-    plain = evaluating(SwinTransformer(**arch, img_size=224, out_indices=(0, 1, 2)))
+    plain = evaluating(SwinTransformer(**arch, img_size=224, out_indices=(0, 1, 2, 3)))
+    for parameter in plain.parameters():
+        nn.init.normal_(parameter, std=0.3)
     adapted = build('swin')
     adapted.load_state_dict(plain.state_dict())
+    # The last map, 7x7, is one window.
     with torch.no_grad():
         for found, expected in zip(adapted(images(224, 224)), plain(images(224, 224)), strict=True):
             assert torch.equal(found, expected)
@@ -105,24 +109,30 @@ def test_the_published_sizes_of_networks():
         assert (network.out_channels, network.out_strides) == ((channels,), (stride,))
 
 
+def interpolated(positions: Tensor, size: tuple[int, int]) -> Tensor:
+    """Positions (1, 1 + 4 * 4, C) of a class token and a grid of patches, for a grid of another size."""
+    grid = positions[:, 1:].reshape(1, 4, 4, -1).permute(0, 3, 1, 2)
+    grid = functional.interpolate(grid, size, mode='bicubic', align_corners=False)
+    return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+
+
 def test_positions_are_those_of_the_images_size():
-    # Twice the size: positions in between; where they were learnt, the same as before.
-    network = build('vit, last map')
-    nn.init.zeros_(network.pos_embed)
-    network.pos_embed.data[0, 1:, 0] = torch.linspace(-3, 3, 16)
+    learnt = build('vit, last map')
+    exact = MODELS.build(
+        dict(type='TransformerBackbone', backbone=dict(VIT, img_size=(96, 128)), out_indices=(2,))
+    )
+    exact.load_state_dict({**learnt.state_dict(), 'pos_embed': interpolated(learnt.pos_embed, (6, 8))})
+    evaluating(exact)
     with torch.no_grad():
-        small, large = network(images(64, 64))[0], network(images(128, 128))[0]
-        network.pos_embed.zero_()
-        without = network(images(128, 128))[0]
-    assert large.shape == (2, 48, 8, 8) and small.shape == (2, 48, 4, 4)
-    assert not torch.allclose(large, without)
+        (found,), (expected,) = learnt(images(96, 128)), exact(images(96, 128))
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_a_checkpoint_of_another_size_is_interpolated():
     small, large = build('vit'), dict(VIT, img_size=96)
     network = MODELS.build(dict(type='TransformerBackbone', backbone=large, out_indices=(2,)))
     network.load_state_dict(small.state_dict())
-    assert network.pos_embed.shape == (1, 1 + 6 * 6, 48)
+    assert torch.allclose(network.pos_embed, interpolated(small.pos_embed, (6, 6)), atol=1e-6)
 
 
 @each_network
@@ -170,7 +180,7 @@ def test_the_segmentor_evaluates_them_as_mmsegs_does(name):
     [
         (
             dict(backbone=dict(type='mmpretrain.ResNet', depth=50)),
-            "does not support type='mmpretrain.ResNet'; sup",
+            "TransformerBackbone does not support type='mmpretrain.ResNet' .*; supported: mmpretrain.SwinTr",
         ),
         (
             dict(backbone=dict(VIT, out_type='raw')),
@@ -179,7 +189,14 @@ def test_the_segmentor_evaluates_them_as_mmsegs_does(name):
         (dict(out_indices=(1, 0)), r'out_indices must be maps from 0 on in rising order, but got \(1, 0\)'),
         (dict(out_indices=()), r'out_indices must be maps from 0 on in rising order, but got \(\)'),
         (dict(out_indices=(0, 1)), r'out_indices must end with 2, the last of mmpretrain.VisionTransformer'),
-        (dict(out_indices=(0, 7)), r'out_indices=\(0, 7\): '),
+        (dict(backbone={}), 'does not support type=None'),
+        *(
+            (
+                dict(backbone=backbone, out_indices=(0, 12)),
+                r'out_indices=\(0, 12\); are there as many maps\? \w',
+            )
+            for backbone in (SWIN, VIT, MIT)
+        ),
     ],
 )
 def test_refuses_what_cannot_be_adapted(config, message):

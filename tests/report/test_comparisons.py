@@ -86,7 +86,7 @@ def test_forgetting():
         b=record(curve, forgetting={0: 20.0, 5: 17.5}),
         untracked=record(curve),
     )
-    assert found == [f"Points of mIoU lost on the source's data by the end: b 2.5, a 10.0; {ONE_SEED}"]
+    assert found == [f"Points of mIoU lost on the source's data at the end: b 2.5, a 10.0; {ONE_SEED}"]
 
 
 def test_recovery():
@@ -100,6 +100,9 @@ def test_recovery():
         'mIoU is back at its start at iteration: soon 10, late 15; not back: never (1 of 1 that fell); never '
         f'below it: above; {ONE_SEED}'
     )
+    # Of a record without iteration 0 nothing is said, nor where all come back at once.
+    late, whole = record({5: 8.0, 10: 8.0, 15: 9.0}), record({0: 9.0, 5: 8.0, 10: 8.5, 15: 9.0})
+    assert compared(a=late, b=whole, c=record({0: 9.0, 5: 7.0, 10: 8.5, 15: 9.0})) == []
     assert compared(a=record({0: 9.0, 5: 9.0}), b=record({0: 9.0, 5: 9.0})) == []
 
 
@@ -109,6 +112,11 @@ def test_recovery_of_seeds():
     assert found[-1] == (
         'mIoU is back at its start at iteration: a0 and 2 more 10.0 (1 of 3); not back: a0 and 2 more (1 of '
         '2 that fell); never below it: b0 and 1 more.'
+    )
+    # What cannot be seen on the page is no fall.
+    found = compared(a=[record(back), record({0: 9.0, 5: 8.99, 10: 8.99})], b=[record(above), record(above)])
+    assert found[-1] == (
+        'mIoU is back at its start at iteration: a0 and 1 more 10.0 (1 of 2); never below it: b0 and 1 more.'
     )
 
 
@@ -122,22 +130,45 @@ def test_intervals():
     )
     found = compared(a=seeds(20.0, 22.0), b=seeds(17.0, 21.5), c=seeds(1.0, 2.0))[0]
     assert found.endswith(
-        f'; the 95 % intervals of the means of a0 and 1 more and b0 and 1 more overlap {TOO_NARROW}: these '
-        'seeds do not tell them apart.'
+        f'; the 95 % intervals of the means of a0 and 1 more and b0 and 1 more overlap {TOO_NARROW}.'
     )
+    # Five seeds are not few.
+    found = compared(a=seeds(20.0, 22.0), b=seeds(*[17.0, 18.0] * 3))[0]
+    assert found.endswith(f'; the 95 % interval of the first mean overlaps with no other {TOO_NARROW}.')
     found = compared(a=seeds(*[20.0, 22.0] * 3), b=seeds(*[17.0, 18.0] * 3))[0]
     assert found.endswith('; the 95 % interval of the first mean overlaps with no other.')
 
 
 def test_one_of_two_has_several_seeds():
     found = compared(a=[record({0: 9.0, 5: 20.0}), record({0: 9.0, 5: 21.0})], b=record({0: 9.0, 5: 18.0}))
-    assert found[0].endswith('; with one seed of b nothing says whether another would agree.')
+    hedge = "; of b one seed's value is known, and nothing says whether another would agree."
+    assert found[0].endswith(hedge)
 
 
-def test_at_the_end_of_other_lengths():
-    assert compared(a=record({0: 9.0, 5: 20.0}), b=record({0: 9.0, 10: 30.0})) == [
-        f'mIoU (%) at its best: b 30.0, a 20.0; {ONE_SEED}',
-        'Not compared at the end, for they are not equally far or not equally long: a, b.',
+NO_FURTHER = 'Compared no further, for they are not equally far or not equally long: a, b.'
+
+
+def test_runs_of_other_lengths():
+    start = f'mIoU (%) at iteration 0: b 9.5, a 9.0; {ONE_SEED}'
+    assert compared(a=record({0: 9.0, 5: 20.0}), b=record({0: 9.5, 10: 30.0})) == [start, NO_FURTHER]
+    # One is at its end, the other halfway.
+    short, long = (record({0: 9.0, 5: 20.0 + n}, max_iters=n) for n in (5, 10))
+    assert compared(a=short, b=long) == [NO_FURTHER]
+
+
+def test_runs_that_go_on():
+    a, b = (record({0: 9.0, 5: last}, max_iters=10) for last in (20.0, 30.0))
+    assert compared(a=a, b=b)[1] == f'mIoU (%) at iteration 5 of 10: b 30.0, a 20.0; {ONE_SEED}'
+
+
+@pytest.mark.parametrize('other', [{'source_classes': ['cat']}, {'images': 7}])
+def test_what_is_forgotten_of_other_data(other):
+    images = other.pop('images', 9)
+    a, b = record({0: 9.0}, {0: 30.0}), record({0: 9.0}, {0: 20.0}, **other)
+    for history, number in ((a, 9), (b, images)):
+        history.select('forgetting')[0]['images'] = number
+    assert compared(a=a, b=b) == [
+        "Not compared in what they forget, for they were not measured on the same data of the source's."
     ]
 
 
@@ -145,7 +176,7 @@ def test_at_the_end_of_other_lengths():
 def test_only_like_is_compared(other):
     a, b, c = ({0: 9.0, 5: 20.0 + i} for i in range(3))
     assert compared(a=record(a), b=record(b, **other), c=record(c)) == [
-        'Not compared, for their classes or validation images differ: a, c / b.',
+        'Not compared, for their classes or validation images differ or are unknown: a, c / b.',
         f'mIoU (%) at its best: c 22.0, a 20.0; {ONE_SEED}',
         f'mIoU (%) at the end: c 22.0, a 20.0; {ONE_SEED}',
     ]

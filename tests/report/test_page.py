@@ -69,7 +69,7 @@ def test_summary_marks_the_best(make_run, tmp_path):
     model = {'parameters': 40_000_000, 'multiply_adds': 2_000_000_000}
     folders = [
         make_run(tmp_path / 'large', CURVE, model=model),
-        make_run(tmp_path / 'small', {0: 12.0, 5: 13.0}, model={**model, 'parameters': 3_500_000}),
+        make_run(tmp_path / 'small', {0: 12.0, 5: 13.0, 15: 14.0}, model={**model, 'parameters': 3_500_000}),
     ]
     summary = content_of(*folders)['summary']
     rows = {row['name']: dict(zip(summary['columns'], row['cells'], strict=True)) for row in summary['rows']}
@@ -89,7 +89,7 @@ def test_summary_marks_the_best(make_run, tmp_path):
 
 def test_summary_of_edges_and_forgetting(make_run, tmp_path):
     folders = [make_run(tmp_path / name, {0: 9.0, 5: 12.0}) for name in ('a', 'b')]
-    assert not {'Boundary IoU, last', 'forgotten'} & set(content_of(*folders)['summary']['columns'])
+    assert not {'Boundary IoU, last', 'of that forgotten'} & set(content_of(*folders)['summary']['columns'])
     path = folders[1] / 'adaptation.jsonl'
     header, *rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows = [row | {'BIoU': 5.5} for row in rows]
@@ -99,7 +99,7 @@ def test_summary_of_edges_and_forgetting(make_run, tmp_path):
     a, b = (dict(zip(summary['columns'], row['cells'], strict=True)) for row in summary['rows'])
     # Only one has them: none is the best.
     assert (a['Boundary IoU, last'], b['Boundary IoU, last']) == (('-', False), ('5.5', False))
-    assert (a['forgotten'], b['forgotten']) == (('-', False), ('5.0', False))
+    assert (a['of that forgotten'], b['of that forgotten']) == (('-', False), ('5.0', False))
     # Of 32 columns 11, 11 and 10 are of the three classes, and all are taken for road but the last 2: IoU of
     # road 11 / 30, of car 0, of traffic light 2 / 10.
     assert a['seen classes, last'] == ('0.0', False)

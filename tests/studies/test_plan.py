@@ -262,6 +262,18 @@ def test_every_study_of_ours(path):
             assert is_known(key, leaves[run.config]), key
 
 
+@pytest.mark.parametrize('name', ['resnet-50/sgd/seed0', 'deit-s/adamw/seed0'])
+def test_the_recipes_of_cnns_and_transformers_are_those_of_their_leaves(name):
+    study = read_study(CONFIGS / 'studies' / 'cnn_vs_transformer.py')
+    (run,) = [run for run in study.adaptations if run.name == name]
+    found, leaf = run.resolve(), Config.fromfile(run.config)
+    # What changes nothing, and comes from MMSeg's base.
+    expected = {'clip_grad': None, '_scope_': 'mmseg'} | found.optim_wrapper.to_dict()
+    expected.pop('_delete_', None)
+    assert expected == {'clip_grad': None, '_scope_': 'mmseg'} | leaf.optim_wrapper.to_dict()
+    assert found.param_scheduler == leaf.param_scheduler
+
+
 def is_known(key: str, cfg: Config) -> bool:
     """Whether a leaf has an option already, or what is built there has such a parameter."""
     *path, last = key.split('.')

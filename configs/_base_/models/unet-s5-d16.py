@@ -3,6 +3,8 @@ _base_ = 'mmseg::_base_/models/fcn_unet_s5-d16.py'
 norm_cfg = dict(type='BN')
 model = dict(
     type='StudyEncoderDecoder',
+    # Its maps are halved four times and put together again.
+    data_preprocessor=dict(test_cfg=dict(size_divisor=16)),
     backbone=dict(norm_cfg=norm_cfg),
     decode_head=dict(num_classes=19, norm_cfg=norm_cfg),
     auxiliary_head=None,
