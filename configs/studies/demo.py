@@ -3,11 +3,11 @@
 runs = {
     'MobileNetV2': dict(
         config='demo/deeplabv3_mobilenet-v2-os16_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
-        source='demo/deeplabv3_mobilenet-v2-os16_1xb8-1200_drawn-voc-64x64.py',
+        source='demo/deeplabv3_mobilenet-v2-os16_1xb8-1000_drawn-voc-64x64.py',
     ),
     'ResNet-50': dict(
         config='demo/deeplabv3_r50-os16_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
-        source='demo/deeplabv3_r50-os16_1xb8-500_drawn-voc-64x64.py',
+        source='demo/deeplabv3_r50-os16_1xb8-400_drawn-voc-64x64.py',
     ),
     'SegFormer-B0': dict(
         config='demo/segformer_mit-b0_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',

@@ -5,8 +5,3 @@ model = dict(
     backbone=dict(norm_momentum=0.1),
     decode_head=dict(num_classes=21, channels=128, dilations=(1, 2, 4, 6)),
 )
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
-    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=1200, by_epoch=False),
-]
-train_cfg = dict(max_iters=1200, val_interval=1200)
