@@ -6,12 +6,14 @@ adapts, not how good it is. What is complete is not run again, what was cut shor
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -67,6 +69,10 @@ def parse_args() -> argparse.Namespace:
     add_study_arguments(parser)
     args = parser.parse_args()
     check_arguments(parser, args)
+    if args.jobs is None and args.cluster is None and not torch.cuda.is_available():
+        # Networks as small as these leave a core idle that another could use: two side by side take three
+        # quarters of the time that they take one after the other.
+        args.jobs = min(len(args.backbones), os.cpu_count() or 1)
     return args
 
 
