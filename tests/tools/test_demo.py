@@ -54,6 +54,23 @@ def test_table(demo):
     ]
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'gpu', 'jobs'),
+    [
+        ([], False, 2),
+        (['--backbones', 'ResNet-50'], False, 1),
+        (['--jobs', '3'], False, 3),
+        (['--cluster', 'local'], False, None),
+        ([], True, None),
+    ],
+)
+def test_as_many_at_a_time_as_cores(demo, monkeypatch, arguments, gpu, jobs):
+    monkeypatch.setattr(demo.os, 'cpu_count', lambda: 2)
+    monkeypatch.setattr(demo.torch.cuda, 'is_available', lambda: gpu)
+    monkeypatch.setattr(sys, 'argv', ['demo.py', *arguments])
+    assert demo.parse_args().jobs == jobs
+
+
 def test_data_of_another_kind_are_refused(run, tmp_path):
     other = tmp_path / 'data-quick' / 'drawn-voc'
     other.mkdir(parents=True)
