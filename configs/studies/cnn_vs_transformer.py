@@ -12,8 +12,8 @@ runs = {
         config='deeplabv3/deeplabv3_mobilenet-v2-os16_1xb4-200_voc2cityscapes-768x768.py',
         source='deeplabv3/deeplabv3_mobilenet-v2-os16_1xb16-30k_voc12aug-512x512.py',
     ),
-    # The same head on every backbone. Swin and MiT have stride 32 under it, mmpretrain's transformers and ConvNeXt
-    # stochastic depth.
+    # The same head on every backbone. Swin and MiT have stride 32 under it, and all but the CNNs of the
+    # study stochastic depth.
     'convnext-t': dict(
         config='transformers/deeplabv3_convnext-t-os16_1xb4-200_voc2cityscapes-768x768.py',
         source='transformers/deeplabv3_convnext-t-os16_1xb16-30k_voc12aug-512x512.py',
