@@ -7,7 +7,7 @@ runs = {
     ),
     'ResNet-50': dict(
         config='demo/deeplabv3_r50-os16_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
-        source='demo/deeplabv3_r50-os16_1xb8-300_drawn-voc-64x64.py',
+        source='demo/deeplabv3_r50-os16_1xb8-400_drawn-voc-64x64.py',
     ),
     'SegFormer-B0': dict(
         config='demo/segformer_mit-b0_1xb4-80_drawn-voc2drawn-cityscapes-128x256.py',
