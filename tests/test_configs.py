@@ -100,8 +100,9 @@ def test_everything_that_a_leaf_names_is_registered(leaf: Path):
     assert cfg.custom_imports.imports == ['mmseg_deeplab_study']
     for hook in cfg.get('custom_hooks', []):
         HOOKS.build(hook)
-    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
-        METRICS.build(evaluator)
+    for evaluators in (cfg.val_evaluator, cfg.test_evaluator):
+        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+            METRICS.build(evaluator)
 
 
 @each_leaf
