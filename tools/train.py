@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from mmseg_deeplab_study.allocator import keep_freed_memory
 from mmseg_deeplab_study.engine import AdaptationHook
 from mmseg_deeplab_study.engine.launch import (
+    TRAINING_DATA,
     add_run_arguments,
     check_data_roots,
     check_load_from,
@@ -52,7 +53,7 @@ def main() -> None:
         enable_amp(cfg)
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
-    check_data_roots(cfg, ('train_dataloader', 'val_dataloader'))
+    check_data_roots(cfg, TRAINING_DATA)
     enable_ranks(cfg)
     checkpoint = prepare_work_dir(cfg, args.resume, args.overwrite, args.seed)
     if checkpoint is None:

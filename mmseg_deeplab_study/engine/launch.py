@@ -26,7 +26,8 @@ from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
 
 # Set by each launcher before anything of MMEngine's runs.
 _RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
-DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# What training reads; a hook may have data of its own, as AdaptationHook's forgetting.
+TRAINING_DATA = ('train_dataloader', 'val_dataloader', 'custom_hooks')
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,15 +102,17 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def check_data_roots(
-    cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS, option_prefix: str = ''
+    cfg: Config, parts: tuple[str, ...] = (*TRAINING_DATA, 'test_dataloader'), option_prefix: str = ''
 ) -> None:
-    """Refuse a config whose data are not there; ``option_prefix``: what ``--cfg-options`` wants before a key.
+    """Refuse a config whose data are not there.
+
+    ``parts`` of the config are looked at; ``option_prefix`` is what ``--cfg-options`` wants before a key.
 
     Raises:
-        FileNotFoundError: names the dataloader, the folder and the ways to give another.
+        FileNotFoundError: names the key, the folder and the ways to give another.
     """
-    for loader in dataloaders:
-        for key, root in _data_roots(cfg.get(loader) or {}, loader):
+    for part in parts:
+        for key, root in _data_roots(cfg.get(part) or {}, part):
             if not Path(root).expanduser().is_dir():
                 raise FileNotFoundError(
                     f'{key}: the folder {root!r} does not exist (seen from {Path.cwd()}). Link the data '

@@ -13,7 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..engine.launch import check_data_roots, check_load_from
+from ..engine.launch import TRAINING_DATA, check_data_roots, check_load_from
 from ..engine.run_header import config_digest
 from ..evaluation.history import FILE_NAME
 from ..hub import config_path
@@ -147,7 +147,7 @@ def check_study(study: Study) -> None:
     for run in study.runs:
         cfg = run.resolve()
         try:
-            check_data_roots(cfg, ('train_dataloader', 'val_dataloader'), _options_key(run, study))
+            check_data_roots(cfg, TRAINING_DATA, _options_key(run, study))
         except FileNotFoundError as error:
             raise FileNotFoundError(f'run {run.name}: {error}') from error
         try:

@@ -137,7 +137,7 @@ def test_a_file_is_no_data_root(config):
         check_data_roots(Config(dict(val_dataloader=dict(dataset=dict(data_root=str(config))))))
 
 
-def test_only_the_loaders_asked_for_are_checked(tmp_path):
+def test_only_the_parts_asked_for_are_checked(tmp_path):
     loader = dict(dataset=dict(data_root=str(tmp_path / 'nowhere')))
     cfg = Config(dict(train_dataloader=loader, val_dataloader=None))
     check_data_roots(cfg, ('val_dataloader', 'test_dataloader'))

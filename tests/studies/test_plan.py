@@ -236,6 +236,21 @@ def test_the_advice_is_for_the_study(make_study_file, tmp_path):
             check_study(read_study(path))
 
 
+@pytest.mark.parametrize('of_the_study', [True, False])
+def test_data_of_a_hook_are_looked_for_too(make_study_file, tmp_path, of_the_study):
+    hook = dict(type='AdaptationHook', forgetting=dict(dataloader=dict(dataset=dict(data_root='no/voc'))))
+    if of_the_study:
+        path = make_study_file(runs={'a': dict(config='well.py')}, options=dict(custom_hooks=[hook]))
+    else:
+        path = make_study_file(runs={'a': dict(config='hooked.py')})
+        (tmp_path / 'hooked.py').write_text(f'custom_hooks = [{hook!r}]\ntrain_cfg = dict(max_iters=1)\n')
+    key = 'options.custom_hooks.0.forgetting.dataloader.dataset.data_root'
+    with pytest.raises(FileNotFoundError, match=f"'no/voc' does not exist .*--cfg-options {key}=DIR"):
+        check_study(read_study(path))
+    # The cure that the message names works.
+    check_study(read_study(path, overrides={key: str(tmp_path)}))
+
+
 def test_a_study_elsewhere_inherits_from_ours(tmp_path):
     path = tmp_path / 'mine.py'
     base = "__import__('mmseg_deeplab_study').config_path('studies/voc2cityscapes.py')"
