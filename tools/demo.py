@@ -33,11 +33,11 @@ from mmseg_deeplab_study.studies.plan import Run, Study, read_study
 from mmseg_deeplab_study.studies.progress import clock
 
 BACKBONES = ('MobileNetV2', 'ResNet-50', 'SegFormer-B0')
-SOURCE_SIZE, TARGET_SIZE = (96, 96), (128, 256)
+SOURCE_SIZE, TARGET_SIZE = (96, 96), (96, 192)
 ROWS = {'all': 'mIoU', 'seen': 'mIoU.seen', 'unseen': 'mIoU.unseen'}
 DRAWN = 'drawn data (not photographs): its scores show how a network adapts, not how good it is'
 # images of: source train, source val, target train, target val
-IMAGES, QUICK_IMAGES = (2000, 42, 200, 24), (32, 8, 16, 4)
+IMAGES, QUICK_IMAGES = (1500, 42, 200, 24), (32, 8, 16, 4)
 QUICK_ITERATIONS = 10
 QUICK_OPTIONS = {'train_cfg.max_iters': QUICK_ITERATIONS, 'default_hooks.logger.interval': 1}
 

@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/deeplabv3_mobilenet-v2-os16.py',
+    './_base_/drawn-voc2drawn-cityscapes-96x192.py',
+]
+model = dict(
+    data_preprocessor=dict(size=(96, 192)),
+    decode_head=dict(channels=128, dilations=(1, 2, 4, 6)),
+)
+load_from = '{{$DEMO_SOURCE:work_dirs/deeplabv3_mobilenet-v2-os16_1xb8-800_drawn-voc-64x64/iter_800.pth}}'
