@@ -2,15 +2,15 @@
 #   tools/demo.py draws the data and runs this.
 runs = {
     'MobileNetV2': dict(
-        config='demo/deeplabv3_mobilenet-v2-os16_1xb4-80_drawn-voc2drawn-cityscapes-96x192.py',
-        source='demo/deeplabv3_mobilenet-v2-os16_1xb8-800_drawn-voc-64x64.py',
+        config='demo/deeplabv3_mobilenet-v2-os16_1xb4-60_drawn-voc2drawn-cityscapes-96x192.py',
+        source='demo/deeplabv3_mobilenet-v2-os16_1xb8-700_drawn-voc-64x64.py',
     ),
     'ResNet-50': dict(
-        config='demo/deeplabv3_r50-os16_1xb4-80_drawn-voc2drawn-cityscapes-96x192.py',
-        source='demo/deeplabv3_r50-os16_1xb8-250_drawn-voc-64x64.py',
+        config='demo/deeplabv3_r50-os16_1xb4-60_drawn-voc2drawn-cityscapes-96x192.py',
+        source='demo/deeplabv3_r50-os16_1xb8-240_drawn-voc-64x64.py',
     ),
     'SegFormer-B0': dict(
-        config='demo/segformer_mit-b0_1xb4-80_drawn-voc2drawn-cityscapes-96x192.py',
-        source='demo/segformer_mit-b0_1xb8-800_drawn-voc-64x64.py',
+        config='demo/segformer_mit-b0_1xb4-60_drawn-voc2drawn-cityscapes-96x192.py',
+        source='demo/segformer_mit-b0_1xb8-700_drawn-voc-64x64.py',
     ),
 }

@@ -40,9 +40,9 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
-    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=800, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=700, by_epoch=False),
 ]
-train_cfg = dict(max_iters=800, val_interval=800)
+train_cfg = dict(max_iters=700, val_interval=700)
 default_hooks = dict(
     logger=dict(interval=20),
     # AdamW's state is twice the weights': kept only as long as a resume may want it.

@@ -46,7 +46,7 @@ custom_hooks = [
 ]
 # The study's ratio of head to backbone (10), at ten times its rates: the run is shorter.
 optim_wrapper = dict(optimizer=dict(lr=0.01))
-param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=80, by_epoch=False)]
-train_cfg = dict(max_iters=80)
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=60, by_epoch=False)]
+train_cfg = dict(max_iters=60)
 default_hooks = dict(checkpoint=dict(interval=20, save_best=None))
 randomness = dict(seed=0)

@@ -9,6 +9,6 @@ model = dict(
 optim_wrapper = dict(optimizer=dict(lr=0.004))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
-    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=250, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=240, by_epoch=False),
 ]
-train_cfg = dict(max_iters=250, val_interval=250)
+train_cfg = dict(max_iters=240, val_interval=240)
