@@ -1,8 +1,10 @@
 """From a command line to a checked config: what tools/train.py and tools/test.py share."""
 
 import argparse
+import atexit
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -216,9 +218,19 @@ def enable_ranks(cfg: Config) -> None:
 
 
 def leave_ranks() -> None:
-    """Take the processes apart: one that ends with its communication threads running may be aborted."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    """End a process of several, with code 0, behind its exit handlers; a single process goes on.
+
+    The interpreter is not taken apart. Gloo's threads outlive ``destroy_process_group``, as the model's
+    wrapper holds the group, and one may still have to free the last broadcast's tensors, for which it needs
+    the GIL. CPython ends a thread that asks for it during finalisation, and torch 2.14 aborts at that.
+    """
+    if not torch.distributed.is_initialized():
+        return
+    torch.distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def enable_amp(cfg: Config) -> None:
