@@ -3,11 +3,13 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 from PIL import Image
 
 import mmseg_deeplab_study  # noqa: F401  (before any test imports mmseg: it makes that importable)
@@ -27,6 +29,24 @@ def shared() -> Path:
             pytest.fail(f'{reason} (STUDY_REQUIRE_SHARED=1 forbids the skip)', pytrace=False)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope='session', autouse=True)
+def runs_of_their_own() -> Iterator[None]:
+    """Gives each Runner of the tests a name of its own.
+
+    MMEngine keeps one visualizer and one message hub per name for the whole process: of two runs of one name
+    the second would write into the first one's folder, which is gone with the test that made it.
+    """
+    from_cfg = Runner.from_cfg
+
+    def named(cfg: Config) -> Runner:
+        cfg.experiment_name = cfg.visualizer.name = uuid4().hex
+        return from_cfg(cfg)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Runner, 'from_cfg', named)
+        yield
 
 
 @pytest.fixture(scope='session')

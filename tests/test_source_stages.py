@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import torch
@@ -70,7 +69,6 @@ def test_two_iterations_from_the_source_stage(name, tiny_cityscapes, tmp_path):
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     cfg.default_hooks.checkpoint.update(interval=2, save_best=None)
     cfg.load_from, cfg.work_dir = str(tmp_path / 'source.pth'), str(tmp_path / 'work')
-    cfg.experiment_name = cfg.visualizer.name = uuid4().hex
     runner = Runner.from_cfg(cfg)
     before = {key: value.clone() for key, value in runner.model.state_dict().items()}
     runner.train()

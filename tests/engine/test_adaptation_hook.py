@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -67,8 +66,6 @@ class ForgetClass(Hook):
 
 
 def train(cfg: Config, *hooks: Hook) -> Runner:
-    # MMEngine keeps one message hub and one visualizer per name for the whole process.
-    cfg.experiment_name = cfg.visualizer.name = uuid4().hex
     runner = Runner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)
@@ -219,7 +216,6 @@ def test_scalars_are_strict_json_and_say_what_the_record_says(finished):
 def test_tensorboard_has_every_class_at_every_validation(config):
     config.visualizer = dict(
         type='SegLocalVisualizer',
-        name=str(uuid4()),
         vis_backends=[dict(type='TensorboardVisBackend')],
     )
     runner = train(config)

@@ -2,7 +2,6 @@
 
 import multiprocessing
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import torch
@@ -18,7 +17,6 @@ from mmseg_deeplab_study.evaluation.history import read_history
 
 def train(cfg) -> tuple[list[dict], str]:
     """Rows of the record, without their seconds, and the log."""
-    cfg.visualizer.name = cfg.experiment_name = str(uuid4())
     runner = Runner.from_cfg(cfg)
     runner.train()
     rows = read_history(Path(cfg.work_dir) / 'adaptation.jsonl').rows
@@ -103,7 +101,6 @@ def test_spawned_workers_cannot_share(root):
 def test_another_metric_gets_the_labels_it_knows(root, make_config, tmp_path):
     cfg = make_config(root, tmp_path / 'work')
     cfg.val_evaluator = dict(type='IoUMetric')
-    cfg.visualizer.name = str(uuid4())
     cfg.custom_hooks = []
     runner = Runner.from_cfg(cfg)
     next(hook for hook in runner.hooks if isinstance(hook, DecodedCacheHook)).before_train(runner)

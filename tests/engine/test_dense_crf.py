@@ -5,7 +5,6 @@ import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -19,12 +18,6 @@ from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
 from mmseg_deeplab_study.models.dense_crf import DEEPLABV2_RESNET101
 
 
-def start(cfg: Config) -> Runner:
-    # MMEngine keeps one message hub and one visualizer per name for the whole process.
-    cfg.experiment_name = cfg.visualizer.name = uuid4().hex
-    return Runner.from_cfg(cfg)
-
-
 @pytest.fixture(scope='module')
 def trained(make_tiny_cityscapes, make_config, tmp_path_factory) -> Config:
     """A config whose work_dir holds a finished run, with snapshots of two images."""
@@ -32,7 +25,7 @@ def trained(make_tiny_cityscapes, make_config, tmp_path_factory) -> Config:
     cfg = make_config(make_tiny_cityscapes(folder), folder / 'work')
     cfg.custom_hooks = [dict(type='AdaptationHook', snapshots=2)]
     cfg.val_evaluator = [cfg.val_evaluator, dict(type='BoundaryMetric')]
-    start(deepcopy(cfg)).train()
+    Runner.from_cfg(deepcopy(cfg)).train()
     release_work_dir(cfg.work_dir)
     return cfg
 
@@ -58,7 +51,7 @@ def test_training_refuses_it_and_says_what_it_would_cost(tiny_cityscapes, make_c
         r'each of 3 validations would take \d+:\d\d:\d\d. Train without it .*crf=None.*tools/test.py CONFIG '
         r'CHECKPOINT --crf',
     ):
-        start(cfg).train()
+        Runner.from_cfg(cfg).train()
     assert not (tmp_path / 'work' / FILE_NAME).exists()
 
 
@@ -73,7 +66,7 @@ def test_scores_with_and_without_go_into_the_record(tested):
     folder = Path(tested.load_from).parent
     before = read_history(folder)
     enable_dense_crf(tested)
-    runner = start(tested)
+    runner = Runner.from_cfg(tested)
     metrics = runner.test()
     history = read_history(folder)
     assert history.rows[:-1] == before.rows
@@ -94,7 +87,7 @@ def test_scores_with_and_without_go_into_the_record(tested):
 def test_pictures_of_the_runs_own_snapshots_are_refined(tested):
     folder = Path(tested.load_from).parent / 'snapshots'
     enable_dense_crf(tested)
-    start(tested).test()
+    Runner.from_cfg(tested).test()
     plain, refined = (sorted((folder / name).iterdir()) for name in ('000010', 'crf/000010'))
     assert [path.name for path in refined] == [path.name for path in plain] and len(plain) == 2
     pairs = [[np.asarray(Image.open(path)) for path in pair] for pair in zip(plain, refined, strict=True)]
@@ -138,7 +131,7 @@ def test_metrics_under_a_prefix_are_recorded_as_well(tested):
         dict(type='mmseg.BoundaryMetric', prefix='b', widths=(4,)),
     ]
     enable_dense_crf(tested)
-    metrics = start(tested).test()
+    metrics = Runner.from_cfg(tested).test()
     row = read_history(Path(tested.load_from).parent).select('crf')[-1]
     assert metrics['a/mIoU'] == row['mIoU'] and metrics['b/trimap.4'] == row['trimap']['4']['mIoU']
     assert list(row['unrefined']['trimap']) == ['4']
@@ -150,7 +143,7 @@ def test_a_record_whose_last_line_is_torn_loses_no_row(tested):
     with path.open('ab') as file:
         file.write(b'{"iter": 15, "kind"')
     enable_dense_crf(tested)
-    start(tested).test()
+    Runner.from_cfg(tested).test()
     assert read_history(path).rows[:-1] == rows
 
 
@@ -162,7 +155,7 @@ def test_a_run_that_goes_on_is_left_alone(tested, tmp_path):
     assert holder.stdout.readline() == b'claimed\n'
     enable_dense_crf(tested)
     with pytest.raises(RuntimeError, match='a run is going on in it'):
-        start(tested).test()
+        Runner.from_cfg(tested).test()
     holder.communicate()
 
 
@@ -179,7 +172,7 @@ def assert_not_recorded(cfg: Config, reason: str) -> dict[str, float]:
     folder = Path(cfg.load_from).parent
     before = (folder / FILE_NAME).read_bytes()
     enable_dense_crf(cfg)
-    metrics = start(cfg).test()
+    metrics = Runner.from_cfg(cfg).test()
     assert (folder / FILE_NAME).read_bytes() == before
     assert not (folder / 'snapshots/crf').exists() and not is_claimed(folder)
     log = next(Path(cfg.work_dir).glob('*/*.log')).read_text()

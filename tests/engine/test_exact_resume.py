@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -65,8 +64,6 @@ class Terminate(Hook):
 
 
 def train(cfg: Config, *hooks: Hook) -> Runner:
-    # MMEngine keeps one message hub and one visualizer per name for the whole process.
-    cfg.experiment_name = cfg.visualizer.name = uuid4().hex
     runner = Runner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)

@@ -103,7 +103,6 @@ def test_a_trial_without_crf_is_a_plain_test_over_labelled_classes(trained, tria
     cfg.test_dataloader.dataset.indices = [0, 2, 4]
     cfg.test_evaluator = [dict(type='AdaptationMetric'), dict(type='BoundaryMetric')]
     cfg.test_cfg = dict(type='TestLoop')
-    cfg.experiment_name = 'a plain test'
     plain, found = Runner.from_cfg(cfg).test(), trials.evaluate(None)
     # Of what tiny_cityscapes draws; whatever else is predicted is in the plain means, as 0.
     labelled = ('road', 'building', 'person', 'car')
