@@ -12,9 +12,16 @@ from mmengine.logging import print_log
 _CPU_INFO = Path('/proc/cpuinfo')
 
 
+def usable_cores() -> int:
+    """How many cores this process may use: in a cluster's job fewer than there are."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def describe_hardware(device: torch.device) -> str:
     """The device by its name, and the processor's cores."""
-    cores = f'{os.cpu_count()} cores'
+    cores = f'{usable_cores()} cores'
     if device.type == 'cuda':
         return f'{torch.cuda.get_device_name(device)}, {cores}'
     found = re.search(r'model name\s*:\s*(.+)', _cpu_info())

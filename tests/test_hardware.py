@@ -27,7 +27,7 @@ def cpu_info(tmp_path, monkeypatch):
 
 
 def test_name_and_cores(cpu_info, monkeypatch):
-    monkeypatch.setattr('os.cpu_count', lambda: 7)
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: set(range(7)))
     cpu_info(INFO)
     assert hardware.describe_hardware(torch.device('cpu')) == 'A Processor @ 2 GHz, 7 cores'
     cpu_info(None)

@@ -1,4 +1,4 @@
-"""From what a source stage writes to two iterations on the target, for transformers and baselines."""
+"""Two iterations of each source stage, and two on the target from what it writes: transformers, baselines."""
 
 import re
 from pathlib import Path
@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 
+from mmseg_deeplab_study.datasets.street_scenes import write_voc_like
 from mmseg_deeplab_study.evaluation.history import read_history
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -21,15 +22,10 @@ PAIRS = {
     if (match := re.match(r'(.*)_1xb4-200_', leaf.name))
 }
 
-pytestmark = pytest.mark.usefixtures('one_thread')
 
-
-def without_weights(config: Config) -> Config:
-    """A model's config that fetches nothing, for images of 64x64."""
-    config.backbone.pop('init_cfg', None)
-    config.pretrained = None
-    config.data_preprocessor.size = (64, 64)
-    return config
+@pytest.fixture(autouse=True)
+def quiet(one_thread):
+    register_all_modules()
 
 
 def test_every_model_has_its_source_stage():
@@ -40,36 +36,52 @@ def test_every_model_has_its_source_stage():
     assert {'segformer_mit-b0', 'upernet_swin-t', 'deeplabv3_deit-s16', 'unet-s5-d16'} <= PAIRS.keys()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', PAIRS)
-def test_two_iterations_from_the_source_stage(name, tiny_cityscapes, tmp_path):
-    register_all_modules()
-    target, source = (Config.fromfile(path) for path in PAIRS[name])
-    torch.manual_seed(0)
-    model = MODELS.build(without_weights(source.model))
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'source.pth')
-    # As its own validation: one image of a size that nothing divides.
-    image = torch.randint(256, (3, 50, 67), dtype=torch.uint8)
-    sample = SegDataSample(metainfo=dict(ori_shape=(50, 67), img_shape=(50, 67)))
-    (found,) = model.eval().test_step(dict(inputs=[image], data_samples=[sample]))
-    assert found.pred_sem_seg.data.shape == (1, 50, 67)
+def test_nothing_of_a_u_net_is_pretrained():
+    _, leaf = PAIRS['unet-s5-d16']
+    cfg = Config.fromfile(leaf)
+    wrapper = build_optim_wrapper(MODELS.build(cfg.model), cfg.optim_wrapper)
+    # voc12aug.py gives a backbone a tenth, and a U-Net is nearly all backbone.
+    assert {group['lr'] for group in wrapper.optimizer.param_groups} == {0.01}
 
-    cfg = target
-    without_weights(cfg.model)
-    root = str(tiny_cityscapes())
-    loader = cfg.train_dataloader
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
-    loader.dataset.dataset.update(data_root=root, pipeline=pipeline)
-    loader.dataset.fraction = 1.0
-    cfg.val_dataloader.dataset.update(data_root=root, pipeline=pipeline)
-    for part in (loader, cfg.val_dataloader):
-        part.update(num_workers=0, persistent_workers=False)
-    loader.batch_size = 2
+
+@pytest.fixture(scope='module')
+def drawn_voc(tmp_path_factory) -> Path:
+    """Drawn objects in PASCAL VOC's layout, of a size that nothing divides."""
+    return write_voc_like(tmp_path_factory.mktemp('voc'), train=4, val=1, size=(50, 67))
+
+
+def two_iterations(cfg: Config, root: Path, work_dir: Path) -> Runner:
+    """A runner of a leaf as it is, but for its data: two iterations on small images."""
+    crop = dict(type='RandomCrop', crop_size=(64, 64))
+    for loader, between in ((cfg.train_dataloader, [crop]), (cfg.val_dataloader, [])):
+        loader.update(num_workers=0, persistent_workers=False)
+        dataset = loader.dataset
+        if dataset.type == 'NamedSubset':
+            dataset.fraction = 1.0
+            dataset = dataset.dataset
+        elif dataset.type == 'ConcatDataset':
+            dataset = loader.dataset = dataset.datasets[0]
+        pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), *between]
+        dataset.update(data_root=str(root), pipeline=[*pipeline, dict(type='PackSegInputs')])
+    cfg.train_dataloader.batch_size = 2
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     cfg.default_hooks.checkpoint.update(interval=2, save_best=None)
-    cfg.load_from, cfg.work_dir = str(tmp_path / 'source.pth'), str(tmp_path / 'work')
-    runner = Runner.from_cfg(cfg)
+    cfg.work_dir = str(work_dir)
+    # Fetches nothing.
+    cfg.model.backbone.pop('init_cfg', None)
+    cfg.model.pretrained = None
+    cfg.model.data_preprocessor.size = (64, 64)
+    return Runner.from_cfg(cfg)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PAIRS)
+def test_two_iterations_of_each_stage(name, drawn_voc, tiny_cityscapes, tmp_path):
+    target, source = (Config.fromfile(path) for path in PAIRS[name])
+    two_iterations(source, drawn_voc, tmp_path / 'source').train()
+    target.load_from = str(tmp_path / 'source/iter_2.pth')
+    runner = two_iterations(target, tiny_cityscapes(), tmp_path / 'work')
     before = {key: value.clone() for key, value in runner.model.state_dict().items()}
     runner.train()
 
@@ -82,7 +94,7 @@ def test_two_iterations_from_the_source_stage(name, tiny_cityscapes, tmp_path):
     classifier = runner.model.decode_head.conv_seg.weight
     assert classifier.shape[0] == 19 and torch.isfinite(classifier).all()
     # What was loaded, and not what was drawn: of the source's backbone to within two small steps.
-    loaded = model.state_dict()
+    loaded = torch.load(target.load_from, weights_only=True)['state_dict']
     for key, value in runner.model.state_dict().items():
         if key.startswith('backbone.') and value.dtype == torch.float32 and 'running' not in key:
             assert (value - loaded[key]).abs().max() < 0.01, key

@@ -6,7 +6,6 @@ adapts, not how good it is. What is complete is not run again, what was cut shor
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.datasets.street_scenes import write_cityscapes_like, write_voc_like
 from mmseg_deeplab_study.evaluation.adaptation import Adaptation, summarise_adaptation, summarise_forgetting
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, read_history
+from mmseg_deeplab_study.hardware import usable_cores
 from mmseg_deeplab_study.hub import config_path
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.comparisons import SHOWN, SIDE_BY_SIDE, compare
@@ -71,7 +71,7 @@ def parse_args() -> argparse.Namespace:
     check_arguments(parser, args)
     if args.jobs is None and args.cluster is None and not torch.cuda.is_available():
         # Steps as short as these are no faster on many cores: runs side by side use them better.
-        args.jobs = min(len(args.backbones), os.cpu_count() or 1)
+        args.jobs = min(len(args.backbones), usable_cores())
     return args
 
 

@@ -5,3 +5,5 @@ model = dict(
     data_preprocessor=dict(size=(512, 512)),
     decode_head=dict(num_classes=21),
 )
+# What is called backbone is all but the classifier, and nothing of it is pretrained.
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))

@@ -61,8 +61,7 @@ variants = {
             paramwise_cfg=dict(
                 layer_decay_rate=0.9,
                 head_lr_mult=10,
-                norm_decay_mult=0.0,
-                bias_decay_mult=0.0,
+                flat_decay_mult=0.0,
                 custom_keys=dict(
                     cls_token=dict(decay_mult=0.0),
                     pos_embed=dict(decay_mult=0.0),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -64,11 +63,13 @@ def check_import() -> Iterator[Finding]:
 
 
 def check_devices() -> Iterator[Finding]:
-    cores = f'{len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()} cores'
     if version_of('torch') is None:
-        yield Finding('info', 'devices', f'{cores}; without torch nothing is known of GPUs')
+        yield Finding('info', 'devices', 'without torch nothing is known of GPUs')
         return
     import torch
+
+    hardware = load_hardware()
+    cores = f'{hardware.usable_cores()} cores'
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for i in range(count):
@@ -80,7 +81,7 @@ def check_devices() -> Iterator[Finding]:
         yield Finding('warning', 'devices', text, cure)
     elif not count:
         yield Finding('ok', 'devices', f'no GPU: runs on the CPU, {cores}')
-    if not count and not load_hardware().has_native_bfloat16():
+    if not count and not hardware.has_native_bfloat16():
         text = 'this processor has no bfloat16 instructions'
         yield Finding(
             'info', 'devices', text, "leave out --amp and eval_dtype='bfloat16': they would be slower"

@@ -126,7 +126,7 @@ def transfer_head(
     unless the source has as many.
 
     Raises:
-        ValueError: there is no classifier, or one fits neither label space.
+        ValueError: there is no classifier, one fits neither label space, or one is of masks.
     """
     result, changed = dict(state_dict), []
     heads = {match[1]: key for key in state_dict if (match := _CLASSIFIER.match(key))}

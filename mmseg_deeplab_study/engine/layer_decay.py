@@ -17,9 +17,22 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
     that is not the backbone is multiplied with. Layer l of a backbone, counted from 0 for the stem, has the
     rate ``lr * layer_decay_rate ** (L - l)``: ``lr`` at depth L, of the last norm, and once decayed in the
     last block. mmpretrain's networks say their depths themselves, MMSeg's ``MixVisionTransformer`` is counted
-    here, its norms with their stages; a backbone that does not say (MobileNetV2, a ResNet of another depth
-    than mmpretrain knows) has the rate ``lr`` throughout.
+    here, its norms but the last with their stages; a backbone that does not say (MobileNetV2, a ResNet of
+    another depth than mmpretrain knows) has the rate ``lr`` throughout.
+
+    Raises:
+        ValueError: a rate in ``custom_keys``, which this constructor would pass over.
     """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        for key, custom in ((paramwise_cfg or {}).get('custom_keys') or {}).items():
+            if 'lr_mult' in custom:
+                raise ValueError(
+                    f'paramwise_cfg.custom_keys[{key!r}] has lr_mult={custom["lr_mult"]}, which '
+                    f"{type(self).__name__} does not take: the backbone's rates go by layer_decay_rate, the "
+                    "head's by head_lr_mult"
+                )
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
 
     def add_params(
         self,
@@ -61,6 +74,10 @@ def _depth_in_mit(network: MixVisionTransformer, name: str) -> tuple[int, int]:
     if not name.startswith('backbone.layers.'):
         return depths - 1, depths
     stage, part, *block = name.removeprefix('backbone.layers.').split('.')
-    before = sum(network.num_layers[: int(stage)])
-    within = {'0': 0, '1': int(block[0]) + 1 if part == '1' else 0, '2': network.num_layers[int(stage)]}
-    return before + within[part], depths
+    before, blocks = sum(network.num_layers[: int(stage)]), network.num_layers[int(stage)]
+    if part == '0':
+        return before, depths
+    if part == '1':
+        return before + int(block[0]) + 1, depths
+    is_last = int(stage) == network.num_stages - 1
+    return before + blocks + is_last, depths

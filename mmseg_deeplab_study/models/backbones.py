@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .atrous import AtrousStep, plan_atrous
-from .families import FAMILIES, find_family
+from .families import FAMILIES, check_rising, find_family
 
 # What the adapter sets itself: in the backbone's own dict they would contradict it.
 ADAPTER_OPTIONS = (
@@ -129,9 +129,8 @@ class AtrousBackbone(BaseModule):
         # Before anything is built: a wrong output stride should not cost a ResNet-152.
         plan_atrous((output_stride,), output_stride)
         family = find_family('AtrousBackbone', FAMILIES, backbone.get('type'))
+        check_rising(out_indices, 'stages')
         out_indices = tuple(out_indices)
-        if not out_indices or min(out_indices) < 0 or list(out_indices) != sorted(set(out_indices)):
-            raise ValueError(f'out_indices must be stages from 0 on in rising order, but got {out_indices}')
         options = {**family.options, **({} if init_cfg is None else {'init_cfg': init_cfg})}
         # Stage 0 is in every network; which others are, only the built one says.
         first = out_indices if family.norm_per_output else (0,)

@@ -162,3 +162,21 @@ def find_family(adapter: str, families: Mapping[type, _Family], kind: str | type
         supported = ', '.join(scope + known.__name__ for known, scope in scopes.items())
         raise ValueError(f'{adapter} does not support type={kind!r} ({cls}); supported: {supported}')
     return families[cls]
+
+
+def check_rising(out_indices: Sequence[int], what: str) -> None:
+    """Refuse what does not say which maps of a network an adapter shall return.
+
+    Raises:
+        ValueError: names ``what`` is counted, and what was given.
+    """
+    numbers = list(out_indices) if isinstance(out_indices, Sequence) else []
+    if (
+        not numbers
+        or not all(isinstance(number, int) for number in numbers)
+        or numbers[0] < 0
+        or numbers != sorted(set(numbers))
+    ):
+        raise ValueError(
+            f'out_indices must be {what} from 0 on in rising order, such as (2, 3), but got {out_indices!r}'
+        )

@@ -12,7 +12,7 @@ from mmseg.models.backbones import MixVisionTransformer
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from .families import find_family
+from .families import check_rising, find_family
 
 # What the adapter sets itself: in the backbone's own dict they would contradict it.
 ADAPTER_OPTIONS = ('out_indices', 'init_cfg', 'out_type', 'pad_small_map')
@@ -89,9 +89,8 @@ def transformer_backbone(
     if taken := sorted(set(backbone) & set(ADAPTER_OPTIONS)):
         raise ValueError(f'{taken} in backbone={backbone!r}: set by TransformerBackbone, not inside')
     maps = find_family('TransformerBackbone', FAMILIES, backbone.get('type'))
+    check_rising(out_indices, 'maps')
     wanted = list(out_indices)
-    if not wanted or wanted[0] < 0 or wanted != sorted(set(wanted)):
-        raise ValueError(f'out_indices must be maps from 0 on in rising order, but got {tuple(wanted)}')
     options = {**maps.options, **({} if init_cfg is None else {'init_cfg': init_cfg})}
     # Which others there are, only the built network says.
     try:
@@ -105,7 +104,7 @@ def transformer_backbone(
     if wanted[-1] != len(channels) - 1:
         raise ValueError(
             f'out_indices must end with {len(channels) - 1}, the last of {backbone["type"]}, but got '
-            f'{tuple(wanted)}; for a shallower network give its arch fewer'
+            f'{tuple(wanted)}; for a shallower network give it fewer'
         )
     maps.prepare(network)
     network.out_channels = tuple(channels[i] for i in wanted)

@@ -143,8 +143,9 @@ def _answer(question: Question, groups: Sequence[Group]) -> Iterator[str]:
 
 
 class _Recovery(NamedTuple):
-    """How many runs fell below their start, how many of these did not come back, and when the others did."""
+    """How many runs there are and fell below their start, how many did not come back, and when others did."""
 
+    runs: int
     fell: int
     away: int
     when: Value
@@ -153,7 +154,7 @@ class _Recovery(NamedTuple):
 def _recovery(groups: Sequence[Group]) -> Iterator[str]:
     """Who came back to the mIoU of iteration 0 and when, unless all did alike."""
     found = [(group, state) for group in groups if (state := _recovery_of(group)) is not None]
-    if len({(bool(state.fell), state.away, mean(state.when)) for _, state in found}) < 2:
+    if len({(s.fell / s.runs, s.away / s.runs, mean(s.when)) for _, s in found}) < 2:
         return
     back = [(group, state.when) for group, state in found if mean(state.when) is not None]
     back.sort(key=lambda pair: mean(pair[1]))
@@ -179,14 +180,15 @@ def _recovery_of(group: Group) -> _Recovery | None:
     fell = sum(miou['dip'] >= SHOWN for miou in figures)
     away = fell - sum(iteration is not None for iteration in iterations)
     if len(iterations) == 1:
-        return _Recovery(fell, away, iterations[0])
-    return _Recovery(fell, away, estimate_over_seeds(iterations, [run.seed for run in group.runs]))
+        return _Recovery(1, fell, away, iterations[0])
+    when = estimate_over_seeds(iterations, [run.seed for run in group.runs])
+    return _Recovery(len(iterations), fell, away, when)
 
 
 def _hedge(found: Sequence[tuple[Group, Value]]) -> str:
     """What the seeds say about the order of values, the first of which leads."""
     alone = [label(group) for group, value in found if not isinstance(value, Estimate) or value.low is None]
-    if len(alone) == len(found):
+    if not any(isinstance(value, Estimate) for _, value in found):
         return 'with one seed nothing says whether another would agree'
     if alone:
         return (

@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from ..hardware import usable_cores
 from .execute import RunProcess
 from .plan import Run
 
@@ -37,7 +38,7 @@ class Slots:
             mine = [visible[(slot * self._gpus + i) % len(visible)] for i in range(self._gpus)]
             return {'CUDA_VISIBLE_DEVICES': ','.join(mine)}
         if self.count > 1 and 'OMP_NUM_THREADS' not in os.environ:
-            return {'OMP_NUM_THREADS': str(max(1, (os.cpu_count() or 1) // self.count))}
+            return {'OMP_NUM_THREADS': str(max(1, usable_cores() // self.count))}
         return {}
 
 

@@ -63,7 +63,8 @@ class Run:
         cfg = deepcopy(_read_config(self.config, tuple(sorted(self.environment.items()))))
         check_options(self.name, self.options, self.config.name, cfg.to_dict(), self.source is not None)
         try:
-            cfg.merge_from_dict(dict(self.options))
+            # MMEngine takes _delete_ out of what it merges, and runs of a variant share that.
+            cfg.merge_from_dict(deepcopy(dict(self.options)))
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f'run {self.name}: an option does not fit {self.config}: {error}') from error
         if self.source is not None:

@@ -56,6 +56,7 @@ POWERS = {
         'layers.1.0.projection.weight': 5,
         'layers.1.1.1.norm1.weight': 3,
         'layers.3.1.0.norm1.weight': 1,
+        'layers.3.2.weight': 0,
     },
     'convnext': {'downsample_layers.0.0.weight': 7, 'stages.0.0.norm.weight': 6, 'stages.3.0.norm.weight': 1},
 }
@@ -101,6 +102,23 @@ def test_without_a_rate_of_its_own_the_head_has_the_base_rate():
     assert groups['decode_head.conv_seg.weight']['lr'] == 0.01
     assert groups['backbone.layers.0.1.0.norm1.weight']['weight_decay'] == 0
     assert groups['decode_head.conv_seg.weight']['weight_decay'] == 0.05
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_nothing_of_one_dimension_decays(name):
+    model = build(BACKBONES[name])
+    groups = groups_of(model, flat_decay_mult=0.0)
+    assert len({parameter.ndim for parameter in model.parameters()}) > 1
+    for key, parameter in model.named_parameters():
+        assert groups[key]['weight_decay'] == (0 if parameter.ndim == 1 else 0.05), key
+
+
+def test_refuses_a_rate_that_it_would_pass_over():
+    with pytest.raises(
+        ValueError,
+        match=r"custom_keys\['head'\] has lr_mult=10.0, which LayerDecay.* does not take.*head_lr_mult",
+    ):
+        groups_of(build(BACKBONES['mit']), custom_keys=dict(head=dict(lr_mult=10.0)))
 
 
 def test_a_backbone_that_does_not_say_its_depths_has_one_rate():

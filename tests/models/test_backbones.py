@@ -2,6 +2,7 @@ import copy
 import importlib.util
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
@@ -497,8 +498,12 @@ def error_cases() -> Iterator[tuple[dict, dict, str]]:
     yield R18, dict(out_indices=(0, 1, 2), frozen_stages=4), r'must be in \[-1, 3\], but got 4'
     yield R18, dict(out_indices=(0, 4)), r'in \[0, 3\], the stages of mmpretrain.ResNet, but got \(0, 4\)'
     yield MOBILE, dict(out_indices=(8,)), r'in \[0, 7\], the stages of mmpretrain.MobileNetV2, but got \(8,\)'
-    for out_indices in ((), (-1,), (3, 2), (2, 2)):
-        yield R18, dict(out_indices=out_indices), r'from 0 on in rising order, but got \('
+    for out_indices in ((), (-1,), (3, 2), (2, 2), 3, ('3',)):
+        yield (
+            R18,
+            dict(out_indices=out_indices),
+            rf'stages from 0 on in rising order, .* but got {re.escape(repr(out_indices))}',
+        )
 
 
 @pytest.mark.parametrize(('backbone', 'options', 'message'), error_cases())

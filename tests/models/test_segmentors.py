@@ -259,7 +259,8 @@ def test_padding_on_every_side_is_cut_off():
     ['full output', 'slide', 'flip', 'no samples'],
 )
 def test_logits_are_there_for_what_needs_them(how):
-    ours, stock = both(output='full' if how == 'full output' else 'labels')
+    # In MobileNetV2's channels that hardly vary rounding grows, on some processors to more than 1e-4.
+    ours, stock = both(backbone='resnet-18', output='full' if how == 'full output' else 'labels')
     given = samples((64, 96), (48, 80), **(dict(flip=False) if how == 'flip' else {}))
     if how == 'slide':
         for model in (ours, stock):

@@ -145,6 +145,31 @@ def test_one_of_two_has_several_seeds():
     assert found[0].endswith(hedge)
 
 
+def test_how_many_seeds_fell():
+    stays, falls = {0: 9.0, 5: 9.0, 10: 9.0}, {0: 9.0, 5: 8.0, 10: 9.0}
+    rare, often = ([record(miou) for miou in runs] for runs in ((falls, stays, stays), (falls, falls, falls)))
+    (found,) = [line for line in compared(a=rare, b=often) if line.startswith('mIoU is')]
+    # Three seeds were run, but of a only one fell.
+    assert found == (
+        'mIoU is back at its start at iteration: a0 and 2 more 10.0 (1 of 3), b0 and 2 more 10.0 '
+        '[10.0, 10.0]; '
+        "of a0 and 2 more one seed's value is known, and nothing says whether another would agree."
+    )
+    assert [line for line in compared(a=rare, b=rare) if line.startswith('mIoU is')] == []
+
+
+def test_one_value_of_several_seeds_is_not_one_seed():
+    stays = {0: 9.0, 5: 9.0, 10: 9.0}
+    early, late = ({0: 9.0, 5: 8.0, 10: 9.0 + back, 15: 9.0} for back in (0, -1))
+    stays[15] = 9.0
+    a, b = ([record(miou), record(stays)] for miou in (early, late))
+    (found,) = [line for line in compared(a=a, b=b) if line.startswith('mIoU is')]
+    assert found.endswith(
+        "; of a0 and 1 more, b0 and 1 more one seed's value is known, and nothing says whether another "
+        'would agree.'
+    )
+
+
 NO_FURTHER = 'Compared no further, for they are not equally far or not equally long: a, b.'
 
 

@@ -159,7 +159,7 @@ def test_a_leaf_that_changed_since_the_run_was_begun(make_study_file, tmp_path):
 def test_shares_of_gpus_and_cores(monkeypatch):
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
-    monkeypatch.setattr('os.cpu_count', lambda: 8)
+    monkeypatch.setattr('mmseg_deeplab_study.studies.local.usable_cores', lambda: 8)
     assert (Slots(None, 0).count, Slots(None, 0).variables(0)) == (1, {})
     assert Slots(3, 0).variables(2) == {'OMP_NUM_THREADS': '2'}
     monkeypatch.setattr('torch.cuda.device_count', lambda: 4)

@@ -65,7 +65,7 @@ def test_table(demo):
     ],
 )
 def test_as_many_at_a_time_as_cores(demo, monkeypatch, arguments, gpu, jobs):
-    monkeypatch.setattr(demo.os, 'cpu_count', lambda: 2)
+    monkeypatch.setattr(demo, 'usable_cores', lambda: 2)
     monkeypatch.setattr(demo.torch.cuda, 'is_available', lambda: gpu)
     monkeypatch.setattr(sys, 'argv', ['demo.py', *arguments])
     assert demo.parse_args().jobs == jobs
