@@ -66,7 +66,7 @@ def two_iterations(cfg: Config, root: Path, work_dir: Path) -> Runner:
     cfg.train_dataloader.batch_size = 2
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     cfg.train_cfg.update(max_iters=2, val_interval=2)
-    cfg.default_hooks.checkpoint.update(interval=2, save_best=None)
+    cfg.default_hooks.checkpoint.update(interval=2, save_best=None, save_optimizer=False)
     cfg.work_dir = str(work_dir)
     # Fetches nothing.
     cfg.model.backbone.pop('init_cfg', None)
