@@ -70,7 +70,6 @@ def check_devices() -> Iterator[Finding]:
 
     hardware = load_hardware()
     cores = f'{hardware.usable_cores()} cores'
-
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for i in range(count):
         memory = torch.cuda.get_device_properties(i).total_memory / GB
