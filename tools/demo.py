@@ -66,7 +66,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help=f'{QUICK_ITERATIONS} iterations on a few pictures: does everything run? Its scores say nothing.',
     )
-    add_study_arguments(parser)
+    add_study_arguments(parser, jobs='as many as there are GPUs for, on the CPU one a core')
     args = parser.parse_args()
     check_arguments(parser, args)
     if args.jobs is None and args.cluster is None and not torch.cuda.is_available():

@@ -111,15 +111,23 @@ def check_data_roots(
     ``parts`` of the config are looked at; ``option_prefix`` is what ``--cfg-options`` wants before a key.
 
     Raises:
-        FileNotFoundError: names the key, the folder and the ways to give another.
+        FileNotFoundError: names the key, the folder or list of images, and the cure.
     """
     for part in parts:
-        for key, root in _data_roots(cfg.get(part) or {}, part):
-            if not Path(root).expanduser().is_dir():
+        for key, dataset in _datasets(cfg.get(part) or {}, part):
+            root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
+            if not root.is_dir():
                 raise FileNotFoundError(
-                    f'{key}: the folder {root!r} does not exist (seen from {Path.cwd()}). Link the data '
-                    f'there, give another with --cfg-options {option_prefix}{key}=DIR, or set the variable '
-                    'that the config names, if it names one (CAMVID_ROOT for configs/camvid)'
+                    f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
+                    f'{Path.cwd()}). Link the data there, give another with --cfg-options '
+                    f'{option_prefix}{key}.data_root=DIR, or set the variable that the config names, if it '
+                    'names one (CAMVID_ROOT for configs/camvid)'
+                )
+            if images and not (root / images).exists():
+                raise FileNotFoundError(
+                    f'{key}.ann_file: {dataset["data_root"]!r} has no {images!r}, the list of images; '
+                    'tools/doctor.py --data-root DIR says what a folder lacks, and docs/data.md where it is '
+                    'from'
                 )
 
 
@@ -190,15 +198,15 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
     return checkpoint
 
 
-def _data_roots(node: Any, key: str) -> Iterator[tuple[str, str]]:
+def _datasets(node: Any, key: str) -> Iterator[tuple[str, dict]]:
     if isinstance(node, dict):
         if isinstance(node.get('data_root'), str):
-            yield f'{key}.data_root', node['data_root']
+            yield key, node
         for name, child in node.items():
-            yield from _data_roots(child, f'{key}.{name}')
+            yield from _datasets(child, f'{key}.{name}')
     elif isinstance(node, (list, tuple)):
         for i, child in enumerate(node):
-            yield from _data_roots(child, f'{key}.{i}')
+            yield from _datasets(child, f'{key}.{i}')
 
 
 def enable_ranks(cfg: Config) -> None:

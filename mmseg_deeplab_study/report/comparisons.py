@@ -67,12 +67,15 @@ def same_source(groups: Sequence[Group]) -> bool:
 
 
 def best_of(values: Sequence[Value], largest: bool) -> list[bool]:
-    """Which of a column's values are the best; none if all that are known are equal."""
+    """Which of a column's values are the best, as far as is shown; none if no difference is."""
     known = [middle for value in values if (middle := mean(value)) is not None]
     if not known:
         return [False] * len(values)
     best, worst = (max(known), min(known)) if largest else (min(known), max(known))
-    return [best != worst and mean(value) == best for value in values]
+    return [
+        abs(best - worst) >= SHOWN and mean(value) is not None and abs(mean(value) - best) < SHOWN
+        for value in values
+    ]
 
 
 def compare(groups: Sequence[Group]) -> list[str]:
@@ -142,7 +145,7 @@ def _answer(question: Question, groups: Sequence[Group]) -> Iterator[str]:
     yield f'{text}: {answers}; {_hedge(found)}.'
 
 
-class _Recovery(NamedTuple):
+class Recovery(NamedTuple):
     """How many runs there are and fell below their start, how many did not come back, and when others did."""
 
     runs: int
@@ -153,7 +156,7 @@ class _Recovery(NamedTuple):
 
 def _recovery(groups: Sequence[Group]) -> Iterator[str]:
     """Who came back to the mIoU of iteration 0 and when, unless all did alike."""
-    found = [(group, state) for group in groups if (state := _recovery_of(group)) is not None]
+    found = [(group, state) for group in groups if (state := recovery_of(group)) is not None]
     if len({(s.fell / s.runs, s.away / s.runs, mean(s.when)) for _, s in found}) < 2:
         return
     back = [(group, state.when) for group, state in found if mean(state.when) is not None]
@@ -171,8 +174,8 @@ def _recovery(groups: Sequence[Group]) -> Iterator[str]:
     yield f'mIoU is {"; ".join(parts)}.'
 
 
-def _recovery_of(group: Group) -> _Recovery | None:
-    """None where the mIoU of iteration 0 is not known."""
+def recovery_of(group: Group) -> Recovery | None:
+    """What of a dip is there to see; None where the mIoU of iteration 0 is not known."""
     figures = [run.figures['mIoU'] for run in group.runs]
     if any(miou['dip'] is None for miou in figures):
         return None
@@ -180,9 +183,9 @@ def _recovery_of(group: Group) -> _Recovery | None:
     fell = sum(miou['dip'] >= SHOWN for miou in figures)
     away = fell - sum(iteration is not None for iteration in iterations)
     if len(iterations) == 1:
-        return _Recovery(1, fell, away, iterations[0])
+        return Recovery(1, fell, away, iterations[0])
     when = estimate_over_seeds(iterations, [run.seed for run in group.runs])
-    return _Recovery(len(iterations), fell, away, when)
+    return Recovery(len(iterations), fell, away, when)
 
 
 def _hedge(found: Sequence[tuple[Group, Value]]) -> str:

@@ -10,7 +10,7 @@ from prettytable import PrettyTable
 from ..evaluation.adaptation import class_names
 from .analysis import Analysis, Group, Run, Value
 from .analysis_text import class_table, count, lines, percent, percent_at, score_table
-from .comparisons import best_of, label, same_length, same_source, same_task
+from .comparisons import best_of, label, recovery_of, same_length, same_source, same_task
 from .confusions import confusions, taken_tables
 from .curves import class_values, curves
 from .figures import COLOURS
@@ -127,7 +127,8 @@ def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
     yield column('at iteration 0', 'mIoU', 'start', start)
     yield column('dip', 'mIoU', 'dip', low)
     # Who never fell has none.
-    yield column('recovered at', 'mIoU', 'recovery_iter', None, count)
+    back = [state and state.when for state in map(recovery_of, groups)]
+    yield Column('recovered at', back, [count(value) for value in back], None)
     best = column('best (iteration)', 'mIoU', 'best', high)
     yield best._replace(shown=[percent_at(group.figures['mIoU'], 'best') for group in groups])
     yield column('last', 'mIoU', 'last', high)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from ..evaluation.adaptation import score_curve, summarise_adaptation
 from ..evaluation.history import PROBE, History
+from .comparisons import SHOWN
 
 # Okabe and Ito's colours, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
@@ -48,7 +49,7 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
         if probed := score_curve(history.select('validation', PROBE)):
             label = f'{name}, probe'
             axes.plot(*zip(*probed, strict=True), '-.', color=colour, linewidth=0.8, label=label)
-        if found.dip:
+        if (found.dip or 0) >= SHOWN:
             axes.plot(found.lowest_iter, found.lowest, 'o', color=colour, markersize=9, fillstyle='none')
     axes.set(xlabel='iteration (updates done)', ylabel='mIoU (%)', title=title)
     axes.set_xlim(left=0)

@@ -21,13 +21,14 @@ from .state import JOB, LOCK, LOG, RunState, is_alive, look, read_job
 LAST_LINES = 12
 
 
-def add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say where and how a study runs."""
+def add_study_arguments(
+    parser: argparse.ArgumentParser, jobs: str = 'as many as there are GPUs for, on the CPU one'
+) -> None:
+    """Add the flags that say where and how a study runs; ``jobs`` says how many at a time by default."""
     parser.add_argument(
         '--jobs',
         type=int,
-        help='runs at a time (default: as many as there are GPUs for, on the CPU one); with --cluster slurm '
-        'the resources of the study say so',
+        help=f'runs at a time (default: {jobs}); with --cluster slurm the resources of the study say so',
     )
     parser.add_argument(
         '--cluster',

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from ..engine.launch import TRAINING_DATA, check_data_roots, check_load_from
 from ..engine.run_header import config_digest
@@ -143,7 +144,7 @@ def check_study(study: Study) -> None:
 
     Raises:
         FileNotFoundError: data or a source checkpoint are not there.
-        ValueError: options do not fit a config.
+        ValueError: options do not fit a config, or its optimiser.
     """
     for run in study.runs:
         cfg = run.resolve()
@@ -153,9 +154,26 @@ def check_study(study: Study) -> None:
             raise FileNotFoundError(f'run {run.name}: {error}') from error
         try:
             if run.source is None:
-                check_load_from(cfg.get('load_from'), _options_key(run, study))
+                # A checkpoint is one run's own.
+                check_load_from(cfg.get('load_from'), f'runs.{run.name.split("/")[0]}.options.')
+            _check_rates(cfg)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f'run {run.name}: {error}') from error
+
+
+def _check_rates(cfg: Config) -> None:
+    """Have the constructor that a config names for its learning rates say whether it takes them."""
+    wrapper = deepcopy(cfg.get('optim_wrapper') or {})
+    if constructor := wrapper.pop('constructor', None):
+        if OPTIM_WRAPPER_CONSTRUCTORS.get(constructor) is None:
+            raise ValueError(
+                f'optim_wrapper.constructor={constructor!r} is not registered; name the module that '
+                'registers it in custom_imports'
+            )
+        paramwise = wrapper.pop('paramwise_cfg', None)
+        OPTIM_WRAPPER_CONSTRUCTORS.build(
+            dict(type=constructor, optim_wrapper_cfg=wrapper, paramwise_cfg=paramwise)
+        )
 
 
 def _options_key(run: Run, study: Study) -> str:

@@ -148,6 +148,20 @@ def test_only_the_parts_asked_for_are_checked(tmp_path):
         check_data_roots(cfg, ('val_dataloader', 'train_dataloader'))
 
 
+def test_a_list_of_images_that_is_not_there(tmp_path):
+    dataset = dict(data_root=str(tmp_path), ann_file='ImageSets/Segmentation/aug.txt')
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(datasets=[dict(dataset, ann_file=''), dataset]))))
+    message = (
+        rf"^train_dataloader\.dataset\.datasets\.1\.ann_file: '{tmp_path}' has no "
+        r"'ImageSets/Segmentation/aug\.txt', the list of images; tools/doctor\.py --data-root"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        check_data_roots(cfg)
+    (tmp_path / 'ImageSets/Segmentation').mkdir(parents=True)
+    (tmp_path / 'ImageSets/Segmentation/aug.txt').touch()
+    check_data_roots(cfg)
+
+
 def test_home_is_understood_and_data_without_a_root_too(monkeypatch, tmp_path):
     monkeypatch.setenv('HOME', str(tmp_path))
     check_data_roots(Config(dict(train_dataloader=dict(dataset=dict(data_root='~')))))

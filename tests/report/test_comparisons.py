@@ -212,3 +212,6 @@ def test_best_of():
     assert best_of([Estimate(2.0, 1.0, 3.0, 2, 2), 2.5], largest=False) == [True, False]
     assert best_of([None, 1.0], largest=True) == best_of([2.0, 2.0], largest=True) == [False, False]
     assert best_of([None], largest=True) == [False]
+    # Less than 0.05 points apart is as good.
+    assert best_of([0.17, 0.21], largest=True) == [False, False]
+    assert best_of([0.17, 9.0, 9.04], largest=True) == [False, True, True]

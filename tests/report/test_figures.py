@@ -43,6 +43,7 @@ def test_a_ring_marks_the_lowest_point_of_a_fall():
     *_, ring = lines(R=history(9, 4, 12))
     assert ring[1:] == (COLOURS[0], [5], [4])
     assert len(lines(R=history(4, 9, 12))) == 2  # never fell: no ring
+    assert len(lines(R=history(4, 3.96, 12))) == 2  # by 0.04 points, which no table shows
 
 
 def test_rows_of_another_kind_are_not_drawn():

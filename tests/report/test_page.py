@@ -87,6 +87,17 @@ def test_summary_marks_the_best(make_run, tmp_path):
     assert rows['large']['dip'] == ('3.0', False) and rows['small']['dip'] == ('0.0', True)
 
 
+def test_summary_of_a_fall_that_no_table_shows(make_run, tmp_path):
+    folders = [
+        make_run(tmp_path / 'falls', {0: 9.0, 5: 8.0, 10: 9.04}),
+        make_run(tmp_path / 'stays', {0: 9.0, 5: 8.96, 10: 9.0}),
+    ]
+    summary = content_of(*folders)['summary']
+    falls, stays = (dict(zip(summary['columns'], row['cells'], strict=True)) for row in summary['rows'])
+    assert falls['recovered at'] == ('10', False) and stays['recovered at'] == ('-', False)
+    assert falls['last'] == stays['last'] == ('9.0', False)
+
+
 def test_summary_of_edges_and_forgetting(make_run, tmp_path):
     folders = [make_run(tmp_path / name, {0: 9.0, 5: 12.0}) for name in ('a', 'b')]
     assert not {'Boundary IoU, last', 'of that forgotten'} & set(content_of(*folders)['summary']['columns'])

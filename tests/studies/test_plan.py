@@ -236,6 +236,39 @@ def test_the_advice_is_for_the_study(make_study_file, tmp_path):
             check_study(read_study(path))
 
 
+def test_the_advice_for_a_checkpoint_is_for_its_run(make_study_file, tmp_path):
+    path = make_study_file(runs={'a': dict(config='well.py', options=dict(load_from='nowhere.pth'))})
+    key = 'runs.a.options.load_from'
+    with pytest.raises(FileNotFoundError, match=f'run a/seed0: .*--cfg-options {key}=CHECKPOINT'):
+        check_study(read_study(path))
+    (tmp_path / 'mine.pth').touch()
+    check_study(read_study(path, overrides={key: str(tmp_path / 'mine.pth')}))
+
+
+@pytest.mark.parametrize(
+    ('wrapper', 'message'),
+    [
+        (
+            dict(
+                constructor='LayerDecayOptimWrapperConstructor',
+                paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10))),
+            ),
+            r"run a/seed0: paramwise_cfg.custom_keys\['head'\] has lr_mult=10, .* does not take",
+        ),
+        (
+            dict(constructor='Nothing'),
+            "run a/seed0: optim_wrapper.constructor='Nothing' is not registered; .*custom_imports",
+        ),
+    ],
+)
+def test_rates_that_would_stop_a_run_behind_its_source(make_study_file, tmp_path, wrapper, message):
+    path = make_study_file(runs={'a': dict(config='rates.py', source='well.py')})
+    wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.1), **wrapper)
+    (tmp_path / 'rates.py').write_text(f'optim_wrapper = {wrapper!r}\ntrain_cfg = dict(max_iters=1)\n')
+    with pytest.raises(ValueError, match=message):
+        check_study(read_study(path))
+
+
 @pytest.mark.parametrize('of_the_study', [True, False])
 def test_data_of_a_hook_are_looked_for_too(make_study_file, tmp_path, of_the_study):
     hook = dict(type='AdaptationHook', forgetting=dict(dataloader=dict(dataset=dict(data_root='no/voc'))))

@@ -11,6 +11,7 @@ for (const key of new Set(data.runs.flatMap((run) => Object.keys(run.series)))) 
   if (key.startsWith('trimap.')) MEANS[key] = `mIoU within ${key.slice(7)} px of an edge`;
 }
 const UNLABELLED = 0xff888888;
+const SHOWN = 0.05; /* points; less is 0.0 in the tables */
 /* Places of a film's run that are no picture of an iteration. */
 const SOURCE = 'source', NEVER = 'never';
 const redraws = [];
@@ -94,7 +95,7 @@ function curveTraces(chosen) {
       });
     });
     const { x, mean } = seriesOf(group, 'mIoU'), lowest = mean.indexOf(Math.min(...mean));
-    if (chosen.includes('mIoU') && x[0] === 0 && mean[lowest] < mean[0]) {
+    if (chosen.includes('mIoU') && x[0] === 0 && mean[0] - mean[lowest] >= SHOWN) {
       traces.push({ x: [x[lowest]], y: [mean[lowest]], mode: 'markers', showlegend: false, marker: { symbol: 'circle-open', size: 14, color: group.colour, line: { width: 2 } }, hovertemplate: `${plain(group.name)}<br>lowest mIoU %{y:.2f} %<br>iteration %{x}<extra></extra>` });
     }
     const probed = chosen.includes('probe') ? group.runs.map((place) => data.runs[place]).filter((run) => run.probe.iterations.length) : [];
