@@ -146,16 +146,15 @@ def check_study(study: Study) -> None:
         FileNotFoundError: data or a source checkpoint are not there.
         ValueError: options do not fit a config, or its optimiser.
     """
+    adaptations = study.adaptations
     for run in study.runs:
-        cfg = run.resolve()
+        cfg, part = run.resolve(), 'options' if run in adaptations else 'source_options'
+        own = f'runs.{run.name.split("/")[0]}.{part}.'
         try:
-            check_data_roots(cfg, TRAINING_DATA, _options_key(run, study))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f'run {run.name}: {error}') from error
-        try:
+            # Adaptations share their data, but not what they start from.
+            check_data_roots(cfg, TRAINING_DATA, 'options.' if run in adaptations else own)
             if run.source is None:
-                # A checkpoint is one run's own.
-                check_load_from(cfg.get('load_from'), f'runs.{run.name.split("/")[0]}.options.')
+                check_load_from(cfg.get('load_from'), own)
             _check_rates(cfg)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f'run {run.name}: {error}') from error
@@ -174,12 +173,6 @@ def _check_rates(cfg: Config) -> None:
         OPTIM_WRAPPER_CONSTRUCTORS.build(
             dict(type=constructor, optim_wrapper_cfg=wrapper, paramwise_cfg=paramwise)
         )
-
-
-def _options_key(run: Run, study: Study) -> str:
-    """What stands before an option of a run in the study's own ``--cfg-options``."""
-    of_source = run not in study.adaptations
-    return f'runs.{run.name.split("/")[0]}.source_options.' if of_source else 'options.'
 
 
 def _digest(recipe: Mapping[str, Any]) -> str:

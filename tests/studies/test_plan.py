@@ -236,10 +236,16 @@ def test_the_advice_is_for_the_study(make_study_file, tmp_path):
             check_study(read_study(path))
 
 
-def test_the_advice_for_a_checkpoint_is_for_its_run(make_study_file, tmp_path):
-    path = make_study_file(runs={'a': dict(config='well.py', options=dict(load_from='nowhere.pth'))})
-    key = 'runs.a.options.load_from'
-    with pytest.raises(FileNotFoundError, match=f'run a/seed0: .*--cfg-options {key}=CHECKPOINT'):
+@pytest.mark.parametrize(
+    ('part', 'name', 'more'),
+    [('options', 'seed0', {}), ('source_options', 'source', dict(source='well.py'))],
+)
+def test_the_advice_for_a_checkpoint_is_for_its_run(make_study_file, tmp_path, part, name, more):
+    path = make_study_file(
+        runs={'a': dict(config='well.py', **{part: dict(load_from='nowhere.pth')}, **more)}
+    )
+    key = f'runs.a.{part}.load_from'
+    with pytest.raises(FileNotFoundError, match=f'run a/{name}: .*--cfg-options {key}=CHECKPOINT'):
         check_study(read_study(path))
     (tmp_path / 'mine.pth').touch()
     check_study(read_study(path, overrides={key: str(tmp_path / 'mine.pth')}))
