@@ -6,9 +6,9 @@ from mmengine.runner import Runner
 
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from mmseg_deeplab_study.allocator import keep_freed_memory
+from mmseg_deeplab_study.engine.inputs import check_data_roots
 from mmseg_deeplab_study.engine.launch import (
     add_run_arguments,
-    check_data_roots,
     enable_dense_crf,
     enable_ranks,
     leave_ranks,

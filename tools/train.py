@@ -8,11 +8,9 @@ from mmengine.runner import Runner
 
 from mmseg_deeplab_study.allocator import keep_freed_memory
 from mmseg_deeplab_study.engine import AdaptationHook
+from mmseg_deeplab_study.engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
 from mmseg_deeplab_study.engine.launch import (
-    TRAINING_DATA,
     add_run_arguments,
-    check_data_roots,
-    check_load_from,
     enable_amp,
     enable_ranks,
     leave_ranks,

@@ -22,10 +22,10 @@ import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from mmseg_deeplab_study.allocator import keep_freed_memory
 from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.checkpoints.safe_loading import file_digest
+from mmseg_deeplab_study.engine.inputs import check_data_roots
 from mmseg_deeplab_study.engine.launch import (
     add_config_arguments,
     add_device_argument,
-    check_data_roots,
     read_config,
     refining_model,
 )

@@ -177,7 +177,8 @@ def check_config(path: Path) -> Iterator[Finding]:
     if finding := import_package('config', path):
         yield finding
         return
-    from mmseg_deeplab_study.engine.launch import check_data_roots, read_config
+    from mmseg_deeplab_study.engine.inputs import check_data_roots
+    from mmseg_deeplab_study.engine.launch import read_config
 
     try:
         config = read_config(path)

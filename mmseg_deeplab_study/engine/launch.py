@@ -5,7 +5,7 @@ import atexit
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmseg.registry import METRICS, MODELS
 
-from ..checkpoints.conversion import SCHEMES
 from ..checkpoints.safe_loading import load_plain
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.boundary_metric import BoundaryMetric
@@ -28,8 +27,6 @@ from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
 
 # Set by each launcher before anything of MMEngine's runs.
 _RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
-# What training reads; a hook may have data of its own, as AdaptationHook's forgetting.
-TRAINING_DATA = ('train_dataloader', 'val_dataloader', 'custom_hooks')
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,60 +100,6 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def check_data_roots(
-    cfg: Config, parts: tuple[str, ...] = (*TRAINING_DATA, 'test_dataloader'), option_prefix: str = ''
-) -> None:
-    """Refuse a config whose data are not there.
-
-    ``parts`` of the config are looked at; ``option_prefix`` is what ``--cfg-options`` wants before a key.
-
-    Raises:
-        FileNotFoundError: names the key, the folder or list of images, and the cure.
-    """
-    for part in parts:
-        for key, dataset in _datasets(cfg.get(part) or {}, part):
-            root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
-            if not root.is_dir():
-                raise FileNotFoundError(
-                    f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
-                    f'{Path.cwd()}). Link the data there, give another with --cfg-options '
-                    f'{option_prefix}{key}.data_root=DIR, or set the variable that the config names, if it '
-                    'names one (CAMVID_ROOT for configs/camvid)'
-                )
-            if images and not (root / images).exists():
-                raise FileNotFoundError(
-                    f'{key}.ann_file: {dataset["data_root"]!r} has no {images!r}, the list of images; '
-                    'tools/doctor.py --data-root DIR says what a folder lacks, and docs/data.md where it is '
-                    'from'
-                )
-
-
-def check_load_from(load_from: str | None, option_prefix: str = '') -> None:
-    """Refuse a source checkpoint that is not there, or whose reader is not named; one that is fetched passes.
-
-    ``option_prefix`` is as in ``check_data_roots``.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a ``.tflite`` file without its scheme.
-    """
-    if load_from is None:
-        return
-    scheme, found, path = load_from.rpartition('://')
-    if found and f'{scheme}://' not in SCHEMES.values():
-        return
-    if not Path(path).expanduser().is_file():
-        raise FileNotFoundError(
-            f'load_from={load_from}: no such file (seen from {Path.cwd()}); give another with --cfg-options '
-            f'{option_prefix}load_from=CHECKPOINT'
-        )
-    if not found and path.endswith('.tflite'):
-        raise ValueError(
-            f'load_from={load_from}: a TensorFlow Lite file wants its reader named, --cfg-options '
-            f'{option_prefix}load_from={SCHEMES["tflite"]}{path}; tools/doctor.py --checkpoint knows formats'
-        )
-
-
 def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | None = None) -> Path | None:
     """Take the work_dir for this run, and with ``resume`` find the checkpoint to go on from.
 
@@ -196,17 +139,6 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
         )
     cfg.merge_from_dict({'randomness.seed': begun_with})
     return checkpoint
-
-
-def _datasets(node: Any, key: str) -> Iterator[tuple[str, dict]]:
-    if isinstance(node, dict):
-        if isinstance(node.get('data_root'), str):
-            yield key, node
-        for name, child in node.items():
-            yield from _datasets(child, f'{key}.{name}')
-    elif isinstance(node, (list, tuple)):
-        for i, child in enumerate(node):
-            yield from _datasets(child, f'{key}.{i}')
 
 
 def enable_ranks(cfg: Config) -> None:

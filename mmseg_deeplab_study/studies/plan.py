@@ -14,7 +14,7 @@ from typing import Any
 from mmengine.config import Config
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from ..engine.launch import TRAINING_DATA, check_data_roots, check_load_from
+from ..engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
 from ..engine.run_header import config_digest
 from ..evaluation.history import FILE_NAME
 from ..hub import config_path

@@ -1,11 +1,15 @@
 """Learning rates of a segmentor's layers, from the depths that its backbone says."""
 
+from pathlib import Path
+
 import pytest
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from torch import nn
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 BACKBONES = {
     'vit': dict(
         type='TransformerBackbone',
@@ -105,12 +109,20 @@ def test_without_a_rate_of_its_own_the_head_has_the_base_rate():
 
 
 @pytest.mark.parametrize('name', BACKBONES)
-def test_nothing_of_one_dimension_decays(name):
+def test_the_configs_recipe_spares_all_of_one_dimension_and_positions(name):
+    recipe = Config.fromfile(CONFIGS / '_base_' / 'adamw.py').adamw
+    recipe.pop('_delete_')
     model = build(BACKBONES[name])
-    groups = groups_of(model, flat_decay_mult=0.0)
-    assert len({parameter.ndim for parameter in model.parameters()}) > 1
-    for key, parameter in model.named_parameters():
-        assert groups[key]['weight_decay'] == (0 if parameter.ndim == 1 else 0.05), key
+    groups = build_optim_wrapper(model, recipe).optimizer.param_groups
+    decays = {group['param_name']: group['weight_decay'] for group in groups}
+    positions = ('cls_token', 'pos_embed', 'relative_position_bias_table')
+    spared = [
+        key for key, parameter in model.named_parameters() if parameter.ndim == 1 or key.endswith(positions)
+    ]
+    assert decays == {key: 0 if key in spared else 0.01 for key, _ in model.named_parameters()}
+    # Not by their names alone: biases inside of torch's attention, scales of ConvNeXt.
+    expected = {'mit': 'in_proj_bias', 'convnext': 'gamma', 'vit': 'pos_embed', 'swin': 'bias_table'}[name]
+    assert any(key.endswith(expected) for key in spared)
 
 
 def test_refuses_a_rate_that_it_would_pass_over():

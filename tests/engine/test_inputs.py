@@ -1,0 +1,85 @@
+"""What is refused for its data or its checkpoint before anything is built."""
+
+import pytest
+from mmengine.config import Config
+
+from mmseg_deeplab_study.engine.inputs import check_data_roots, check_load_from
+
+NESTED = {
+    'plain': (dict(data_root='nowhere'), 'data_root'),
+    'wrapped': (dict(type='NamedSubset', dataset=dict(data_root='nowhere')), 'dataset.data_root'),
+    'concatenated': (
+        dict(type='ConcatDataset', datasets=[dict(data_root='.'), dict(dataset=dict(data_root='nowhere'))]),
+        'datasets.1.dataset.data_root',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', NESTED)
+def test_missing_data_root_says_key_folder_and_cure(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset, key = NESTED[name]
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+    key = f'train_dataloader.dataset.{key}'
+    with pytest.raises(FileNotFoundError) as caught:
+        check_data_roots(cfg)
+    message = str(caught.value)
+    assert message.startswith(f"{key}: the folder 'nowhere' does not exist (seen from {tmp_path})")
+    assert f'--cfg-options {key}=DIR' in message and 'CAMVID_ROOT' in message
+    # The cure that the message names works, lists included.
+    cfg.merge_from_dict({key: str(tmp_path)})
+    check_data_roots(cfg)
+
+
+def test_a_file_is_no_data_root(tmp_path):
+    config = tmp_path / 'some_config.py'
+    config.touch()
+    with pytest.raises(FileNotFoundError, match='some_config.py'):
+        check_data_roots(Config(dict(val_dataloader=dict(dataset=dict(data_root=str(config))))))
+
+
+def test_only_the_parts_asked_for_are_checked(tmp_path):
+    loader = dict(dataset=dict(data_root=str(tmp_path / 'nowhere')))
+    cfg = Config(dict(train_dataloader=loader, val_dataloader=None))
+    check_data_roots(cfg, ('val_dataloader', 'test_dataloader'))
+    with pytest.raises(FileNotFoundError, match='train_dataloader'):
+        check_data_roots(cfg, ('val_dataloader', 'train_dataloader'))
+
+
+def test_a_list_of_images_that_is_not_there(tmp_path):
+    dataset = dict(data_root=str(tmp_path), ann_file='ImageSets/Segmentation/aug.txt')
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(datasets=[dict(dataset, ann_file=''), dataset]))))
+    message = (
+        rf"^train_dataloader\.dataset\.datasets\.1\.ann_file: '{tmp_path}' has no "
+        r"'ImageSets/Segmentation/aug\.txt', the list of images; tools/doctor\.py --data-root"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        check_data_roots(cfg)
+    (tmp_path / 'ImageSets/Segmentation').mkdir(parents=True)
+    (tmp_path / 'ImageSets/Segmentation/aug.txt').touch()
+    check_data_roots(cfg)
+
+
+def test_home_is_understood_and_data_without_a_root_too(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    check_data_roots(Config(dict(train_dataloader=dict(dataset=dict(data_root='~')))))
+    check_data_roots(Config(dict(train_dataloader=dict(dataset=dict(data_root=None, img='x')))))
+
+
+def test_a_source_checkpoint_that_is_not_there(tmp_path):
+    for load_from in ('no/such.pth', 'vainf://no/such.pth'):
+        message = f'load_from={load_from}: no such file .* --cfg-options load_from=CHECKPOINT'
+        with pytest.raises(FileNotFoundError, match=message):
+            check_load_from(load_from)
+    for load_from in (None, 'https://example.org/x.pth', 'torchvision://resnet50', 'open-mmlab://x'):
+        check_load_from(load_from)
+
+
+def test_a_forgotten_scheme(tmp_path):
+    path = tmp_path / 'x.tflite'
+    path.touch()
+    check_load_from(f'tflite://{path}')
+    with pytest.raises(
+        ValueError, match=f'wants its reader named, --cfg-options options.load_from=tflite://{path}'
+    ):
+        check_load_from(str(path), 'options.')
