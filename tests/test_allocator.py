@@ -1,9 +1,7 @@
 """Freed memory is kept, in processes of their own: the setting is one of the process."""
 
-import os
 import platform
-import subprocess
-import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -27,18 +25,20 @@ print(done, resident() - before > 150)
 """
 
 
-def run(argument: str, **variables: str) -> str:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith('MALLOC_')} | variables
-    result = subprocess.run(
-        [sys.executable, '-c', PROGRAM, argument], env=environment, capture_output=True, text=True, check=True
-    )
-    return result.stdout.strip()
+@pytest.fixture
+def run(forked, tmp_path) -> Callable[..., str]:
+    def call(argument: str, **variables: str) -> str:
+        done = forked.run('-c', PROGRAM, argument, cwd=tmp_path, env=variables)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return call
 
 
-def test_a_large_block_stays_with_the_process():
+def test_a_large_block_stays_with_the_process(run):
     assert run('keep') == 'True True'
     assert run('leave') == 'None False'
 
 
-def test_the_environment_has_its_way():
+def test_the_environment_has_its_way(run):
     assert run('keep', MALLOC_ARENA_MAX='2').startswith('False')

@@ -1,8 +1,6 @@
 """Dense CRF and the record: refused in training, recorded with and without when a checkpoint is tested."""
 
 import shutil
-import subprocess
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -147,25 +145,12 @@ def test_a_record_whose_last_line_is_torn_loses_no_row(tested):
     assert read_history(path).rows[:-1] == rows
 
 
-def test_a_run_that_goes_on_is_left_alone(tested, tmp_path):
+def test_a_run_that_goes_on_is_left_alone(tested, claim_elsewhere):
     folder = Path(tested.load_from).parent
-    holder = subprocess.Popen(
-        [sys.executable, '-c', CLAIM, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout.readline() == b'claimed\n'
+    claim_elsewhere(folder)
     enable_dense_crf(tested)
     with pytest.raises(RuntimeError, match='a run is going on in it'):
         Runner.from_cfg(tested).test()
-    holder.communicate()
-
-
-CLAIM = """
-import sys
-from mmseg_deeplab_study.engine.work_dir import claim_work_dir
-claim_work_dir(sys.argv[1])
-print('claimed', flush=True)
-sys.stdin.read()
-"""
 
 
 def assert_not_recorded(cfg: Config, reason: str) -> dict[str, float]:

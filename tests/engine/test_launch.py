@@ -1,8 +1,6 @@
 """From the command line to a config: flags, defaults and what is refused before anything is built."""
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -272,10 +270,10 @@ print('not reached')
 """
 
 
-def test_a_rank_ends_behind_its_exit_handlers_without_finalisation(tmp_path):
+def test_a_rank_ends_behind_its_exit_handlers_without_finalisation(forked, tmp_path):
     """A thread of gloo's that frees a tensor in finalisation aborts: one run of two processes in nine."""
     script = LEAVING.format(tmp_path / 'store')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', script], capture_output=True, text=True)
+    done = forked.run('-c', script, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, 'trained, exit handler\n'), done.stderr
 
 

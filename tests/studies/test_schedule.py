@@ -1,8 +1,6 @@
 """What starts when, and what becomes of the others when a run fails."""
 
 import argparse
-import subprocess
-import sys
 
 import pytest
 from rich.console import Console
@@ -118,20 +116,20 @@ def test_a_run_of_another_process_is_waited_for(make_study_file, tmp_path, calls
     assert (statuses(last), calls(run.folder)) == ({'a/seed0': 'done'}, 1)
 
 
-def test_two_processes_are_not_at_one_run(make_study_file, tmp_path):
+def test_two_processes_are_not_at_one_run(forked, make_study_file, tmp_path):
     (run,) = read_study(make_study_file(runs={'a': dict(config='hangs.py')}), tmp_path / 'out').runs
     process = RunProcess(run)
     looks = (
-        'from mmseg_deeplab_study.engine.work_dir import is_claimed; '
-        f'print(is_claimed({str(run.folder)!r}, {LOCK!r}), is_claimed({str(tmp_path)!r}, {LOCK!r}))'
+        'import sys; from mmseg_deeplab_study.engine.work_dir import is_claimed; '
+        'print(*(is_claimed(folder, sys.argv[1]) for folder in sys.argv[2:]))'
     )
-    seen = subprocess.run([sys.executable, '-W', 'ignore', '-c', looks], capture_output=True, text=True)
+    seen = forked.run('-c', looks, LOCK, run.folder, tmp_path, cwd=tmp_path)
     assert seen.stdout.split() == ['True', 'False']
     code = (
         'import sys; from mmseg_deeplab_study.engine.work_dir import claim_work_dir; '
-        f'claim_work_dir({str(run.folder)!r}, {LOCK!r})'
+        'claim_work_dir(*sys.argv[1:])'
     )
-    other = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+    other = forked.run('-c', code, run.folder, LOCK, cwd=tmp_path)
     process.stop()
     assert 'a run is going on in it (process' in other.stderr
 
@@ -202,20 +200,11 @@ def test_a_line_per_change_and_how_the_log_of_a_failure_ends(make_study_file, tm
     assert output.endswith('no such label: 77\n')
 
 
-def test_a_study_that_is_going_on_is_refused(make_study_file, tmp_path, arguments):
+def test_a_study_that_is_going_on_is_refused(make_study_file, claim_elsewhere, tmp_path, arguments):
     study = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out')
-    code = (
-        'import time; from mmseg_deeplab_study.engine.work_dir import claim_work_dir; '
-        f'claim_work_dir({str(study.folder)!r}, {LOCK!r}); print(1, flush=True); time.sleep(100)'
-    )
-    other = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE)
-    try:
-        other.stdout.readline()
-        with pytest.raises(RuntimeError, match=r'work_dir .*out: a run is going on in it \(process'):
-            run_study(study, arguments, Console())
-    finally:
-        other.kill()
-        other.wait()
+    claim_elsewhere(study.folder, LOCK)
+    with pytest.raises(RuntimeError, match=r'work_dir .*out: a run is going on in it \(process'):
+        run_study(study, arguments, Console())
 
 
 def test_a_dry_run_writes_nothing(make_study_file, tmp_path, arguments, capsys):

@@ -1,13 +1,10 @@
 """A run that is killed and resumed, however often and wherever, leaves the record of an uninterrupted one."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,40 +13,30 @@ from mmseg_deeplab_study.evaluation.history import FILE_NAME
 
 pytestmark = pytest.mark.slow
 
-SERVER = Path(__file__).parent / 'forked_runs.py'
-RANDOM_MOMENTS = 10  # with no workers, and as many with two
-KILLED, TERMINATED = signal.SIGKILL, (128 + signal.SIGTERM) << 8  # wait statuses
+TRAIN = Path(__file__).resolve().parents[2] / 'tools/train.py'
+KILL_POINTS = Path(__file__).with_name('kill_points.py')
+RANDOM_MOMENTS = 4  # with no workers, and as many with two
 
 
 class Runs:
-    """A server of runs, and a config for them by number of workers."""
+    """Starts runs of a config, by number of workers."""
 
-    def __init__(self, folder: Path, configs: dict[int, Path]) -> None:
-        self.folder, self.configs = folder, configs
-        self.log = folder / 'log.txt'
-        self.server = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', str(SERVER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    def __init__(self, forked, folder: Path, configs: dict[int, Path]) -> None:
+        self.forked, self.folder, self.configs = forked, folder, configs
+
+    def start(self, workers: int, work_dir: Path, *argv: str, kill: tuple[str, int] | None = None):
+        more = {'patch': [KILL_POINTS, *kill]} if kill else {}
+        return self.forked.start(
+            TRAIN, self.configs[workers], '--work-dir', work_dir, *argv, cwd=self.folder, **more
         )
 
-    def __call__(self, workers: int, work_dir: Path, *argv: str, **how: object) -> int:
-        job = {'argv': [str(self.configs[workers]), '--work-dir', str(work_dir), *argv]}
-        self.log.write_text('')
-        self.server.stdin.write(json.dumps({**job, 'log': str(self.log), **how}) + '\n')
-        self.server.stdin.flush()
-        return int(self.server.stdout.readline())
-
     def resumes(self, workers: int, work_dir: Path) -> None:
-        status = self(workers, work_dir, '--resume')
-        assert status == 0, self.log.read_text()
+        done = self.start(workers, work_dir, '--resume').wait()
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope='module')
-def runs(tmp_path_factory, make_tiny_cityscapes, make_config, with_every_row) -> Iterator[Runs]:
+def runs(forked, tmp_path_factory, make_tiny_cityscapes, make_config, with_every_row) -> Runs:
     folder = tmp_path_factory.mktemp('killed')
     root = make_tiny_cityscapes(folder, train=6, val=3)
     configs = {}
@@ -66,10 +53,7 @@ def runs(tmp_path_factory, make_tiny_cityscapes, make_config, with_every_row) ->
         cfg.pop('work_dir')
         configs[workers] = folder / f'tiny_{workers}.py'
         cfg.dump(configs[workers])
-    runs = Runs(folder, configs)
-    yield runs
-    runs.server.stdin.close()
-    runs.server.wait(timeout=60)
+    return Runs(forked, folder, configs)
 
 
 @pytest.fixture(scope='module')
@@ -80,7 +64,7 @@ def uninterrupted(runs: Runs) -> Callable[[int], tuple[bytes, float]]:
     def get(workers: int) -> tuple[bytes, float]:
         if workers not in done:
             work_dir, started = runs.folder / f'uninterrupted_{workers}', time.monotonic()
-            assert runs(workers, work_dir) == 0, runs.log.read_text()
+            runs.resumes(workers, work_dir)
             done[workers] = without_times(work_dir), time.monotonic() - started
         return done[workers]
 
@@ -123,7 +107,8 @@ def without_times(work_dir: Path) -> bytes:
 def test_killed_at_a_named_point(runs, uninterrupted, tmp_path, kill, workers):
     expected, _ = uninterrupted(workers)
     work_dir = tmp_path / 'work'
-    assert runs(workers, work_dir, kill=kill) == KILLED, runs.log.read_text()
+    killed = runs.start(workers, work_dir, kill=kill).wait()
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     runs.resumes(workers, work_dir)
     assert without_times(work_dir) == expected
     assert not list(work_dir.glob('**/.*.tmp'))
@@ -134,13 +119,17 @@ def test_killed_at_random_moments(runs, uninterrupted, tmp_path, workers):
     expected, seconds = uninterrupted(workers)
     moments, kills, attempt = random.Random(workers), 0, 0
     while kills < RANDOM_MOMENTS:
-        work_dir, status, attempt = tmp_path / f'work_{attempt}', KILLED, attempt + 1
-        while status == KILLED and kills < RANDOM_MOMENTS:
+        work_dir, killed, attempt = tmp_path / f'work_{attempt}', True, attempt + 1
+        while killed and kills < RANDOM_MOMENTS:
             # Resumed and killed again, until it gets through.
-            status = runs(workers, work_dir, '--resume', after=moments.uniform(0.05, 0.6) * seconds)
-            assert status in (0, KILLED), runs.log.read_text()
-            kills += status == KILLED
-        if status == KILLED:
+            run = runs.start(workers, work_dir, '--resume')
+            time.sleep(moments.uniform(0.05, 0.6) * seconds)
+            run.send_signal(signal.SIGKILL)
+            done = run.wait()
+            killed = done.returncode == -signal.SIGKILL
+            assert killed or done.returncode == 0, done.stderr
+            kills += killed
+        if killed:
             runs.resumes(workers, work_dir)
         assert without_times(work_dir) == expected, f'after {kills} kills'
 
@@ -153,8 +142,9 @@ def test_killed_at_random_moments(runs, uninterrupted, tmp_path, workers):
 def test_terminated(runs, uninterrupted, tmp_path, kill, workers, reached):
     expected, _ = uninterrupted(workers)
     work_dir = tmp_path / 'work'
-    assert runs(workers, work_dir, kill=kill) == TERMINATED, runs.log.read_text()
-    assert f'SIGTERM: saved iteration {reached} and end here' in runs.log.read_text()
+    ended = runs.start(workers, work_dir, kill=kill).wait()
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
+    assert f'SIGTERM: saved iteration {reached} and end here' in ended.stdout + ended.stderr
     assert (work_dir / 'last_checkpoint').read_text().endswith(f'iter_{reached}.pth')
     runs.resumes(workers, work_dir)
     assert without_times(work_dir) == expected

@@ -18,6 +18,7 @@ from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
 pytestmark = pytest.mark.slow
 
 REPO = Path(__file__).resolve().parents[2]
+TRAIN = REPO / 'tools/train.py'
 CAMVID = REPO / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
 # Not in the validation photographs, whether predicted or not; README.md of the shared material.
 ABSENT = ('wall', 'traffic light', 'terrain', 'rider', 'truck', 'bus', 'train', 'motorcycle')
@@ -25,7 +26,7 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def start(script: Path, *argv: object, cwd: Path, **env: str) -> subprocess.CompletedProcess:
-    # Two threads are what CI has; no more processes than this one.
+    """A real process: what a user starts first, and stock MMSegmentation's own tool."""
     environment = {**os.environ, 'PYTHONWARNINGS': 'ignore', **env}
     command = [sys.executable, str(script), *map(str, argv)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400)
@@ -52,7 +53,7 @@ def run(weights, camvid, tmp_path_factory) -> Path:
     """The work_dir of five iterations."""
     work_dir = tmp_path_factory.mktemp('run') / 'work'
     argv = [CAMVID, '--work-dir', work_dir, *options(f'load_from={weights}', 'train_cfg.max_iters=5')]
-    done = start(REPO / 'tools/train.py', *argv, cwd=work_dir.parent, CAMVID_ROOT=camvid)
+    done = start(TRAIN, *argv, cwd=work_dir.parent, CAMVID_ROOT=camvid)
     assert done.returncode == 0, done.stderr
     return work_dir
 
@@ -99,7 +100,7 @@ def test_resumes_its_own_checkpoint_and_not_the_source_s(run, weights, camvid, t
     record.write_text(''.join(first) + last[:100])
     argv = [CAMVID, '--work-dir', work_dir, '--resume']
     argv += options(f'load_from={weights}', 'train_cfg.max_iters=10')
-    done = start(REPO / 'tools/train.py', *argv, cwd=tmp_path, CAMVID_ROOT=camvid)
+    done = start(TRAIN, *argv, cwd=tmp_path, CAMVID_ROOT=camvid)
     assert done.returncode == 0, done.stderr
     before, after = read_history(run), read_history(work_dir)
     assert after.header == before.header
@@ -119,10 +120,10 @@ def test_files_of_a_run(run):
     assert rules['car'] == 'exact' and rules['motorcycle'] == 'alias' and rules['road'] == 'background'
 
 
-def test_second_start_in_the_same_folder_is_refused(run, weights, camvid):
+def test_second_start_in_the_same_folder_is_refused(forked, run, weights, camvid):
     before = (run / FILE_NAME).read_bytes()
     argv = [CAMVID, '--work-dir', run, *options(f'load_from={weights}', 'train_cfg.max_iters=5')]
-    done = start(REPO / 'tools/train.py', *argv, cwd=run.parent, CAMVID_ROOT=camvid)
+    done = forked.run(TRAIN, *argv, cwd=run.parent, env={'CAMVID_ROOT': camvid})
     assert done.returncode != 0
     assert f'FileExistsError: {run / FILE_NAME} already holds a record of adaptation' in done.stderr
     assert (run / FILE_NAME).read_bytes() == before
@@ -145,24 +146,24 @@ def test_second_start_in_the_same_folder_is_refused(run, weights, camvid):
         ),
     ],
 )
-def test_what_the_options_get_wrong(tmp_path, weights, camvid, extra, error):
+def test_what_the_options_get_wrong(forked, tmp_path, weights, camvid, extra, error):
     argv = [CAMVID, '--work-dir', tmp_path / 'work', *options(f'load_from={weights}', *extra)]
-    done = start(REPO / 'tools/train.py', *argv, cwd=tmp_path, CAMVID_ROOT=camvid)
+    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': camvid})
     assert done.returncode != 0
     kind, message = error.split(' .*')
     assert kind in done.stderr and message in done.stderr
     assert not list((tmp_path / 'work').glob('*.jsonl')) + list((tmp_path / 'work').glob('*.pth'))
 
 
-def test_missing_data_root(tmp_path):
-    done = start(REPO / 'tools/train.py', CAMVID, cwd=tmp_path, CAMVID_ROOT='/nowhere')
+def test_missing_data_root(forked, tmp_path):
+    done = forked.run(TRAIN, CAMVID, cwd=tmp_path, env={'CAMVID_ROOT': '/nowhere'})
     assert done.returncode != 0
     assert "FileNotFoundError: train_dataloader.dataset.data_root: the folder '/nowhere'" in done.stderr
     assert 'CAMVID_ROOT' in done.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_label_id_names_the_file(tmp_path, weights, camvid):
+def test_wrong_label_id_names_the_file(forked, tmp_path, weights, camvid):
     root = tmp_path / 'data'
     for split in ('train', 'val'):
         for kind, pattern in (('leftImg8bit', '*_leftImg8bit.png'), ('gtFine', '*_labelTrainIds.png')):
@@ -175,16 +176,16 @@ def test_wrong_label_id_names_the_file(tmp_path, weights, camvid):
     label[100, 100:105] = 33
     Image.fromarray(label).save(bad)
     argv = [CAMVID, '--work-dir', tmp_path / 'work', *options(f'load_from={weights}')]
-    done = start(REPO / 'tools/train.py', *argv, cwd=tmp_path, CAMVID_ROOT=str(root))
+    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': str(root)})
     assert done.returncode != 0
     assert f'ValueError: {bad}: label ids [33] lie outside the label space of 19 classes' in done.stderr
     assert not (tmp_path / 'work' / FILE_NAME).exists()
 
 
-def test_amp_on_the_cpu(tmp_path, weights, camvid):
+def test_amp_on_the_cpu(forked, tmp_path, weights, camvid):
     extra = options(f'load_from={weights}', 'train_cfg.max_iters=2', 'val_dataloader.dataset.indices=2')
     argv = [CAMVID, '--amp', '--seed', 7, '--work-dir', tmp_path / 'work', *extra]
-    done = start(REPO / 'tools/train.py', *argv, cwd=tmp_path, CAMVID_ROOT=camvid)
+    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': camvid})
     assert done.returncode == 0, done.stderr
     history = read_history(tmp_path / 'work')
     assert [row['iter'] for row in history.validations] == [0, 2]
@@ -195,11 +196,11 @@ def test_amp_on_the_cpu(tmp_path, weights, camvid):
 
 
 @pytest.mark.parametrize('which', ['tflite', 'checkpoint'])
-def test_test_tool_scores_as_the_record_does(run, weights, camvid, tmp_path, which):
+def test_test_tool_scores_as_the_record_does(forked, run, weights, camvid, tmp_path, which):
     row = read_history(run).validations[0 if which == 'tflite' else 1]
     checkpoint = weights if which == 'tflite' else run / 'iter_5.pth'
     argv = [CAMVID, checkpoint, '--work-dir', tmp_path / 'work', '--out', tmp_path / 'out', *options()]
-    done = start(REPO / 'tools/test.py', *argv, cwd=tmp_path, CAMVID_ROOT=camvid)
+    done = forked.run(REPO / 'tools/test.py', *argv, cwd=tmp_path, env={'CAMVID_ROOT': camvid})
     assert done.returncode == 0, done.stderr
     (path,) = (path for path in (tmp_path / 'work').glob('*/*.json') if path.parent.name != 'vis_data')
     scores = json.loads(path.read_text())

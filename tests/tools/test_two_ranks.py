@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,29 @@ pytestmark = pytest.mark.slow
 TRAIN = Path(__file__).resolve().parents[2] / 'tools/train.py'
 
 
-def start(ranks: int, folder: Path, *argv: object) -> subprocess.CompletedProcess:
-    launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={ranks}']
-    command = [sys.executable, '-W', 'ignore', *(launcher if ranks > 1 else []), str(TRAIN), *map(str, argv)]
-    command += ['--launcher', 'pytorch'] if ranks > 1 else []
-    # As many threads in each, so that the same sums are made in the same order.
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+@pytest.fixture(scope='module')
+def start(forked) -> Callable[..., str]:
+    """A function that trains in a number of processes, as torchrun starts them, and returns their errors."""
+
+    def call(ranks: int, folder: Path, *argv: object) -> str:
+        with socket.socket() as free:
+            free.bind(('localhost', 0))
+            port = free.getsockname()[1]
+        address = {'MASTER_ADDR': 'localhost', 'MASTER_PORT': str(port), 'WORLD_SIZE': str(ranks)}
+        runs = [
+            forked.start(
+                *(TRAIN, *argv, *(['--launcher', 'pytorch'] if ranks > 1 else [])),
+                cwd=folder,
+                env={**address, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} if ranks > 1 else {},
+            )
+            for rank in range(ranks)
+        ]
+        done = [run.wait() for run in runs]
+        errors = ''.join(run.stderr for run in done)
+        assert [run.returncode for run in done] == [0] * ranks, errors
+        return errors
+
+    return call
 
 
 @pytest.fixture(scope='module')
@@ -46,19 +64,17 @@ def config(tmp_path_factory, make_tiny_cityscapes, make_config, with_every_row) 
 
 
 @pytest.fixture(scope='module')
-def together(config) -> Path:
+def together(config, start) -> Path:
     """The work_dir of two processes."""
     work_dir = config.parent / 'together'
-    done = start(2, config.parent, config, '--work-dir', work_dir)
-    assert done.returncode == 0, done.stderr
+    start(2, config.parent, config, '--work-dir', work_dir)
     return work_dir
 
 
-def test_the_same_integers(config, together, tmp_path):
+def test_the_same_integers(start, config, together, tmp_path):
     """5 images on 2 ranks: the sampler gives one out twice."""
     alone = tmp_path / 'alone'
-    done = start(1, tmp_path, config, '--work-dir', alone, '--cfg-options', 'train_cfg.max_iters=1')
-    assert done.returncode == 0, done.stderr
+    start(1, tmp_path, config, '--work-dir', alone, '--cfg-options', 'train_cfg.max_iters=1')
     histories = [read_history(work_dir) for work_dir in (alone, together)]
     rows = [[row for row in history.rows if row['iter'] == 0] for history in histories]
     kinds = [('source', 'full'), ('forgetting', 'full'), ('validation', 'full'), ('validation', 'probe')]
@@ -90,7 +106,7 @@ def with_statistics(cfg: Config, path: Path) -> Path:
     return path
 
 
-def test_half_batches_on_two_ranks(make_tiny_cityscapes, make_config, tmp_path):
+def test_half_batches_on_two_ranks(start, make_tiny_cityscapes, make_config, tmp_path):
     """Gradients are means: with fixed batch norm, without dropout and augmentation, 2 x 1 image is 1 x 2."""
     cfg = make_config(make_tiny_cityscapes(tmp_path), tmp_path / 'unused')
     cfg.pop('work_dir')
@@ -103,8 +119,7 @@ def test_half_batches_on_two_ranks(make_tiny_cityscapes, make_config, tmp_path):
     for ranks, batch in ((1, 2), (2, 1)):
         work_dir = tmp_path / f'ranks{ranks}'
         options = ('--cfg-options', f'train_dataloader.batch_size={batch}')
-        done = start(ranks, tmp_path, tmp_path / 'fixed.py', '--work-dir', work_dir, *options)
-        assert done.returncode == 0, done.stderr
+        start(ranks, tmp_path, tmp_path / 'fixed.py', '--work-dir', work_dir, *options)
         histories.append(read_history(work_dir).validations)
         states = [load_plain(work_dir / f'iter_{n}.pth')['state_dict'] for n in (0, 10)]
         weights.append([torch.cat([value.double().ravel() for value in s.values()]) for s in states])
@@ -165,17 +180,15 @@ def test_what_slurm_is_asked_for(tmp_path):
     ]
 
 
-def test_resumed_on_two_ranks(config, together, tmp_path):
+def test_resumed_on_two_ranks(start, config, together, tmp_path):
     """An interrupted and resumed run of two processes leaves the record of an uninterrupted one."""
     cut = tmp_path / 'cut'
-    done = start(2, tmp_path, config, '--work-dir', cut, '--cfg-options', 'train_cfg.max_iters=2')
-    assert done.returncode == 0, done.stderr
+    start(2, tmp_path, config, '--work-dir', cut, '--cfg-options', 'train_cfg.max_iters=2')
     # As after a kill behind the checkpoint of iteration 2.
     lines = (cut / FILE_NAME).read_text().splitlines(keepends=True)
     (cut / FILE_NAME).write_text(''.join(line for line in lines if json.loads(line).get('iter') != 2))
-    done = start(2, tmp_path, config, '--work-dir', cut, '--resume')
-    assert done.returncode == 0, done.stderr
-    assert 'training goes on with new ones' not in done.stderr
+    errors = start(2, tmp_path, config, '--work-dir', cut, '--resume')
+    assert 'training goes on with new ones' not in errors
     expected, found = read_history(together), read_history(cut)
     assert len(found.rows) == len(expected.rows)
     for row, other in zip(found.rows, expected.rows, strict=True):

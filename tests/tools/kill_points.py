@@ -1,28 +1,14 @@
-"""Runs of tools/train.py in forked children, so that importing MMSegmentation is paid for once.
+"""Ways to die in the middle of a run of tools/train.py, each patched in before it starts."""
 
-Reads a job per line from standard input, as JSON: `argv` of tools/train.py, `log` to write its output to, and
-how it is killed: `kill`, a named point, or `after`, seconds. Writes per job a line: its wait status.
-"""
-
-import json
 import os
-import runpy
 import signal
-import sys
-import time
-import traceback
 from pathlib import Path
 
-import torch
-from mmengine.config import config as mmengine_config
 from mmengine.runner import IterBasedTrainLoop
 
-import mmseg_deeplab_study  # noqa: F401
 from mmseg_deeplab_study import atomic_file
 from mmseg_deeplab_study.engine import ProbeValLoop
 from mmseg_deeplab_study.evaluation import history
-
-TRAIN = Path(__file__).resolve().parents[2] / 'tools/train.py'
 
 
 def die(*_: object, **__: object) -> None:
@@ -116,55 +102,3 @@ def before_rename(at: int) -> None:
     """Die when the checkpoint of iteration `at` is written and not yet renamed."""
     replace = Path.replace
     Path.replace = lambda self, to: die() if Path(to).name == f'iter_{at}.pth' else replace(self, to)
-
-
-def run(job: dict) -> None:
-    log = os.open(job['log'], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    if 'kill' in job:
-        name, at = job['kill']
-        globals()[name](at)
-    sys.argv = [str(TRAIN), *job['argv']]
-    runpy.run_path(str(TRAIN), run_name='__main__')
-
-
-def serve() -> None:
-    # Before any fork: OpenMP's threads do not survive one.
-    torch.set_num_threads(1)
-    # Most of a run's start: MMEngine formats the config four times.
-    mmengine_config.FormatCode = lambda text, **_: (text, True)
-    for line in sys.stdin:
-        job = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                run(job)
-                status = 0
-            except SystemExit as end:
-                status = end.code if isinstance(end.code, int) else 1
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-        if 'after' in job:
-            deadline = time.monotonic() + job['after']
-            while time.monotonic() < deadline:
-                done, status = os.waitpid(child, os.WNOHANG)
-                if done:
-                    break
-                time.sleep(0.005)
-            else:
-                os.kill(child, signal.SIGKILL)
-                _, status = os.waitpid(child, 0)
-        else:
-            _, status = os.waitpid(child, 0)
-        sys.stdout.write(f'{status}\n')
-        sys.stdout.flush()
-
-
-if __name__ == '__main__':
-    serve()
