@@ -1,5 +1,4 @@
 import importlib.util
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
@@ -22,21 +21,20 @@ LITE = importlib.util.find_spec('mmcv._ext') is None
 needs_lite = pytest.mark.skipif(not LITE, reason='full mmcv is installed')
 
 
-def run(code: str, *args: str) -> str:
-    """Standard output of `code` in a fresh interpreter: import state must not leak from here."""
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code), *args],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+@pytest.fixture
+def run(bare_forked, tmp_path) -> Callable[..., str]:
+    """A function that returns the standard output of code in a process that has not imported this package."""
+
+    def call(code: str, *arguments: object) -> str:
+        done = bare_forked.run('-c', textwrap.dedent(code), *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return call
 
 
 @needs_lite
-def test_mmseg_imports_with_mmcv_lite_and_nothing_is_left_behind():
+def test_mmseg_imports_with_mmcv_lite_and_nothing_is_left_behind(run):
     out = run("""
         import sys
         from importlib.util import find_spec
@@ -107,7 +105,7 @@ def test_collect_env_of_mmcv_reports_no_compiler():
     assert environment['MMCV CUDA Compiler'] == 'n/a'
 
 
-def test_full_mmcv_is_left_alone(tmp_path: Path):
+def test_full_mmcv_is_left_alone(run, tmp_path: Path):
     # An importable mmcv._ext, found through mmcv.__path__ as the compiled one would be.
     (tmp_path / '_ext.py').write_text(
         'def __getattr__(name):\n'
@@ -127,13 +125,13 @@ def test_full_mmcv_is_left_alone(tmp_path: Path):
         print(make_mmcv_ops_importable(), mmcv_full_available(), get_compiler_version(),
               sys.modules['mmcv._ext'].__file__)
         """,
-        str(tmp_path),
+        tmp_path,
     )
     expected = f'False True real get_compiler_version {tmp_path / "_ext.py"}'
     assert out.splitlines()[-1] == expected
 
 
-def test_a_placeholder_of_someone_else_is_left_alone():
+def test_a_placeholder_of_someone_else_is_left_alone(run):
     out = run("""
         import sys, types
 
@@ -153,7 +151,7 @@ def test_a_placeholder_of_someone_else_is_left_alone():
 
 
 @needs_lite
-def test_failure_half_way_leaves_no_placeholder_and_can_be_repeated():
+def test_failure_half_way_leaves_no_placeholder_and_can_be_repeated(run):
     out = run("""
         import sys
 
@@ -176,7 +174,7 @@ def test_failure_half_way_leaves_no_placeholder_and_can_be_repeated():
     assert out.splitlines()[-2:] == ['broken on purpose False False', 'False RoIPool']
 
 
-def test_without_any_mmcv_the_error_says_what_to_install():
+def test_without_any_mmcv_the_error_says_what_to_install(run):
     out = run("""
         import sys
         sys.modules['mmcv'] = None  # as if it were not installed
@@ -188,7 +186,7 @@ def test_without_any_mmcv_the_error_says_what_to_install():
     assert 'pip install "mmcv-lite<2.2"' in out
 
 
-def test_an_mmcv_that_lacks_something_else_keeps_its_own_error():
+def test_an_mmcv_that_lacks_something_else_keeps_its_own_error(run):
     out = run("""
         import sys
         sys.modules['cv2'] = None
