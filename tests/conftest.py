@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import cache, partial
@@ -18,6 +19,12 @@ from mmengine.runner import Runner
 from PIL import Image
 
 import mmseg_deeplab_study  # noqa: F401  (before any test imports mmseg: it makes that importable)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: of those begun last, one worker would be left with the longest."""
+    slow = Counter(item.path for item in items if item.get_closest_marker('slow'))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope='session')
