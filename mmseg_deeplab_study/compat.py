@@ -1,9 +1,11 @@
 """Upstream faults that this package has to live with: each with its reason and its end."""
 
+import functools
 import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -82,3 +84,54 @@ def make_mmcv_ops_importable() -> bool:
     finally:
         del sys.modules[EXTENSION]
     return True
+
+
+def find_bases_by_path() -> None:
+    """Have ``_base_ = 'mmseg::FOLDER/FILE.py'`` found by its path in the package's folder.
+
+    Upstream fault: MMEngine 0.10.7 parses every metafile of the package first (53 YAML files of mmseg, 0.7 s),
+    to find a model of that name, whose suffix it has cut off and the metafiles have not; it takes the path
+    only when that fails. It looks for the folder by pkg_resources, which setuptools deprecates.
+    Can go when MMEngine looks for the path first.
+
+    Where there is no such file or package, MMEngine looks, and says so.
+    """
+    from mmengine.config import Config
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    of_mmengine = Config._get_cfg_path
+    if of_mmengine.__module__ == __name__:
+        return
+
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        package, _, path = cfg_path.partition('::')
+        if path and package in MODULE2PACKAGE:
+            spec = importlib.util.find_spec(package)
+            if spec and spec.origin and (file := Path(spec.origin).parent / '.mim/configs' / path).is_file():
+                return str(file), package
+        return of_mmengine(cfg_path, filename)
+
+    Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+def format_configs_once() -> None:
+    """Have MMEngine keep the formatted texts of the last few configs.
+
+    Upstream fault: MMEngine 0.10.7 formats the same config by yapf four times before the first iteration and
+    again for every checkpoint, up to a second each.
+    Can go when ``Config.pretty_text`` is formatted once.
+    """
+    from mmengine.config import config
+
+    of_yapf = config.FormatCode
+    if of_yapf.__module__ == __name__:
+        return
+
+    @functools.lru_cache(maxsize=4)
+    def formatted(text: str, style: tuple, **options: Any) -> tuple[str, bool]:
+        return of_yapf(text, style_config=dict(style), **options)
+
+    def format_code(text: str, style_config: dict[str, Any], **options: Any) -> tuple[str, bool]:
+        return formatted(text, tuple(style_config.items()), **options)
+
+    config.FormatCode = format_code

@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 from mmcv.utils import collect_env
+from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner import Runner
 from torch import nn
 
-from mmseg_deeplab_study.compat import MissingOpError, _OpsPlaceholder, make_mmcv_ops_importable
+from mmseg_deeplab_study.compat import (
+    MissingOpError,
+    _OpsPlaceholder,
+    find_bases_by_path,
+    format_configs_once,
+    make_mmcv_ops_importable,
+)
 
 # Only now, which is what the module under test is for.
 from mmcv import ops  # isort: skip
@@ -204,3 +212,70 @@ def test_placeholder_answers_python_as_a_module_does():
     assert placeholder.get_compiler_version() == 'n/a'
     with pytest.raises(MissingOpError, match="compiled op 'nms'"):
         placeholder.nms()
+
+
+def test_configs_are_those_of_mmengine_alone(tmp_path: Path):
+    foreign = tmp_path / 'foreign.py'
+    foreign.write_text("_base_ = 'mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py'\n")
+    ours = 'configs/deeplabv3/deeplabv3_mobilenet-v2-os16_1xb4-200_voc2cityscapes-768x768.py'
+    out = run(
+        """
+        import sys
+        REGISTERS_NOTHING = True
+        from mmengine.config import Config
+        from mmseg_deeplab_study import compat
+
+        def read():
+            files = [Config.fromfile(path, import_custom_modules=False) for path in sys.argv[1:]]
+            return [(cfg.to_dict(), cfg.text, cfg.pretty_text) for cfg in files]
+
+        alone = read()
+        compat.find_bases_by_path()
+        compat.format_configs_once()
+        patched = Config._get_cfg_path
+        compat.find_bases_by_path()
+        print(read() == alone, read() == alone, Config._get_cfg_path is patched, len(alone[0][2]) > 5000)
+        """,
+        ours,
+        str(foreign),
+    )
+    assert out.splitlines()[-1] == 'True True True True'
+
+
+def test_no_metafile_is_read(tmp_path: Path, monkeypatch):
+    assert Config._get_cfg_path.__module__ == find_bases_by_path.__module__
+    monkeypatch.setattr('mmengine.config.config.get_installed_path', lambda package: pytest.fail(package))
+    (tmp_path / 'a.py').write_text("_base_ = 'mmseg::_base_/default_runtime.py'\n")
+    assert Config.fromfile(tmp_path / 'a.py').default_scope == 'mmseg'
+
+
+@pytest.mark.parametrize(
+    ('base', 'error', 'message'),
+    [
+        ('mmseg::deeplabv3/none.py', FileNotFoundError, r'configs/deeplabv3/none\.py" does not exist'),
+        ('mmseg::deeplabv3', ValueError, 'please specify the package name and relative config path'),
+        ('mmtrack::a/b.py', ModuleNotFoundError, 'mmtrack is not installed'),
+        ('nobody::a/b.py', AssertionError, 'does not support to load nobody config'),
+    ],
+)
+def test_what_is_not_there_is_mmengines_error(tmp_path: Path, base: str, error: type, message: str):
+    (tmp_path / 'a.py').write_text(f'_base_ = {base!r}\n')
+    with pytest.raises(error, match=message):
+        Config.fromfile(tmp_path / 'a.py')
+
+
+def test_a_run_formats_its_config_once(make_tiny_cityscapes, make_config, tmp_path, monkeypatch):
+    texts = []
+
+    def format_code(text: str, **_: object) -> tuple[str, bool]:
+        texts.append(text)
+        return text, False
+
+    monkeypatch.setattr('mmengine.config.config.FormatCode', format_code)
+    format_configs_once()
+    cfg = make_config(make_tiny_cityscapes(tmp_path), tmp_path / 'run')
+    cfg.train_cfg.max_iters = 2
+    cfg.default_hooks.checkpoint.interval = 1
+    Runner.from_cfg(cfg).train()
+    assert len(list((tmp_path / 'run').glob('*.pth'))) > 1
+    assert len(texts) == 1

@@ -4,7 +4,6 @@ import argparse
 import shlex
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 
 from rich.console import Console
@@ -63,8 +62,6 @@ def main(
     Returns:
         The exit code: that of ``conclude``, 1 for an error or a run that has not ended well, 130 for Ctrl-C.
     """
-    # mmengine 0.10.7 says so at every `mmseg::` base of a config; no user can do anything about it.
-    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
     try:
         study = make_study()
         check_study(study)
