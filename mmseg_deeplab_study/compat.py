@@ -89,9 +89,9 @@ def make_mmcv_ops_importable() -> bool:
 def find_bases_by_path() -> None:
     """Have ``_base_ = 'mmseg::FOLDER/FILE.py'`` found by its path in the package's folder.
 
-    Upstream fault: MMEngine 0.10.7 parses every metafile of the package first (53 YAML files of mmseg, 0.7 s),
-    to find a model of that name, whose suffix it has cut off and the metafiles have not; it takes the path
-    only when that fails. It looks for the folder by pkg_resources, which setuptools deprecates.
+    Upstream fault: MMEngine 0.10.7 parses every metafile of the package first, 53 YAML files of mmseg, and
+    looks there for the path without its suffix, which they never have; it takes the path itself only when
+    that fails. It looks for the package's folder by pkg_resources, which setuptools deprecates.
     Can go when MMEngine looks for the path first.
 
     Where there is no such file or package, MMEngine looks, and says so.

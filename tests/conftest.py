@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
@@ -41,6 +43,23 @@ def shared() -> Path:
             pytest.fail(f'{reason} (STUDY_REQUIRE_SHARED=1 forbids the skip)', pytrace=False)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope='session')
+def load_tool() -> Iterator[Callable[[str], ModuleType]]:
+    """A function that loads a tool by its name, such as `train`; it finds its neighbours as when it runs."""
+    tools = Path(__file__).resolve().parents[1] / 'tools'
+
+    @cache
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f'{name}_tool', tools / f'{name}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'path', [*sys.path, str(tools)])
+        yield load
 
 
 @pytest.fixture(scope='session', autouse=True)

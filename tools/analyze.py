@@ -13,19 +13,12 @@ import os
 import sys
 from pathlib import Path
 
-from mmseg_deeplab_study.atomic_file import write_atomically
-from mmseg_deeplab_study.evaluation.history import FILE_NAME
-from mmseg_deeplab_study.evaluation.study_record import write_study_record
-from mmseg_deeplab_study.report.analysis import analyse, as_csv, as_json
-from mmseg_deeplab_study.report.analysis_text import as_text
-from mmseg_deeplab_study.report.comparisons import SIDE_BY_SIDE, compare
-from mmseg_deeplab_study.report.figures import draw_adaptation
-from mmseg_deeplab_study.report.runs import read_runs
+REGISTERS_NOTHING = True
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help=f'or its {FILE_NAME}')
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='or its adaptation.jsonl')
     parser.add_argument('--iou', type=float, default=20, help='iterations to this IoU, in %% (default: 20)')
     parser.add_argument(
         '--share', type=float, default=0.5, help='iterations to this share of the best IoU (default: 0.5)'
@@ -45,6 +38,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+
+    from mmseg_deeplab_study.atomic_file import write_atomically
+    from mmseg_deeplab_study.evaluation.study_record import write_study_record
+    from mmseg_deeplab_study.report.analysis import analyse, as_csv, as_json
+    from mmseg_deeplab_study.report.analysis_text import as_text
+    from mmseg_deeplab_study.report.comparisons import SIDE_BY_SIDE, compare
+    from mmseg_deeplab_study.report.runs import read_runs
+
     try:
         runs = read_runs(args.work_dirs)
         if args.export and len(runs) != 1:
@@ -60,6 +61,8 @@ def main() -> int:
             write_atomically(out / name, text.encode())
             print(f'Wrote {out / name}')
         if args.figure:
+            from mmseg_deeplab_study.report.figures import draw_adaptation
+
             print(f'Wrote {draw_adaptation(histories, args.figure)}')
         if args.export:
             write_study_record(next(iter(histories.values())), args.export)

@@ -4,12 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
-import mmseg_deeplab_study  # noqa: F401  (registers everything)
-from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, load_any, to_peer
-from mmseg_deeplab_study.checkpoints.parity import compare_with_peer
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,6 +29,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+
+    import torch
+
+    from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, load_any, to_peer
+    from mmseg_deeplab_study.checkpoints.parity import compare_with_peer
+
     try:
         if args.dst.exists():
             raise FileExistsError(f'{args.dst} exists; give another file, or remove it')

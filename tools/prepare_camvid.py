@@ -10,9 +10,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmseg_deeplab_study.datasets.downloads import CAMVID_COUNTS, plan_camvid
-from mmseg_deeplab_study.datasets.preparation import run_command
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -21,7 +18,11 @@ def parse_args() -> argparse.Namespace:
         '-o', '--out', type=Path, default=Path('data/camvid_cityscapes'), help='default: %(default)s'
     )
     parser.add_argument(
-        '--splits', nargs='+', choices=CAMVID_COUNTS, default=['train', 'val'], help='default: train val'
+        '--splits',
+        nargs='+',
+        choices=['train', 'val', 'test'],
+        default=['train', 'val'],
+        help='default: train val',
     )
     parser.add_argument(
         '--every',
@@ -39,6 +40,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+
+    from mmseg_deeplab_study.datasets.downloads import plan_camvid
+    from mmseg_deeplab_study.datasets.preparation import run_command
+
     return run_command(lambda: plan_camvid(args.source, args.splits, args.every), args.out, args.copy)
 
 

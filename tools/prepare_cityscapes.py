@@ -11,9 +11,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmseg_deeplab_study.datasets.downloads import CITYSCAPES_COUNTS, plan_cityscapes
-from mmseg_deeplab_study.datasets.preparation import run_command
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -24,8 +21,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--splits',
         nargs='+',
-        choices=CITYSCAPES_COUNTS,
-        default=list(CITYSCAPES_COUNTS),
+        choices=['train', 'val'],
+        default=['train', 'val'],
         help="default: train val; test's labels are not public",
     )
     parser.add_argument('--copy', action='store_true', help='copy photographs of a folder, do not link them')
@@ -34,6 +31,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+
+    from mmseg_deeplab_study.datasets.downloads import plan_cityscapes
+    from mmseg_deeplab_study.datasets.preparation import run_command
+
     return run_command(lambda: plan_cityscapes(args.source, args.splits), args.out, args.copy)
 
 

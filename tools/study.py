@@ -10,14 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-from rich.console import Console
-
-from mmseg_deeplab_study.studies.command import add_study_arguments, analyse_and_report, check_arguments
-from mmseg_deeplab_study.studies.command import main as carry_out_study
-from mmseg_deeplab_study.studies.plan import read_study
-
-console = Console(highlight=False, markup=False, soft_wrap=True)
+from _arguments import DictAction, add_study_arguments, check_study_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,12 +27,19 @@ def parse_args() -> argparse.Namespace:
         help='override parts of the study, as key=value pairs: seeds=[0,1] options.load_from=CHECKPOINT',
     )
     args = parser.parse_args()
-    check_arguments(parser, args)
+    check_study_arguments(parser, args)
     return args
 
 
 def main() -> int:
     args = parse_args()
+
+    from rich.console import Console
+
+    from mmseg_deeplab_study.studies.command import analyse_and_report, carry_out_study
+    from mmseg_deeplab_study.studies.plan import read_study
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     return carry_out_study(
         lambda: read_study(args.study, args.work_dir, args.cfg_options),
         lambda study, runs: analyse_and_report(study, runs, console),

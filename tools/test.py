@@ -2,18 +2,7 @@
 
 import argparse
 
-from mmengine.runner import Runner
-
-import mmseg_deeplab_study  # noqa: F401  (registers everything)
-from mmseg_deeplab_study.allocator import keep_freed_memory
-from mmseg_deeplab_study.engine.inputs import check_data_roots
-from mmseg_deeplab_study.engine.launch import (
-    add_run_arguments,
-    enable_dense_crf,
-    enable_ranks,
-    leave_ranks,
-    load_config,
-)
+from _arguments import add_run_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,6 +27,18 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+
+    from mmengine.runner import Runner
+
+    from mmseg_deeplab_study.allocator import keep_freed_memory
+    from mmseg_deeplab_study.engine.inputs import check_data_roots
+    from mmseg_deeplab_study.engine.launch import (
+        enable_dense_crf,
+        enable_ranks,
+        leave_ranks,
+        load_config,
+    )
+
     keep_freed_memory()
     cfg = load_config(args)
     cfg.load_from = args.checkpoint

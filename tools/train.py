@@ -2,22 +2,7 @@
 
 import argparse
 
-from mmengine.dist import is_main_process
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
-
-from mmseg_deeplab_study.allocator import keep_freed_memory
-from mmseg_deeplab_study.engine import AdaptationHook
-from mmseg_deeplab_study.engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
-from mmseg_deeplab_study.engine.launch import (
-    add_run_arguments,
-    enable_amp,
-    enable_ranks,
-    leave_ranks,
-    load_config,
-    prepare_work_dir,
-)
-from mmseg_deeplab_study.engine.work_dir import clear_work_dir
+from _arguments import add_run_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,6 +30,23 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+
+    from mmengine.dist import is_main_process
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    from mmseg_deeplab_study.allocator import keep_freed_memory
+    from mmseg_deeplab_study.engine import AdaptationHook
+    from mmseg_deeplab_study.engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
+    from mmseg_deeplab_study.engine.launch import (
+        enable_amp,
+        enable_ranks,
+        leave_ranks,
+        load_config,
+        prepare_work_dir,
+    )
+    from mmseg_deeplab_study.engine.work_dir import clear_work_dir
+
     keep_freed_memory()
     cfg = load_config(args)
     if args.amp:

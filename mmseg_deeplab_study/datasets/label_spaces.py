@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from mmseg.utils import dataset_aliases, get_classes
+from ..compat import make_mmcv_ops_importable
 
 # Names that different datasets give to the same thing.
 ALIASES = (
@@ -35,6 +35,10 @@ def resolve_classes(space: str | Sequence[str]) -> tuple[str, ...]:
         ValueError: MMSeg does not know the name, or a class stands twice.
     """
     if isinstance(space, str):
+        # Records are read without MMSegmentation, which takes seconds to import.
+        make_mmcv_ops_importable()
+        from mmseg.utils import dataset_aliases, get_classes
+
         try:
             return tuple(get_classes(space))
         except ValueError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
@@ -27,50 +27,6 @@ from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
 
 # Set by each launcher before anything of MMEngine's runs.
 _RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
-
-
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that every MMSegmentation tool has."""
-    add_config_arguments(parser)
-    parser.add_argument(
-        '--work-dir',
-        help='the dir to save logs and models (default: work_dirs/<config name>)',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher (default: none)',
-    )
-    # torchrun passes --local-rank, its predecessor --local_rank.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the config, and the flag that overrides its settings."""
-    parser.add_argument('config', help='config file path')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value pairs: load_from=PATH '
-        'train_dataloader.batch_size=2 key="[a,b]"; no white space inside a pair',
-    )
-
-
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add what the model runs on, None if it is not given."""
-    parser.add_argument(
-        '--device', type=_device, help='such as cpu or cuda:0 (default: a GPU if there is one)'
-    )
-
-
-def _device(name: str) -> str:
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f'{name!r} cannot be used ({str(error).splitlines()[0]})') from error
-    return name
 
 
 def read_config(path: str, options: dict | None = None) -> Config:

@@ -9,9 +9,8 @@ from mmseg.structures import SegDataSample
 
 from ..atomic_file import write_atomically
 from ..datasets.label_maps import write_label_map
-from ..evaluation.history import CRF
+from ..evaluation.history import CRF, SOURCE
 
-SOURCE = 'source'
 Palette = Sequence[Sequence[int]]
 
 

@@ -15,6 +15,7 @@ from ..atomic_file import explain, write_atomically
 FILE_NAME = 'adaptation.jsonl'
 SCHEMA_VERSION = 1
 PROBE = 'probe'  # the name of the subset that is validated every time where the whole set is too much
+SOURCE = 'source'  # the folder of the snapshots of the source model's own view
 CRF = 'crf'  # the kind of the rows, and the folder of the snapshots, that a dense CRF refined
 
 

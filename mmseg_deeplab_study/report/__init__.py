@@ -1,3 +1,1 @@
-from .figures import draw_adaptation
-
-__all__ = ['draw_adaptation']
+"""What records say: analyses, the page, the figures of a paper. Reads files alone, and imports no models."""

@@ -12,8 +12,7 @@ from .analysis import Analysis, Group, Run, Value
 from .analysis_text import class_table, count, lines, percent, percent_at, score_table
 from .comparisons import best_of, label, recovery_of, same_length, same_source, same_task
 from .confusions import confusions, taken_tables
-from .curves import class_values, curves
-from .figures import COLOURS
+from .curves import COLOURS, class_values, curves
 from .film import Film, film_strip
 from .findings import findings
 from .provenance import config_differences, provenance_table, transfer_tables

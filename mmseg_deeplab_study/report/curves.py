@@ -17,6 +17,8 @@ from .analysis import Run
 from .analysis_text import percent
 from .pictures import choose_iterations
 
+# Okabe and Ito's, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
 MEANS = ('mIoU', 'mIoU.seen', 'mIoU.unseen', 'aAcc', 'mAcc')
 THRESHOLDS = (10, 20, 30, 40)  # mIoU in percent, where the study shows predictions
 COLUMNS = 12  # iterations in a table of every class

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from ..evaluation.adaptation import score_curve, summarise_adaptation
 from ..evaluation.history import PROBE, History
 from .comparisons import SHOWN
+from .curves import COLOURS
 
-# Okabe and Ito's colours, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/
-COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
 # score: line style, line width in points, what the legend adds to the run's name
 LINES = {
     'mIoU': ('-', 2.2, ''),

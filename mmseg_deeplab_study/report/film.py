@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.progress import track
-
 from ..evaluation.adaptation import class_names, rows_with, source_row, summarise_adaptation
 from ..evaluation.history import PROBE
 from .analysis import Run
@@ -151,4 +149,8 @@ def _legend(classes: Sequence[str], picture: Path) -> list[tuple[str, str]]:
 
 def _progress(items: Sequence[Any], what: str) -> Iterable[Any]:
     # In a log file a bar that is gone in the end leaves an empty line.
-    return track(items, what, transient=True, disable=not sys.stdout.isatty())
+    if not sys.stdout.isatty():
+        return items
+    from rich.progress import track
+
+    return track(items, what, transient=True)

@@ -29,8 +29,7 @@ from ..evaluation.adaptation import (
 )
 from .analysis import Analysis, Group, Run
 from .comparisons import label
-from .curves import MEANS, marks
-from .figures import COLOURS
+from .curves import COLOURS, MEANS, marks
 from .pictures import UNLABELLED, UNREADABLE
 from .runs import RunFolder
 

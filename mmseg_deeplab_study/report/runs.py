@@ -6,8 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..engine.snapshots import SOURCE
-from ..evaluation.history import CRF, FILE_NAME, History, read_history
+from ..evaluation.history import CRF, FILE_NAME, SOURCE, History, read_history
 from ..evaluation.study_record import read_study_record
 
 ROW_KEYS = {'iter', 'kind', 'subset'}

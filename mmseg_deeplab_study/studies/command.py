@@ -20,38 +20,7 @@ from .state import JOB, LOCK, LOG, RunState, is_alive, look, read_job
 LAST_LINES = 12
 
 
-def add_study_arguments(
-    parser: argparse.ArgumentParser, jobs: str = 'as many as there are GPUs for, on the CPU one'
-) -> None:
-    """Add the flags that say where and how a study runs; ``jobs`` says how many at a time by default."""
-    parser.add_argument(
-        '--jobs',
-        type=int,
-        help=f'runs at a time (default: {jobs}); with --cluster slurm the resources of the study say so',
-    )
-    parser.add_argument(
-        '--cluster',
-        choices=['local', 'slurm'],
-        help='hand the runs to submitit: slurm as job arrays, local as jobs on this machine that outlive '
-        'this command (default: child processes, which end with it)',
-    )
-    parser.add_argument(
-        '--dry-run',
-        action='store_true',
-        help='check everything and print what would run, with --cluster slurm also the scripts; start '
-        'nothing',
-    )
-
-
-def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End with a usage error where flags do not fit together."""
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f'--jobs must be at least 1, but got {args.jobs}')
-    if args.jobs is not None and args.cluster == 'slurm':
-        parser.error('--jobs is not for --cluster slurm; set resources.array_parallelism in the study')
-
-
-def main(
+def carry_out_study(
     make_study: Callable[[], Study],
     conclude: Callable[[Study, list[Run]], int],
     args: argparse.Namespace,

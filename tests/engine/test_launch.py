@@ -1,4 +1,4 @@
-"""From the command line to a config: flags, defaults and what is refused before anything is built."""
+"""From flags to a config: defaults and what is refused before anything is built."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,6 @@ from mmseg.models import EncoderDecoder
 
 from mmseg_deeplab_study.engine import launch
 from mmseg_deeplab_study.engine.launch import (
-    add_run_arguments,
     enable_amp,
     enable_dense_crf,
     enable_ranks,
@@ -20,10 +19,10 @@ from mmseg_deeplab_study.engine.launch import (
 )
 
 
-def parse(*argv: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_run_arguments(parser)
-    return parser.parse_args(argv)
+def flags(config: Path, **given: object) -> argparse.Namespace:
+    """What tools/train.py hands over."""
+    others = dict(work_dir=None, cfg_options=None, launcher='none', local_rank=0)
+    return argparse.Namespace(config=str(config), **{**others, **given})
 
 
 @pytest.fixture(autouse=True)
@@ -40,69 +39,41 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_flags_and_their_defaults():
-    assert vars(parse('c.py')) == {
-        'config': 'c.py',
-        'work_dir': None,
-        'cfg_options': None,
-        'launcher': 'none',
-        'local_rank': 0,
-    }
-    assert parse('c.py', '--local-rank', '3').local_rank == parse('c.py', '--local_rank=3').local_rank == 3
-    for launcher in ('pytorch', 'slurm', 'mpi'):
-        assert parse('c.py', '--launcher', launcher).launcher == launcher
-    with pytest.raises(SystemExit):
-        parse('c.py', '--launcher', 'torchrun')
-
-
-def test_help_explains_every_flag_but_the_launchers_own(capsys):
-    with pytest.raises(SystemExit) as caught:
-        parse('--help')
-    assert caught.value.code == 0
-    text = ' '.join(capsys.readouterr().out.split())
-    assert 'config config file path' in text
-    assert '--work-dir WORK_DIR the dir to save logs and models (default: work_dirs/<config name>)' in text
-    assert 'load_from=PATH train_dataloader.batch_size=2 key="[a,b]"' in text
-    assert 'job launcher (default: none)' in text
-    assert 'local' not in text
-
-
 def test_config_is_read_and_options_are_merged(config):
-    cfg = load_config(
-        parse(str(config), '--cfg-options', 'lr=0.5', 'model.depth=101', 'model.strides="[1,1]"')
-    )
+    options = {'lr': 0.5, 'model.depth': 101, 'model.strides': [1, 1]}
+    cfg = load_config(flags(config, cfg_options=options))
     assert cfg.lr == 0.5
     assert cfg.model == dict(depth=101, strides=[1, 1])
     assert cfg.launcher == 'none'
 
 
 @pytest.mark.parametrize(
-    ('in_config', 'argv', 'expected'),
+    ('in_config', 'given', 'expected'),
     [
-        ('', [], 'work_dirs/some_config'),
-        ("work_dir = 'of_config'\n", [], 'of_config'),
-        ("work_dir = 'of_config'\n", ['--work-dir', 'of_flag'], 'of_flag'),
-        ('', ['--cfg-options', 'work_dir=of_option'], 'of_option'),
-        ('', ['--cfg-options', 'work_dir=of_option', '--work-dir', 'of_flag'], 'of_flag'),
+        ('', {}, 'work_dirs/some_config'),
+        ("work_dir = 'of_config'\n", {}, 'of_config'),
+        ("work_dir = 'of_config'\n", {'work_dir': 'of_flag'}, 'of_flag'),
+        ('', {'cfg_options': {'work_dir': 'of_option'}}, 'of_option'),
+        ('', {'cfg_options': {'work_dir': 'of_option'}, 'work_dir': 'of_flag'}, 'of_flag'),
     ],
 )
-def test_work_dir(config, in_config, argv, expected):
+def test_work_dir(config, in_config, given, expected):
     config.write_text(config.read_text() + in_config)
-    assert load_config(parse(str(config), *argv)).work_dir == expected
+    assert load_config(flags(config, **given)).work_dir == expected
 
 
 @pytest.mark.parametrize(('before', 'after'), [(None, '2'), ('5', '5')])
 def test_local_rank_of_the_environment_goes_first(config, monkeypatch, before, after):
     if before is not None:
         monkeypatch.setenv('LOCAL_RANK', before)
-    load_config(parse(str(config), '--local-rank', '2'))
+    load_config(flags(config, local_rank=2))
     assert launch.os.environ['LOCAL_RANK'] == after
 
 
 def test_missing_config(tmp_path):
     for path in (tmp_path / 'nowhere.py', tmp_path):
         with pytest.raises(FileNotFoundError, match=f'config {path}: no such file'):
-            load_config(parse(str(path)))
+            load_config(flags(path))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from mmseg_deeplab_study.evaluation.history import History
-from mmseg_deeplab_study.report.figures import COLOURS, adaptation_figure, draw_adaptation
+from mmseg_deeplab_study.report.curves import COLOURS
+from mmseg_deeplab_study.report.figures import adaptation_figure, draw_adaptation
 
 
 def history(*scores: float, first: int = 0) -> History:

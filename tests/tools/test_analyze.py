@@ -1,37 +1,21 @@
 """tools/analyze.py: what it prints and writes of records short enough to work out by hand."""
 
 import csv
-import importlib.util
 import json
 import re
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from mmseg.utils import get_classes
 
-SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'analyze.py'
 QUOTED = 'person\'s "bike", old'
 
 
-@pytest.fixture(scope='module')
-def analyze():
-    spec = importlib.util.spec_from_file_location('analyze_script', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def run(analyze, monkeypatch, capsys):
+def run(run_tool):
     """A function that runs the tool and returns its exit code, its output and its errors."""
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', ['analyze.py', *map(str, arguments)])
-        code = analyze.main()
-        return code, *capsys.readouterr()
-
-    return call
+    return partial(run_tool, 'analyze')
 
 
 def validation(
@@ -263,7 +247,7 @@ def test_nulls_everywhere(run, tmp_path):
     assert 'probe: mIoU off by 1.0 points' in output and 'at 0 of 0' in output
 
 
-def test_equal_folder_names(analyze, run, tmp_path):
+def test_equal_folder_names(run, tmp_path):
     paths = [tmp_path / 'a' / 'x' / 'run', tmp_path / 'b' / 'x' / 'run', tmp_path / 'b' / 'other']
     for seed, path in enumerate(paths):
         write_run(path, seed=seed)

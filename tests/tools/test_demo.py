@@ -1,74 +1,23 @@
-"""The demonstration: its parts, and a run of a few iterations from data to figure."""
+"""The demonstration: a run of a few iterations from data to figure."""
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from mmseg_deeplab_study.evaluation.history import History, read_history
-
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / 'tools' / 'demo.py'
-
-
-@pytest.fixture(scope='module')
-def demo():
-    spec = importlib.util.spec_from_file_location('demo_script', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from mmseg_deeplab_study.evaluation.history import read_history
 
 
 @pytest.fixture
-def run(demo, tmp_path, monkeypatch, capsys):
+def run(run_tool, tmp_path, monkeypatch):
     """A function that runs the demonstration in tmp_path and returns its exit code and its output."""
 
     def call(*arguments) -> tuple[int, str]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv('OMP_NUM_THREADS', '1')  # the tests share their machine
-        monkeypatch.setattr(sys, 'argv', ['demo.py', *map(str, arguments)])
-        return demo.main(), capsys.readouterr().out
+        return run_tool('demo', *arguments)[:2]
 
     return call
-
-
-def test_table(demo):
-    scores = {'mIoU': (11.0, 6.04, 12.0), 'mIoU.seen': (30.0, 20.0, 25.0), 'mIoU.unseen': (1.0, 2.0, 3.0)}
-    rows = [
-        {'iter': 5 * k, 'kind': 'validation', 'subset': 'full', **{s: v[k] for s, v in scores.items()}}
-        for k in range(3)
-    ]
-    table = demo.make_table({'ResNet-50': History({}, rows)})
-    assert [list(column.cells) for column in table.columns] == [
-        ['ResNet-50', '', ''],
-        ['all', 'seen', 'unseen'],
-        ['11.0', '30.0', '1.0'],
-        ['6.0', '20.0', '1.0'],
-        ['5', '5', '0'],  # the unseen classes never fell: the lowest is iteration 0
-        ['10', 'not yet', '-'],
-        ['12.0', '25.0', '3.0'],
-        ['12.0', '30.0', '3.0'],
-    ]
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'gpu', 'jobs'),
-    [
-        ([], False, 2),
-        (['--backbones', 'ResNet-50'], False, 1),
-        (['--jobs', '3'], False, 3),
-        (['--cluster', 'local'], False, None),
-        ([], True, None),
-    ],
-)
-def test_as_many_at_a_time_as_cores(demo, monkeypatch, arguments, gpu, jobs):
-    monkeypatch.setattr(demo, 'usable_cores', lambda: 2)
-    monkeypatch.setattr(demo.torch.cuda, 'is_available', lambda: gpu)
-    monkeypatch.setattr(sys, 'argv', ['demo.py', *arguments])
-    assert demo.parse_args().jobs == jobs
 
 
 def test_data_of_another_kind_are_refused(run, tmp_path):
@@ -114,10 +63,10 @@ def test_quick_run_and_its_repetition(run, tmp_path):
     assert [read_history(folder / name / 'seed3') for name in names] == histories
 
 
-def test_a_dry_run_draws_the_data_and_trains_nothing(demo, run, tmp_path):
+def test_a_dry_run_draws_the_data_and_trains_nothing(load_tool, run, tmp_path):
     code, output = run('--quick', '--work-dir', tmp_path, '--seeds', 0, 1, '--dry-run')
     assert code == 0, output
-    for name in demo.BACKBONES:
+    for name in load_tool('demo').BACKBONES:
         for part in ('source', 'seed0', 'seed1'):
             assert f'\n{name}/{part}: ' in output
     assert [path.name for path in tmp_path.iterdir()] == ['data-quick']

@@ -1,8 +1,7 @@
 """tools/export_onnx.py: real weights as ONNX against TensorFlow's own logits, and what it refuses."""
 
-import importlib.util
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,39 +11,25 @@ from PIL import Image
 
 from mmseg_deeplab_study.checkpoints.parity import Parity, measure
 from mmseg_deeplab_study.checkpoints.safe_loading import file_digest
+from mmseg_deeplab_study.inference import export_onnx
 from mmseg_deeplab_study.inference.onnx_export import OnnxNetwork
 
-SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'export_onnx.py'
-CAMVID = SCRIPT.parents[1] / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
+CAMVID = (
+    Path(__file__).resolve().parents[2]
+    / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
+)
 STEP = 4  # golden logits hold every 4th pixel
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 
-@pytest.fixture(scope='module')
-def export():
+@pytest.fixture
+def run(run_tool, tmp_path, monkeypatch):
+    """A function that runs the tool, in a folder of its own, and returns exit code, output and errors."""
     for package in ('onnx', 'onnxruntime', 'onnxscript'):
         pytest.importorskip(package, reason=f'{package} is not installed: pip install -e ".[onnx]"')
-    spec = importlib.util.spec_from_file_location('export_script', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def run(export, tmp_path, monkeypatch, capsys):
-    """A function that runs the tool, in a folder of its own, and returns exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', ['export_onnx.py', *map(str, arguments)])
-        try:
-            code = export.main()
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return call
+    return partial(run_tool, 'export_onnx')
 
 
 @pytest.fixture
@@ -93,25 +78,15 @@ def test_dynamic(run, trained):
 
 
 @pytest.mark.parametrize('difference', [2e-4, float('nan')])
-def test_nothing_is_written_where_logits_differ(export, run, trained, monkeypatch, difference):
+def test_nothing_is_written_where_logits_differ(run, trained, monkeypatch, difference):
     import onnx
 
-    monkeypatch.setattr(export, 'export_onnx', lambda *args: onnx.ModelProto())
-    monkeypatch.setattr(export, 'check', lambda *args: [Parity(difference, 0.5)])
+    monkeypatch.setattr(export_onnx, 'export_onnx', lambda *args: onnx.ModelProto())
+    monkeypatch.setattr(export_onnx, 'check', lambda *args: [Parity(difference, 0.5)])
     code, output, errors = run(*trained, '-o', 'a.onnx')
     assert code == 1 and not Path('a.onnx').exists()
     assert f'error: a.onnx was not written: the logits differ by {difference:.1e} of the largest' in errors
     assert 'labels agree on 50.00 %' in output
-
-
-def test_images_to_check_with(export, tmp_path):
-    Image.new('RGB', (80, 40), (250, 0, 0)).save(tmp_path / 'red.png')
-    (fixed,) = export.batches((64, 96), False, tmp_path / 'red.png')
-    assert fixed.shape == (1, 64, 96, 3) and fixed[0, 5, 5].tolist() == [250, 0, 0]
-    own, other = export.batches((64, 96), True, tmp_path / 'red.png')
-    assert (own.shape, other.shape) == ((1, 40, 80, 3), (2, 48, 120, 3))
-    first, again = (export.batches((64, 96), False, None)[0] for _ in range(2))
-    assert np.array_equal(first, again) and len(np.unique(first)) == 256
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """tools/predict.py on photographs, folders and videos, and what it refuses."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import cv2
@@ -9,20 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'predict.py'
-CAMVID = SCRIPT.parents[1] / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
+CAMVID = (
+    Path(__file__).resolve().parents[2]
+    / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
+)
 CLASSES = [f'class {i}' for i in range(19)]
 PALETTE = [[10 * i, 255 - 10 * i, 40] for i in range(19)]
 
 pytestmark = pytest.mark.usefixtures('one_thread')
-
-
-@pytest.fixture(scope='module')
-def predict():
-    spec = importlib.util.spec_from_file_location('predict_script', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -36,18 +28,13 @@ def trained(make_config, write_trained, tmp_path_factory) -> tuple[str, str]:
 
 
 @pytest.fixture
-def run(predict, trained, tmp_path, monkeypatch, capsys):
+def run(run_tool, trained, tmp_path, monkeypatch):
     """A function that runs the tool on inputs, in a folder of its own, and returns exit code, output and
     errors; the config and checkpoint are the tiny ones unless given."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments, model: tuple[str, str] = trained) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, [*model, *arguments])])
-        try:
-            code = predict.main()
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
+        return run_tool('predict', *model, *arguments)
 
     return call
 

@@ -1,7 +1,6 @@
 """tools/report.py: what it writes, and what it says of runs that it cannot show."""
 
-import importlib.util
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,30 +8,11 @@ import pytest
 
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, make_row, read_history
 
-SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'report.py'
-
-
-@pytest.fixture(scope='module')
-def report():
-    spec = importlib.util.spec_from_file_location('report_script', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
-def run(report, monkeypatch, capsys):
+def run(run_tool):
     """A function that runs the tool and returns its exit code, its output and its errors."""
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', ['report.py', *map(str, arguments)])
-        try:
-            code = report.main()
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return call
+    return partial(run_tool, 'report')
 
 
 def write_record(folder: Path, scores: dict[int, float | None], max_iters: int = 10) -> Path:
@@ -87,7 +67,7 @@ def test_refusals(run, tmp_path, monkeypatch, arguments, code, message):
     assert not (tmp_path / 'report.html').exists()
 
 
-def test_watch_follows_a_run_to_its_end(run, report, tmp_path, monkeypatch):
+def test_watch_follows_a_run_to_its_end(run, tmp_path, monkeypatch):
     """Each pause is a moment at which the run goes on: it begins, validates at 0, is cut off, ends."""
     folder, out = tmp_path / 'run', tmp_path / 'page.html'
     moments = iter(
@@ -104,7 +84,7 @@ def test_watch_follows_a_run_to_its_end(run, report, tmp_path, monkeypatch):
         pauses.append(seconds)
         next(moments)()
 
-    monkeypatch.setattr(report.time, 'sleep', sleep)
+    monkeypatch.setattr('time.sleep', sleep)
     code, output, errors = run(folder, '-o', out, '--watch', '--watch-interval', '3')
     assert code == 0 and pauses == [3.0] * 4
     assert output.count(f'Wrote {out}') == 2
@@ -114,10 +94,10 @@ def test_watch_follows_a_run_to_its_end(run, report, tmp_path, monkeypatch):
     assert len(read_history(folder).rows) == 2
 
 
-def test_ctrl_c_ends_watching(run, report, tmp_path, monkeypatch):
+def test_ctrl_c_ends_watching(run, tmp_path, monkeypatch):
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(report.time, 'sleep', interrupt)
+    monkeypatch.setattr('time.sleep', interrupt)
     folder = write_record(tmp_path / 'run', {0: 5.0})
     assert run(folder, '-o', tmp_path / 'page.html', '--watch')[0] == 130

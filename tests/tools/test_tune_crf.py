@@ -1,24 +1,15 @@
 """tools/tune_crf.py: what it prints and writes, that it goes on where it was, and what it refuses."""
 
-import importlib.util
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
-SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'tune_crf.py'
+from mmseg_deeplab_study.inference import tune_crf
 
 pytestmark = pytest.mark.usefixtures('one_thread')
-
-
-@pytest.fixture(scope='module')
-def tune():
-    spec = importlib.util.spec_from_file_location('tune_script', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -34,21 +25,12 @@ def trained(make_tiny_cityscapes, make_config, write_trained, tmp_path_factory) 
 
 
 @pytest.fixture
-def run(tune, trained, tmp_path, monkeypatch, capsys):
+def run(run_tool, trained, tmp_path, monkeypatch):
     """A function that runs the tool in a folder of its own; returns exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     # A console remembers the stream it was made with.
-    monkeypatch.setattr(tune, 'console', tune.Console(highlight=False, markup=False, soft_wrap=True))
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', ['tune_crf.py', *trained, *map(str, arguments)])
-        try:
-            code = tune.main()
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return call
+    monkeypatch.setattr(tune_crf, 'console', tune_crf.Console(highlight=False, markup=False, soft_wrap=True))
+    return partial(run_tool, 'tune_crf', *trained)
 
 
 def read_trials(path: Path) -> list[dict]:
@@ -75,8 +57,8 @@ def test_searches_and_writes_a_part_of_a_config(run, tmp_path):
     assert lines[-1] == 'Wrote work_dirs/tune_crf/config/crf.py'
 
 
-def test_goes_on_behind_the_trials_that_are_there(run, tune, monkeypatch, tmp_path):
-    evaluate, asked = tune.Trials.evaluate, []
+def test_goes_on_behind_the_trials_that_are_there(run, monkeypatch, tmp_path):
+    evaluate, asked = tune_crf.Trials.evaluate, []
 
     def interrupted(self, setting, tick):
         asked.append(setting)
@@ -84,7 +66,7 @@ def test_goes_on_behind_the_trials_that_are_there(run, tune, monkeypatch, tmp_pa
             raise KeyboardInterrupt
         return evaluate(self, setting, tick)
 
-    monkeypatch.setattr(tune.Trials, 'evaluate', interrupted)
+    monkeypatch.setattr(tune_crf.Trials, 'evaluate', interrupted)
     code, _, errors = run('--images', 1, '-o', 'out')
     assert (code, errors) == (130, 'interrupted: the same command goes on behind out/trials.jsonl\n')
     assert len(read_trials(tmp_path / 'out/trials.jsonl')) == 3
@@ -103,9 +85,9 @@ def test_looks_for_the_largest_of_another_score(run, tmp_path):
     assert f'trimap.4 {best:.2f} % with' in output
 
 
-def test_says_when_none_is_better(run, tune, monkeypatch):
+def test_says_when_none_is_better(run, monkeypatch):
     monkeypatch.setattr(
-        tune.Trials, 'evaluate', lambda self, setting, tick: {'mIoU': 30.0 if setting is None else 29.0}
+        tune_crf.Trials, 'evaluate', lambda self, setting, tick: {'mIoU': 30.0 if setting is None else 29.0}
     )
     code, output, _ = run('--images', 1)
     assert code == 0

@@ -1,0 +1,128 @@
+"""Photographs and videos from files to files, for tools/predict.py."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from ..allocator import keep_freed_memory
+from ..datasets.label_maps import write_label_map
+from ..engine.launch import read_config
+from .files import (
+    Job,
+    find_inputs,
+    is_video,
+    plan_jobs,
+    read_photograph,
+    refuse_existing,
+    write_picture,
+)
+from .inferencer import TrainedInferencer
+from .overlay import largest_first, legend_entries, paint, with_legend
+from .video import paint_video
+
+# Images so many times larger than those of the config are worth a note.
+LARGE = 2
+
+
+class Painter:
+    """From images in BGR to labels, and to pictures in RGB with those painted over."""
+
+    def __init__(self, inferencer: TrainedInferencer, opacity: float, legend: bool) -> None:
+        self.inferencer = inferencer
+        self.classes = inferencer.model.dataset_meta['classes']
+        self.palette = inferencer.model.dataset_meta['palette']
+        self.opacity = opacity
+        self.legend = legend
+        self._usual_side = inferencer.usual_side
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        if self._usual_side is not None and max(image.shape[:2]) > LARGE * self._usual_side:
+            print(
+                f'note: an image of {image.shape[1]}x{image.shape[0]} pixels, where the config has about '
+                f'{self._usual_side}: --long-side {self._usual_side} is sooner, and may be more right',
+                file=sys.stderr,
+            )
+            self._usual_side = None  # once is enough
+        return self.inferencer.predict(image)
+
+    def paint(self, image: np.ndarray, labels: np.ndarray, all_classes: bool = False) -> np.ndarray:
+        """With ``all_classes`` the legend has also those that are not there, each in its place."""
+        painted = paint(image[..., ::-1], labels, self.palette, self.opacity)
+        if not self.legend:
+            return painted
+        entries = legend_entries(labels, self.classes, self.palette)
+        return with_legend(painted, entries if all_classes else largest_first(entries))
+
+
+def predict_photograph(job: Job, painter: Painter) -> None:
+    image = read_photograph(job.source)
+    labels = painter.predict(image)
+    write_picture(job.overlay, painter.paint(image, labels))
+    if job.labels is not None:
+        write_label_map(job.labels, labels, painter.palette)
+
+
+def predict_video(job: Job, painter: Painter, progress: Progress) -> None:
+    def track(frames: Iterable[np.ndarray], length: int) -> Iterable[np.ndarray]:
+        task = progress.add_task(job.source.name, total=length or None)
+        try:
+            yield from progress.track(frames, total=length or None, task_id=task)
+        finally:
+            progress.remove_task(task)
+
+    def draw(frame: np.ndarray) -> np.ndarray:
+        return painter.paint(frame, painter.predict(frame), all_classes=True)
+
+    paint_video(job.source, job.overlay, draw, track)
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Predict all inputs; returns how many could not be.
+
+    Raises:
+        OSError, ValueError, ImportError: before any is predicted, for inputs, outputs, config or checkpoint.
+    """
+    jobs = plan_jobs(find_inputs(args.inputs, args.out), args.out, args.labels)
+    if not args.overwrite:
+        refuse_existing(jobs)
+    cfg = read_config(args.config, args.cfg_options)
+    painter = Painter(
+        TrainedInferencer(cfg, args.checkpoint, args.device, args.long_side), args.opacity, args.legend
+    )
+    failed = 0
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for job in progress.track(jobs, description='Predicting'):
+            try:
+                if is_video(job.source):
+                    predict_video(job, painter, progress)
+                else:
+                    predict_photograph(job, painter)
+            except (OSError, ValueError) as error:
+                failed += 1
+                print(f'error: {error}', file=sys.stderr)
+            except torch.cuda.OutOfMemoryError:
+                failed += 1
+                print(f'error: {job.source}: too large for the GPU; give --long-side', file=sys.stderr)
+            else:
+                print(f'Wrote {", ".join(map(str, job.outputs))}')
+    if failed:
+        print(f'error: {failed} of {len(jobs)} inputs could not be predicted', file=sys.stderr)
+    return failed
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict what the flags name; returns an exit code."""
+    keep_freed_memory()
+    try:
+        return int(predict(args) > 0)
+    except (OSError, ValueError, ImportError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

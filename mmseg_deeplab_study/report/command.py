@@ -1,0 +1,76 @@
+"""A report from records to a page, once or as they grow, for tools/report.py."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..atomic_file import write_atomically
+from ..evaluation.adaptation import rows_with
+from ..evaluation.history import FILE_NAME
+from .analysis import analyse
+from .film import Film
+from .page import render_page
+from .runs import RunFolder, read_runs
+
+
+def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
+    """Write the page, and the figures if asked for; returns the runs, those without a validation left out.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_runs``; also if no run has a validation.
+    """
+    runs = read_runs(args.work_dirs)
+    shown = {name: run for name, run in runs.items() if rows_with(run.history.validations, 'mIoU')}
+    for name in (name for name in runs if name not in shown):
+        print(f'warning: {name} has no validation with an mIoU yet and is left out', file=sys.stderr)
+    if not shown:
+        raise ValueError(f'none of {", ".join(runs)} has a validation with an mIoU yet')
+    analysis = analyse({name: run.history for name, run in shown.items()})
+    page = render_page(analysis, shown, Film(args.frames, args.width))
+    write_atomically(args.out, page.encode())
+    print(f'Wrote {args.out} ({len(page.encode()) / 1e6:.1f} MB)')
+    if args.figures:
+        from .paper import write_figures
+
+        for path in write_figures(analysis, shown, args.figures):
+            print(f'Wrote {path}')
+    return runs
+
+
+def sizes(paths: Sequence[Path]) -> list[int]:
+    """Bytes of each record, 0 where there is none yet."""
+    records = [path / FILE_NAME if path.is_dir() else path for path in paths]
+    return [record.stat().st_size if record.is_file() else 0 for record in records]
+
+
+def watch(args: argparse.Namespace) -> None:
+    """Make the report again whenever a record has grown, until every run is at its end."""
+    while True:
+        # Before they are read: what is written meanwhile is seen the next time.
+        seen = sizes(args.work_dirs)
+        try:
+            runs = make_report(args)
+        except (FileNotFoundError, ValueError) as error:
+            # A run that has only just begun has no record, or no validation.
+            print(f'waiting: {error}', file=sys.stderr)
+        else:
+            behind = [name for name, run in runs.items() if run.finished is False]
+            if not behind:
+                return
+            print(f'watching {", ".join(behind)}, which is not at its end; Ctrl-C ends this', file=sys.stderr)
+        while sizes(args.work_dirs) == seen:
+            time.sleep(args.watch_interval)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the report that the flags ask for; returns an exit code."""
+    try:
+        (watch if args.watch else make_report)(args)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
