@@ -1,8 +1,12 @@
 """vainf:// and tvseg://: parity with golden logits and with torchvision itself, round trips, refusals."""
 
+import copy
+import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,9 @@ pytestmark = pytest.mark.usefixtures('one_thread')
 REPO = Path(__file__).resolve().parents[2]
 ALL = [*vainf.LAYOUTS, *torchvision.LAYOUTS]
 each_layout = pytest.mark.parametrize('layout', ALL, ids=lambda layout: f'{layout.peer}-{layout.name}')
+PEERS = [name for name in conversion.CONFIGS if name != 'tflite']
+# Reading takes as long as most tests here.
+read = cache(Config.fromfile)
 V3_MOBILE = next(layout for layout in vainf.LAYOUTS if layout.name == 'deeplabv3_mobilenet')
 
 
@@ -45,17 +52,28 @@ def scheme(layout: layouts.Layout) -> str:
     return {'vainf': vainf.SCHEME, 'torchvision': torchvision.SCHEME}[layout.peer]
 
 
-@pytest.mark.slow
-def test_parity_table_of_all_golden_logits(shared: Path):
-    result = subprocess.run(
-        [sys.executable, REPO / 'tools' / 'parity.py', '--golden', shared / 'golden'],
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def run_tool(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """A function of a tool's name and its arguments: exit code, output and errors, without a new process."""
 
-    assert result.returncode == 0, result.stdout + result.stderr
-    for file in (shared / 'golden').glob('*.keys.json'):
-        assert file.name.removesuffix('.keys.json') in result.stdout
+    def run(name: str, *args: object) -> tuple[int, str, str]:
+        spec = importlib.util.spec_from_file_location(name, REPO / 'tools' / f'{name}.py')
+        tool = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(tool)
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, args)])
+        code = tool.main()
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.slow
+def test_parity_table_of_all_golden_logits(shared: Path, run_tool):
+    code, out, err = run_tool('parity', '--golden', shared / 'golden')
+
+    assert code == 0, out + err
+    files = list((shared / 'golden').glob('*.keys.json'))
+    assert files and all(file.name.removesuffix('.keys.json') in out for file in files)
 
 
 @pytest.mark.parametrize('name', ['deeplabv3_resnet50', 'deeplabv3_mobilenet_v3_large'])
@@ -164,10 +182,10 @@ def test_config_that_is_printed_fits(source: str):
     leaves = sorted((REPO / 'configs').glob(f'{conversion.CONFIGS[source]}_*.py'))
     assert leaves
     if source == 'tflite':
-        return
+        return  # test_tflite.py loads its file into the leaf.
     layout = next(layout for layout in ALL if f'{layout.peer} {layout.name}' == source)
     for leaf in leaves:
-        model = Config.fromfile(leaf).model
+        model = read(leaf).model
         ours = layouts.model_config(layout, model.decode_head.num_classes)
         backbone = {**model.backbone}
         for option in ('norm_momentum', 'init_cfg'):
@@ -180,7 +198,7 @@ def test_config_that_is_printed_fits(source: str):
         assert model.decode_head.get('aspp_dropout_ratio', 0.1) == layout.dropout
 
 
-@pytest.mark.parametrize('source', [name for name in conversion.CONFIGS if name != 'tflite'])
+@pytest.mark.parametrize('source', PEERS)
 def test_leaf_trains_two_iterations_from_a_file_of_its_peer(source: str, tmp_path: Path):
     layout = next(layout for layout in ALL if f'{layout.peer} {layout.name}' == source)
     peer_file(layout, tmp_path / 'peer.pth', auxiliary=layout.auxiliary is not None)
@@ -193,7 +211,7 @@ def test_leaf_trains_two_iterations_from_a_file_of_its_peer(source: str, tmp_pat
 @pytest.mark.parametrize('name', ['deeplabv3', 'deeplabv3plus'])
 def test_leaf_trains_two_iterations_from_a_file_of_mmsegs_zoo(name: str):
     (leaf,) = (REPO / 'configs' / name).glob(f'{name}_r50-d8_*voc2cityscapes*.py')
-    model = Config.fromfile(leaf).model
+    model = copy.deepcopy(read(leaf).model)
     model.decode_head.num_classes = model.auxiliary_head.num_classes = 21
 
     two_iterations(leaf, MODELS.build(model).state_dict())
@@ -204,41 +222,37 @@ def two_iterations(leaf: Path, source_state: dict) -> None:
     voc, cityscapes = resolve_classes('voc'), resolve_classes('cityscapes')
     rows = plan_rows(voc, cityscapes, match_classes(voc, cityscapes))
     state, heads = transfer_head(source_state, voc, cityscapes, rows)
-    model = MODELS.build(Config.fromfile(leaf).model)
+    model = MODELS.build(read(leaf).model)
     assert heads == ['decode_head', 'auxiliary_head'][: 1 + model.with_auxiliary_head]
     model.load_state_dict(state, strict=True)
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
-    label = torch.randint(19, (1, 65, 65), generator=torch.Generator().manual_seed(0))
+    label = torch.randint(19, (1, 33, 33), generator=torch.Generator().manual_seed(0))
     samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for _ in range(2)]
     for _ in range(2):
-        loss, _ = model.parse_losses(model.loss(torch.randn(2, 3, 65, 65), samples))
+        loss, _ = model.parse_losses(model.loss(torch.randn(2, 3, 33, 33), samples))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         assert torch.isfinite(loss)
 
 
-def convert(*args) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, REPO / 'tools' / 'convert_checkpoint.py', *args], capture_output=True, text=True
-    )
-
-
 @pytest.mark.slow
-def test_tool_converts_there_and_back(tmp_path: Path):
+def test_tool_converts_there_and_back(tmp_path: Path, run_tool):
     layout = torchvision.LAYOUTS[0]
     theirs = peer_file(layout, tmp_path / 'tv.pth', auxiliary=True)
 
-    there = convert(tmp_path / 'tv.pth', tmp_path / 'ours.pth', '--verify')
-    again = convert(tmp_path / 'tv.pth', tmp_path / 'ours.pth')
-    back = convert(tmp_path / 'ours.pth', tmp_path / 'back.pth', '--to', 'torchvision')
-
-    assert there.returncode == 0, there.stderr
-    assert 'torchvision deeplabv3_resnet50' in there.stdout and 'labels agree on 100.00 %' in there.stdout
-    assert 'configs/deeplabv3/deeplabv3_r50-os8-aux_' in there.stdout
-    assert again.returncode == 1 and 'exists' in again.stderr
+    code, out, err = run_tool('convert_checkpoint', tmp_path / 'tv.pth', tmp_path / 'ours.pth', '--verify')
+    assert code == 0, err
+    assert 'torchvision deeplabv3_resnet50' in out and 'labels agree on 100.00 %' in out
+    assert 'configs/deeplabv3/deeplabv3_r50-os8-aux_' in out
+    code, _, err = run_tool('convert_checkpoint', tmp_path / 'tv.pth', tmp_path / 'ours.pth')
+    assert code == 1 and 'exists' in err
+    # As a program, too.
+    command = [sys.executable, REPO / 'tools' / 'convert_checkpoint.py', '--to', 'torchvision']
+    back = subprocess.run([*command, tmp_path / 'ours.pth', tmp_path / 'back.pth'], capture_output=True)
     assert back.returncode == 0, back.stderr
     result = torch.load(tmp_path / 'back.pth', weights_only=True)
+    assert list(result) == list(theirs)
     assert all(torch.equal(result[key], theirs[key]) for key in theirs)
     assert json.dumps(torch.load(tmp_path / 'ours.pth', weights_only=True)['meta'])
