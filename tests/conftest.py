@@ -23,10 +23,25 @@ from PIL import Image
 import mmseg_deeplab_study  # noqa: F401  (before any test imports mmseg: it makes that importable)
 
 
+SLOW = 1  # seconds
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: of those begun last, one worker would be left with the longest."""
     slow = Counter(item.path for item in items if item.get_closest_marker('slow'))
     items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tests that take over a second and are not marked so: what is slow is measured, not guessed."""
+    seconds = Counter()
+    for report in terminalreporter.getreports('passed') + terminalreporter.getreports(''):
+        if 'slow' not in report.keywords:
+            seconds[report.nodeid] += report.duration
+    found = [f'{taken:.1f} s {test}' for test, taken in seconds.most_common() if taken > SLOW]
+    if found:
+        terminalreporter.section('over a second, and not marked slow')
+        terminalreporter.write_line('\n'.join(found))
 
 
 @pytest.fixture(scope='session')
