@@ -22,7 +22,6 @@ from PIL import Image
 
 import mmseg_deeplab_study  # noqa: F401  (before any test imports mmseg: it makes that importable)
 
-
 SLOW = 1  # seconds
 
 
