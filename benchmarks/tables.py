@@ -24,11 +24,12 @@ def write(results: Results, folder: Path) -> str:
     return text
 
 
-def write_between_marks(page: Path, text: str) -> None:
+def write_between_marks(page: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put what was measured between the marks of a page, if there is such a page."""
     if page.exists():
-        before, _, rest = page.read_text().partition(BEGIN)
-        page.write_text(f'{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}')
+        begin, end = marks
+        before, _, rest = page.read_text().partition(begin)
+        page.write_text(f'{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}')
 
 
 def _lines(results: Results, dtypes: Sequence[str]) -> Iterable[str]:

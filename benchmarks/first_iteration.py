@@ -1,0 +1,35 @@
+"""A hook that says when a run validates and trains for the first time, and ends it there."""
+
+import json
+import os
+import resource
+import sys
+import time
+
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+
+
+@HOOKS.register_module()
+class FirstIterationHook(Hook):
+    """Prints a line of JSON before the validation at iteration 0, and another after the first iteration."""
+
+    priority = 'HIGHEST'
+
+    def before_train(self, runner) -> None:
+        self._say('the validation at iteration 0')
+
+    def after_train_iter(self, runner, *args, **kwargs) -> None:
+        self._say('the end of iteration 1')
+        # Nothing that comes after is of interest, the end of the interpreter included.
+        os._exit(0)
+
+    def _say(self, moment: str) -> None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        figures = {
+            'clock': time.monotonic(),
+            'cpu': usage.ru_utime + usage.ru_stime,
+            'mb': usage.ru_maxrss / 1024,
+        }
+        print(f'\n{json.dumps({"moment": moment, **figures})}', flush=True)
+        sys.stderr.flush()
