@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import sync_playwright
 
 from benchmarks.setups import camvid
-from mmseg_deeplab_study.evaluation.adaptation_metric import scores_from_confusion
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, make_row
+from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.page import render_page
 from mmseg_deeplab_study.report.runs import read_runs

@@ -3,12 +3,11 @@
 import contextlib
 import errno
 import os
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_rank
-from mmengine.fileio import LocalBackend, register_backend
 from PIL import Image
 
 
@@ -24,7 +23,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     """
     path = Path(path)
     # Two ranks may write the same picture; a name that a resumed run uses again leaves none lying about.
-    temporary = path.with_name(f'.{path.name}.{get_rank()}.tmp')
+    temporary = path.with_name(f'.{path.name}.{_rank()}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open('wb') as file:
@@ -37,6 +36,12 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise explain(error, path) from error
+
+
+def _rank() -> int:
+    # Where MMEngine is not imported, as in the tools that read records, there is one process.
+    dist = sys.modules.get('mmengine.dist')
+    return dist.get_rank() if dist else 0
 
 
 def write_image(path: str | Path, image: Image.Image, kind: str, **options: Any) -> None:
@@ -70,18 +75,3 @@ def explain(error: OSError, path: Path) -> OSError:
         f'{path}: could not be written ({error.strerror}). What was there before is whole: make room, or '
         'make the folder writable, and start again, a run with --resume',
     )
-
-
-@register_backend('atomic')
-class AtomicBackend(LocalBackend):
-    """MMEngine's local storage, written atomically: ``backend_args=dict(backend='atomic')``.
-
-    MMEngine's own ``put`` is a plain write, so that a kill leaves a cut checkpoint, and the newest one at
-    that.
-    """
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        write_atomically(filepath, obj)
-
-    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
-        write_atomically(filepath, obj.encode(encoding))

@@ -15,7 +15,8 @@ import torch
 from mmengine.fileio import get_file_backend
 from mmengine.runner import save_checkpoint
 
-from mmseg_deeplab_study.atomic_file import AtomicBackend, write_atomically
+from mmseg_deeplab_study.atomic_file import write_atomically
+from mmseg_deeplab_study.engine import AtomicBackend
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, read_history
 
 BACKEND = dict(backend='atomic')

@@ -1,3 +1,7 @@
-from .subsets import NamedSubset
+from .. import REGISTERS
+
+# Records are read without torch.
+if REGISTERS:
+    from .subsets import NamedSubset
 
 __all__ = ['NamedSubset']

@@ -1,4 +1,5 @@
 from .adaptation_hook import AdaptationHook
+from .atomic_backend import AtomicBackend
 from .bfloat16 import BFloat16OptimWrapper
 from .decoded_cache_hook import DecodedCacheHook
 from .dense_crf import DenseCRFRecordHook
@@ -10,6 +11,7 @@ from .probe_loop import ProbeValLoop
 
 __all__ = [
     'AdaptationHook',
+    'AtomicBackend',
     'BFloat16OptimWrapper',
     'DecodedCacheHook',
     'DenseCRFRecordHook',

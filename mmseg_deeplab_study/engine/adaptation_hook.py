@@ -15,10 +15,11 @@ from ..datasets.label_maps import count_label_pixels
 from ..datasets.label_spaces import match_classes
 from ..datasets.probe import choose_probe
 from ..datasets.subsets import image_list
-from ..evaluation.adaptation_metric import AdaptationMetric, scores_from_confusion
+from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.bootstrap import bootstrap_interval
 from ..evaluation.counted import Counted, count_pass, find_metric
 from ..evaluation.history import FILE_NAME, PROBE, History, HistoryWriter, make_row, read_history
+from ..evaluation.scores import scores_from_confusion
 from .dense_crf import refuse_dense_crf
 from .extra_passes import ForgettingPass, source_row
 from .head_transfer import HeadTransferHook, bare_model

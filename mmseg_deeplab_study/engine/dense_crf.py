@@ -14,10 +14,11 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
-from ..evaluation.adaptation_metric import AdaptationMetric, scores_from_confusion
+from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.boundary_metric import BoundaryMetric
 from ..evaluation.counted import find_metric
 from ..evaluation.history import CRF, FILE_NAME, HistoryWriter, make_row, read_history
+from ..evaluation.scores import scores_from_confusion
 from .head_transfer import bare_model
 from .probe_loop import ProbeValLoop
 from .random_states import kept_random_states

@@ -9,10 +9,11 @@ from mmengine.runner import Runner, ValLoop
 from mmseg.registry import LOOPS
 from torch.utils.data import DataLoader, Subset
 
-from ..evaluation.adaptation_metric import AdaptationMetric, flat_scalars, scores_from_confusion
+from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.boundary_metric import flat_boundary_scores
 from ..evaluation.counted import Counted, count_pass, find_metric
 from ..evaluation.history import PROBE
+from ..evaluation.scores import flat_scalars, scores_from_confusion
 from .schedule import is_due
 
 FULL = 'full'

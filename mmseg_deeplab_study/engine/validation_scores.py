@@ -6,9 +6,9 @@ from typing import Any
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from ..evaluation.adaptation_metric import flat_scalars
 from ..evaluation.boundary_metric import flat_boundary_scores
 from ..evaluation.history import PROBE
+from ..evaluation.scores import flat_scalars
 
 MEANS = ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen')
 PARTS = ('IoU.', 'BIoU', 'trimap.')

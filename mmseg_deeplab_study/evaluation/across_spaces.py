@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.label_spaces import Match
-from .adaptation_metric import scores_from_confusion
+from .scores import scores_from_confusion
 
 
 def read_as_target(matches: Mapping[str, Match]) -> dict[str, str]:

@@ -9,8 +9,8 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 
-from .adaptation_metric import mean_known, scores_from_confusion
 from .ids import check_ids, maps_of, outside, to_uint8
+from .scores import mean_known, scores_from_confusion
 
 WIDTHS = (1, 2, 4, 8, 16, 32)
 _3X3 = np.ones((3, 3), np.uint8)

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..atomic_file import write_atomically
 from ..datasets.label_spaces import match_classes, resolve_classes
-from .adaptation_metric import mean_known
 from .history import History
+from .scores import mean_known
 
 # 1,000 validations of 19 classes take 0.4 MB in pickle's protocol 4 and 1.5 MB in protocol 0.
 MAX_BYTES = 16 * 2**20

@@ -6,10 +6,9 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-from ..evaluation.adaptation_metric import confusion_matrix, scores_from_confusion
+from ..evaluation.scores import scores_from_confusion
 
 # Of pixels without a label; the script of the page knows it, too.
 UNLABELLED = (136, 136, 136)
@@ -79,11 +78,23 @@ def read_palette(path: Path) -> list[str]:
     return [f'#{bytes(channels[i : i + 3]).hex()}' for i in range(0, len(channels), 3)]
 
 
+def _count(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    # confusion_matrix of AdaptationMetric, without torch, which takes longer to import than a page to make.
+    if prediction.shape != truth.shape:
+        raise ValueError(f'pictures of one image have the sizes {prediction.shape} and {truth.shape}')
+    pairs = 256 * truth.astype(np.intp) + prediction
+    counts = np.bincount(pairs.ravel(), minlength=256**2).reshape(256, 256)
+    counts[255] = 0  # without a label
+    if counts[classes:].any() or counts[:, classes:].any():
+        raise ValueError(f'there are ids beyond the {classes} classes')
+    return counts[:classes, :classes]
+
+
 def image_miou(prediction: Path, truth: Path, classes: Sequence[str]) -> float | None:
     """mIoU in percent of one image's label map, as ``AdaptationMetric`` counts; None if it cannot be."""
     try:
-        maps = [torch.from_numpy(np.asarray(Image.open(path)).copy()) for path in (prediction, truth)]
-        return scores_from_confusion(confusion_matrix(*maps, len(classes)), classes, ())['mIoU']
+        maps = [np.asarray(Image.open(path)) for path in (prediction, truth)]
+        return scores_from_confusion(_count(*maps, len(classes)), classes, ())['mIoU']
     except UNREADABLE:
         # A picture that was cut short, or one of another size or label space than the truth.
         return None

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mmseg_deeplab_study.evaluation import bootstrap
-from mmseg_deeplab_study.evaluation.adaptation_metric import scores_from_confusion
 from mmseg_deeplab_study.evaluation.bootstrap import bootstrap_interval
+from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
 
 CLASSES = ('road', 'person', 'car', 'sky')
 SEEN = ('person', 'car')

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
-from mmseg_deeplab_study.evaluation.adaptation_metric import scores_from_confusion
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, make_row
+from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
 
 SOURCE = ('background', 'car')
 PALETTE = ((128, 64, 128), (0, 0, 142), (250, 170, 30))

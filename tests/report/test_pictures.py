@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
+from mmseg_deeplab_study.evaluation.adaptation_metric import confusion_matrix
+from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
 from mmseg_deeplab_study.report.pictures import (
     UNLABELLED,
     choose_iterations,
@@ -66,6 +69,17 @@ def test_miou_of_an_image_by_hand(tmp_path):
     write_label_map(tmp_path / 'predicted.png', np.array([[0, 1, 1, 0]]), PALETTE)
     # IoU of 0: 1 of 2; of 1: 1 of 2; the third class is nowhere
     assert image_miou(tmp_path / 'predicted.png', tmp_path / 'truth.png', ['a', 'b', 'c']) == 50
+
+
+def test_miou_of_an_image_is_that_of_the_metric(tmp_path):
+    random = np.random.default_rng(0)
+    label, prediction = random.choice([0, 1, 2, 255], (2, 20, 30))
+    prediction[(prediction == 255) & (label != 255)] = 1  # no class, but only where no label is
+    write_label_map(tmp_path / 'truth.png', label, PALETTE)
+    write_label_map(tmp_path / 'predicted.png', prediction, PALETTE)
+    counts = confusion_matrix(torch.tensor(prediction), torch.tensor(label), 3)
+    expected = scores_from_confusion(counts, 'abc', ())['mIoU']
+    assert image_miou(tmp_path / 'predicted.png', tmp_path / 'truth.png', 'abc') == expected
 
 
 @pytest.mark.parametrize('broken', ['missing', 'truncated', 'other size', 'other label space'])

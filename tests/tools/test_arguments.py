@@ -121,11 +121,23 @@ def test_options_are_those_of_mmengine(parse, capsys):
 
 
 @pytest.mark.parametrize('name', ['analyze', 'report'])
-def test_readers_of_records_import_no_models(name: str, tmp_path: Path):
+def test_readers_of_records_import_neither_torch_nor_models(name: str, tmp_path: Path):
     (tmp_path / FILE_NAME).write_text(RECORD)
     done = python('-X', 'importtime', TOOLS / f'{name}.py', tmp_path, '-o', tmp_path / 'out')
     assert done.returncode == 0, done.stdout
     imported = {line.rpartition('|')[2].strip() for line in done.stderr.splitlines()}
     assert 'mmseg_deeplab_study.evaluation.history' in imported
-    assert not imported & {'mmpretrain', 'mmseg.models', 'mmcv.ops'}
+    assert not imported & {'torch', 'mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'matplotlib', 'cv2', 'rich'}
     assert ('plotly' in imported) == (name == 'report')
+
+
+@pytest.mark.slow
+def test_a_reader_of_records_can_ask_for_the_classes_of_a_dataset():
+    code = (
+        'REGISTERS_NOTHING = True\n'
+        'from mmseg_deeplab_study.datasets.label_spaces import resolve_classes\n'
+        'import sys\n'
+        'print(len(resolve_classes("voc")), "mmpretrain" in sys.modules)\n'
+    )
+    done = python('-W', 'ignore', '-c', code)
+    assert done.stdout.split() == ['21', 'False'], done.stderr
