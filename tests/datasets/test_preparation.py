@@ -261,7 +261,8 @@ def test_archive_is_preferred_to_what_is_half_extracted(zipped: Path, tmp_path: 
 
 def test_one_split(cityscapes: Path, tmp_path: Path):
     prepare(plan_cityscapes(cityscapes, ['val']), tmp_path / 'out')
-    assert all('/val/' in name for name in state(tmp_path / 'out'))
+    prepared = state(tmp_path / 'out')
+    assert prepared and all('/val/' in name for name in prepared)
 
 
 def test_label_map_of_other_packing_is_kept(extracted: Path, tmp_path: Path):

@@ -513,7 +513,9 @@ def test_truth_of_few_classes_keeps_the_ignored_pixels(tiny_cityscapes, make_con
     config.model.decode_head.num_classes = 2
     config.train_cfg.max_iters = 1
     runner = train(config)
-    for path in root.glob('gtFine/val/tiny/*.png'):
+    paths = list(root.glob('gtFine/val/tiny/*.png'))
+    assert len(paths) == 3
+    for path in paths:
         name = path.name.replace('gtFine_labelTrainIds', 'leftImg8bit_truth')
         truth = np.asarray(Image.open(Path(runner.work_dir) / 'snapshots/reference' / name))
         label = np.asarray(Image.open(path))

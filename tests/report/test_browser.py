@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -78,10 +79,10 @@ def report(make_run, tmp_path_factory) -> Path:
 both_sizes = pytest.mark.parametrize('page', [DESKTOP, PHONE], ids=['desktop', 'phone'], indirect=True)
 
 
-@pytest.fixture
-def page(request, browser, report) -> Iterator[Page]:
+@contextmanager
+def opened(browser: Browser, report: Path, viewport: dict) -> Iterator[Page]:
     """The report, open; in the end nothing was requested and nothing complained."""
-    page = browser.new_page(viewport=getattr(request, 'param', DESKTOP))
+    page = browser.new_page(viewport=viewport)
     complaints, requests = [], []
     page.on(
         'console',
@@ -96,6 +97,20 @@ def page(request, browser, report) -> Iterator[Page]:
     assert [url for url in requests if not url.startswith(('data:', report.as_uri()))] == []
     assert page.evaluate('window.ran') is None
     page.close()
+
+
+@pytest.fixture
+def page(request, browser, report) -> Iterator[Page]:
+    """A page of the test's own, to click on."""
+    with opened(browser, report, getattr(request, 'param', DESKTOP)) as page:
+        yield page
+
+
+@pytest.fixture(scope='module')
+def still(browser, report) -> Iterator[Page]:
+    """One page for the tests that only look: opening it takes two seconds."""
+    with opened(browser, report, DESKTOP) as page:
+        yield page
 
 
 def frame(page: Page, run: str) -> tuple[str, str]:
@@ -210,14 +225,14 @@ def test_class_toggle_changes_the_chart(page):
     assert 'a0 and 1 more, mIoU' not in curve_names(page)
 
 
-def test_lines_are_explained(page):
-    lines = page.locator('#curve-legend li').all_inner_texts()
+def test_lines_are_explained(still):
+    lines = still.locator('#curve-legend li').all_inner_texts()
     assert lines[:2] == ['a0 and 1 more, mIoU', 'a0 and 1 more, mean of seen classes']
     assert f'{LONG}, mIoU' in lines and len(lines) == 6
 
 
-def test_seeds_are_mean_and_band(page):
-    mean, band = page.evaluate(
+def test_seeds_are_mean_and_band(still):
+    mean, band = still.evaluate(
         """() => {
             const traces = document.getElementById('curve-chart').data;
             return [traces.find((t) => t.name === 'a0 and 1 more, mIoU').y, traces[0].y];
@@ -228,8 +243,8 @@ def test_seeds_are_mean_and_band(page):
     assert band == [9, 7, 21.5, 33, 30, 14, 6, 9]
 
 
-def test_the_dip_is_marked_on_the_mean(page):
-    rings = page.evaluate(
+def test_the_dip_is_marked_on_the_mean(still):
+    rings = still.evaluate(
         """document.getElementById('curve-chart').data.filter((t) => t.marker?.symbol === 'circle-open')
             .map((t) => [t.x[0], t.y[0]])"""
     )
@@ -264,11 +279,11 @@ def test_heat_map_and_confusion_follow_the_run(page):
     assert page.evaluate("document.getElementById('confusion-chart').data[0].z") == [[90, 10]] * 3
 
 
-def test_names_in_markup_are_shown(page):
-    options = page.locator('#film-image option').all_inner_texts()
+def test_names_in_markup_are_shown(still):
+    options = still.locator('#film-image option').all_inner_texts()
     assert options == ['<i>second', 'first']
-    assert EVIL in page.locator('#film-legend').inner_text()
-    labels = page.locator('#heat-chart .yaxislayer-above text').all_text_contents()
+    assert EVIL in still.locator('#film-legend').inner_text()
+    labels = still.locator('#heat-chart .yaxislayer-above text').all_text_contents()
     assert EVIL in [text.replace('\u200b', '') for text in labels]
 
 
@@ -300,12 +315,13 @@ def test_play_and_pause(page):
 
 
 @both_sizes
-@pytest.mark.parametrize('theme', ['light', 'dark'])
-def test_accessible(page, theme):
-    page.evaluate(f"setTheme('{theme}')")
+def test_accessible(page):
     page.evaluate("document.querySelectorAll('details').forEach((element) => { element.open = true; })")
-    violations = Axe().run(page).response['violations']
-    assert [(v['id'], v['impact']) for v in violations if v['impact'] in ('serious', 'critical')] == []
+    for theme in ('light', 'dark'):
+        page.evaluate(f"setTheme('{theme}')")
+        violations = Axe().run(page).response['violations']
+        serious = [(v['id'], v['impact']) for v in violations if v['impact'] in ('serious', 'critical')]
+        assert serious == [], theme
 
 
 def test_theme_follows_the_system(browser, report):
