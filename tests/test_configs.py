@@ -30,8 +30,8 @@ STEPPED = [leaf for leaf in LEAVES if leaf not in STAGED]
 # What differs between the leaves of one model and changes neither a layer nor how it is reached: numbers and
 # flags. test_numbers_of_classes_and_iterations_agree holds every head to the classes of the data.
 SAME_MODEL = {'num_classes', 'size', 'avg_non_ignore', 'norm_momentum'}
-# The sides of a crop, in the odd size that TensorFlow's model wants; a U-Net wants multiples of 16.
-SIDE, UNET_SIDE = 65, 80
+# Of a crop: odd, as TensorFlow's model expects.
+SIDE = 33
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -81,16 +81,16 @@ def classes_of(dataset: dict) -> tuple[str, ...]:
     return tuple(names or DATASETS.get(dataset['type']).METAINFO['classes'])
 
 
-def random_batch(num_classes: int, side: int) -> dict:
+def random_batch(num_classes: int) -> dict:
     generator = torch.Generator().manual_seed(0)
     samples = []
     for _ in range(2):
-        sample = SegDataSample(metainfo=dict(img_shape=(side, side), ori_shape=(side, side)))
-        label = torch.randint(num_classes, (1, side, side), generator=generator)
+        sample = SegDataSample(metainfo=dict(img_shape=(SIDE, SIDE), ori_shape=(SIDE, SIDE)))
+        label = torch.randint(num_classes, (1, SIDE, SIDE), generator=generator)
         label[..., :8] = 255
         sample.gt_sem_seg = PixelData(data=label)
         samples.append(sample)
-    images = torch.randint(256, (2, 3, side, side), dtype=torch.uint8, generator=generator)
+    images = torch.randint(256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
     return dict(inputs=list(images), data_samples=samples)
 
 
@@ -172,15 +172,13 @@ def test_numbers_of_classes_and_iterations_agree(leaf: Path):
 
 def train_one_step(config: dict) -> None:
     torch.manual_seed(0)
-    # All norms stay what they are, but for those that need more than one process.
-    side = UNET_SIDE if config['backbone']['type'] == 'UNet' else SIDE
-    config['data_preprocessor']['size'] = (side, side)
+    config['data_preprocessor']['size'] = (SIDE, SIDE)
     model = MODELS.build(config)
     assert 'SyncBatchNorm' not in {type(module).__name__ for module in model.modules()}
     model.init_weights()
     model.train()
-    data = model.data_preprocessor(random_batch(config['decode_head']['num_classes'], side), training=True)
-    assert data['inputs'].shape == (2, 3, side, side)
+    data = model.data_preprocessor(random_batch(config['decode_head']['num_classes']), training=True)
+    assert data['inputs'].shape == (2, 3, SIDE, SIDE)
     loss, _ = model.parse_losses(model(**data, mode='loss'))
     loss.backward()
     assert torch.isfinite(loss) and loss > 0
@@ -190,23 +188,29 @@ def train_one_step(config: dict) -> None:
 
 
 @pytest.fixture(scope='module')
-def step_once() -> Callable[[dict], None]:
-    """One step for each model: of leaves that differ in SAME_MODEL alone the first is trained."""
-    trained = set()
+def once() -> Callable[[Callable[[dict], object], dict], None]:
+    """Once for each model: of leaves that differ in SAME_MODEL alone the first is tried."""
+    done = set()
 
-    def step(config: dict) -> None:
-        shape = json.dumps(shape_of(config), sort_keys=True)
-        if shape not in trained:
-            train_one_step(config)
-            trained.add(shape)
+    def try_model(action: Callable[[dict], object], config: dict) -> None:
+        shape = action, json.dumps(shape_of(config), sort_keys=True)
+        if shape not in done:
+            action(config)
+            done.add(shape)
 
-    return step
+    return try_model
 
 
 @each(STEPPED)
-def test_one_step_of_training(leaf: Path, step_once: Callable[[dict], None]):
+def test_one_step_of_training(leaf: Path, once: Callable):
     init_default_scope('mmseg')
-    step_once(without_downloads(read(leaf).model.to_dict()))
+    once(train_one_step, without_downloads(read(leaf).model.to_dict()))
+
+
+@each(STAGED)
+def test_model_builds(leaf: Path, once: Callable):
+    init_default_scope('mmseg')
+    once(MODELS.build, without_downloads(read(leaf).model.to_dict()))
 
 
 def test_model_index_names_what_exists():
