@@ -16,6 +16,7 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 SECONDS = 400  # after which a child that hangs shows where, and ends
 
@@ -39,7 +40,8 @@ def run(job: dict) -> None:
         code, *arguments = arguments
         sys.argv = ['-c', *arguments]
         sys.path[0] = ''
-        exec(compile(code, '<string>', 'exec'), {'__name__': '__main__'})
+        sys.modules['__main__'] = main = ModuleType('__main__')
+        exec(compile(code, '<string>', 'exec'), main.__dict__)
     else:
         sys.argv = [script, *arguments]
         sys.path[0] = str(Path(script).parent)

@@ -41,6 +41,7 @@ def run(bare_forked, tmp_path) -> Callable[..., str]:
     return call
 
 
+@pytest.mark.slow
 @needs_lite
 def test_mmseg_imports_with_mmcv_lite_and_nothing_is_left_behind(run):
     out = run("""
@@ -214,10 +215,10 @@ def test_placeholder_answers_python_as_a_module_does():
         placeholder.nms()
 
 
-def test_configs_are_those_of_mmengine_alone(tmp_path: Path):
+def test_configs_are_those_of_mmengine_alone(run, tmp_path: Path):
     foreign = tmp_path / 'foreign.py'
     foreign.write_text("_base_ = 'mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py'\n")
-    ours = 'configs/deeplabv3/deeplabv3_mobilenet-v2-os16_1xb4-200_voc2cityscapes-768x768.py'
+    ours = REPO / 'configs/deeplabv3/deeplabv3_mobilenet-v2-os16_1xb4-200_voc2cityscapes-768x768.py'
     out = run(
         """
         import sys
@@ -237,7 +238,7 @@ def test_configs_are_those_of_mmengine_alone(tmp_path: Path):
         print(read() == alone, read() == alone, Config._get_cfg_path is patched, len(alone[0][2]) > 5000)
         """,
         ours,
-        str(foreign),
+        foreign,
     )
     assert out.splitlines()[-1] == 'True True True True'
 

@@ -201,6 +201,7 @@ def once() -> Callable[[Callable[[dict], object], dict], None]:
     return try_model
 
 
+@pytest.mark.slow
 @each(STEPPED)
 def test_one_step_of_training(leaf: Path, once: Callable):
     init_default_scope('mmseg')
@@ -213,6 +214,7 @@ def test_model_builds(leaf: Path, once: Callable):
     once(MODELS.build, without_downloads(read(leaf).model.to_dict()))
 
 
+@pytest.mark.slow
 def test_model_index_names_what_exists():
     imported = yaml.safe_load((REPO / 'model-index.yml').read_text())['Import']
     assert imported and all((REPO / path).is_file() for path in imported)

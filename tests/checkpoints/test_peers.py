@@ -76,6 +76,7 @@ def test_parity_table_of_all_golden_logits(shared: Path, run_tool):
     assert files and all(file.name.removesuffix('.keys.json') in out for file in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['deeplabv3_resnet50', 'deeplabv3_mobilenet_v3_large'])
 @pytest.mark.parametrize('auxiliary', [False, True])
 def test_torchvision_itself_gives_the_same_logits(name: str, auxiliary: bool):
@@ -98,6 +99,7 @@ def test_torchvision_itself_gives_the_same_logits(name: str, auxiliary: bool):
         assert parity.difference < 1e-4 and parity.agreement == 1
 
 
+@pytest.mark.slow
 @each_layout
 def test_round_trip_gives_identical_tensors(layout: layouts.Layout, tmp_path: Path):
     theirs = peer_file(layout, tmp_path / 'peer.pth', auxiliary=layout.auxiliary is not None)
@@ -198,6 +200,7 @@ def test_config_that_is_printed_fits(source: str):
         assert model.decode_head.get('aspp_dropout_ratio', 0.1) == layout.dropout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('source', PEERS)
 def test_leaf_trains_two_iterations_from_a_file_of_its_peer(source: str, tmp_path: Path):
     layout = next(layout for layout in ALL if f'{layout.peer} {layout.name}' == source)
@@ -208,6 +211,7 @@ def test_leaf_trains_two_iterations_from_a_file_of_its_peer(source: str, tmp_pat
     two_iterations(leaf, checkpoint['state_dict'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['deeplabv3', 'deeplabv3plus'])
 def test_leaf_trains_two_iterations_from_a_file_of_mmsegs_zoo(name: str):
     (leaf,) = (REPO / 'configs' / name).glob(f'{name}_r50-d8_*voc2cityscapes*.py')

@@ -106,6 +106,7 @@ def test_labels_as_read_without_labels(root):
     assert 'gt_sem_seg' not in dataset[0]['data_samples']
 
 
+@pytest.mark.slow
 def test_workers_share_what_one_of_them_decoded(root):
     expected = [build(root)[i] for i in range(3)]
     dataset = build(root)
@@ -144,6 +145,7 @@ def test_what_a_transform_changes_is_not_what_is_kept(root):
         again['inputs'].zero_()
 
 
+@pytest.mark.slow
 def test_wrapped_datasets(root):
     part = dict(
         type='CityscapesDataset',

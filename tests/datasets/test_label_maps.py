@@ -35,6 +35,7 @@ def paint(path: Path, *ids: int) -> None:
     Image.fromarray(np.array([ids], np.uint8).repeat(4, axis=0)).save(path)
 
 
+@pytest.mark.slow
 def test_good_label_maps_pass(cityscapes: Path):
     count_label_pixels(split(cityscapes), 19)
     count_label_pixels(split(cityscapes, 'val'), 19)
@@ -42,6 +43,7 @@ def test_good_label_maps_pass(cityscapes: Path):
     count_label_pixels(split(cityscapes), 19)
 
 
+@pytest.mark.slow
 def test_bad_label_map_is_named_with_its_ids(cityscapes: Path):
     path = label_file(cityscapes)
     paint(path, 0, 7, 19, 33, 255)

@@ -104,6 +104,7 @@ def test_in_a_dataloader(tiny_cityscapes: Callable[..., Path]):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('serialize_data', [True, False])
 def test_digest_does_not_depend_on_the_root(
     tiny_cityscapes: Callable[..., Path], tmp_path: Path, serialize_data: bool

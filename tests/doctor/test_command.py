@@ -39,6 +39,7 @@ def without(folder: Path, *names: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('command', [SCRIPT, MODULE], ids=['script', 'module'])
 def test_it_runs_where_the_package_cannot_be_imported(tmp_path, command):
     (tmp_path / 'blocked').mkdir()
@@ -62,6 +63,7 @@ def test_it_runs_without_anything(tmp_path):
     assert 'neither the Cityscapes layout' in done.stdout
 
 
+@pytest.mark.slow
 def test_a_good_environment_as_json_with_a_checkpoint(shared, tmp_path):
     """The package is left out when Python looks for the module, and whole once a checkpoint is read."""
     path = shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
@@ -72,6 +74,7 @@ def test_a_good_environment_as_json_with_a_checkpoint(shared, tmp_path):
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_only_the_doctor_leaves_imports_out():
     # Its name as an argument of something else.
     code = 'import mmseg_deeplab_study; print(mmseg_deeplab_study.engine.__name__)'

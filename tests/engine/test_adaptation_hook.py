@@ -234,6 +234,7 @@ def test_tensorboard_has_every_class_at_every_validation(config):
 # What it must not touch
 
 
+@pytest.mark.slow
 def test_looking_does_not_change_training(config, tmp_path):
     """Training is bit for bit the same with the hook and validations at 0, 5, 10 as with one at its end."""
     # The flip draws from numpy's generator and dropout from torch's, which validation shares with training.
@@ -433,6 +434,7 @@ def without_seconds(work_dir: str) -> list[dict]:
     return [{**row, 'seconds': 0} for row in read_history(work_dir).rows]
 
 
+@pytest.mark.slow
 def test_a_refused_resume_cuts_nothing(interrupted):
     record = Path(interrupted.work_dir) / FILE_NAME
     before = record.read_bytes()
@@ -447,6 +449,7 @@ def test_a_refused_resume_cuts_nothing(interrupted):
     assert record.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_missing_record_is_begun_where_the_run_goes_on_and_says_so(interrupted):
     (Path(interrupted.work_dir) / FILE_NAME).unlink()
     train(interrupted)
@@ -455,6 +458,7 @@ def test_a_missing_record_is_begun_where_the_run_goes_on_and_says_so(interrupted
     assert [row['iter'] for row in history.rows] == [5, 10]
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_a_kill_took_away_is_saved_on_resume(interrupted):
     """The row was on the disk, the checkpoint of its best score was not, nor its score in the one resumed."""
     interrupted.default_hooks.checkpoint.save_best = 'mIoU'

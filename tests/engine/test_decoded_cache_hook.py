@@ -37,6 +37,7 @@ def test_our_base_has_it(root, make_config, tmp_path):
     assert make_config(root, tmp_path).default_hooks.decoded_cache.cache == '4GB'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
 def test_scores_are_those_without_it(workers, root, make_config, tmp_path):
     rows = []

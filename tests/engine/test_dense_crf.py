@@ -53,6 +53,7 @@ def test_training_refuses_it_and_says_what_it_would_cost(tiny_cityscapes, make_c
     assert not (tmp_path / 'work' / FILE_NAME).exists()
 
 
+@pytest.mark.slow
 def test_boundary_scores_are_in_every_row(trained):
     for row in read_history(trained.work_dir).validations:
         assert 0 <= row['BIoU'] <= 100

@@ -261,6 +261,7 @@ class Draw(Hook):
         torch.rand(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('iteration', 'hooks'), [(0, []), (5, [Draw()])], ids=['0', '5'])
 def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(resume, whole, warnings, iteration, hooks):
     run = resume(whole.work_dir / f'iter_{iteration}.pth', *hooks)
@@ -309,6 +310,7 @@ def test_states_of_a_source_checkpoint_are_another_runs(config, whole, tmp_path)
 # SIGTERM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('point', 'iteration', 'image', 'saved'),
     # In training, when iteration 7 is done; in validation, at once; at the last image, all the same.

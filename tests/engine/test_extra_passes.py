@@ -61,6 +61,7 @@ def run(tmp_path_factory, make_tiny_cityscapes, make_config, with_every_row) -> 
     return runner, keep
 
 
+@pytest.mark.slow
 def test_the_source_s_own_view(run):
     """Against logits of the kept features by the source's own classifier, counted pixel by pixel."""
     runner, keep = run
@@ -132,6 +133,7 @@ def test_checkpoints_keep_the_source_s_classifier(run):
     assert kept['bias'].equal(source['decode_head.conv_seg.bias'])
 
 
+@pytest.mark.slow
 def test_the_source_s_view_in_sliding_windows(tiny_cityscapes, make_config, with_every_row, tmp_path):
     config = make_config(tiny_cityscapes(), tmp_path / 'work')
     with_every_row(config, tmp_path)
@@ -159,6 +161,7 @@ def config(tiny_cityscapes, make_config, with_every_row, tmp_path):
     return config
 
 
+@pytest.mark.slow
 def test_forgetting(config):
     """The source's validation set is the target's here, and all classes are shared: the same scores."""
     runner = Runner.from_cfg(config)
@@ -176,6 +179,7 @@ def test_forgetting(config):
             assert row[key] == pytest.approx(other[key]), key
 
 
+@pytest.mark.slow
 def test_forgetting_does_not_change_training(config, tmp_path):
     weights = []
     for i, forgetting in enumerate((config.custom_hooks[1]['forgetting'], None)):

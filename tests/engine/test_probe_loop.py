@@ -58,6 +58,7 @@ def run(tmp_path_factory, make_tiny_cityscapes, make_config) -> tuple[Runner, Wi
     return runner, witness
 
 
+@pytest.mark.slow
 def test_the_probe_is_recorded_and_has_every_class(run):
     runner, witness = run
     header = read_history(runner.work_dir).header

@@ -95,6 +95,7 @@ def test_boundary_iou_is_that_of_eroded_masks(ratio):
     assert scores['BIoU'] == pytest.approx(np.mean(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('widths', [WIDTHS, (3,), (1, 5, 100)])
 def test_trimap_scores_are_those_of_pixels_near_to_a_labelled_edge(widths):
     pairs = [draw_maps(seed) for seed in range(2)]

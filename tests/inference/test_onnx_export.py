@@ -76,6 +76,7 @@ def agree(ours: np.ndarray, theirs: np.ndarray) -> bool:
     return measure(ours, theirs).difference < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('architecture', ['', *ARCHITECTURES])
 def test_the_network_to_export_is_the_model(load, architecture):
     model = load(architecture)
@@ -194,6 +195,7 @@ def test_metadata(load):
     assert 'RGB, 0 to 255' in proto.doc_string
 
 
+@pytest.mark.slow
 def test_an_opset_that_torch_does_not_give(load):
     need_onnx()
     with pytest.raises(ValueError, match='--opset 7: torch exported opset'):

@@ -156,6 +156,7 @@ def our_name(theirs: str) -> str:
     return theirs
 
 
+@pytest.mark.slow
 def test_torchvision_deeplabv3_resnet50(shared: Path):
     """Backbone, head and auxiliary head against torchvision's logits, with reference weights."""
     reference = golden_module(shared)

@@ -110,6 +110,7 @@ def test_agrees_with_exact_mean_field_on_drawn_images(name):
     assert agreement(found, logits) < 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', SETTINGS)
 def test_agrees_with_exact_mean_field_on_photographs(photographs, name):
     same = []
@@ -121,6 +122,7 @@ def test_agrees_with_exact_mean_field_on_photographs(photographs, name):
     assert np.mean(same) >= 0.995
 
 
+@pytest.mark.slow
 def test_agrees_with_pydensecrf2_on_photographs(photographs):
     pytest.importorskip('pydensecrf', reason='needs the extra crf')
     for photograph in photographs:

@@ -273,6 +273,7 @@ def test_logits_are_there_for_what_needs_them(how):
         assert found.pred_sem_seg.data.dtype == torch.int64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'change',
     [
@@ -321,6 +322,7 @@ def test_folded_copy_is_made_once_for_the_same_weights():
         assert not any(isinstance(module, nn.BatchNorm2d) for module in first.modules())
 
 
+@pytest.mark.slow
 def test_state_dict_is_that_of_mmseg_and_so_is_training():
     config = model_config()
     config.decode_head.dropout_ratio = 0.0

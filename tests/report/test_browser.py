@@ -125,12 +125,14 @@ def curve_names(page: Page) -> list[str]:
     )
 
 
+@pytest.mark.slow
 @both_sizes
 def test_nothing_overflows(page):
     page.get_by_label('● car').check()
     assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
 
 
+@pytest.mark.slow
 @both_sizes
 def test_slider_changes_the_frame(page):
     assert frame(page, 'a0')[1] == 'a0: source model, whole set at 7.3 % mIoU'
@@ -145,6 +147,7 @@ def test_slider_changes_the_frame(page):
     assert page.locator('#film-place').inner_text() == 'iteration 10'
 
 
+@pytest.mark.slow
 @both_sizes
 def test_jump_to_an_miou(page):
     page.get_by_role('button', name='at 0.3 mIoU').click()
@@ -155,6 +158,7 @@ def test_jump_to_an_miou(page):
     assert page.get_by_role('button', name='at 0.4 mIoU').is_disabled()
 
 
+@pytest.mark.slow
 def test_difference_to_the_truth(page):
     page.locator('#film-slider').fill('1')
     expect(page.locator('#film-tiles canvas').first).to_have_attribute('width', '32')
@@ -169,6 +173,7 @@ def test_difference_to_the_truth(page):
     assert colours == [[255, 255, 255], [0xD1, 0x24, 0x2F]]
 
 
+@pytest.mark.slow
 def test_pixels_without_a_label_are_grey_in_the_difference(browser, make_run, tmp_path):
     folder = make_run(tmp_path / 'run', {0: 9.0}, images=('first',), source=False)
     truth = folder / 'snapshots/reference/first_truth.png'
@@ -189,6 +194,7 @@ def test_pixels_without_a_label_are_grey_in_the_difference(browser, make_run, tm
     page.close()
 
 
+@pytest.mark.slow
 def test_pictures_that_are_not_there(browser, make_run, tmp_path):
     """One run's first snapshots are gone, and that of the other at 0.1 mIoU; the other never reaches 0.3."""
     late = make_run(tmp_path / 'late', {0: 9.0, 5: 14.0, 10: 31.0})
@@ -211,12 +217,14 @@ def test_pictures_that_are_not_there(browser, make_run, tmp_path):
     page.close()
 
 
+@pytest.mark.slow
 def test_another_image(page):
     truth = page.locator('#film-tiles img').nth(1)
     page.locator('#film-image').select_option(label='first')
     assert truth.get_attribute('alt') == 'true labels of first'
 
 
+@pytest.mark.slow
 def test_class_toggle_changes_the_chart(page):
     assert 'a0 and 1 more, car' not in curve_names(page)
     page.get_by_label('● car').check()
@@ -225,6 +233,7 @@ def test_class_toggle_changes_the_chart(page):
     assert 'a0 and 1 more, mIoU' not in curve_names(page)
 
 
+@pytest.mark.slow
 def test_lines_are_explained(still):
     lines = still.locator('#curve-legend li').all_inner_texts()
     assert lines[:2] == ['a0 and 1 more, mIoU', 'a0 and 1 more, mean of seen classes']
@@ -252,6 +261,7 @@ def test_the_dip_is_marked_on_the_mean(still):
     assert rings == [[5, 6.5]]
 
 
+@pytest.mark.slow
 def test_confusion_as_a_table(page):
     row = page.locator('#confusion-table tr').filter(has_text='road')
     assert row.locator('th, td').all_inner_texts() == ['road', '-', 'background', '90.0']
@@ -266,6 +276,7 @@ def test_confusion_as_a_table(page):
     ]
 
 
+@pytest.mark.slow
 def test_heat_map_and_confusion_follow_the_run(page):
     page.locator('#heat-run').select_option(label=LONG)
     assert page.evaluate("document.getElementById('heat-chart').data[0].x") == [0, 5, 20]
@@ -287,6 +298,7 @@ def test_names_in_markup_are_shown(still):
     assert EVIL in [text.replace('\u200b', '') for text in labels]
 
 
+@pytest.mark.slow
 def test_keyboard_alone(page):
     page.keyboard.press('Tab')
     assert page.evaluate('document.activeElement.className') == 'skip'
@@ -307,6 +319,7 @@ def test_keyboard_alone(page):
     assert page.evaluate('document.documentElement.dataset.theme') == 'dark'
 
 
+@pytest.mark.slow
 def test_play_and_pause(page):
     page.get_by_role('button', name='Play').click()
     expect(page.locator('#film-slider')).to_have_value('2')
@@ -314,6 +327,7 @@ def test_play_and_pause(page):
     assert page.get_by_role('button', name='Play').get_attribute('aria-pressed') == 'false'
 
 
+@pytest.mark.slow
 @both_sizes
 def test_accessible(page):
     page.evaluate("document.querySelectorAll('details').forEach((element) => { element.open = true; })")
@@ -324,6 +338,7 @@ def test_accessible(page):
         assert serious == [], theme
 
 
+@pytest.mark.slow
 def test_theme_follows_the_system(browser, report):
     page = browser.new_page(color_scheme='dark')
     page.goto(report.as_uri())

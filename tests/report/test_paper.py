@@ -109,6 +109,7 @@ def written(tmp_path_factory) -> list[Path]:
     return write_figures(*read(*write_two_seeds(folder)), folder / 'figures')
 
 
+@pytest.mark.slow
 def test_files(two_seeds, tmp_path):
     other = write_run(tmp_path / 'mobilenet', [row(0, 5.0)], experiment='other')
     write_pictures(other, [0])
@@ -124,6 +125,7 @@ def test_files(two_seeds, tmp_path):
         assert path.read_bytes().startswith(b'%PDF' if path.suffix == '.pdf' else b'\x89PNG')
 
 
+@pytest.mark.slow
 def test_widths_and_fonts(written):
     for path in written:
         if path.suffix == '.png':
@@ -153,6 +155,7 @@ def test_the_first_run_of_an_experiment_that_has_pictures(two_seeds):
     assert source_figure(analysis, folders).axes[0].get_ylabel() == 'r50_0'
 
 
+@pytest.mark.slow
 def test_names_of_runs_are_not_markup_nor_folders(tmp_path):
     names = ['a/x$_{^$ <b>"q"', 'b/x$_{^$ <b>"q"', '_$$']
     runs = [write_run(tmp_path / n, [row(0, 5.0)], experiment=n) for n in names]
@@ -296,6 +299,7 @@ def test_a_large_label_map_gets_smaller_without_new_colours(tmp_path):
 
 # What is damaged, and in how many places a picture is then wanting, if it is gone or cannot be read: another
 # is taken for the source's view of an image that is gone, and what has no truth is no image.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('place', 'gone', 'broken'),
     [

@@ -47,6 +47,7 @@ def test_a_source_comes_first_and_is_handed_on(make_study_file, tmp_path):
     assert source.checkpoint.stat().st_mtime <= (first.folder / LOG).stat().st_mtime
 
 
+@pytest.mark.slow
 def test_the_others_go_on_where_one_fails(make_study_file, tmp_path, calls):
     path = make_study_file(
         runs={
@@ -187,6 +188,7 @@ def arguments():
     return argparse.Namespace(jobs=None, cluster=None, dry_run=False)
 
 
+@pytest.mark.slow
 def test_a_line_per_change_and_how_the_log_of_a_failure_ends(make_study_file, tmp_path, arguments, capsys):
     path = make_study_file(runs={'bad': dict(config='fails.py'), 'good': dict(config='well.py')})
     study = read_study(path, tmp_path / 'out')

@@ -41,6 +41,7 @@ def trained(make_config, write_trained, tmp_path) -> tuple[str, str]:
     return str(tmp_path / 'config.py'), str(tmp_path / 'a.pth')
 
 
+@pytest.mark.slow
 def test_real_weights_give_tensorflows_logits(run, shared):
     """The graph alone, from pixels, against what LiteRT computes from the file it was made of."""
     import onnx

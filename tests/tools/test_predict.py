@@ -120,6 +120,7 @@ def test_video(run):
     assert video.get(cv2.CAP_PROP_FRAME_HEIGHT) > 48 + 19 * 12
 
 
+@pytest.mark.slow
 def test_a_note_on_images_much_larger_than_the_configs(run):
     for name in ('a', 'b'):
         photograph(f'folder/{name}.png', 40, 200)

@@ -47,6 +47,7 @@ def write_segnet(source: Path, root: Path) -> None:
         (root / f'{split}.txt').write_text(''.join(lines))
 
 
+@pytest.mark.slow
 def test_camvid_of_segnet_is_ours_again(run_tool, shared: Path, tmp_path: Path, monkeypatch):
     ours, out = shared / 'data/camvid_cityscapes', tmp_path / 'out'
     write_segnet(ours, tmp_path / 'CamVid')

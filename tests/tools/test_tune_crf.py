@@ -37,6 +37,7 @@ def read_trials(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()][1:]
 
 
+@pytest.mark.slow
 def test_searches_and_writes_a_part_of_a_config(run, tmp_path):
     code, output, errors = run('--images', 2)
     assert (code, errors) == (0, '')
@@ -94,6 +95,7 @@ def test_says_when_none_is_better(run, monkeypatch):
     assert 'mIoU 29.00 % with, 30.00 % without, on 1 images: no setting is better than none' in output
 
 
+@pytest.mark.slow
 def test_a_trial_that_a_kill_cut_short_is_made_again(run, tmp_path):
     assert run('--images', 1, '-o', 'out')[0] == 0
     path = tmp_path / 'out/trials.jsonl'
@@ -111,6 +113,7 @@ def test_refuses_the_trials_of_another_config(run):
     assert code == 1 and 'is of another search' in errors
 
 
+@pytest.mark.slow
 def test_refuses_the_trials_of_another_search(run):
     assert run('--images', 1, '-o', 'out')[0] == 0
     code, _, errors = run('--images', 2, '-o', 'out')
@@ -142,6 +145,7 @@ def test_refuses_a_checkpoint_of_other_classes(run):
     assert code == 1 and 'it has 19 classes' in errors
 
 
+@pytest.mark.slow
 def test_refuses_a_checkpoint_that_is_missing(run, trained):
     Path(trained[1]).rename(f'{trained[1]}.away')
     code, _, errors = run('--images', 1)
