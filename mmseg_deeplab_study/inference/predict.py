@@ -25,7 +25,7 @@ from .inferencer import TrainedInferencer
 from .overlay import largest_first, legend_entries, paint, with_legend
 from .video import paint_video
 
-# Images so many times larger than those of the config are worth a note.
+# An image LARGE times larger than those of the config is worth a note.
 LARGE = 2
 
 

@@ -58,7 +58,7 @@ def help_of(run_tool) -> Callable[[str], str]:
 
 
 def test_what_help_says_is_what_the_package_does(load_tool, help_of, monkeypatch):
-    """The parsers import nothing of the package, so these stand there once more."""
+    """The parsers import nothing of the package, so they repeat these."""
     assert ('mIoU', 'BIoU', *(f'trimap.{width}' for width in WIDTHS)) == load_tool('tune_crf').METRICS
     study = read_study(Path(config_path('studies/demo.py')), Path('unused'), {'environment': {}})
     assert {run.name.split('/')[0] for run in study.runs} == set(load_tool('demo').BACKBONES)
