@@ -27,5 +27,6 @@ default_hooks = dict(
     checkpoint=dict(interval=50, max_keep_ckpts=3, save_best='mIoU', backend_args=dict(backend='atomic')),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     exact_resume=dict(type='ExactResumeHook'),
+    check_finite=dict(type='CheckFiniteHook'),
     decoded_cache=dict(type='DecodedCacheHook', cache='4GB'),
 )

@@ -17,4 +17,5 @@ default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=3, save_best='mIoU', backend_args=dict(backend='atomic')),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     exact_resume=dict(type='ExactResumeHook'),
+    check_finite=dict(type='CheckFiniteHook'),
 )

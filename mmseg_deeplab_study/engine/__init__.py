@@ -1,6 +1,7 @@
 from .adaptation_hook import AdaptationHook
 from .atomic_backend import AtomicBackend
 from .bfloat16 import BFloat16OptimWrapper
+from .check_finite import CheckFiniteHook
 from .decoded_cache_hook import DecodedCacheHook
 from .dense_crf import DenseCRFRecordHook
 from .exact_resume import ExactResumeHook
@@ -13,6 +14,7 @@ __all__ = [
     'AdaptationHook',
     'AtomicBackend',
     'BFloat16OptimWrapper',
+    'CheckFiniteHook',
     'DecodedCacheHook',
     'DenseCRFRecordHook',
     'ExactResumeHook',

@@ -49,5 +49,6 @@ default_hooks = dict(
     checkpoint=dict(interval=500, max_keep_ckpts=1, backend_args=dict(backend='atomic')),
     plain_checkpoint=dict(type='PlainCheckpointHook'),  # the adaptation stage loads it
     exact_resume=dict(type='ExactResumeHook'),
+    check_finite=dict(type='CheckFiniteHook'),
 )
 randomness = dict(seed=0)

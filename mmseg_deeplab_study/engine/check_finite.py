@@ -1,0 +1,58 @@
+"""Training that has failed numerically ends there."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+from torch import Tensor
+
+
+@HOOKS.register_module()
+class CheckFiniteHook(Hook):
+    """End training at a loss that is not finite, and before weights that are not are validated or saved.
+
+    A finite loss can leave such weights, if its gradient overflows. Record and checkpoints stay as they are.
+
+    Raises:
+        FloatingPointError: names the iteration, the learning rate and what to try.
+    """
+
+    # Before the next learning rate is set (LOW), and before the checkpoint is saved (VERY_LOW).
+    priority = 'ABOVE_NORMAL'
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
+    ) -> None:
+        loss = float((outputs or {}).get('loss', 0))
+        if not math.isfinite(loss):
+            _end(runner, batch_idx + 1, f'the loss is {loss}')
+
+    def before_val(self, runner: Runner) -> None:
+        _check_weights(runner, runner.model.state_dict(), runner.iter)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        _check_weights(runner, checkpoint['state_dict'], checkpoint['meta']['iter'])
+
+
+def _check_weights(runner: Runner, weights: Mapping[str, Tensor], iteration: int) -> None:
+    for name, value in weights.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            if iteration == 0:
+                raise FloatingPointError(
+                    f'{name} is not finite before training: the checkpoint that was loaded is of a run that '
+                    'failed; give another as load_from'
+                )
+            _end(runner, iteration, f'{name} is not finite')
+
+
+def _end(runner: Runner, iteration: int, what: str) -> None:
+    rates = runner.optim_wrapper.get_lr()['lr']
+    raise FloatingPointError(
+        f'iteration {iteration}: {what}, at learning rates up to {max(rates):g}. Try a lower '
+        'optim_wrapper.optimizer.lr, a warm-up, optim_wrapper.clip_grad=dict(max_norm=10), or no --amp. '
+        f'Record and checkpoints in {runner.work_dir} are those of before'
+    )

@@ -1,0 +1,84 @@
+"""Losses and weights that are not finite, in real runs of a tiny model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmseg_deeplab_study.evaluation.history import read_history
+
+
+class Spoil(Hook):
+    """Makes something infinite once some updates are done."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, what: str, iteration: int) -> None:
+        self.what, self.iteration = what, iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if self.what == 'images' and batch_idx == self.iteration:
+            data_batch['inputs'] = [image.float() * float('nan') for image in data_batch['inputs']]
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if self.what == 'weights' and batch_idx + 1 == self.iteration:
+            runner.model.decode_head.conv_seg.weight.data[3] = float('inf')
+
+
+@pytest.fixture
+def run(make_tiny_cityscapes, make_config, tmp_path):
+    """Trains with something spoilt; returns the work_dir."""
+
+    def train(what: str, iteration: int, **options) -> Path:
+        cfg = make_config(make_tiny_cityscapes(tmp_path / 'data'), tmp_path / 'work')
+        cfg.merge_from_dict({'default_hooks.checkpoint.interval': 5, **options})
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(Spoil(what, iteration))
+        runner.train()
+        return tmp_path / 'work'
+
+    return train
+
+
+def test_loss_that_is_not_finite_ends_training_with_the_record_intact(run, tmp_path):
+    message = (
+        r'^iteration 7: the loss is nan, at learning rates up to 0\.04\d+\. Try a lower '
+        r'optim_wrapper\.optimizer\.lr, .* or no --amp\. Record and checkpoints in .* are those of before$'
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        run('images', 6)
+    assert [row['iter'] for row in read_history(tmp_path / 'work').rows] == [0, 5]
+    assert sorted(path.name for path in (tmp_path / 'work').glob('*.pth')) == ['iter_0.pth', 'iter_5.pth']
+
+
+@pytest.mark.parametrize(('iteration', 'saved'), [(5, ['iter_0.pth']), (10, ['iter_0.pth', 'iter_5.pth'])])
+def test_weights_that_are_not_finite_are_neither_saved_nor_recorded(run, tmp_path, iteration, saved):
+    """The loss is finite to the end: they come with the last update before a validation."""
+    with pytest.raises(
+        FloatingPointError, match=f'^iteration {iteration}: decode_head.conv_seg.weight is not fin'
+    ):
+        run('weights', iteration)
+    assert sorted(path.name for path in (tmp_path / 'work').glob('*.pth')) == saved
+    assert max(row['iter'] for row in read_history(tmp_path / 'work').rows) == iteration - 5
+
+
+def test_weights_are_looked_at_before_a_validation_too(run, tmp_path):
+    with pytest.raises(FloatingPointError, match='^iteration 5: decode_head'):
+        run('weights', 5, **{'default_hooks.checkpoint.interval': 1000})
+    assert [row['iter'] for row in read_history(tmp_path / 'work').rows] == [0]
+
+
+def test_checkpoint_of_a_run_that_failed_is_refused(
+    run, tmp_path, write_trained, make_tiny_cityscapes, make_config
+):
+    path = tmp_path / 'spoilt.pth'
+    checkpoint = write_trained(make_config(tmp_path, tmp_path), path)
+    checkpoint['state_dict']['decode_head.conv_seg.bias'][0] = float('nan')
+    torch.save(checkpoint, path)
+    message = (
+        'decode_head.conv_seg.bias is not finite before training: the checkpoint .* give another as load_from'
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        run('nothing', 0, load_from=str(path))
