@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from torch import nn
 
 EXTENSION = 'mmcv._ext'
 # Questions about the compiler, not ops: mmcv.utils.collect_env asks them and expects an answer.
@@ -135,3 +138,40 @@ def format_configs_once() -> None:
         return formatted(text, tuple(style_config.items()), **options)
 
     config.FormatCode = format_code
+
+
+def train_depthwise_in_planes(model: 'nn.Module') -> None:
+    """Have dilated depthwise convolutions of a channels-last model see contiguous images under CPU autocast.
+
+    Upstream fault: on the CPU, torch 2.14.1 computes the bfloat16 weight gradient of a depthwise convolution
+    with dilation 2 or more and stride 1 wrongly in channels-last, by a factor of 1.5 to infinity and
+    differently each time. Output and input gradient are right there; so is everything of other convolutions,
+    of contiguous images, and of float32.
+    Can go when torch computes it rightly in channels-last.
+    """
+    import torch
+
+    def planes(conv: 'nn.Module', inputs: tuple) -> tuple | None:
+        (images,) = inputs
+        if images.device.type == 'cpu' and torch.is_grad_enabled() and _autocasts_on_the_cpu():
+            return (images.contiguous(),)
+        return None
+
+    for conv in model.modules():
+        if (
+            isinstance(conv, torch.nn.Conv2d)
+            and 1 < conv.groups == conv.in_channels
+            and max(conv.dilation) > 1
+        ):
+            # Weights in channels-last make it that, too. These, of one input channel, are contiguous in both.
+            conv.weight.data = conv.weight.data.flatten().view(conv.weight.shape)
+            conv.register_forward_pre_hook(planes)
+
+
+def _autocasts_on_the_cpu() -> bool:
+    import torch
+
+    try:
+        return torch.is_autocast_enabled('cpu')
+    except TypeError:  # before torch 2.4
+        return torch.is_autocast_cpu_enabled()

@@ -1,4 +1,6 @@
+import copy
 import importlib.util
+import math
 import sys
 import textwrap
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from mmseg_deeplab_study.compat import (
     find_bases_by_path,
     format_configs_once,
     make_mmcv_ops_importable,
+    train_depthwise_in_planes,
 )
 
 # Only now, which is what the module under test is for.
@@ -280,3 +283,53 @@ def test_a_run_formats_its_config_once(make_tiny_cityscapes, make_config, tmp_pa
     Runner.from_cfg(cfg).train()
     assert len(list((tmp_path / 'run').glob('*.pth'))) > 1
     assert len(texts) == 1
+
+
+# bfloat16 in channels-last
+
+
+@pytest.mark.parametrize(
+    ('channels', 'options'),
+    [
+        (96, dict(kernel_size=3, padding=2, dilation=2)),
+        (61, dict(kernel_size=3, padding=4, dilation=4)),
+        (64, dict(kernel_size=5, padding=4, dilation=2)),
+        (64, dict(kernel_size=3, padding=12, dilation=12)),
+        (64, dict(kernel_size=3, padding=(1, 2), dilation=(1, 2))),
+        # Right as they are.
+        (64, dict(kernel_size=7, padding=3)),
+        (64, dict(kernel_size=3, padding=2, dilation=2, stride=2)),
+    ],
+)
+@pytest.mark.parametrize('copied', [False, True])
+def test_depthwise_convolutions_learn_in_bfloat16(channels, options, copied):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(channels, channels, groups=channels, bias=False, **options))
+    model.to(memory_format=torch.channels_last)
+    train_depthwise_in_planes(model)
+    model.load_state_dict(copy.deepcopy(model.state_dict()))
+    model = copy.deepcopy(model) if copied else model
+    # As wide as the fault wants it, 25 and more.
+    images = torch.randn(2, channels, 9, 40).contiguous(memory_format=torch.channels_last).requires_grad_()
+    exact = copy.deepcopy(model).double()
+    output = exact(images.double())
+    weight = torch.randn_like(output)
+    wanted = torch.autograd.grad((output * weight).sum(), [exact[0].weight, images])
+    # What it reads of memory that nobody has written.
+    junk = [torch.full((1 << 16,), math.nan) for _ in range(40)]
+    del junk
+    with torch.autocast('cpu', torch.bfloat16):
+        output = model(images)
+    assert output.dtype is torch.bfloat16
+    found = torch.autograd.grad((output.double() * weight).sum(), [model[0].weight, images])
+    for one, other in zip(found, wanted, strict=True):
+        assert (one - other).norm() < 0.02 * other.norm()
+
+
+def test_float32_and_evaluation_stay_in_channels_last():
+    conv = torch.nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8).to(memory_format=torch.channels_last)
+    train_depthwise_in_planes(conv)
+    images = torch.randn(1, 8, 9, 9).contiguous(memory_format=torch.channels_last)
+    assert conv(images).is_contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        assert conv(images).is_contiguous(memory_format=torch.channels_last)

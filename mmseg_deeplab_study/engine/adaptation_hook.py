@@ -59,6 +59,9 @@ class AdaptationHook(Hook):
         RuntimeError: before training, if another run is going on in the folder.
     """
 
+    # Before hooks that evaluate other weights than they train (EMAHook) take the trained ones back.
+    priority = 'ABOVE_NORMAL'
+
     def __init__(
         self,
         snapshots: int | str | Sequence[str] = 4,

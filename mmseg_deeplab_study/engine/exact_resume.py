@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from mmengine.dist import all_gather_object, broadcast, get_rank, get_world_size
+from mmengine.dist import all_gather_object, all_reduce, broadcast, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+from torch import Tensor
 
+from .head_transfer import bare_model
 from .random_states import random_states, restore_random_states
+from .resumed_optimizer import follow_config
 from .schedule import require_iterations
 
 KEY = 'random_states'
+GRADIENTS = 'gradients'
 
 
 def replay(batches: Iterator[Any], steps: int, then: Callable[[], None]) -> Iterator[Any]:
@@ -35,7 +39,10 @@ class ExactResumeHook(Hook):
 
     - puts the random states of every rank into each checkpoint, and on resume sets them once MMEngine has
       played the data loader forward to where it was;
+    - puts the gradients that have accumulated for the next update into each checkpoint, those of several
+      ranks as their mean, which is what the update takes;
     - gives every rank the main process's buffers (batch-norm statistics) before validating and saving;
+    - on resume follows the config's schedules and optimiser settings, as ``follow_config`` says;
     - has ``CheckpointHook`` save iteration 0, before anything is trained;
     - on SIGTERM saves a checkpoint and ends with status 143 (in one process; a distributed run ends at once).
 
@@ -44,11 +51,13 @@ class ExactResumeHook(Hook):
     states and says so.
     """
 
-    # Before AdaptationHook (NORMAL), which records iteration 0, and CheckpointHook (VERY_LOW), which saves.
+    # Before AdaptationHook (ABOVE_NORMAL) records iteration 0, and CheckpointHook (VERY_LOW) saves.
     priority = 'HIGH'
 
     def __init__(self) -> None:
         self._states: list[dict[str, Any]] | None = None
+        self._gradients: dict[str, Tensor] = {}
+        self._shared_at: int | None = None
         self._resumed_at: int | None = None
         self._begun = False
         self._terminated = False
@@ -57,7 +66,7 @@ class ExactResumeHook(Hook):
         # A source checkpoint has random states too, of another run.
         if runner._resume:
             self._states = checkpoint.get(KEY)
-            self._resumed_at = checkpoint['meta']['iter']
+            self._resumed_at = self._shared_at = checkpoint['meta']['iter']
             if self._states is None or len(self._states) != get_world_size():
                 had = 'none' if self._states is None else f'those of {len(self._states)} processes'
                 runner.logger.warning(
@@ -65,6 +74,8 @@ class ExactResumeHook(Hook):
                     'found: training goes on with new ones, and not exactly as it would have'
                 )
                 self._states = None
+            self._gradients = checkpoint.get(GRADIENTS, {})
+            follow_config(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         require_iterations(runner, self)
@@ -81,15 +92,18 @@ class ExactResumeHook(Hook):
         self._begun = True
         hook = _checkpoint_hook(runner)
         if self._resumed_at is None:
-            self._capture(runner)
+            self._capture(runner, 0)
             if hook is not None:
                 hook._save_checkpoint_with_step(runner, 0, dict(epoch=0, iter=0))
             return
         if hook is not None:
             # So that a best score found first thing is saved with this checkpoint, as it would have been.
             hook.last_ckpt = runner._load_from
+        for name, parameter in bare_model(runner.model).named_parameters():
+            if name in self._gradients:
+                parameter.grad = self._gradients[name].to(parameter)
         if self._states is None:
-            self._capture(runner)
+            self._capture(runner, runner.iter)
         states, loop = self._states[get_rank()], runner.train_loop
         loop.dataloader_iterator = replay(
             loop.dataloader_iterator, loop.iter, lambda: restore_random_states(states)
@@ -107,12 +121,12 @@ class ExactResumeHook(Hook):
             hook is not None
             and (hook.every_n_train_iters(runner, hook.interval) or hook.is_last_train_iter(runner))
         ):
-            self._capture(runner)
+            self._capture(runner, batch_idx + 1)
 
     def before_val(self, runner: Runner) -> None:
         # A new best score saves the latest checkpoint once more, behind a validation that has drawn.
         if get_world_size() > 1 and runner.iter != self._resumed_at:
-            self._capture(runner)
+            self._capture(runner, runner.iter)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -121,17 +135,24 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint[KEY] = self._states
+        if gradients := _gradients(runner):
+            checkpoint[GRADIENTS] = gradients
 
     def after_train(self, runner: Runner) -> None:
         if signal.getsignal(signal.SIGTERM) == self._note_termination:
             signal.signal(signal.SIGTERM, self._previous_handler)
 
-    def _capture(self, runner: Runner) -> None:
+    def _capture(self, runner: Runner, iteration: int) -> None:
         if get_world_size() > 1:
             # Batch norm that is not synchronised has statistics of each rank's own, and a checkpoint those of
             # the main process. Validated and saved are one model.
             for buffer in runner.model.buffers():
                 broadcast(buffer)
+            # Accumulated gradients are each rank's own too. Once: a mean of means may be rounded again.
+            if iteration != self._shared_at:
+                for gradient in _gradients(runner).values():
+                    all_reduce(gradient, 'mean')
+            self._shared_at = iteration
         self._states = all_gather_object(random_states())
 
     def _note_termination(self, number: int, frame: FrameType | None) -> None:
@@ -148,6 +169,12 @@ class ExactResumeHook(Hook):
             hook._save_checkpoint_with_step(runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter))
             runner.logger.warning(f'SIGTERM: saved iteration {runner.iter} and end here; go on with --resume')
         raise SystemExit(128 + signal.SIGTERM)
+
+
+def _gradients(runner: Runner) -> dict[str, Tensor]:
+    """What has accumulated for the next update, by parameter; nothing where each iteration updates."""
+    parameters = bare_model(runner.model).named_parameters()
+    return {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
 
 
 def _checkpoint_hook(runner: Runner) -> CheckpointHook | None:

@@ -220,10 +220,11 @@ class HeadTransferHook(Hook):
         unmatched: ``'background'``, ``'random'`` or ``'zero'``, see ``plan_rows`` on ties at iteration 0.
         class_map: ``{target class: source class or None}``, before any match by name.
         approximate: also match classes that are only near (rider from person).
+        allow_no_source: train without any checkpoint, from initial weights.
 
     Raises:
         ValueError: at construction for unknown names and rules; on loading for a checkpoint that fits neither
-            label space, or not the model.
+            label space, or not the model; before training, if no checkpoint was loaded.
     """
 
     def __init__(
@@ -234,21 +235,28 @@ class HeadTransferHook(Hook):
         unmatched: str = 'background',
         class_map: Mapping[str, str | None] | None = None,
         approximate: bool = False,
+        allow_no_source: bool = False,
     ) -> None:
         self.source = resolve_classes(source)
         self.target = resolve_classes(target)
         self.matches = match_classes(self.source, self.target, class_map, approximate)
         self.rows = plan_rows(self.source, self.target, self.matches, matched, unmatched)
         self.source_classifier: dict[str, Tensor] | None = None
+        self.allow_no_source = allow_no_source
         self._loaded = False
+
+    def before_run(self, runner: Runner) -> None:
+        # Before every hook that reads what was loaded, whatever its priority: EMAHook copies the weights.
+        runner._hooks.insert(0, runner._hooks.pop(runner._hooks.index(self)))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = True
         state_dict, changed = checkpoint.get('state_dict', checkpoint), []
-        if getattr(runner, '_resume', False):
+        resumed = getattr(runner, '_resume', False)
+        if resumed:
             self.source_classifier = checkpoint.get(SOURCE_CLASSIFIER)
         if not self._is_targets(checkpoint):
-            if getattr(runner, '_resume', False):
+            if resumed:
                 raise ValueError(
                     "resumed from a checkpoint of other classes than the target's, which is not one of this "
                     'run: MMEngine resumes from load_from where it is set; unset it, or use this '
@@ -264,6 +272,14 @@ class HeadTransferHook(Hook):
         check_fits(state_dict, bare_model(runner.model))
         if changed:
             self._report(runner, changed)
+        elif not resumed:
+            iteration = (checkpoint.get('meta') or {}).get('iter')
+            trained = f' (iteration {iteration} of a run)' if iteration else ''
+            runner.logger.warning(
+                f'HeadTransferHook: the checkpoint{trained} already has a classifier of the '
+                f"target's {len(self.target)} classes, so nothing is transferred: at iteration 0 the record "
+                'shows an adapted model, not what a source model sees'
+            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         # For a run that is killed before it has recorded the source's own view.
@@ -271,10 +287,11 @@ class HeadTransferHook(Hook):
             checkpoint[SOURCE_CLASSIFIER] = self.source_classifier
 
     def before_train(self, runner: Runner) -> None:
-        if not self._loaded:
-            runner.logger.warning(
-                'HeadTransferHook: no checkpoint was loaded, so training starts from initial weights; '
-                'give the source checkpoint with --cfg-options load_from=...'
+        if not self._loaded and not self.allow_no_source:
+            raise ValueError(
+                'HeadTransferHook: no source checkpoint was loaded, and training would start from initial '
+                'weights; give it with --cfg-options load_from=CHECKPOINT, or set allow_no_source=True in '
+                'HeadTransferHook to train without one'
             )
 
     def _is_targets(self, checkpoint: dict) -> bool:

@@ -24,6 +24,7 @@ from .model_size import describe_model
 from .random_states import kept_random_states
 
 PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
+_NAMED = 8  # of the settings that differ
 # What changes between a run and its repetition, here or on another machine, without changing the recipe.
 # Seed, source checkpoint and file lists stand in the header on their own.
 _NOT_THE_RECIPE = (
@@ -125,9 +126,23 @@ def check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[st
                 f'{now.get(key)}. One curve cannot hold both: resume with the config of the start, or give '
                 'another --work-dir'
             )
-    for key in ('config_digest', 'world_size'):
-        if begun.get(key) != now[key]:
-            runner.logger.warning(
-                f'{FILE_NAME} was begun with {key} {begun.get(key)}, and this run has {now[key]}; its header '
-                'stays that of the beginning'
-            )
+    changes = [f'config.{change}' for change in _changes(begun.get('config', now['config']), now['config'])]
+    if begun.get('world_size') != now['world_size']:
+        changes.append(f'world_size {begun.get("world_size")}, now {now["world_size"]}')
+    if changes:
+        more = f' and {len(changes) - _NAMED} more' if len(changes) > _NAMED else ''
+        runner.logger.warning(
+            f'{FILE_NAME} was begun with other settings, which its header keeps: '
+            f'{"; ".join(changes[:_NAMED])}{more}'
+        )
+
+
+def _changes(begun: Any, now: Any, key: str = '') -> list[str]:
+    """What differs between two trees of plain data, by the dotted key."""
+    if isinstance(begun, dict) and isinstance(now, dict):
+        pairs = [(name, begun.get(name), now.get(name)) for name in {**begun, **now}]
+    elif isinstance(begun, list) and isinstance(now, list) and len(begun) == len(now):
+        pairs = [(str(i), *pair) for i, pair in enumerate(zip(begun, now, strict=True))]
+    else:
+        return [] if begun == now else [f'{key} {begun}, now {now}']
+    return [change for name, *pair in pairs for change in _changes(*pair, f'{key}.{name}' if key else name)]

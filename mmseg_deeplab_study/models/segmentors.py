@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ..compat import train_depthwise_in_planes
 from ..hardware import warn_of_slow_bfloat16
 from .bands import run_in_bands
 from .crf_segmentors import DenseCRFMixin
@@ -59,6 +60,7 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
         self._folded: tuple[tuple, nn.ModuleDict] | None = None
         self._pairs: list[tuple[str, str]] | None = None
         self.to(memory_format=torch.channels_last)
+        train_depthwise_in_planes(self)
         for module in self.modules():
             if isinstance(module, BaseDecodeHead) and getattr(module, 'conv_seg', None) is not None:
                 # Not the head, whose loss() goes round its hooks.

@@ -334,11 +334,11 @@ def epochs(cfg: Config) -> None:
 
 
 def other_target(cfg: Config) -> None:
-    cfg.custom_hooks.insert(0, dict(type='HeadTransferHook', target=['road', 'car']))
+    cfg.custom_hooks.insert(0, dict(type='HeadTransferHook', target=['road', 'car'], allow_no_source=True))
 
 
 def other_source(cfg: Config) -> None:
-    cfg.custom_hooks.insert(0, dict(type='HeadTransferHook', source='ade'))
+    cfg.custom_hooks.insert(0, dict(type='HeadTransferHook', source='ade', allow_no_source=True))
     cfg.custom_hooks[0].update(unmatched='zero')
 
 

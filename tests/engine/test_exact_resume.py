@@ -17,7 +17,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from mmseg_deeplab_study.engine.exact_resume import KEY, replay
+from mmseg_deeplab_study.engine.exact_resume import GRADIENTS, KEY, replay
 from mmseg_deeplab_study.evaluation.history import read_history
 
 
@@ -332,3 +332,48 @@ def test_terminated_run_ends_with_143_and_goes_on_as_if_it_had_not(
     assert rows == [i for i in (0, 5, 10) if i < iteration]
     run = resume(tmp_path / f'work/iter_{saved}.pth')
     assert_same_end(run, whole, since=saved)
+
+
+# Gradient accumulation
+
+
+@pytest.fixture(scope='module')
+def accumulated(config, tmp_path_factory) -> tuple[Callable[[Path], Config], Run]:
+    """Ten iterations that update at 4, 8 and 10, saved at 3, 6, 9 and 10; and how their configs are made."""
+
+    def accumulating(work_dir: Path) -> Config:
+        cfg = config(work_dir)
+        cfg.optim_wrapper.accumulative_counts = 4
+        cfg.default_hooks.checkpoint.interval = 3
+        return cfg
+
+    witness = Witness()
+    return accumulating, look(train(accumulating(tmp_path_factory.mktemp('sum') / 'work'), witness), witness)
+
+
+def test_gradients_are_saved_between_updates_alone(accumulated):
+    folder = accumulated[1].work_dir
+    names = {i: set(load(folder / f'iter_{i}.pth').get(GRADIENTS, ())) for i in (0, 3, 6, 9, 10)}
+    assert not names[0] and not names[10]
+    trained = {key for key in load(folder / 'iter_3.pth')['state_dict'] if key.endswith('conv_seg.weight')}
+    assert names[3] == names[6] == names[9] and trained <= names[3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('iteration', [3, 6, 9])
+def test_run_resumed_between_updates_ends_as_the_uninterrupted_one(accumulated, tmp_path, iteration):
+    accumulating, whole = accumulated
+    shutil.copytree(whole.work_dir, tmp_path / 'work')
+    cfg, witness = accumulating(tmp_path / 'work'), Witness()
+    cfg.resume, cfg.load_from = True, str(tmp_path / f'work/iter_{iteration}.pth')
+    assert_same_end(look(train(cfg, witness), witness), whole, since=iteration)
+
+
+@pytest.mark.slow
+def test_run_terminated_between_updates_goes_on_as_if_it_had_not(accumulated, tmp_path):
+    accumulating, whole = accumulated
+    with pytest.raises(SystemExit):
+        train(accumulating(tmp_path / 'work'), Terminate('train', 7))
+    cfg, witness = accumulating(tmp_path / 'work'), Witness()
+    cfg.resume, cfg.load_from = True, str(tmp_path / 'work/iter_7.pth')
+    assert_same_end(look(train(cfg, witness), witness), whole, since=7)

@@ -145,7 +145,7 @@ def test_the_source_s_view_in_sliding_windows(tiny_cityscapes, make_config, with
 
 def test_no_source_checkpoint_no_view_of_it(tiny_cityscapes, make_config, tmp_path):
     config = make_config(tiny_cityscapes(), tmp_path / 'work')
-    config.custom_hooks.insert(0, dict(type='HeadTransferHook'))
+    config.custom_hooks.insert(0, dict(type='HeadTransferHook', allow_no_source=True))
     config.train_cfg.max_iters = 1
     Runner.from_cfg(config).train()
     assert [row['kind'] for row in read_history(tmp_path / 'work').rows] == ['validation', 'validation']

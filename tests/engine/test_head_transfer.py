@@ -475,14 +475,28 @@ def test_hook_looks_through_test_time_augmentation(tmp_path):
     model.load_state_dict(checkpoint['state_dict'])
 
 
-def test_hook_warns_when_nothing_was_loaded(tmp_path):
+def test_hook_refuses_to_train_without_a_source(tmp_path):
+    message = (
+        'no source checkpoint was loaded, .* --cfg-options load_from=CHECKPOINT, or set allow_no_source=True'
+    )
+    with pytest.raises(ValueError, match=message):
+        make_hook().before_train(make_runner(tmp_path))
+    make_hook(allow_no_source=True).before_train(make_runner(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('meta', 'said'),
+    [({}, 'the checkpoint already has'), ({'iter': 60}, r'\(iteration 60 of a run\) already')],
+)
+def test_checkpoint_that_is_adapted_already_is_said_to_be_that(tmp_path, meta, said):
     runner = make_runner(tmp_path)
-    make_hook().before_train(runner)
+    checkpoint = {**source_checkpoint(classes=4), 'meta': meta}
+    make_hook().after_load_checkpoint(runner, checkpoint)
     (message,) = (call.args[0] for call in runner.logger.warning.call_args_list)
-    assert 'no checkpoint was loaded' in message and '--cfg-options load_from=' in message
+    assert re.search(f"{said}.* classifier of the target's 4 classes, so nothing is transferred", message)
 
 
-def test_hook_does_not_warn_after_loading(tmp_path):
+def test_hook_says_nothing_after_loading_a_source(tmp_path):
     runner, hook = make_runner(tmp_path), make_hook()
     hook.after_load_checkpoint(runner, source_checkpoint())
     hook.before_train(runner)

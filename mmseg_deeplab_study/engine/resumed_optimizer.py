@@ -1,0 +1,109 @@
+"""A resumed run's optimiser and schedule: the config's, with what differs from the checkpoint named."""
+
+import math
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+
+# What a scheduler has come to, not what it was set to.
+_PROGRESS = ('last_step', 'base_values', 'verbose')
+_NAMED = 8
+
+
+def follow_config(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
+    """Put the config's optimiser settings and schedules into a checkpoint that is about to be resumed from.
+
+    MMEngine 0.10.7 restores the checkpoint's, whatever the config says: a schedule made longer keeps its old
+    end, and the added iterations a learning rate of 0. Here the config's schedulers are stepped to the
+    checkpoint's iteration, which gives the learning rates of a run that had this config from the start; where
+    the config is the checkpoint's, nothing changes. What differs is logged. Schedulers that follow a score
+    (``ReduceOnPlateauLR``), and the values they set, are restored as MMEngine does.
+
+    Raises:
+        ValueError: the checkpoint's optimiser is another one, or has other parameter groups.
+    """
+    wrapper, saved, schedulers = (
+        runner.optim_wrapper,
+        checkpoint.get('optimizer'),
+        runner.param_schedulers or [],
+    )
+    if not isinstance(wrapper, OptimWrapper) or saved is None:
+        return
+    _check_groups(saved['param_groups'], wrapper.optimizer.param_groups)
+    iteration = checkpoint['meta']['iter']
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of schedulers that step before the optimiser
+        for _ in range(iteration):
+            for scheduler in schedulers:
+                if not scheduler.by_epoch:
+                    scheduler.step()
+    scored = [scheduler for scheduler in schedulers if getattr(scheduler, 'need_val_args', False)]
+    restored = {'params', *(scheduler.param_name for scheduler in scored)}
+    groups = [*saved['param_groups'], saved.get('base_param_settings', {})]
+    changes = []
+    for then, group in zip(groups, wrapper.param_groups, strict=False):
+        now = {key: value for key, value in group.items() if key not in restored}
+        changes += [f'optimizer.{change}' for change in _changes(then, now)]
+        then.update(now)
+    before = checkpoint.get('param_schedulers') or []
+    if len(before) != len(schedulers):
+        changes.append(f'{len(before)} schedulers, now {len(schedulers)}')
+    for i, (then, scheduler) in enumerate(zip(before, schedulers, strict=False)):
+        now = scheduler.state_dict()
+        if scheduler in scored:
+            continue
+        if then.keys() != now.keys():
+            changes.append(f'param_scheduler.{i} of another type, now {type(scheduler).__name__}')
+        changes += [f'param_scheduler.{i}.{change}' for change in _changes(then, now)]
+        then.clear()
+        then.update(now)
+    if changes := list(dict.fromkeys(changes)):
+        more = f' and {len(changes) - _NAMED} more' if len(changes) > _NAMED else ''
+        runner.logger.warning(
+            f"resumed at iteration {iteration} with other settings than the checkpoint's: "
+            f"{'; '.join(changes[:_NAMED])}{more}. Training goes on with the config's"
+        )
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [
+        f'{key} {then[key]}, now {now[key]}'
+        for key in now
+        if key in then
+        and not key.startswith('_')
+        and key not in _PROGRESS
+        and not _equal(then[key], now[key])
+    ]
+
+
+def _equal(then: Any, now: Any) -> bool:
+    if isinstance(then, float) and isinstance(now, float):
+        return math.isclose(then, now, rel_tol=1e-9, abs_tol=1e-15)
+    # As lists: plain checkpoints may hold one for the other.
+    return (
+        list(then) == list(now)
+        if isinstance(then, tuple | list) and isinstance(now, tuple | list)
+        else then == now
+    )
+
+
+def _check_groups(saved: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]]) -> None:
+    # A version of torch may have settings that another lacks; another optimiser has some and lacks some.
+    then, now = (set().union(*(group.keys() for group in side)) - {'params'} for side in (saved, groups))
+    if (only_then := then - now) and (only_now := now - then):
+        what = f'settings {_listed(only_then)}, the config an optimiser with {_listed(only_now)}'
+    elif (sizes := [len(g['params']) for g in saved]) != (own := [len(g['params']) for g in groups]):
+        what = f'{len(sizes)} groups of {sum(sizes)} parameters, the config {len(own)} of {sum(own)}'
+    else:
+        return
+    raise ValueError(
+        f"the checkpoint's optimiser has {what}: it cannot be resumed like that. Resume with the config "
+        'of the start, or start a new run from these weights: load_from=CHECKPOINT and another --work-dir'
+    )
+
+
+def _listed(names: Collection[str]) -> str:
+    return ', '.join(sorted(names))
