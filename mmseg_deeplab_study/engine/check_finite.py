@@ -27,8 +27,8 @@ class CheckFiniteHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
     ) -> None:
-        loss = float((outputs or {}).get('loss', 0))
-        if not math.isfinite(loss):
+        loss = (outputs or {}).get('loss')
+        if loss is not None and not math.isfinite(loss := loss.item()):
             _end(runner, batch_idx + 1, f'the loss is {loss}')
 
     def before_val(self, runner: Runner) -> None:

@@ -1,5 +1,6 @@
 """What the source model sees, and what the adapting model forgets, in real runs of a tiny model."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -236,3 +237,24 @@ def test_rows_are_strict_json(run):
     runner, _ = run
     for line in (Path(runner.work_dir) / 'adaptation.jsonl').read_text().splitlines():
         json.loads(line, parse_constant=lambda constant: pytest.fail(constant))
+
+
+@pytest.mark.slow
+def test_averaged_weights_give_the_same_rows_wherever_their_hook_stands(config):
+    """``EMAHook`` copies what is loaded, and takes back the trained weights behind a validation."""
+
+    def rows(at: int | None = None, **options) -> list[dict]:
+        cfg = copy.deepcopy(config)
+        cfg.work_dir = f'{config.work_dir}-{at}-{options}'
+        if at is not None:
+            cfg.custom_hooks.insert(at, dict(type='EMAHook', momentum=0.1, **options))
+        Runner.from_cfg(cfg).train()
+        return [{**row, 'seconds': None} for row in read_history(cfg.work_dir).rows]
+
+    alone, last = rows(), rows(2)
+    assert {row['kind'] for row in last if row['iter'] == 0} == {'source', 'validation', 'forgetting'}
+    assert [row for row in last if row['iter'] == 0] == [row for row in alone if row['iter'] == 0]
+    assert last[-1]['confusion'] != alone[-1]['confusion']
+    assert rows(0) == rows(2, priority=49) == last
+    first = rows(0, priority='HIGHEST')
+    assert [row for row in first if row['iter'] == 0] == [row for row in last if row['iter'] == 0]

@@ -211,9 +211,10 @@ def updates(name: str, amp: bool) -> list[float]:
     channels = MODELS.build(adapter).out_channels[0]
     torch.manual_seed(0)
     head = dict(type='FCNHead', in_channels=channels, in_index=0, channels=16, num_convs=1, num_classes=4)
-    head |= dict(concat_input=False, dropout_ratio=0, loss_decode=dict(type='CrossEntropyLoss'))
+    head |= dict(concat_input=False, norm_cfg=dict(type='BN'), dropout_ratio=0)
+    head |= dict(loss_decode=dict(type='CrossEntropyLoss'))
     model = MODELS.build(dict(type='StudyEncoderDecoder', backbone=adapter, decode_head=head)).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     generator = torch.Generator().manual_seed(0)
     # Features 33 wide: what torch gets wrong begins at 25.
     inputs = torch.randn(1, 3, 33, 257, generator=generator)
@@ -234,5 +235,5 @@ def updates(name: str, amp: bool) -> list[float]:
 @pytest.mark.slow
 @pytest.mark.parametrize('name', {MODELS.get(NETWORKS[name][0]['type']): name for name in NETWORKS}.values())
 def test_amp_trains_as_float32_does(name: str):
-    """From random weights bfloat16's rounding alone makes up to 18 %; wrong gradients make 50 % or NaN."""
-    assert updates(name, amp=True) == pytest.approx(updates(name, amp=False), rel=0.25)
+    """bfloat16 alone makes 3 % at most; wrong gradients made 13 % and more, and NaN."""
+    assert updates(name, amp=True) == pytest.approx(updates(name, amp=False), rel=0.08)
