@@ -284,7 +284,7 @@ def _tiny_run(root: Path, work_dir: Path) -> Config:
                     loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False),
                 ),
                 train_cfg=dict(),
-                test_cfg=dict(mode='whole'),
+                test_cfg=dict(mode='whole', output='labels'),
             ),
             train_dataloader=dict(batch_size=2, dataset=dict(pipeline=train, **data), **loader),
             val_dataloader=dict(dataset=dict(pipeline=train, **data), **loader),

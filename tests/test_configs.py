@@ -29,7 +29,7 @@ STAGED = [leaf for leaf in LEAVES if leaf.parent.name in ('transformers', 'basel
 STEPPED = [leaf for leaf in LEAVES if leaf not in STAGED]
 # What differs between the leaves of one model and changes neither a layer nor how it is reached: numbers and
 # flags. test_numbers_of_classes_and_iterations_agree holds every head to the classes of the data.
-SAME_MODEL = {'num_classes', 'size', 'avg_non_ignore', 'norm_momentum'}
+SAME_MODEL = {'num_classes', 'size', 'norm_momentum'}
 # Of a crop: odd, as TensorFlow's model expects.
 SIDE = 33
 
@@ -41,6 +41,24 @@ def each(leaves: list[Path]) -> pytest.MarkDecorator:
 
 
 each_leaf = each(LEAVES)
+MODELS_OF_LEAVES = sorted((CONFIGS / '_base_/models').glob('*.py'))
+# PyTorch's cross entropy, as the study's: the mean over labelled pixels only.
+LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, avg_non_ignore=True)
+SGD = dict(type='SGD', lr=0.001, momentum=0.9, weight_decay=0.0001)
+ADAMW = dict(type='AdamW', lr=6e-5, weight_decay=0.01)
+DRAWN = dict(type='AdamW', weight_decay=0.01)
+# By the end of a leaf's name: the recipe that it claims, its optimizer, and the part of the training split.
+RECIPES = {
+    '1xb16-30k_voc12aug-512x512': [
+        ("VainF's source stage", SGD | dict(lr=0.01), None),
+        ('the source stage of transformers', ADAMW, None),
+    ],
+    '1xb4-200_voc2cityscapes-768x768': [("the study's", SGD, 0.25), ("the study's with AdamW", ADAMW, 0.25)],
+    '1xb4-60_voc2camvid': [("the study's on CamVid", SGD, None)],
+    '1xb4-60_drawn-voc2drawn-cityscapes-96x192': [('the demonstration', SGD | dict(lr=0.01), None)],
+    '1xb8-700_drawn-voc-64x64': [("the demonstration's source stage", DRAWN | dict(lr=0.002), None)],
+    '1xb8-240_drawn-voc-64x64': [("the demonstration's source stage", DRAWN | dict(lr=0.004), None)],
+}
 # Reading takes longer than most of what is looked at. Nothing here may change what it returns.
 read = cache(Config.fromfile)
 
@@ -168,6 +186,47 @@ def test_numbers_of_classes_and_iterations_agree(leaf: Path):
     batch, iterations, unit = re.search(r'_1xb(\d+)-(\d+)(k?)_', leaf.name).groups()
     assert cfg.train_dataloader.batch_size == int(batch)
     assert cfg.train_cfg.max_iters == int(iterations) * (1000 if unit else 1)
+
+
+def losses_of(model: dict) -> dict[str, dict]:
+    """What each head of a model learns by, less its weight."""
+    found = {}
+    for name in ('decode_head', 'auxiliary_head'):
+        heads = model.get(name) or []
+        for i, head in enumerate(heads if isinstance(heads, list) else [heads]):
+            losses = head['loss_decode']
+            for j, loss in enumerate(losses if isinstance(losses, list) else [losses]):
+                found[f'{name}.{i}.{j}'] = {k: v for k, v in loss.items() if k != 'loss_weight'}
+    return found
+
+
+@each_leaf
+def test_each_leaf_has_the_recipe_that_it_claims(leaf: Path):
+    cfg = read(leaf)
+    transformer = leaf.parent.name == 'transformers'
+    name, optimizer, fraction = RECIPES[re.search(r'_(1xb.*)', leaf.stem)[1]][transformer]
+    assert cfg.optim_wrapper.optimizer.to_dict() == optimizer, name
+    assert cfg.train_dataloader.dataset.get('fraction') == fraction, name
+    losses = losses_of(cfg.model.to_dict())
+    # The real run's figures are older than the rule.
+    expected = LOSS | dict(avg_non_ignore=leaf.parent.name != 'camvid')
+    # Two models of one recipe are compared: by nothing but what they are.
+    assert losses and all(loss == expected for loss in losses.values()), (name, losses)
+
+
+@pytest.mark.parametrize('base', MODELS_OF_LEAVES, ids=lambda path: path.stem)
+def test_a_new_leaf_of_any_model_has_the_loss_and_predicts_labels(base: Path):
+    model = read(base).model.to_dict()
+    assert (model['type'], model['test_cfg']) == ('StudyEncoderDecoder', dict(mode='whole', output='labels'))
+    losses = losses_of(model)
+    assert 'decode_head.0.0' in losses and all(loss == LOSS for loss in losses.values()), losses
+
+
+@each_leaf
+def test_a_leaf_takes_its_model_from_where_the_loss_is(leaf: Path):
+    bases = re.search(r'^_base_ = (\[.*?\])', leaf.read_text(), re.DOTALL | re.MULTILINE)[1]
+    model, _ = re.findall(r"'(.*?)'", bases)
+    assert (leaf.parent / model).resolve() in MODELS_OF_LEAVES
 
 
 def train_one_step(config: dict) -> None:

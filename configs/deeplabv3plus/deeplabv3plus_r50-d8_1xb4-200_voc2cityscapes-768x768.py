@@ -1,13 +1,5 @@
 # MMSeg's own DeepLabV3+ R-50-D8 of PASCAL VOC (mIoU 76.81 there), adapted with the study's recipe.
 #   python tools/train.py THIS
-_base_ = ['mmseg::_base_/models/deeplabv3plus_r50-d8.py', '../_base_/voc2cityscapes-768x768.py']
-norm_cfg = dict(type='BN', requires_grad=True)
-model = dict(
-    type='StudyEncoderDecoder',
-    data_preprocessor=dict(size=(768, 768)),
-    pretrained=None,
-    backbone=dict(norm_cfg=norm_cfg),
-    decode_head=dict(norm_cfg=norm_cfg),
-    auxiliary_head=dict(norm_cfg=norm_cfg),
-)
+_base_ = ['../_base_/models/deeplabv3plus_r50-d8.py', '../_base_/voc2cityscapes-768x768.py']
+model = dict(data_preprocessor=dict(size=(768, 768)))
 load_from = 'https://download.openmmlab.com/mmsegmentation/v0.5/deeplabv3plus/deeplabv3plus_r50-d8_512x512_40k_voc12aug/deeplabv3plus_r50-d8_512x512_40k_voc12aug_20200613_161759-e1b43aa9.pth'

@@ -2,7 +2,4 @@
 #   python tools/train.py THIS --cfg-options load_from=SOURCE_CHECKPOINT
 # SOURCE_CHECKPOINT: what deeplabv3_convnext-t-os16_1xb16-30k_voc12aug-512x512.py trains.
 _base_ = ['../_base_/models/deeplabv3_convnext-t-os16.py', '../_base_/voc2cityscapes-768x768-adamw.py']
-model = dict(
-    data_preprocessor=dict(size=(768, 768)),
-    decode_head=dict(loss_decode=dict(avg_non_ignore=True)),
-)
+model = dict(data_preprocessor=dict(size=(768, 768)))

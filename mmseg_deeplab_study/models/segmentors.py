@@ -31,29 +31,32 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
     State dict, losses and arguments are those of ``EncoderDecoder``. In evaluation the batch norm is folded
     into the convolutions on a copy that is made anew whenever a weight has changed; on the CPU, residual
     blocks of mmpretrain's ResNet and MobileNetV2 see wide feature maps in bands; logits are resized once
-    where the image needs no other resize; and only labels are kept, as uint8, where nothing needs the
-    logits. With ``mode='slide'``, and where the samples say whether they are flipped, as those of most
-    test-time augmentation do, the output is ``'full'`` whatever is asked for. With ``test_cfg.crf`` a dense
-    CRF refines it, as ``DenseCRFMixin`` says.
+    where the image needs no other resize; and with ``output='labels'`` only labels are kept, as uint8. With
+    ``mode='slide'``, and where the samples say whether they are flipped, as those of most test-time
+    augmentation do, the output is ``'full'`` whatever is asked for. With ``test_cfg.crf`` a dense CRF refines
+    it, as ``DenseCRFMixin`` says.
 
     Args:
         args: those of ``EncoderDecoder``.
         eval_dtype: ``'float32'`` or ``'bfloat16'``, which evaluation computes in; the classifier and all
             behind it are float32.
-        output: ``'labels'`` for ``pred_sem_seg`` (1, H, W) in uint8 alone, ``'full'`` for what
-            ``EncoderDecoder`` gives, int64 labels and ``seg_logits`` (C, H, W): for metrics that want
-            those, such as ``CityscapesMetric``.
+        output: ``'full'`` for what ``EncoderDecoder`` gives, int64 labels and ``seg_logits`` (C, H, W), which
+            some metrics need, such as ``CityscapesMetric``; ``'labels'`` for ``pred_sem_seg`` (1, H, W) in
+            uint8 alone. By default ``test_cfg.output``, which ``EncoderDecoder`` does not read and our
+            configs set to ``'labels'``, and ``'full'`` where there is none.
         kwargs: those of ``EncoderDecoder``.
 
     Raises:
         ValueError: an unknown ``eval_dtype`` or ``output``.
     """
 
-    def __init__(self, *args, eval_dtype: str = 'float32', output: str = 'labels', **kwargs) -> None:
+    def __init__(self, *args, eval_dtype: str = 'float32', output: str | None = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if output is None:
+            output = (self.test_cfg or {}).get('output', 'full')
         for name, value, known in (('eval_dtype', eval_dtype, DTYPES), ('output', output, OUTPUTS)):
             if value not in known:
                 raise ValueError(f'{name} must be one of {", ".join(known)}, but got {value!r}')
-        super().__init__(*args, **kwargs)
         self.eval_dtype = DTYPES[eval_dtype]
         self.output = output
         # Not a submodule: the state dict stays EncoderDecoder's.

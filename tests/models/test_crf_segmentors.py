@@ -47,7 +47,7 @@ def model_config(kind: str = 'StudyEncoderDecoder', classes: int = 4, **test_cfg
                 loss_decode=dict(type='CrossEntropyLoss'),
             ),
             train_cfg=dict(),
-            test_cfg=dict(mode='whole', **test_cfg),
+            test_cfg=dict(mode='whole', output='labels', **test_cfg),
         )
     )
 

@@ -2,15 +2,17 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from mmcv.cnn import ConvModule
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.registry import MODELS
+from mmseg.registry import METRICS, MODELS
 from mmseg.structures import SegDataSample
-from mmseg.utils import register_all_modules
+from mmseg.utils import get_classes, register_all_modules
+from PIL import Image
 from torch import nn
 
 from mmseg_deeplab_study.models import bands
@@ -47,9 +49,9 @@ def model_config(backbone: str = 'mobilenet-v2', head: str = 'DeepLabV3Head', **
                 loss_decode=dict(type='CrossEntropyLoss'),
             ),
             train_cfg=dict(),
-            test_cfg=dict(mode='whole'),
-            **changes,
         )
+        | dict(test_cfg=dict(mode='whole', output='labels'))
+        | changes
     )
 
 
@@ -389,9 +391,71 @@ def test_bfloat16():
     [
         (dict(eval_dtype='float16'), "eval_dtype must be one of float32, bfloat16, but got 'float16'"),
         (dict(output='logits'), "output must be one of labels, full, but got 'logits'"),
+        (dict(output=''), "output must be one of labels, full, but got ''"),
+        (dict(test_cfg=dict(output='logits')), "output must be one of labels, full, but got 'logits'"),
     ],
-    ids=['eval_dtype', 'output'],
+    ids=['eval_dtype', 'output', 'empty', 'test_cfg'],
 )
 def test_unknown_options(changes, message):
     with pytest.raises(ValueError, match=message):
         build(model_config(**changes))
+
+
+# Who inherits nothing of ours
+
+
+def predicted_by(model: nn.Module) -> list[dict]:
+    """What a metric gets of two images, with labels drawn at random, 255 among them."""
+    found = predict(model, INPUTS, samples((64, 96), (48, 80)))
+    generator = torch.Generator().manual_seed(1)
+    for i, sample in enumerate(found):
+        truth = torch.randint(19, (1, *sample.metainfo['ori_shape']), generator=generator)
+        truth[..., :8] = 255
+        sample.gt_sem_seg = PixelData(data=truth)
+        sample.set_metainfo(dict(img_path=f'{i}.png', seg_map_path=f'{i}_labelTrainIds.png'))
+    return [sample.to_dict() for sample in found]
+
+
+def test_a_config_that_asks_for_nothing_gets_what_mmseg_gives(tmp_path):
+    ours, stock = both(backbone='resnet-18', test_cfg=dict(mode='whole'))
+    assert ours.output == 'full'
+    found, expected = predicted_by(ours), predicted_by(stock)
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        for key in ('pred_sem_seg', 'seg_logits'):
+            assert one[key]['data'].dtype == other[key]['data'].dtype, key
+            assert one[key]['data'].shape == other[key]['data'].shape, key
+        assert (one['pred_sem_seg']['data'] == other['pred_sem_seg']['data']).float().mean() >= 0.999
+        # What is left of rounding would be counted.
+        other['pred_sem_seg']['data'] = one['pred_sem_seg']['data'].long()
+    # MMSeg's metrics, on either.
+    maps, scores = [], []
+    for i, given in enumerate((found, expected)):
+        folder = tmp_path / str(i)
+        official = dict(type='CityscapesMetric', output_dir=str(folder), format_only=True, keep_results=True)
+        METRICS.build(official).process({}, given)
+        maps.append([np.asarray(Image.open(folder / name)) for name in ('0.png', '1.png')])
+        metric = METRICS.build(dict(type='IoUMetric', iou_metrics=['mIoU', 'mDice']))
+        metric.dataset_meta = dict(classes=get_classes('cityscapes'))
+        metric.process({}, given)
+        scores.append(metric.evaluate(2))
+    assert scores[0] == scores[1] and 0 < scores[0]['mIoU'] < 100
+    assert all(np.array_equal(*pair) for pair in zip(*maps, strict=True))
+    # Ids and not train ids.
+    assert set(np.unique(maps[0][0])) <= {7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33}
+    assert len(found[0]['pred_sem_seg']['data'].unique()) > 1
+
+
+def test_labels_are_asked_for_by_test_cfg_or_by_the_argument():
+    for changes, expected in (
+        (dict(test_cfg=dict(output='labels')), 'labels'),
+        (dict(test_cfg=dict(output='labels'), output='full'), 'full'),
+        (dict(test_cfg=dict(), output='labels'), 'labels'),
+        (dict(test_cfg=None), 'full'),
+    ):
+        assert MODELS.build(model_config(**changes)).output == expected
+    # In a config that has it, EncoderDecoder is still a choice.
+    config = model_config()
+    config.type = 'EncoderDecoder'
+    (sample,) = predict(MODELS.build(config).eval(), INPUTS[:1], samples((64, 96)))
+    assert sample.pred_sem_seg.data.dtype == torch.int64

@@ -19,6 +19,9 @@ model = dict(
         dilations=(1, 6, 12, 18),
         dropout_ratio=0.0,
         norm_cfg=norm_cfg,
+        # The study's cross entropy is PyTorch's: the mean over labelled pixels only.
+        loss_decode=dict(avg_non_ignore=True),
     ),
     auxiliary_head=None,
+    test_cfg=dict(output='labels'),
 )

@@ -17,6 +17,9 @@ model = dict(
         aspp_dropout_ratio=0.5,
         dropout_ratio=0.0,
         norm_cfg=norm_cfg,
+        # The study's cross entropy is PyTorch's: the mean over labelled pixels only.
+        loss_decode=dict(avg_non_ignore=True),
     ),
-    auxiliary_head=dict(norm_cfg=norm_cfg),
+    auxiliary_head=dict(norm_cfg=norm_cfg, loss_decode=dict(avg_non_ignore=True)),
+    test_cfg=dict(output='labels'),
 )

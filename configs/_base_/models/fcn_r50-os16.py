@@ -11,6 +11,8 @@ model = dict(
         out_indices=(3,),
         norm_momentum=0.01,
     ),
-    decode_head=dict(in_index=0, norm_cfg=norm_cfg),
+    # The study's cross entropy is PyTorch's: the mean over labelled pixels only.
+    decode_head=dict(in_index=0, norm_cfg=norm_cfg, loss_decode=dict(avg_non_ignore=True)),
     auxiliary_head=None,
+    test_cfg=dict(output='labels'),
 )

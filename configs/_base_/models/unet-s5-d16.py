@@ -6,7 +6,8 @@ model = dict(
     # Its maps are halved four times and put together again.
     data_preprocessor=dict(test_cfg=dict(size_divisor=16)),
     backbone=dict(norm_cfg=norm_cfg),
-    decode_head=dict(num_classes=19, norm_cfg=norm_cfg),
+    # The study's cross entropy is PyTorch's: the mean over labelled pixels only.
+    decode_head=dict(num_classes=19, norm_cfg=norm_cfg, loss_decode=dict(avg_non_ignore=True)),
     auxiliary_head=None,
-    test_cfg=dict(_delete_=True, mode='whole'),
+    test_cfg=dict(_delete_=True, mode='whole', output='labels'),
 )

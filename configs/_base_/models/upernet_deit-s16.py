@@ -11,6 +11,8 @@ model = dict(
         out_indices=(2, 5, 8, 11),
     ),
     neck=dict(in_channels=[384] * 4, out_channels=384),
-    decode_head=dict(in_channels=[384] * 4, norm_cfg=norm_cfg),
-    auxiliary_head=dict(in_channels=384, norm_cfg=norm_cfg),
+    # The study's cross entropy is PyTorch's: the mean over labelled pixels only.
+    decode_head=dict(in_channels=[384] * 4, norm_cfg=norm_cfg, loss_decode=dict(avg_non_ignore=True)),
+    auxiliary_head=dict(in_channels=384, norm_cfg=norm_cfg, loss_decode=dict(avg_non_ignore=True)),
+    test_cfg=dict(output='labels'),
 )

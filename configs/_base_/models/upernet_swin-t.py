@@ -9,6 +9,8 @@ model = dict(
         backbone=dict(type='mmpretrain.SwinTransformer', arch='tiny', drop_path_rate=0.3),
         out_indices=(0, 1, 2, 3),
     ),
-    decode_head=dict(norm_cfg=norm_cfg),
-    auxiliary_head=dict(norm_cfg=norm_cfg),
+    # The study's cross entropy is PyTorch's: the mean over labelled pixels only.
+    decode_head=dict(norm_cfg=norm_cfg, loss_decode=dict(avg_non_ignore=True)),
+    auxiliary_head=dict(norm_cfg=norm_cfg, loss_decode=dict(avg_non_ignore=True)),
+    test_cfg=dict(output='labels'),
 )
