@@ -23,6 +23,7 @@ from ..evaluation.boundary_metric import BoundaryMetric
 from ..evaluation.history import FILE_NAME
 from ..models.crf_segmentors import DenseCRFMixin, dense_crf_segmentor
 from .dense_crf import UNREFINED, UNREFINED_FIELD
+from .options import merge_options
 from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
 
 # Set by each launcher before anything of MMEngine's runs.
@@ -34,12 +35,13 @@ def read_config(path: str, options: dict | None = None) -> Config:
 
     Raises:
         FileNotFoundError: the config does not exist.
+        ValueError: an override names what is not read, or does not fit; names it.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'config {path}: no such file')
     cfg = Config.fromfile(path)
     if options is not None:
-        cfg.merge_from_dict(options)
+        merge_options(cfg, options, Path(path).name)
     return cfg
 
 
@@ -47,7 +49,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that the flags name, with their overrides merged in.
 
     Raises:
-        FileNotFoundError: the config does not exist.
+        FileNotFoundError, ValueError: as ``read_config``.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
@@ -59,7 +61,8 @@ def load_config(args: argparse.Namespace) -> Config:
 def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | None = None) -> Path | None:
     """Take the work_dir for this run, and with ``resume`` find the checkpoint to go on from.
 
-    The config gets the checkpoint's seed; ``seed`` is that of the command line, if any.
+    ``resume=True`` in a config without ``load_from`` is the same. The config gets the checkpoint's seed;
+    ``seed`` is that of the command line, if any.
 
     Raises:
         RuntimeError: another run is going on in it.
@@ -70,9 +73,13 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
     if int(os.environ.get(_RANKS.get(cfg.get('launcher'), ''), 0)) == 0:
         claim_work_dir(cfg.work_dir)
     checkpoint = None
+    if cfg.get('resume') and not cfg.get('load_from'):
+        # MMEngine would take what last_checkpoint names, whatever and wherever that is.
+        resume, cfg.resume = True, False
     if resume:
+        hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
         try:
-            checkpoint = find_checkpoint(cfg.work_dir)
+            checkpoint = find_checkpoint(cfg.work_dir, hook.get('out_dir'))
         except ValueError:
             if not overwrite:
                 raise

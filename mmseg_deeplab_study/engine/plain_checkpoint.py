@@ -1,12 +1,13 @@
 """Checkpoints of tensors and plain data, which load without unpickling anything else."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.hooks import Hook
-from mmengine.logging import HistoryBuffer
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
@@ -47,14 +48,35 @@ def rebuild_buffers(value: Any) -> Any:
     return value
 
 
+def keep_to_own_folder(hook: CheckpointHook, hub: MessageHub) -> None:
+    """Have a resumed run's ``CheckpointHook`` replace checkpoints in the folder it saves to, and in no other.
+
+    MMEngine 0.10.7 restores whole paths, the best checkpoint's among them, which it deletes once there is a
+    better one: in a copied run that of the original.
+    """
+
+    def own(path: str) -> str:
+        return hook.file_backend.join_path(hook.out_dir, Path(path).name)
+
+    for key, path in list(hub.runtime_info.items()):
+        if path and (key == 'last_ckpt' or key.startswith('best_ckpt')):
+            hub.update_info(key, own(path))
+    # It has one or the other, by how many scores it looks at.
+    if path := getattr(hook, 'best_ckpt_path', None):
+        hook.best_ckpt_path = own(path)
+    for key, path in getattr(hook, 'best_ckpt_path_dict', {}).items():
+        hook.best_ckpt_path_dict[key] = path and own(path)
+
+
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
     """Keep checkpoints free of what torch, since 2.6, refuses to load.
 
     MMEngine 0.10.7 puts history buffers and numpy scalars into a checkpoint, and cannot load it again
     (open-mmlab/mmengine issue 1655), neither to resume nor as another run's ``load_from``. This hook turns
-    them into tensors and numbers when saving and rebuilds the buffers when loading. It can go when MMEngine
-    saves plain data itself.
+    them into tensors and numbers when saving and rebuilds the buffers when loading; and it has a copied run
+    keep to its own folder, whatever paths its checkpoints have. It can go when MMEngine saves plain data, and
+    names without folders, itself.
     """
 
     priority = 'LOWEST'  # what other hooks add is made plain too
@@ -70,3 +92,9 @@ class PlainCheckpointHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if 'message_hub' in checkpoint:
             checkpoint['message_hub'] = rebuild_buffers(checkpoint['message_hub'])
+
+    def before_train(self, runner: Runner) -> None:
+        # After CheckpointHook's own, which has read the paths.
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook):
+                keep_to_own_folder(hook, runner.message_hub)

@@ -100,22 +100,35 @@ def _lock(file: IO[str], work_dir: str | Path) -> None:
         ) from error
 
 
-def find_checkpoint(work_dir: str | Path) -> Path | None:
+def find_checkpoint(work_dir: str | Path, out_dir: str | None = None) -> Path | None:
     """The newest checkpoint of a run that loads, or None if there is none at all.
 
     Looks at the files themselves, newest iteration first, and not only at ``last_checkpoint``, which a crash
-    may have lost; logs which it passes over and why.
+    may have lost, and which in a copied run names the original's; logs which it passes over and why.
+    ``out_dir`` is that of ``CheckpointHook``, where checkpoints are saved apart from the ``work_dir``.
 
     Raises:
         ValueError: there are checkpoints and none of them loads.
     """
     work_dir = Path(work_dir)
     paths, problems = _checkpoints(work_dir), []
-    # CheckpointHook's out_dir may be elsewhere. What the pointer says is worth no more than a look.
+    # What the pointer says is worth no more than a look.
     with contextlib.suppress(OSError, ValueError):
         named = Path((work_dir / 'last_checkpoint').read_text().strip())
         if named.is_file() and named.resolve() not in {path.resolve() for path in paths}:
-            paths.append(named)
+            own = [work_dir]
+            if out_dir:
+                # As MMEngine puts them together.
+                own.append(Path(out_dir, os.path.basename(os.path.abspath(work_dir))))
+            if named.parent.resolve() in [folder.resolve() for folder in own]:
+                paths.append(named)
+            else:
+                print_log(
+                    f'Passed over to resume: {work_dir}/last_checkpoint names {named}, a checkpoint of '
+                    'another folder. Is the run a copy?',
+                    logger='current',
+                    level=logging.WARNING,
+                )
     for path in sorted(paths, key=_number, reverse=True):
         problem = _problem(path)
         if problem is None:

@@ -15,10 +15,11 @@ from mmengine.config import Config
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from ..engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
+from ..engine.options import flatten, merge_options
 from ..engine.run_header import config_digest
 from ..evaluation.history import FILE_NAME
 from ..hub import config_path
-from .options import check_options, flatten
+from .options import check_study_options
 
 # What a study file may have, and of what kind.
 _PARTS = {
@@ -62,12 +63,12 @@ class Run:
             ValueError: an option does not fit the config.
         """
         cfg = deepcopy(_read_config(self.config, tuple(sorted(self.environment.items()))))
-        check_options(self.name, self.options, self.config.name, cfg.to_dict(), self.source is not None)
+        config = self.config.name
         try:
-            # MMEngine takes _delete_ out of what it merges, and runs of a variant share that.
-            cfg.merge_from_dict(deepcopy(dict(self.options)))
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f'run {self.name}: an option does not fit {self.config}: {error}') from error
+            check_study_options(self.name, self.options, config, cfg.to_dict(), self.source is not None)
+            merge_options(cfg, self.options, config)
+        except ValueError as error:
+            raise ValueError(f'run {self.name}: {error}') from error
         if self.source is not None:
             cfg.load_from = str(self.source.checkpoint)
         cfg.merge_from_dict({'randomness.seed': self.seed})

@@ -1,6 +1,7 @@
 """From flags to a config: defaults and what is refused before anything is built."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,7 @@ def test_amp_refuses_another_wrapper():
 
 
 def resumable(folder: Path, seed: int = 3) -> tuple[Config, Path]:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     path = folder / 'iter_5.pth'
     meta = dict(iter=5, seed=seed)
     torch.save(dict(meta=meta, state_dict={}, optimizer={}, message_hub={}), path)
@@ -153,6 +154,30 @@ def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, mon
     cfg = Config(dict(work_dir=str(tmp_path / 'mistyped')))
     assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
     assert said == [f'--resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero']
+
+
+def test_resume_of_a_config_looks_into_its_own_folder(tmp_path):
+    cfg, theirs = resumable(tmp_path / 'a')
+    cfg.work_dir, cfg.resume = str(tmp_path / 'b'), True
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'b/last_checkpoint').write_text(str(theirs))
+    # With load_from, MMEngine resumes from that.
+    assert prepare_work_dir(cfg, resume=False, overwrite=False) is None and cfg.resume
+    cfg.load_from = None
+    assert prepare_work_dir(cfg, resume=False, overwrite=False) is None and not cfg.resume
+    cfg.resume = True
+    mine = shutil.copy(theirs, tmp_path / 'b')
+    assert prepare_work_dir(cfg, resume=False, overwrite=False) == Path(mine) and not cfg.resume
+
+
+def test_checkpoints_that_are_saved_elsewhere_are_the_run_s(tmp_path):
+    cfg, path = resumable(tmp_path / 'out/work')
+    cfg.work_dir = str(tmp_path / 'work')
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'work/last_checkpoint').write_text(str(path))
+    assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
+    cfg.default_hooks = dict(checkpoint=dict(out_dir=str(tmp_path / 'out')))
+    assert prepare_work_dir(cfg, resume=True, overwrite=False) == path
 
 
 @pytest.mark.parametrize(

@@ -293,18 +293,43 @@ def test_all_bad_raises_and_lists_every_reason(tmp_path):
         find_checkpoint(tmp_path)
 
 
-def test_last_checkpoint_may_point_out_of_the_folder(tmp_path):
-    work, elsewhere = tmp_path / 'work', tmp_path / 'out_dir'
+def test_last_checkpoint_may_point_to_where_the_run_s_checkpoints_are(tmp_path):
+    work, out_dir = tmp_path / 'work', tmp_path / 'out_dir'
+    out_dir.mkdir()
     save(work, 20)
-    out = save(elsewhere, 30)
+    # CheckpointHook(out_dir) saves to a folder in it that has the work_dir's name.
+    out = save(out_dir / 'work', 30)
     (work / 'last_checkpoint').write_text(str(out))
-    assert find_checkpoint(work) == out
+    assert find_checkpoint(work, str(out_dir)) == out
     # It says where one is, and not which is the newest.
     newer = save(work, 40)
-    assert find_checkpoint(work) == newer
+    assert find_checkpoint(work, str(out_dir)) == newer
     empty(newer)
     empty(out)
-    assert find_checkpoint(work) == work / 'iter_20.pth'
+    assert find_checkpoint(work, str(out_dir)) == work / 'iter_20.pth'
+
+
+@pytest.mark.parametrize('out_dir', [None, 'checkpoints'])
+def test_a_copied_run_has_its_own_checkpoints_alone(tmp_path, monkeypatch, log, out_dir):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / (f'{out_dir}/a' if out_dir else 'a')
+    save(tmp_path / 'a', 5)
+    folder.parent.mkdir(exist_ok=True)
+    newest = save(folder, 10)
+    (tmp_path / 'a/last_checkpoint').write_text(str(newest))
+    assert find_checkpoint('a', out_dir) == (newest if out_dir else Path('a/iter_10.pth'))
+    shutil.copytree('a', 'b')
+    Path('b/iter_10.pth').unlink(missing_ok=True)
+    log.clear()
+    assert find_checkpoint('b', out_dir) == Path('b/iter_5.pth')
+    assert log[0] == (
+        'WARNING',
+        f'Passed over to resume: b/last_checkpoint names {newest}, a checkpoint of another folder. Is the '
+        'run a copy?',
+    )
+    # Nothing is better than another run's.
+    Path('b/iter_5.pth').unlink()
+    assert find_checkpoint('b', out_dir) is None
 
 
 def test_a_checkpoint_that_last_checkpoint_names_is_looked_at_once(tmp_path, monkeypatch, log):
