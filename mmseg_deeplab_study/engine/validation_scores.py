@@ -8,9 +8,9 @@ from mmengine.runner import Runner
 
 from ..evaluation.boundary_metric import flat_boundary_scores
 from ..evaluation.history import PROBE
-from ..evaluation.scores import flat_scalars
+from ..evaluation.scores import LABELLED, MEAN_IOUS, flat_scalars
 
-MEANS = ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen')
+MEANS = (*MEAN_IOUS, 'aAcc', 'mAcc', *LABELLED)
 PARTS = ('IoU.', 'BIoU', 'trimap.')
 
 
@@ -33,7 +33,8 @@ def metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     metrics = {}
     for row in rows:
         if row['kind'] == 'validation':
-            flat = flat_scalars({key: row[key] for key in (*MEANS, 'class_iou')})
+            # A row of an older record may lack the means over the labelled classes.
+            flat = flat_scalars({key: row.get(key) for key in (*MEANS, 'class_iou')})
             flat |= flat_boundary_scores(row) if 'BIoU' in row else {}
             metrics |= {f'{PROBE}/{k}': v for k, v in flat.items()} if row['subset'] == PROBE else flat
     return metrics

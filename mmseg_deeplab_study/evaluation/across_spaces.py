@@ -79,7 +79,8 @@ def forgetting_scores(
     class.
 
     Returns:
-        ``mIoU``, ``aAcc``, ``mAcc`` and ``class_iou``, a dict by the source's name of each shared class.
+        ``mIoU``, ``aAcc``, ``mAcc``, ``mIoU.labelled`` (over the shared classes that have labelled pixels)
+        and ``class_iou``, a dict by the source's name of each shared class.
     """
     reading = {target_name: match.source for target_name, match in matches.items()}
     shared = [name for name in source if name in reading.values()]
@@ -96,5 +97,6 @@ def forgetting_scores(
         'mIoU': every['mIoU.seen'],
         'aAcc': own['aAcc'],
         'mAcc': own['mAcc'],
+        'mIoU.labelled': every['mIoU.seen.labelled'],
         'class_iou': {name: every['class_iou'][name] for name in shared},
     }

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from ..atomic_file import explain, write_atomically
+from .scores import LABELLED, labelled_means
 
 FILE_NAME = 'adaptation.jsonl'
 SCHEMA_VERSION = 1
@@ -60,7 +61,9 @@ def make_row(
 def read_history(path: str | Path) -> History:
     """Read a record, given its file or the work_dir that holds it.
 
-    A last line without its line end is torn, the trace of a write that a crash cut short, and is dropped.
+    A last line without its line end is torn, the trace of a write that a crash cut short, and is dropped. A
+    row that was written before there were means over the labelled classes gets them, if it has what they
+    come from.
 
     Raises:
         FileNotFoundError: there is no record.
@@ -87,7 +90,26 @@ def read_history(path: str | Path) -> History:
         raise ValueError(
             f'{path}, line 1: expected schema_version {SCHEMA_VERSION}, got {header.get("schema_version")!r}'
         )
-    return History(header, rows)
+    return History(header, [_with_labelled_means(row, header) for row in rows])
+
+
+def _with_labelled_means(row: dict[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
+    """The row, with ``labelled_means`` from its confusion matrix where it lacks them."""
+    classes, seen = header.get('target_classes'), header.get('seen_classes')
+    confusion = row.get('confusion') or ()
+    known = classes and seen is not None and len(confusion) == len(classes)
+    # Rows of forgetting count labels of the source.
+    if LABELLED[0] in row or not known or row.get('kind') == 'forgetting':
+        return row
+    # A row of the matrix holds all labelled pixels of a class, also where its columns are source classes.
+    labelled = [name for name, counts in zip(classes, confusion, strict=True) if any(counts)]
+
+    def add(scores: Mapping[str, Any]) -> dict[str, Any]:
+        iou = scores.get('class_iou') or {}
+        known = all(name in iou for name in labelled)
+        return {**scores, **(labelled_means(iou, labelled, seen) if known else {})}
+
+    return add({**row, 'unrefined': add(row['unrefined'])} if row.get('unrefined') else row)
 
 
 class HistoryWriter:

@@ -5,6 +5,10 @@ from typing import Any
 
 import numpy as np
 
+# mIoU over all classes that have an IoU, over the seen and over the others; then of the labelled ones alone.
+MEAN_IOUS = ('mIoU', 'mIoU.seen', 'mIoU.unseen')
+LABELLED = tuple(f'{score}.labelled' for score in MEAN_IOUS)
+
 
 def scores_from_confusion(
     confusion: np.ndarray, classes: Sequence[str], seen: Sequence[str], missed: np.ndarray | None = None
@@ -18,7 +22,7 @@ def scores_from_confusion(
 
     Returns:
         ``mIoU``, ``aAcc``, ``mAcc``, ``mIoU.seen`` and ``mIoU.unseen`` (means over the classes in ``seen``
-        and over the others) and ``class_iou``, a dict by class name.
+        and over the others), the ``labelled_means`` of these, and ``class_iou``, a dict by class name.
     """
     confusion = np.asarray(confusion, np.int64)
     hits, labelled = confusion.diagonal(), confusion.sum(axis=1)
@@ -34,8 +38,22 @@ def scores_from_confusion(
         'mAcc': mean_known(accuracy),
         'mIoU.seen': mean_known([class_iou[name] for name in classes if name in seen]),
         'mIoU.unseen': mean_known([class_iou[name] for name in classes if name not in seen]),
+        **labelled_means(class_iou, [name for name, n in zip(classes, labelled, strict=True) if n], seen),
         'class_iou': class_iou,
     }
+
+
+def labelled_means(
+    class_iou: Mapping[str, float | None], labelled: Sequence[str], seen: Sequence[str]
+) -> dict[str, float | None]:
+    """mIoU and its parts over the classes that have labelled pixels alone, in percent.
+
+    In the other means a class without a labelled pixel is 0 once one pixel is predicted as it, and left out
+    again without the last: they move by that alone. Where all classes are labelled, these means are those.
+    """
+    iou = {name: class_iou[name] for name in labelled}
+    parts = (iou, [name for name in iou if name in seen], [name for name in iou if name not in seen])
+    return {key: mean_known([iou[name] for name in part]) for key, part in zip(LABELLED, parts, strict=True)}
 
 
 def mean_known(scores: Sequence[float | None]) -> float | None:

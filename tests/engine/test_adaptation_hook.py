@@ -131,7 +131,8 @@ def test_header(finished):
 
 def test_row_has_the_fields_of_the_contract(finished):
     runner, _, _ = finished
-    fields = 'iter kind subset mIoU aAcc mAcc mIoU.seen mIoU.unseen class_iou confusion images seconds'
+    fields = 'iter kind subset mIoU aAcc mAcc mIoU.seen mIoU.unseen mIoU.labelled mIoU.seen.labelled '
+    fields += 'mIoU.unseen.labelled class_iou confusion images seconds'
     for row in read_history(runner.work_dir).rows:
         assert list(row) == fields.split()
         assert (row['kind'], row['subset'], row['images']) == ('validation', 'full', 3)

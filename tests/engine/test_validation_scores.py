@@ -9,6 +9,7 @@ def test_forgetting_absent_scores_leaves_everything_else():
     hub = MessageHub.get_instance('test_forgetting_absent_scores')
     stale = (
         'val/IoU.wall',
+        'val/mIoU.seen.labelled',
         'val/mIoU.seen',
         'val/night/IoU.wall',
         'val/BIoU',
@@ -37,5 +38,6 @@ def test_metrics_of_rows_are_those_of_their_validation():
     plain = {'mIoU': 3.0, 'aAcc': 4.0, 'mAcc': 5.0, 'mIoU.unseen': 3.0, 'IoU.road': 3.0}
     both = plain | {'BIoU': 2.0, 'BIoU.road': 2.0, 'trimap.4': 1.0}
     assert metrics_of([row]) == plain
+    assert metrics_of([row | {'mIoU.labelled': 2.0}]) == plain | {'mIoU.labelled': 2.0}
     assert metrics_of([row | edges, row | {'kind': 'forgetting', 'mIoU': 9.0}]) == both
     assert metrics_of([row | edges | {'subset': 'probe'}]) == {f'probe/{k}': v for k, v in both.items()}

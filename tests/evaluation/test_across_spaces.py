@@ -159,7 +159,7 @@ def test_forgetting_scores():
     # person: hits 12, labelled 16, predicted 5 + 12 + 3 + 4 = 24: 12 / (16 + 24 - 12) = 12 / 28
     # motorbike: hits 8, labelled 12, predicted 5 + 2 + 8 + 0 = 15: 8 / (12 + 15 - 8) = 8 / 19
     person, motorbike = 100 * 12 / 28, 100 * 8 / 19
-    assert list(scores) == ['mIoU', 'aAcc', 'mAcc', 'class_iou']
+    assert list(scores) == ['mIoU', 'aAcc', 'mAcc', 'mIoU.labelled', 'class_iou']
     assert scores['class_iou'] == pytest.approx({'person': person, 'motorbike': motorbike})
     assert scores['mIoU'] == pytest.approx((person + motorbike) / 2)
     # over the 28 pixels that are labelled person or motorbike alone
@@ -183,15 +183,23 @@ def test_forgetting_reads_every_target_class_of_a_source_class_as_it():
 def test_nothing_forgotten_is_100_and_everything_0():
     perfect = [[7, 0, 0], [0, 5, 0], [0, 0, 4], [9, 0, 0]]
     scores = forgetting_scores(perfect, SOURCE, TARGET, MATCHES)
-    assert scores == {'mIoU': 100, 'aAcc': 100, 'mAcc': 100, 'class_iou': {'person': 100, 'motorbike': 100}}
+    means = ('mIoU', 'aAcc', 'mAcc', 'mIoU.labelled')
+    assert scores == {**dict.fromkeys(means, 100), 'class_iou': {'person': 100, 'motorbike': 100}}
     lost = [[7, 0, 0], [5, 0, 0], [4, 0, 0], [9, 0, 0]]
     scores = forgetting_scores(lost, SOURCE, TARGET, MATCHES)
-    assert scores == {'mIoU': 0, 'aAcc': 0, 'mAcc': 0, 'class_iou': {'person': 0, 'motorbike': 0}}
+    assert scores == {**dict.fromkeys(means, 0), 'class_iou': {'person': 0, 'motorbike': 0}}
 
 
 def test_shared_class_that_is_nowhere_is_left_out():
     scores = forgetting_scores([[7, 0, 0], [1, 3, 0], [0, 0, 0], [0, 0, 0]], SOURCE, TARGET, MATCHES)
-    assert scores == {'mIoU': 75, 'aAcc': 75, 'mAcc': 75, 'class_iou': {'person': 75, 'motorbike': None}}
+    means = ('mIoU', 'aAcc', 'mAcc', 'mIoU.labelled')
+    assert scores == {**dict.fromkeys(means, 75), 'class_iou': {'person': 75, 'motorbike': None}}
+
+
+def test_shared_class_that_is_predicted_and_never_labelled_is_in_one_of_the_means():
+    # 1 of the 4 pixels of person is taken for motorcycle: 3 / 4, and 0 / 1
+    scores = forgetting_scores([[7, 0, 0], [0, 3, 1], [0, 0, 0], [0, 0, 0]], SOURCE, TARGET, MATCHES)
+    assert (scores['mIoU'], scores['mIoU.labelled']) == (37.5, 75)
 
 
 def test_the_class_of_the_same_name_goes_first_even_if_it_is_declared():

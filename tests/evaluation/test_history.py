@@ -304,3 +304,54 @@ def test_record_that_cannot_be_rewritten_on_resume_stays_as_it_was(tmp_path, mon
         writer.resume(5, 'full')
     assert writer.path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [writer.path]
+
+
+# Means over the labelled classes of records that were written before there were any.
+
+
+def older_record(folder: Path, header: dict, *rows: dict) -> list[dict]:
+    writer = HistoryWriter(folder / FILE_NAME)
+    writer.start({'target_classes': ['road', 'car', 'bus'], 'seen_classes': ['car', 'bus'], **header})
+    for number, line in enumerate(rows):
+        writer.append(row(number, **line))
+    return read_history(folder).rows
+
+
+def test_an_older_row_gets_its_means_over_the_labelled_classes(tmp_path):
+    iou = {'road': 60.0, 'car': 30.0, 'bus': 0.0}
+    square = [[9, 1, 2], [4, 3, 1], [0, 0, 0]]  # no pixel is labelled bus
+    of_source = [[9, 1], [4, 3], [0, 0]]
+    found = older_record(
+        tmp_path,
+        {},
+        {'class_iou': iou, 'confusion': square},
+        {'kind': 'source', 'class_iou': iou, 'confusion': of_source},
+        {
+            'kind': 'crf',
+            'class_iou': iou,
+            'confusion': square,
+            'unrefined': {'class_iou': {**iou, 'road': 50.0}},
+        },
+    )
+    means = {'mIoU.labelled': 45.0, 'mIoU.seen.labelled': 30.0, 'mIoU.unseen.labelled': 60.0}
+    for read in found:
+        assert {key: read[key] for key in means} == means
+    assert found[2]['unrefined']['mIoU.labelled'] == 40.0
+
+
+@pytest.mark.parametrize(
+    ('header', 'lacks'),
+    [
+        ({'seen_classes': None}, {}),
+        ({'target_classes': None}, {}),
+        ({}, {'confusion': None}),
+        ({}, {'confusion': [[1]]}),
+        ({}, {'class_iou': None}),
+        ({}, {'kind': 'forgetting'}),  # rows of its matrix are classes of the source
+        ({}, {'mIoU.labelled': 7.0}),  # has them
+    ],
+)
+def test_a_row_that_does_not_have_what_these_come_from_stays_as_it_is(tmp_path, header, lacks):
+    iou = {'road': 60.0, 'car': 30.0, 'bus': 0.0}
+    written = {'class_iou': iou, 'confusion': [[9, 1, 2], [4, 3, 1], [0, 0, 0]], **lacks}
+    assert older_record(tmp_path, header, written) == [row(0, **written)]
