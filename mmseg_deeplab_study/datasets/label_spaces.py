@@ -19,6 +19,7 @@ ALIASES = (
 )
 # target class -> source class that is not the same thing, but nearest to it.
 APPROXIMATE = {'rider': 'person'}
+BACKGROUND = 'background'
 
 
 class Match(NamedTuple):
@@ -78,6 +79,17 @@ def match_classes(
         if match is not None:
             matches[name] = match
     return matches
+
+
+def seen_matches(matches: Mapping[str, Match]) -> dict[str, Match]:
+    """The matches whose target classes the source model has seen: all but those to its background.
+
+    Background is whatever the source's classes are not, so that a target class which is given its row is as
+    new as one without a match. A target's own background is the same thing, and seen.
+    """
+    return {
+        name: match for name, match in matches.items() if match.source != BACKGROUND or name == BACKGROUND
+    }
 
 
 def _match_by_name(name: str, source: Sequence[str], approximate: bool) -> Match | None:

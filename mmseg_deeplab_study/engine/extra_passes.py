@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..datasets.label_maps import count_label_pixels
-from ..datasets.label_spaces import Match
+from ..datasets.label_spaces import Match, seen_matches
 from ..evaluation.across_spaces import forgetting_scores, source_scores
 from ..evaluation.adaptation_metric import AdaptationMetric, ConfusionMetric
 from ..evaluation.history import make_row
@@ -119,7 +119,7 @@ class ForgettingPass:
         runner: gives the model, the seed and, from its ``val_cfg``, the precision.
         dataloader: config of a data loader like ``val_dataloader``.
         target: the target's classes.
-        matches: source class of each target class that has one.
+        matches: source class of each target class that has one; those to its background do not count.
         interval: evaluate at every so many validations; the end is always evaluated.
 
     Raises:
@@ -138,6 +138,7 @@ class ForgettingPass:
     ) -> None:
         if interval < 1:
             raise ValueError(f'forgetting.interval must be at least 1, but got {interval}')
+        matches = seen_matches(matches)
         if not matches:
             raise ValueError('forgetting: the source label space shares no class with the target')
         self.dataloader = runner.build_dataloader(dataloader, seed=runner.seed)

@@ -10,13 +10,14 @@ from typing import NamedTuple
 from mmengine.dist import broadcast, master_only
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
 from prettytable import PrettyTable
 from torch import Tensor, nn
 
 from ..atomic_file import write_atomically
 from ..datasets.label_spaces import Match, match_classes, resolve_classes
+from ..evaluation.adaptation_metric import AdaptationMetric
 
 BACKGROUND = 'background'
 SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
@@ -312,3 +313,10 @@ class HeadTransferHook(Hook):
         }
         content = json.dumps(record, indent=2, allow_nan=False) + '\n'
         write_atomically(Path(runner.work_dir) / 'head_transfer.json', content.encode())
+
+    def before_run(self, runner: Runner) -> None:
+        # Of the two loops one may be missing, or not be built before the other has run.
+        loops = [loop for loop in (runner._val_loop, runner._test_loop) if isinstance(loop, BaseLoop)]
+        for metric in (metric for loop in loops for metric in loop.evaluator.metrics):
+            if isinstance(metric, AdaptationMetric):
+                metric.transferred = self.matches

@@ -84,6 +84,7 @@ def run_header(
         'source_classes': metric.source,
         'target_classes': metric.classes,
         'seen_classes': metric.seen,
+        'matches': {name: match._asdict() for name, match in metric.matches.items()},
         'experiment': runner.experiment_name,
         'seed': runner.seed,
         'load_from': runner.cfg.get('load_from'),
@@ -119,7 +120,7 @@ def check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[st
         ValueError: label spaces, images or probe are not those the record was begun with.
     """
     now = json.loads(json.dumps(now))
-    for key in ('source_classes', 'target_classes', 'validation', 'train', 'probe'):
+    for key in ('source_classes', 'target_classes', 'seen_classes', 'validation', 'train', 'probe'):
         if begun.get(key) != now.get(key):
             raise ValueError(
                 f'{FILE_NAME} was begun with another {key} than this config gives: {begun.get(key)}, now '

@@ -1,6 +1,6 @@
 """The metric of an adaptation: one exact confusion matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 from torch import Tensor
 
-from ..datasets.label_spaces import match_classes, resolve_classes
+from ..datasets.label_spaces import Match, match_classes, resolve_classes, seen_matches
 from .ids import IDS, check_ids, maps_of, outside, to_uint8
 from .scores import flat_scalars, scores_from_confusion
 
@@ -120,9 +120,12 @@ class AdaptationMetric(ConfusionMetric):
     """mIoU, its parts over seen and unseen classes, and every class's IoU as flat scalars in percent.
 
     Args:
-        source: label space of the source model, a dataset's name known to MMSeg or a list of names. The
-            evaluated dataset's classes with an exact or alias match in it are the seen ones.
+        source: label space of the source model, a dataset's name known to MMSeg or a list of names.
         kwargs: ``ignore_index`` and ``predictions`` of ``ConfusionMetric``, and those of ``BaseMetric``.
+
+    Attributes:
+        transferred: the matches of the run's ``HeadTransferHook``, which sets them before a run; None without
+            one.
 
     Raises:
         ValueError: on evaluation, if a label or prediction lies outside the label space; names the file.
@@ -131,15 +134,25 @@ class AdaptationMetric(ConfusionMetric):
     def __init__(self, source: str | Sequence[str] = 'voc', **kwargs) -> None:
         super().__init__(**kwargs)
         self.source = resolve_classes(source)
+        self.transferred: Mapping[str, Match] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(self.dataset_meta['classes'])
 
     @property
+    def matches(self) -> Mapping[str, Match]:
+        """The source class of each target class that has one: as transferred, else by name and alias."""
+        return match_classes(self.source, self.classes) if self.transferred is None else self.transferred
+
+    @property
     def seen(self) -> tuple[str, ...]:
-        matches = match_classes(self.source, self.classes)
-        return tuple(name for name in self.classes if name in matches)
+        """The classes that the source model has seen, in their order; see ``seen_matches``.
+
+        Also those whose rows start at random (``matched='reinit'``): the backbone has learnt from them.
+        """
+        seen = seen_matches(self.matches)
+        return tuple(name for name in self.classes if name in seen)
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
         super().compute_metrics(results)

@@ -2,7 +2,13 @@ import pytest
 from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from mmseg.utils import dataset_aliases
 
-from mmseg_deeplab_study.datasets.label_spaces import ALIASES, Match, match_classes, resolve_classes
+from mmseg_deeplab_study.datasets.label_spaces import (
+    ALIASES,
+    Match,
+    match_classes,
+    resolve_classes,
+    seen_matches,
+)
 
 VOC = resolve_classes('voc')
 CITYSCAPES = resolve_classes('cityscapes')
@@ -112,3 +118,12 @@ def test_unknown_label_space():
 def test_duplicate_classes():
     with pytest.raises(ValueError, match=r"stand twice: \['car', 'sky'\]"):
         resolve_classes(['sky', 'car', 'road', 'car', 'sky'])
+
+
+def test_a_class_that_is_given_the_background_is_not_seen():
+    class_map = {'road': 'background', 'truck': 'bus', 'train': None}
+    source = ('background', 'bus', 'train', 'person')
+    matches = match_classes(
+        source, ('background', 'road', 'truck', 'train', 'rider'), class_map, approximate=True
+    )
+    assert list(seen_matches(matches)) == ['background', 'truck', 'rider']

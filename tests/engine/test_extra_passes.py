@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmseg.utils import get_palette
 from PIL import Image
 
+from mmseg_deeplab_study.datasets.label_spaces import Match
 from mmseg_deeplab_study.engine.extra_passes import ForgettingPass, as_source_model, source_palette
 from mmseg_deeplab_study.evaluation.history import read_history
 
@@ -96,6 +97,20 @@ def test_the_source_s_own_view(run):
         if name != 'rider'
     )
     assert first['aAcc'] == pytest.approx(100 * hits / expected.sum())
+
+
+def test_seen_classes_are_those_that_the_transfer_matched(run):
+    """By name alone rider, declared new, would be seen, and car, the source's automobile, would not."""
+    header, rows = read_history(run[0].work_dir)
+    seen = [name for name in header['target_classes'] if name != 'rider']
+    assert header['seen_classes'] == seen
+    assert header['matches']['car'] == {'source': 'automobile', 'kind': 'class_map'}
+    assert list(header['matches']) == seen
+    assert {row['kind'] for row in rows} == {'source', 'validation'}
+    for row in rows:
+        known = [iou for name, iou in row['class_iou'].items() if name in seen and iou is not None]
+        assert row['mIoU.seen'] == pytest.approx(sum(known) / len(known))
+        assert row['mIoU.unseen'] == row['class_iou']['rider']
 
 
 def test_pictures_of_the_source_s_view_are_in_its_colours(run):
@@ -227,10 +242,12 @@ def test_forgetting_is_refused_before_training(config, make_tiny_cityscapes, spo
 
 
 def test_forgetting_needs_a_shared_class(config):
-    with pytest.raises(
-        ValueError, match='forgetting: the source label space shares no class with the target'
-    ):
-        ForgettingPass(None, config.val_dataloader, ('road',), {})
+    # To be given the background's row is to share nothing.
+    for matches in ({}, {'road': Match('background', 'class_map')}):
+        with pytest.raises(
+            ValueError, match='forgetting: the source label space shares no class with the target'
+        ):
+            ForgettingPass(None, config.val_dataloader, ('road',), matches)
 
 
 def test_rows_are_strict_json(run):

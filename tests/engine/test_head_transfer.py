@@ -8,7 +8,10 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from mmengine.evaluator import Evaluator
 from mmengine.model import BaseTTAModel
+from mmengine.runner import TestLoop as LoopOfTests
+from mmengine.runner import ValLoop
 from mmseg.registry import HOOKS
 from mmseg.utils import get_classes
 from torch import Tensor, nn
@@ -21,6 +24,8 @@ from mmseg_deeplab_study.engine.head_transfer import (
     transfer_head,
     transfer_rows,
 )
+from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric
+from mmseg_deeplab_study.evaluation.boundary_metric import BoundaryMetric
 
 VOC, CITYSCAPES = tuple(get_classes('voc')), tuple(get_classes('cityscapes'))
 SOURCE = ('background', 'car', 'motorbike')
@@ -517,3 +522,26 @@ def test_hook_says_nothing_after_loading_a_source(tmp_path):
 def test_hook_refuses_at_construction(options, message):
     with pytest.raises(ValueError, match=message):
         make_hook(**options)
+
+
+def make_loop(kind: type) -> ValLoop | LoopOfTests:
+    loop = kind.__new__(kind)
+    metrics = [AdaptationMetric(SOURCE), BoundaryMetric(), AdaptationMetric(SOURCE, predictions='unrefined')]
+    loop.evaluator = Evaluator(metrics)
+    loop.evaluator.dataset_meta = dict(classes=TARGET)
+    return loop
+
+
+@pytest.mark.parametrize('matched', ['copy', 'reinit'])
+def test_hook_tells_every_metric_what_it_has_matched(matched):
+    """A class is seen if it has a class of the source, also where its row starts at random."""
+    hook = make_hook(class_map={'car': None, 'sky': 'car', 'road': 'background'}, matched=matched)
+    loops = make_loop(ValLoop), make_loop(LoopOfTests)
+    seen = [metric.seen for loop in loops for metric in loop.evaluator.metrics[::2]]
+    assert seen == [('car', 'motorcycle')] * 4
+    # A loop that is not built yet is its config, and one that is not there is None.
+    for val, test in ((loops[0], {'type': 'TestLoop'}), (None, loops[1])):
+        hook.before_run(SimpleNamespace(_val_loop=val, _test_loop=test))
+    metrics = [metric for loop in loops for metric in loop.evaluator.metrics[::2]]
+    assert [metric.seen for metric in metrics] == [('sky', 'motorcycle')] * 4
+    assert all(metric.matches == hook.matches for metric in metrics)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmseg_deeplab_study.engine.run_header import config_digest, describe_checkpoint
+from mmseg_deeplab_study.engine.run_header import check_continuation, config_digest, describe_checkpoint
 
 ADAPTATION = Path(__file__).resolve().parents[2] / 'configs/_base_/adaptation.py'
 
@@ -71,3 +71,10 @@ def test_fetched_checkpoint_is_looked_up_where_it_was_put(tmp_path, monkeypatch)
 
 def test_no_source_checkpoint():
     assert describe_checkpoint(None) is None
+
+
+def test_a_curve_has_one_set_of_seen_classes():
+    """A class_map that was changed since: means over other classes would go on under one name."""
+    begun = {'target_classes': ['road', 'car'], 'seen_classes': ['car']}
+    with pytest.raises(ValueError, match=r"was begun with another seen_classes .*: \['car'\], now \[\]"):
+        check_continuation(None, begun, {**begun, 'seen_classes': ()})

@@ -16,11 +16,12 @@ from mmseg.registry import METRICS
 from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes
 
+from mmseg_deeplab_study.datasets.label_spaces import match_classes
 from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric, confusion_matrix
-from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
+from mmseg_deeplab_study.evaluation.scores import LABELLED, scores_from_confusion
 
 CITYSCAPES = tuple(get_classes('cityscapes'))
-SCORES = ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen')
+SCORES = ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen', *LABELLED)
 
 
 def make_sample(prediction, label, path: str = 'label.png') -> dict:
@@ -75,6 +76,35 @@ def test_prefix_goes_before_every_key():
 def test_seen_classes_of_voc_are_the_six_shared_ones_in_the_order_of_the_target():
     expected = ('person', 'car', 'bus', 'train', 'motorcycle', 'bicycle')
     assert make_metric(source='voc').seen == expected
+
+
+@pytest.mark.parametrize(
+    ('class_map', 'approximate', 'without', 'more'),
+    [
+        ({'train': None}, False, {'train'}, set()),  # its row is the background's
+        ({'train': 'background'}, False, {'train'}, set()),  # and so it is here
+        ({'truck': 'bus'}, False, set(), {'truck'}),
+        ({'truck': 'bus', 'bus': None}, False, {'bus'}, {'truck'}),
+        ({'car': 'sheep'}, False, set(), set()),  # of another class, but of a class
+        (None, True, set(), {'rider'}),
+        ({'rider': None}, True, set(), set()),
+    ],
+)
+def test_seen_classes_are_what_the_transfer_matched(class_map, approximate, without, more):
+    metric = make_metric()
+    by_name = set(metric.seen)
+    metric.transferred = match_classes(metric.source, CITYSCAPES, class_map, approximate)
+    expected = by_name - without | more
+    assert metric.seen == tuple(name for name in CITYSCAPES if name in expected)
+    label = torch.full((1, 1), CITYSCAPES.index('train'))
+    metric.process({}, [make_sample(label, label)])
+    part = 'seen' if 'train' in expected else 'unseen'
+    assert metric.evaluate(1)[f'mIoU.{part}'] == 100
+
+
+def test_a_background_of_the_target_s_own_is_seen():
+    metric = make_metric(classes=('background', 'road', 'car'))
+    assert metric.seen == ('background', 'car')
 
 
 def test_source_may_be_a_list_of_names():
