@@ -15,20 +15,23 @@ BOUNDARY_CLASS_PREFIX = 'BIoU.'
 TRIMAP_PREFIX = 'trimap.'
 # An ascending curve: (iteration, score in percent).
 Curve = Sequence[tuple[int, float]]
+# The least best score, in percent, whose share is an event: a share of less is reached by a few pixels more.
+MIN_BEST = 10
 
 
 class Adaptation(NamedTuple):
     """An adaptation in figures: scores in percent, iterations in updates done.
 
     ``start`` is None where the score is not known at iteration 0. ``recovery_iter`` is None then, for a curve
-    that never fell and for one that has not come back.
+    that never fell and for one that has not come back. ``last`` is None where the last validation does not
+    know the score.
     """
 
     start: float | None
     lowest: float
     lowest_iter: int
     recovery_iter: int | None
-    last: float
+    last: float | None
     last_iter: int
     best: float
     best_iter: int
@@ -42,11 +45,11 @@ class Adaptation(NamedTuple):
 class Forgetting(NamedTuple):
     """mIoU (%) on the source's validation set; ``drop = start - last`` in percentage points.
 
-    ``start`` is that at iteration 0; where it is not known, it and ``drop`` are None.
+    ``start`` is that at iteration 0; None where it is not known, as ``last``, and then ``drop`` too.
     """
 
     start: float | None
-    last: float
+    last: float | None
     last_iter: int
     drop: float | None
 
@@ -66,7 +69,7 @@ class ProbeAgreement(NamedTuple):
 
 
 class ClassTiming(NamedTuple):
-    """When a class came: the iteration of half its best IoU. ``seen`` is None if the record does not say."""
+    """When a class came: the iteration of half its best IoU; ``seen`` as ``seen_classes`` says, or None."""
 
     name: str
     seen: bool | None
@@ -87,9 +90,9 @@ def find_score(row: Mapping[str, Any], score: str) -> float | None:
     return row.get(score)
 
 
-def _boundary_names(row: Mapping[str, Any]) -> list[str]:
-    classes = [BOUNDARY_CLASS_PREFIX + name for name in row.get('class_biou') or ()]
-    return [*classes, *(TRIMAP_PREFIX + width for width in row.get('trimap') or ())]
+def _score_names(row: Mapping[str, Any]) -> set[str]:
+    parts = (('class_iou', CLASS_PREFIX), ('class_biou', BOUNDARY_CLASS_PREFIX), ('trimap', TRIMAP_PREFIX))
+    return {*row, *(prefix + name for key, prefix in parts for name in row.get(key) or ())}
 
 
 def boundary_scores(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -107,15 +110,14 @@ def score_curve(validations: Sequence[Mapping[str, Any]], score: str = 'mIoU') -
     """The points (iteration, score in percent) of a history's validations.
 
     ``score`` is one of their keys or ``'IoU.<class>'``. A validation where it is null, for want of the class
-    or as a mean over no class, has no point.
+    or as a mean over no class, or missing has no point.
 
     Raises:
-        KeyError: a validation has no such score.
+        KeyError: there are validations, and none has such a score.
     """
-    for row in validations:
-        classes = [CLASS_PREFIX + name for name in row.get('class_iou') or ()]
-        if score not in row and score not in (*classes, *_boundary_names(row)):
-            raise KeyError(f'iteration {row["iter"]} has no score {score!r}; it has {sorted(row)}')
+    if validations and not any(score in _score_names(row) for row in validations):
+        first = validations[0]
+        raise KeyError(f'iteration {first["iter"]} has no score {score!r}; it has {sorted(first)}')
     return [(row['iter'], find_score(row, score)) for row in rows_with(validations, score)]
 
 
@@ -127,11 +129,12 @@ def summarise_adaptation(validations: Sequence[Mapping[str, Any]], score: str = 
         lowest        = min s_i              at the first i that has it
         recovery_iter = min {i > lowest_iter : s_i >= s_0}   if lowest < s_0
         best          = max s_i              at the first i that has it
+        last          = s_i                  at the last validation, None if it is null there
 
     ``validations`` are those of a ``History``, ``score`` as for ``score_curve``.
 
     Raises:
-        KeyError: a validation has no such score.
+        KeyError: there are validations, and none has such a score.
         ValueError: no validation knows the score, or the iterations do not ascend.
     """
     curve = score_curve(validations, score)
@@ -147,14 +150,13 @@ def summarise_adaptation(validations: Sequence[Mapping[str, Any]], score: str = 
     best_iter, best = max(curve, key=lambda point: point[1])
     fell = start is not None and lowest < start
     recovered = [i for i, value in curve if fell and i > lowest_iter and value >= start]
-    last_iter, last = curve[-1]
     return Adaptation(
         start=start,
         lowest=lowest,
         lowest_iter=lowest_iter,
         recovery_iter=recovered[0] if recovered else None,
-        last=last,
-        last_iter=last_iter,
+        last=find_score(validations[-1], score),
+        last_iter=validations[-1]['iter'],
         best=best,
         best_iter=best_iter,
     )
@@ -192,7 +194,7 @@ def iterations_to(curve: Curve, iou: float) -> int | None:
 def iterations_to_share(curve: Curve, share: float = 0.5) -> int | None:
     """The first iteration at or above a share of the curve's best, ``min {i : s_i >= share max_k s_k}``.
 
-    None for a curve without a point or whose best is 0.
+    None for a curve without a point or whose best is below ``MIN_BEST``.
 
     Raises:
         ValueError: ``share`` is outside (0, 1].
@@ -200,7 +202,7 @@ def iterations_to_share(curve: Curve, share: float = 0.5) -> int | None:
     if not 0 < share <= 1:
         raise ValueError(f'share must be in (0, 1], but got {share}')
     best = max((value for _, value in curve), default=0)
-    return next((i for i, value in curve if value >= share * best), None) if best > 0 else None
+    return next((i for i, value in curve if value >= share * best), None) if best >= MIN_BEST else None
 
 
 def half_iteration(validations: Sequence[Mapping[str, Any]], score: str) -> int | None:
@@ -208,15 +210,60 @@ def half_iteration(validations: Sequence[Mapping[str, Any]], score: str) -> int 
     return iterations_to_share(score_curve(rows_with(validations, score), score))
 
 
+def over_labelled(rows: Sequence[Mapping[str, Any]], score: str) -> str:
+    """The name of a mean of IoU over the classes that have labels, ``score`` itself if no row knows it."""
+    labelled = f'{score}.labelled'
+    return labelled if rows_with(rows, labelled) else score
+
+
+def unlabelled_classes(history: History) -> list[str]:
+    """Classes that were predicted, but that no validation image has a label of: they move the means.
+
+    Predicted by the adapting model or by the source's. None are known where the record has no confusion
+    matrices.
+    """
+    classes = history.header.get('target_classes') or ()
+    matrices = [row['confusion'] for row in history.validations if row.get('confusion')]
+    square = [m for m in matrices if len(m) == len(classes) and all(len(row) == len(m) for row in m)]
+    if not square:
+        return []
+    # In the source's view the IoU of such a class is 0, or null where it was not predicted.
+    source = (source_row(history) or {}).get('class_iou') or {}
+    return [
+        name
+        for place, name in enumerate(classes)
+        if not any(square[0][place])
+        and (source.get(name) == 0 or any(row[place] for matrix in square for row in matrix))
+    ]
+
+
 def seen_lead(validations: Sequence[Mapping[str, Any]]) -> int | None:
     """By how many iterations the seen classes are earlier than the others, negative if they are later::
 
         half(mIoU.unseen) - half(mIoU.seen),  half(s) = min {i : s_i >= max_k s_k / 2}
 
-    None if either mean never leaves 0 or is not known.
+    None if a mean is not known or its best is below ``MIN_BEST``. Means are ``over_labelled``.
     """
-    seen, unseen = (half_iteration(validations, f'mIoU.{part}') for part in ('seen', 'unseen'))
+    seen, unseen = (half_of_mean(validations, part) for part in ('seen', 'unseen'))
     return None if seen is None or unseen is None else unseen - seen
+
+
+def half_of_mean(validations: Sequence[Mapping[str, Any]], part: str) -> int | None:
+    """``half_iteration`` of the mean of the ``'seen'`` or ``'unseen'`` classes, ``over_labelled``."""
+    return half_iteration(validations, over_labelled(validations, f'mIoU.{part}'))
+
+
+def has_no_source(history: History) -> bool:
+    """Whether a record says that there was no source model: a header with null for its checkpoint.
+
+    An older or imported header, which does not say it, may be of a run with one.
+    """
+    return history.header.get('source_checkpoint', '') is None and source_row(history) is None
+
+
+def seen_classes(history: History) -> list[str] | None:
+    """The classes that the source model has seen; None where there was none or the record does not say."""
+    return None if has_no_source(history) else history.header.get('seen_classes')
 
 
 def class_names(history: History) -> list[str]:
@@ -228,7 +275,7 @@ def class_names(history: History) -> list[str]:
 
 def classes_early_to_late(history: History) -> list[ClassTiming]:
     """Classes by ``min {i : IoU_i >= max_k IoU_k / 2}``, those without last, equal ones as in the record."""
-    seen = history.header.get('seen_classes')
+    seen = seen_classes(history)
     timings = [
         ClassTiming(
             name,
@@ -256,16 +303,28 @@ def source_gap(history: History, score: str = 'mIoU') -> float | None:
     return None if source is None or not starts or starts[0] is None else source - starts[0]
 
 
+def source_drop(history: History, score: str = 'mIoU') -> float | None:
+    """How far the score fell below the source's own, in percentage points: that less ``min s_i``.
+
+    Negative where it never did. ``Adaptation.dip`` is how far it fell below iteration 0's, which the head
+    transfer may have brought down already. None if either end is not known.
+    """
+    source = find_score(source_row(history) or {}, score)
+    curve = score_curve(rows_with(history.validations, score), score)
+    return None if source is None or not curve else source - min(value for _, value in curve)
+
+
 def summarise_forgetting(history: History) -> Forgetting | None:
     """What the model has forgotten of the source's validation set, on the classes that both sets share.
 
-    None if the history has no mIoU of that. Raises what ``summarise_adaptation`` does.
+    Over those that have labels there, where these are known. None if the history has no mIoU of that. Raises
+    what ``summarise_adaptation`` does.
     """
-    rows = rows_with(history.select('forgetting'), 'mIoU')
-    if not rows:
+    rows = history.select('forgetting')
+    if not rows_with(rows, 'mIoU'):
         return None
-    found = summarise_adaptation(rows)
-    drop = None if found.start is None else found.start - found.last
+    found = summarise_adaptation(rows, over_labelled(rows, 'mIoU'))
+    drop = None if None in (found.start, found.last) else found.start - found.last
     return Forgetting(found.start, found.last, found.last_iter, drop)
 
 

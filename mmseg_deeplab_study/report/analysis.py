@@ -1,8 +1,8 @@
 """The figures of one or more adaptations, put together as tables, JSON and CSV.
 
-Figures go by subject and measure. A subject is a score (``mIoU``, ``mIoU.seen``, ``mIoU.unseen``,
-``IoU.<class>``, with ``BoundaryMetric`` also ``BIoU`` and ``trimap.<width>``, with a probe ``probe/mIoU`` and
-so on), or ``seen_lead``, ``forgetting`` or ``probe``.
+Figures go by subject and measure. A subject is a score (``mIoU``, ``mIoU.seen``, ``mIoU.unseen``, these
+with ``.labelled``, ``IoU.<class>``, with ``BoundaryMetric`` also ``BIoU`` and ``trimap.<width>``, with a
+probe ``probe/mIoU`` and so on), or ``seen_lead``, ``forgetting`` or ``probe``.
 Measures whose name has ``iter`` in it count iterations, ``points``, ``intervals`` and ``inside`` count
 validations, the others are percent or percentage points. The formulas are in ``evaluation.adaptation`` and
 ``evaluation.seeds``.
@@ -23,24 +23,30 @@ from ..evaluation.adaptation import (
     classes_early_to_late,
     compare_probe,
     find_score,
+    half_of_mean,
+    has_no_source,
     iterations_to,
     iterations_to_share,
     rows_with,
     score_curve,
     seen_lead,
+    source_drop,
     source_gap,
     source_row,
     summarise_adaptation,
     summarise_forgetting,
+    unlabelled_classes,
 )
 from ..evaluation.history import PROBE, History
+from ..evaluation.scores import LABELLED, MEAN_IOUS
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
 
-SCORES = ('mIoU', 'mIoU.seen', 'mIoU.unseen')
+SCORES = (*MEAN_IOUS, *LABELLED)
+NO_SOURCE = 'no source model: training began without a source checkpoint'
 # Of the probe, which sees what falls between two validations of the whole set.
 PROBE_SCORES = {f'{PROBE}/{score}': score for score in SCORES}
 HEADER = ('experiment', 'seed', 'config_digest', 'source_checkpoint', 'validation', 'train', 'versions')
-COLUMNS = ('run', 'seed', 'subject', 'measure', 'value', 'low', 'high')
+COLUMNS = ('run', 'seed', 'subject', 'measure', 'value', 'low', 'high', 'n')
 HALF = 'iterations_to_0.5_of_best'
 
 Value = float | Estimate | None
@@ -53,15 +59,20 @@ def mean(value: Value) -> float | None:
 
 
 class Run(NamedTuple):
-    """A named record and its figures."""
+    """A named record, its figures, and its ``unlabelled_classes``."""
 
     name: str
     history: History
     figures: Figures
+    unlabelled: Sequence[str] = ()
 
     @property
     def seed(self) -> int | None:
         return self.history.header.get('seed')
+
+    @property
+    def no_source(self) -> bool:
+        return has_no_source(self.history)
 
 
 class Group(NamedTuple):
@@ -75,6 +86,11 @@ class Group(NamedTuple):
         names = ', '.join(run.name for run in self.runs)
         return names if len(self.runs) == 1 else f'mean of {names}'
 
+    @property
+    def seeds(self) -> int:
+        """How many seeds its runs have; those without one count each for itself."""
+        return self.figures['mIoU']['last_iter'].seeds if len(self.runs) > 1 else 1
+
 
 class Analysis(NamedTuple):
     """All runs by group, and the thresholds: ``iou`` in percent, ``share`` in (0, 1]."""
@@ -82,6 +98,13 @@ class Analysis(NamedTuple):
     groups: list[Group]
     iou: float
     share: float
+
+
+def leading(groups: Sequence[Group]) -> tuple[str, str, str]:
+    """The names of mIoU, seen and unseen as shown first: over labelled classes where a set lacks some."""
+    runs = [run for group in groups for run in group.runs]
+    known = all(run.figures[LABELLED[0]]['best'] is not None for run in runs)
+    return LABELLED if known and any(run.unlabelled for run in runs) else MEAN_IOUS
 
 
 def analyse(histories: Mapping[str, History], iou: float = 20, share: float = 0.5) -> Analysis:
@@ -94,7 +117,8 @@ def analyse(histories: Mapping[str, History], iou: float = 20, share: float = 0.
     runs = []
     for name, history in histories.items():
         try:
-            runs.append(Run(name, history, measure_run(history, iou, share)))
+            figures = measure_run(history, iou, share)
+            runs.append(Run(name, history, figures, unlabelled_classes(history)))
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
     groups = []
@@ -116,23 +140,32 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
     if probed := history.select('validation', PROBE):
         for subject, score in PROBE_SCORES.items():
             figures[subject] = {**_no_source(), **_measure_rows(probed, score, iou, share)}
-    figures['seen_lead'] = {'iterations': seen_lead(history.validations)}
+    figures['seen_lead'] = _measure_lead(history)
     for subject, found in (('forgetting', summarise_forgetting(history)), ('probe', compare_probe(history))):
         figures[subject] = {} if found is None else found._asdict()
     return figures
+
+
+def _measure_lead(history: History) -> dict[str, int | None]:
+    rows = history.validations
+    if has_no_source(history):
+        return dict.fromkeys(('iterations', 'seen_iter', 'unseen_iter'))
+    halves = {f'{part}_iter': half_of_mean(rows, part) for part in ('seen', 'unseen')}
+    return {'iterations': seen_lead(rows), **halves}
 
 
 def _measure_score(history: History, score: str, iou: float, share: float) -> dict[str, float | None]:
     return {
         'source': find_score(source_row(history) or {}, score),
         'gap': source_gap(history, score),
+        'source_drop': source_drop(history, score),
         **_measure_rows(history.validations, score, iou, share),
     }
 
 
 def _no_source() -> dict[str, None]:
     # The source's own view is of the whole set.
-    return {'source': None, 'gap': None}
+    return {'source': None, 'gap': None, 'source_drop': None}
 
 
 def _measure_rows(
@@ -140,7 +173,7 @@ def _measure_rows(
 ) -> dict[str, float | None]:
     rows = rows_with(validations, score)
     curve = score_curve(rows, score)
-    found = summarise_adaptation(rows, score) if rows else None
+    found = summarise_adaptation(validations, score) if rows else None
     return {
         **(found._asdict() if found else dict.fromkeys(Adaptation._fields)),
         'dip': found.dip if found else None,
@@ -202,6 +235,7 @@ def _run_as_dict(run: Run) -> dict[str, Any]:
         'name': run.name,
         **{key: run.history.header.get(key) for key in HEADER},
         'classes_early_to_late': [timing._asdict() for timing in classes_early_to_late(run.history)],
+        'no_source': run.no_source,
         'curves': {s: score_curve(rows_with(run.history.validations, s), s) for s in SCORES},
         'figures': run.figures,
     }
@@ -214,7 +248,8 @@ def _plain(figures: Figures) -> dict[str, dict[str, dict[str, float | None]]]:
 def as_csv(analysis: Analysis) -> str:
     """The figures in long format, a line each, unrounded; empty cells for none.
 
-    A class has ``seen`` 1 or 0 too. The mean of a group has no seed; ``low`` and ``high`` are its interval.
+    A class has ``seen`` 1 or 0 too. The mean of a group has no seed; ``low`` and ``high`` are its interval,
+    and ``n`` the seeds that it is of.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator='\n')
@@ -223,12 +258,15 @@ def as_csv(analysis: Analysis) -> str:
         for run in group.runs:
             for timing in classes_early_to_late(run.history):
                 seen = None if timing.seen is None else int(timing.seen)
-                writer.writerow([run.name, run.seed, CLASS_PREFIX + timing.name, 'seen', seen, None, None])
+                writer.writerow(
+                    [run.name, run.seed, CLASS_PREFIX + timing.name, 'seen', seen, None, None, None]
+                )
             for subject, measure, value in _flat(run.figures):
-                writer.writerow([run.name, run.seed, subject, measure, value, None, None])
+                writer.writerow([run.name, run.seed, subject, measure, value, None, None, None])
         if len(group.runs) > 1:
             for subject, measure, value in _flat(group.figures):
-                writer.writerow([group.name, None, subject, measure, value.mean, value.low, value.high])
+                interval = (value.low, value.high, value.count)
+                writer.writerow([group.name, None, subject, measure, value.mean, *interval])
     return file.getvalue()
 
 

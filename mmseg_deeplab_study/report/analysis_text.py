@@ -5,8 +5,23 @@ from collections.abc import Mapping
 from prettytable import PrettyTable
 
 from ..evaluation.adaptation import CLASS_PREFIX, classes_early_to_late
+from ..evaluation.history import PROBE
+from ..evaluation.scores import LABELLED, MEAN_IOUS
 from ..evaluation.seeds import Estimate
-from .analysis import HALF, PROBE_SCORES, SCORES, Analysis, Figures, Group, Value, mean, to_iou, to_share
+from .analysis import (
+    HALF,
+    NO_SOURCE,
+    Analysis,
+    Group,
+    Value,
+    leading,
+    mean,
+    to_iou,
+    to_share,
+)
+
+# Two falls, and the names that both have wherever they are shown.
+SOURCE_DROP, DIP = "drop from source's view", 'dip from iteration 0'
 
 
 def as_text(analysis: Analysis) -> str:
@@ -15,23 +30,29 @@ def as_text(analysis: Analysis) -> str:
 
 
 def _group_as_text(group: Group, analysis: Analysis) -> str:
-    title = group.name if len(group.runs) == 1 else f'{group.name} [95 % interval of the mean]'
+    several = len(group.runs) > 1
+    title = f'{group.name} [95 % interval of the mean, n = {group.seeds}]' if several else group.name
     return '\n'.join(
         [
             title,
+            *([NO_SOURCE] if any(run.no_source for run in group.runs) else []),
             score_table(group).get_string(),
             class_table(group, analysis).get_string(),
-            *lines(group.figures),
+            *lines(group),
         ]
     )
 
 
 def score_table(group: Group) -> PrettyTable:
-    """The scores of each run of a group and, of several runs, their mean."""
-    columns = ("source's view", 'at 0', 'lowest (iteration)', 'dip', 'recovered at', 'best (iteration)')
-    table = _table('%', 'run', *columns, 'last', 'area')
+    """The scores of each run of a group and, of several runs, their mean.
+
+    Where the set lacks classes, means over the labelled ones come first; elsewhere they are the same.
+    """
+    columns = ("source's view", 'at 0', 'lowest (iteration)', SOURCE_DROP, DIP, 'recovered at')
+    table = _table('%', 'run', *columns, 'best (iteration)', 'last', 'area')
     several = len(group.runs) > 1
-    for score in (*SCORES, 'BIoU', *PROBE_SCORES):
+    means = [*LABELLED, *MEAN_IOUS] if leading([group]) == LABELLED else MEAN_IOUS
+    for score in (*means, 'BIoU', *(f'{PROBE}/{score}' for score in means)):
         rows = [(run.name, run.figures) for run in group.runs]
         rows += [('mean', group.figures)] if several else []
         for name, figures in rows:
@@ -45,6 +66,7 @@ def score_table(group: Group) -> PrettyTable:
                     percent(row['source']),
                     percent(row['start']),
                     percent_at(row, 'lowest'),
+                    percent(row['source_drop']),
                     percent(row['dip']),
                     count(row['recovery_iter']),
                     percent_at(row, 'best'),
@@ -59,12 +81,14 @@ def score_table(group: Group) -> PrettyTable:
 
 
 def class_table(group: Group, analysis: Analysis) -> PrettyTable:
-    """The classes of a group, early to late."""
+    """The classes of a group, early to late; one whose best is below ``MIN_BEST`` is neither."""
     table = _table(
         'IoU (%), early to late',
         'seen',
         "source's view",
         'at 0',
+        SOURCE_DROP,
+        DIP,
         'best (iteration)',
         'last',
         f'iterations to {analysis.iou:g} %',
@@ -85,6 +109,8 @@ def class_table(group: Group, analysis: Analysis) -> PrettyTable:
                 {True: 'yes', False: 'no', None: '-'}[seen[name]],
                 percent(row['source']),
                 percent(row['start']),
+                percent(row['source_drop']),
+                percent(row['dip']),
                 percent_at(row, 'best'),
                 percent(row['last']),
                 count(row[to_iou(analysis.iou)]),
@@ -94,10 +120,11 @@ def class_table(group: Group, analysis: Analysis) -> PrettyTable:
     return table
 
 
-def lines(figures: Figures) -> list[str]:
-    """Lead of the seen classes, forgetting and probe, a line each."""
+def lines(group: Group) -> list[str]:
+    """Lead of the seen classes, where there was a source model, forgetting and probe, a line each."""
+    figures = group.figures
     lead, forgetting, probe = (figures[subject] for subject in ('seen_lead', 'forgetting', 'probe'))
-    seen, unseen = (count(figures[f'mIoU.{part}'][HALF]) for part in ('seen', 'unseen'))
+    seen, unseen = (count(lead[f'{part}_iter']) for part in ('seen', 'unseen'))
     found = [
         f'lead of the seen classes: {count(lead["iterations"])} iterations '
         f'(half their best at {seen}, the unseen at {unseen})',
@@ -115,7 +142,7 @@ def lines(figures: Figures) -> list[str]:
             f'at most, over {count(probe["points"])} validations; full mIoU inside its interval at '
             f'{count(probe["inside"])} of {count(probe["intervals"])}'
         )
-    return found
+    return found[1:] if all(run.no_source for run in group.runs) else found
 
 
 def _table(*columns: str) -> PrettyTable:

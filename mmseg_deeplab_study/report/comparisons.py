@@ -3,20 +3,20 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..evaluation.seeds import Estimate, estimate_over_seeds
-from .analysis import Group, Run, Value, mean
+from ..evaluation.scores import LABELLED, MEAN_IOUS
+from ..evaluation.seeds import Estimate, estimate_difference, estimate_over_seeds
+from .analysis import Group, Run, Value, leading, mean
 from .analysis_text import count, percent
 
 SIDE_BY_SIDE = 'Side by side'
 SHOWN = 0.05  # points; less than that is 0.0 on the page
-FEW_SEEDS = 5  # of fewer, a percentile bootstrap is much too sure
 
 
 class Question(NamedTuple):
     """What is asked of all experiments.
 
     ``largest`` says whether the largest value comes first, and ``show`` how values are written. In ``text``
-    ``{end}`` stands for the end of runs.
+    ``{end}`` stands for the end of runs. A mean IoU is that of the labelled classes where a set lacks some.
     """
 
     text: str
@@ -29,6 +29,9 @@ class Question(NamedTuple):
 AT_THE_START = Question('mIoU (%) at iteration 0', 'mIoU', 'start')
 # Their answers depend on how long a run has gone on.
 OF_THE_WHOLE = (
+    Question(
+        "Points of mIoU from the source's view down to the lowest", 'mIoU', 'source_drop', largest=False
+    ),
     Question('mIoU (%) at its best', 'mIoU', 'best'),
     Question('mIoU (%) {end}', 'mIoU', 'last'),
     Question('mIoU (%) of the seen classes {end}', 'mIoU.seen', 'last'),
@@ -132,38 +135,62 @@ def _compare_task(groups: Sequence[Group]) -> Iterator[str]:
         yield "Not compared in what they forget, for they were not measured on the same data of the source's."
 
 
+class Answer(NamedTuple):
+    """A group's value, and those of its runs that it is of."""
+
+    group: Group
+    value: Value
+    runs: Sequence[float | None]
+
+
 def _answer(question: Question, groups: Sequence[Group]) -> Iterator[str]:
-    values = [(group, group.figures.get(question.subject, {}).get(question.measure)) for group in groups]
-    found = [(group, value) for group, value in values if mean(value) is not None]
-    means = [mean(value) for _, value in found]
+    subject, text = question.subject, question.text
+    if subject in MEAN_IOUS and (shown := leading(groups)) == LABELLED:
+        subject = shown[MEAN_IOUS.index(subject)]
+        text += ', over the labelled classes'
+    answers = [
+        Answer(
+            group,
+            group.figures.get(subject, {}).get(question.measure),
+            [run.figures.get(subject, {}).get(question.measure) for run in group.runs],
+        )
+        for group in groups
+    ]
+    found = [answer for answer in answers if mean(answer.value) is not None]
+    means = [mean(answer.value) for answer in found]
     if len(found) < 2 or max(means) - min(means) < SHOWN:
         return
-    found.sort(key=lambda pair: mean(pair[1]), reverse=question.largest)
+    found.sort(key=lambda answer: mean(answer.value), reverse=question.largest)
     last, length = _length(groups[0].runs[0])
-    text = question.text.format(end='at the end' if last >= length else f'at iteration {last} of {length}')
-    answers = ', '.join(f'{label(group)} {question.show(value)}' for group, value in found)
-    yield f'{text}: {answers}; {_hedge(found)}.'
+    text = text.format(end='at the end' if last >= length else f'at iteration {last} of {length}')
+    shown = ', '.join(f'{label(answer.group)} {question.show(answer.value)}' for answer in found)
+    yield f'{text}: {shown}; {_hedge(found)}.'
 
 
 class Recovery(NamedTuple):
-    """How many runs there are and fell below their start, how many did not come back, and when others did."""
+    """How many runs there are and fell below their start, how many did not come back, and when others did.
+
+    ``iterations`` are those of the runs, None for those that did not fall or come back.
+    """
 
     runs: int
     fell: int
     away: int
     when: Value
+    iterations: Sequence[int | None]
 
 
 def _recovery(groups: Sequence[Group]) -> Iterator[str]:
     """Who came back to the mIoU of iteration 0 and when, unless all did alike."""
-    found = [(group, state) for group in groups if (state := recovery_of(group)) is not None]
+    score = leading(groups)[0]
+    found = [(group, state) for group in groups if (state := recovery_of(group, score)) is not None]
     if len({(s.fell / s.runs, s.away / s.runs, mean(s.when)) for _, s in found}) < 2:
         return
-    back = [(group, state.when) for group, state in found if mean(state.when) is not None]
-    back.sort(key=lambda pair: mean(pair[1]))
+    back = [Answer(group, s.when, s.iterations) for group, s in found if mean(s.when) is not None]
+    back.sort(key=lambda answer: mean(answer.value))
     parts = []
     if back:
-        when = ', '.join(f'{label(group)} {count(value)}' for group, value in back)
+        when = ', '.join(f'{label(answer.group)} {count(answer.value)}' for answer in back)
         parts.append(f'back at its start at iteration: {when}')
     if away := [f'{label(group)} ({s.away} of {s.fell} that fell)' for group, s in found if s.away]:
         parts.append(f'not back: {", ".join(away)}')
@@ -171,36 +198,72 @@ def _recovery(groups: Sequence[Group]) -> Iterator[str]:
         parts.append(f'never below it: {", ".join(above)}')
     if len(back) > 1:
         parts.append(_hedge(back))
-    yield f'mIoU is {"; ".join(parts)}.'
+    over = ' over the labelled classes' if score in LABELLED else ''
+    yield f'mIoU{over} is {"; ".join(parts)}.'
 
 
-def recovery_of(group: Group) -> Recovery | None:
-    """What of a dip is there to see; None where the mIoU of iteration 0 is not known."""
-    figures = [run.figures['mIoU'] for run in group.runs]
+def recovery_of(group: Group, score: str = 'mIoU') -> Recovery | None:
+    """What of a dip is there to see; None where the score of iteration 0 is not known."""
+    figures = [run.figures[score] for run in group.runs]
     if any(miou['dip'] is None for miou in figures):
         return None
     iterations = [miou['recovery_iter'] if miou['dip'] >= SHOWN else None for miou in figures]
     fell = sum(miou['dip'] >= SHOWN for miou in figures)
     away = fell - sum(iteration is not None for iteration in iterations)
     if len(iterations) == 1:
-        return Recovery(1, fell, away, iterations[0])
-    when = estimate_over_seeds(iterations, [run.seed for run in group.runs])
-    return Recovery(len(iterations), fell, away, when)
+        return Recovery(1, fell, away, iterations[0], iterations)
+    when = estimate_over_seeds(iterations, _seeds(group))
+    return Recovery(len(iterations), fell, away, when, iterations)
 
 
-def _hedge(found: Sequence[tuple[Group, Value]]) -> str:
+def _hedge(found: Sequence[Answer]) -> str:
     """What the seeds say about the order of values, the first of which leads."""
-    alone = [label(group) for group, value in found if not isinstance(value, Estimate) or value.low is None]
-    if not any(isinstance(value, Estimate) for _, value in found):
+    if not any(isinstance(answer.value, Estimate) for answer in found):
         return 'with one seed nothing says whether another would agree'
+    leader, *others = found
+    parts, apart = [], []
+    for other in others:
+        paired = estimate_difference(*((answer.runs, _seeds(answer.group)) for answer in (leader, other)))
+        if paired.low is None:
+            apart.append(other)
+        else:
+            sure = 'without 0 in it' if paired.low > 0 or paired.high < 0 else 'with 0 in it, so no order'
+            parts.append(
+                f'{label(leader.group)} less {label(other.group)}, paired by n = {paired.count} seeds: '
+                f'{percent(paired)}, {sure}'
+            )
+    if apart:
+        parts.append(_unpaired(leader, apart))
+    return '; '.join(parts)
+
+
+def _unpaired(leader: Answer, others: Sequence[Answer]) -> str:
+    """What the intervals of means say that share no two seeds."""
+    alone = [
+        label(answer.group) for answer in (leader, *others) if getattr(answer.value, 'low', None) is None
+    ]
     if alone:
         return (
             f"of {', '.join(alone)} one seed's value is known, and nothing says whether another would agree"
         )
-    (leader, first), *others = found
-    few = sorted({value.count for _, value in found if value.count < FEW_SEEDS})
-    narrow = f' (of so few seeds, {" and ".join(map(str, few))}, they are too narrow)' if few else ''
-    close = [label(group) for group, value in others if value.low <= first.high and first.low <= value.high]
+    first = leader.value
+    close = [
+        label(answer.group)
+        for answer in others
+        if answer.value.low <= first.high and first.low <= answer.value.high
+    ]
+    seeds = ', '.join(str(answer.value.count) for answer in (leader, *others))
     if close:
-        return f'the 95 % intervals of the means of {label(leader)} and {", ".join(close)} overlap{narrow}'
-    return f'the 95 % interval of the first mean overlaps with no other{narrow}'
+        return (
+            f'the 95 % intervals of the means of {label(leader.group)} and {", ".join(close)} overlap '
+            f'(n = {seeds}, other seeds)'
+        )
+    names = ', '.join(label(answer.group) for answer in others)
+    return (
+        f'the 95 % interval of the mean of {label(leader.group)} does not overlap with {names} '
+        f'(n = {seeds}, other seeds)'
+    )
+
+
+def _seeds(group: Group) -> list[int | None]:
+    return [run.seed for run in group.runs]

@@ -6,17 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from ..datasets.label_spaces import Match, match_classes
+from ..evaluation.across_spaces import read_as_target
+from ..evaluation.adaptation import seen_classes
+from ..evaluation.history import History
 from .analysis import Run
+from .analysis_text import percent
 from .curves import marks
 from .findings import source_view, taken_for
 from .pictures import choose_iterations
 
-CELLS = 2_000_000  # of all matrices, two bytes each
-NO_SHARE = 65535  # where no pixel is labelled with the class
+CELLS = 500_000  # of all matrices, eight bytes each
 
 
 def confusions(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Each run's matrices, a row's shares of its labelled pixels, in 1/10000 as little-endian uint16."""
+    """Each run's matrices, encoded; ``right`` has the source class that each class is read from."""
     found, notes = [], []
     for place, run in enumerate(runs):
         classes = run.history.header.get('target_classes') or ()
@@ -38,19 +42,31 @@ def confusions(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[str]]:
                 'run': place,
                 'classes': classes,
                 'iterations': iterations,
-                'shares': _shares(chosen),
+                'counts': _encode(chosen),
                 'source_classes': own.predicted if own else None,
-                'source': _shares([own.counts]) if own else None,
+                'source': _encode([own.counts]) if own else None,
+                'right': right_answers(run.history) if own else None,
             }
         )
     return found, notes
 
 
-def _shares(matrices: Sequence[Sequence[Sequence[int]]]) -> str:
-    counts = np.asarray(matrices, float)
-    totals = counts.sum(axis=-1, keepdims=True)
-    shares = np.where(totals > 0, counts / np.maximum(totals, 1) * 10_000, NO_SHARE)
-    return base64.b64encode(shares.round().astype('<u2').tobytes()).decode()
+def _encode(matrices: Sequence[Sequence[Sequence[int]]]) -> str:
+    """Counts of pixels as little-endian float64, exact up to 2**53; shares would be rounded twice."""
+    return base64.b64encode(np.asarray(matrices, '<f8').tobytes()).decode()
+
+
+def right_answers(history: History) -> list[int | None]:
+    """The place, in the source's classes, of what each target class is read from; None for those without."""
+    header = history.header
+    source, target = header['source_classes'], header['target_classes']
+    if 'matches' in header:
+        matches = {name: Match(**match) for name, match in header['matches'].items()}
+    else:
+        # Of an older record, whose head transfer may have had a class_map: by name.
+        matches = match_classes(source, target)
+    reading = {name: source.index(meant) for meant, name in read_as_target(matches).items()}
+    return [reading.get(name) for name in target]
 
 
 def taken_tables(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -58,9 +74,9 @@ def taken_tables(runs: Sequence[Run]) -> list[dict[str, Any]]:
     found = []
     for run in runs:
         if view := source_view(run.history):
-            seen = run.history.header.get('seen_classes')
+            seen = seen_classes(run.history)
             rows = [
-                (name, None if seen is None else name in seen, answer, f'{share:.1f}')
+                (name, None if seen is None else name in seen, answer, percent(share))
                 for name, answer, share in taken_for(view)
             ]
             found.append({'name': run.name, 'rows': rows})

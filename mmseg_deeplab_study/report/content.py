@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from prettytable import PrettyTable
 
-from ..evaluation.adaptation import class_names
-from .analysis import Analysis, Group, Run, Value
-from .analysis_text import class_table, count, lines, percent, percent_at, score_table
+from ..evaluation.adaptation import MIN_BEST, class_names
+from ..evaluation.scores import LABELLED
+from .analysis import NO_SOURCE, Analysis, Group, Run, Value, leading
+from .analysis_text import DIP, SOURCE_DROP, class_table, count, lines, percent, percent_at, score_table
 from .comparisons import best_of, label, recovery_of, same_length, same_source, same_task
 from .confusions import confusions, taken_tables
-from .curves import COLOURS, class_values, curves
+from .curves import COLOURS, class_values, curves, means_of
 from .film import Film, film_strip
 from .findings import findings
 from .provenance import config_differences, provenance_table, transfer_tables
@@ -26,12 +27,14 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
     places = {run.name: place for place, run in enumerate(runs)}
     strip = film_strip(runs, folders, film)
     matrices, thinned = confusions(runs)
+    means = means_of(runs)
     return {
         'tasks': _tasks(runs),
+        'min_best': MIN_BEST,
         'findings': findings(analysis),
         'summary': _summary(analysis, folders),
         'groups': [_group_tables(group, analysis) for group in analysis.groups],
-        'class_tables': [class_values(run) for run in runs],
+        'class_tables': [class_values(run, means) for run in runs],
         'taken': taken_tables(runs),
         'transfers': transfer_tables(runs, folders),
         'refined': refined(runs, folders, film.width),
@@ -43,7 +46,7 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
                 {'name': label(group), 'runs': [places[run.name] for run in group.runs], 'colour': colour}
                 for group, colour in zip(analysis.groups, cycle(COLOURS))  # noqa: B905
             ],
-            'runs': [curves(run) for run in runs],
+            'runs': [curves(run, means) for run in runs],
             'film': strip,
             'confusions': matrices,
         },
@@ -59,6 +62,7 @@ def _tasks(runs: Sequence[Run]) -> list[dict[str, Any]]:
             'source_classes': len(header.get('source_classes') or ()),
             'target_classes': len(class_names(run.history)),
             'seen': list(header.get('seen_classes') or ()),
+            'no_source': NO_SOURCE if run.no_source else '',
             'checkpoint': (header.get('source_checkpoint') or {}).get('name'),
             'images': sorted({row['images'] for row in run.history.validations if 'images' in row}),
         }
@@ -88,9 +92,10 @@ def _summary(analysis: Analysis, folders: Mapping[str, RunFolder]) -> dict[str, 
     columns = [*_cost_columns(groups), *_score_columns(groups)]
     cells = zip(*(column.cells for column in columns), strict=True)
     return {
+        'labelled': leading(groups) == LABELLED,
         'columns': [column.title for column in columns],
         'rows': [
-            {'name': label(group), 'state': _state(group, folders), 'cells': row}
+            {'name': label(group), 'seeds': group.seeds, 'state': _state(group, folders), 'cells': row}
             for group, row in zip(groups, cells, strict=True)
         ],
     }
@@ -109,7 +114,21 @@ def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
     ):
         values = [cost[key] for cost in costs]
         shown = ['-' if value is None else shape.format(value / unit) for value in values]
+        if key == 'milliseconds':
+            # What two runs of one model differ in is the machine's: they are compared by their common time.
+            values = [_common_time(cost, costs) for cost in costs]
         yield Column(title, values, shown, largest)
+
+
+def _common_time(cost: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) -> float | None:
+    """The median time of all experiments whose models cost as much."""
+    times = [
+        other['milliseconds']
+        for other in costs
+        if other['milliseconds'] is not None
+        and all(other[key] == cost[key] for key in ('parameters', 'multiply_adds'))
+    ]
+    return None if cost['milliseconds'] is None else median(times)
 
 
 def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
@@ -119,23 +138,25 @@ def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
         values = [group.figures.get(subject, {}).get(measure) for group in groups]
         return Column(title, values, [shape(value) for value in values], largest)
 
+    miou, seen, unseen = leading(groups)
     # Only like is compared with like.
     start = True if same_task(groups) else None
     high, low = (start, False) if start and same_length(groups) else (None, None)
-    yield column("source's view", 'mIoU', 'source', start)
-    yield column('at iteration 0', 'mIoU', 'start', start)
-    yield column('dip', 'mIoU', 'dip', low)
+    yield column("source's view", miou, 'source', start)
+    yield column('at iteration 0', miou, 'start', start)
+    yield column(SOURCE_DROP, miou, 'source_drop', low)
+    yield column(DIP, miou, 'dip', low)
     # Who never fell has none.
-    back = [state and state.when for state in map(recovery_of, groups)]
+    back = [state and state.when for state in (recovery_of(group, miou) for group in groups)]
     yield Column('recovered at', back, [count(value) for value in back], None)
-    best = column('best (iteration)', 'mIoU', 'best', high)
-    yield best._replace(shown=[percent_at(group.figures['mIoU'], 'best') for group in groups])
-    yield column('last', 'mIoU', 'last', high)
-    yield column('seen classes, last', 'mIoU.seen', 'last', high)
-    yield column('unseen classes, last', 'mIoU.unseen', 'last', high)
+    best = column('best (iteration)', miou, 'best', high)
+    yield best._replace(shown=[percent_at(group.figures[miou], 'best') for group in groups])
+    yield column('last', miou, 'last', high)
+    yield column('seen classes, last', seen, 'last', high)
+    yield column('unseen classes, last', unseen, 'last', high)
     if any('BIoU' in group.figures for group in groups):
         yield column('Boundary IoU, last', 'BIoU', 'last', high)
-    yield column('area', 'mIoU', 'area', high)
+    yield column('area', miou, 'area', high)
     yield column('lead of seen classes', 'seen_lead', 'iterations', None, count)
     if any(group.figures['forgetting'] for group in groups):
         alike = same_source(groups)
@@ -173,7 +194,7 @@ def _group_tables(group: Group, analysis: Analysis) -> dict[str, Any]:
         'name': group.name,
         'scores': _table(score_table(group)),
         'classes': _table(class_table(group, analysis)),
-        'lines': lines(group.figures),
+        'lines': lines(group),
     }
 
 

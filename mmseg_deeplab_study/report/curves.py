@@ -1,5 +1,6 @@
 """The curves of a report, and every class's scores over the iterations."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..evaluation.adaptation import (
@@ -13,18 +14,19 @@ from ..evaluation.adaptation import (
     score_curve,
 )
 from ..evaluation.history import PROBE
+from ..evaluation.scores import LABELLED, MEAN_IOUS
 from .analysis import Run
 from .analysis_text import percent
 from .pictures import choose_iterations
 
 # Okabe and Ito's, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
-MEANS = ('mIoU', 'mIoU.seen', 'mIoU.unseen', 'aAcc', 'mAcc')
+MEANS = (*MEAN_IOUS, 'aAcc', 'mAcc')
 THRESHOLDS = (10, 20, 30, 40)  # mIoU in percent, where the study shows predictions
 COLUMNS = 12  # iterations in a table of every class
 
 
-def class_values(run: Run) -> dict[str, Any]:
+def class_values(run: Run, means: Sequence[str] = MEANS) -> dict[str, Any]:
     """The means and every class's scores at a few iterations, in words: what curves and heat map show."""
     rows = run.history.validations
     iterations = choose_iterations([row['iter'] for row in rows], (), COLUMNS)
@@ -38,7 +40,7 @@ def class_values(run: Run) -> dict[str, Any]:
         'rows': [
             (name, seen, [percent(find_score(row, score)) for row in chosen])
             for name, seen, score in (
-                *((score, None, score) for score in MEANS),
+                *((score, None, score) for score in means),
                 *((t.name, t.seen, CLASS_PREFIX + t.name) for t in timings),
                 *((score, None, score) for score in edges),
                 *((f'{t.name}, BIoU', t.seen, BOUNDARY_CLASS_PREFIX + t.name) for t in timings if edges),
@@ -47,22 +49,23 @@ def class_values(run: Run) -> dict[str, Any]:
     }
 
 
-def curves(run: Run) -> dict[str, Any]:
+def curves(run: Run, means: Sequence[str] = MEANS) -> dict[str, Any]:
     rows = rows_with(run.history.validations, 'mIoU')
     timings = classes_early_to_late(run.history)
-    keys = [*MEANS, *boundary_scores(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
+    keys = [*means, *boundary_scores(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
     probe = score_curve(run.history.select('validation', PROBE))
     return {
         'name': run.name,
         'iterations': [row['iter'] for row in rows],
-        'series': {key: [shorten(find_score(row, key)) for row in rows] for key in keys},
+        'series': {key: [find_score(row, key) for row in rows] for key in keys},
         'classes': [{'name': timing.name, 'seen': timing.seen} for timing in timings],
-        'probe': {'iterations': [i for i, _ in probe], 'mIoU': [shorten(value) for _, value in probe]},
+        'probe': {'iterations': [i for i, _ in probe], 'mIoU': [value for _, value in probe]},
     }
 
 
-def shorten(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def means_of(runs: Sequence[Run]) -> list[str]:
+    """The means that are shown of runs; where a set lacks classes, those over the labelled ones first."""
+    return [*LABELLED, *MEANS] if any(run.unlabelled for run in runs) else list(MEANS)
 
 
 def marks(run: Run) -> dict[int, int]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..evaluation.adaptation import class_names, rows_with, source_row, summarise_adaptation
 from ..evaluation.history import PROBE
 from .analysis import Run
-from .curves import THRESHOLDS, marks, shorten
+from .curves import THRESHOLDS, marks
 from .pictures import choose_iterations, encode_label_map, encode_photograph, image_miou, read_palette
 from .runs import RunFolder
 
@@ -122,16 +122,16 @@ def _strip(
         images[image] = {
             'source': encoded[run.name, image, None],
             'frames': [encoded[run.name, image, i] for i in iterations],
-            'miou': [shorten(image_miou(path, truth, classes)) if path else None for path in paths],
+            'miou': [image_miou(path, truth, classes) if path else None for path in paths],
             # Where it is not the one that is shown: of other classes, or of an image of the same name.
             'truth': None if own_truth == truths[image] else own_truth,
         }
     return {
         'name': run.name,
         'iterations': list(iterations),
-        'miou': [shorten(whole.get(i)) for i in iterations],
-        'probe': [shorten(probe.get(i)) for i in iterations],
-        'source_miou': shorten((source_row(run.history) or {}).get('mIoU')),
+        'miou': [whole.get(i) for i in iterations],
+        'probe': [probe.get(i) for i in iterations],
+        'source_miou': (source_row(run.history) or {}).get('mIoU'),
         'marks': marks(run),
         'legend': _legend(classes, folder.truth(folder.images[0])),
         'source_legend': _legend(header.get('source_classes') or (), source) if source else [],

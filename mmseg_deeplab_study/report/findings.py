@@ -5,10 +5,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..evaluation.adaptation import classes_early_to_late, source_row
+from ..evaluation.adaptation import (
+    CLASS_PREFIX,
+    MIN_BEST,
+    classes_early_to_late,
+    seen_classes,
+    source_row,
+)
 from ..evaluation.history import History
+from ..evaluation.scores import LABELLED
 from ..evaluation.seeds import Estimate
-from .analysis import Analysis, Group, Run, Value, mean
+from .analysis import NO_SOURCE, Analysis, Group, Run, Value, leading, mean
 from .analysis_text import count, percent
 from .comparisons import SHOWN, SIDE_BY_SIDE, compare, label
 
@@ -51,29 +58,23 @@ def taken_for(view: SourceView) -> list[tuple[str, str, float]]:
     ]
 
 
-def unlabelled_classes(history: History) -> list[str]:
-    """Classes that were predicted, but that no validation image has a label of.
-
-    None are known where the record has no confusion matrices.
-    """
-    classes = history.header.get('target_classes') or ()
-    matrices = [np.asarray(row['confusion']) for row in history.validations if row.get('confusion')]
-    square = [matrix for matrix in matrices if matrix.shape == (len(classes), len(classes))]
-    if not square:
-        return []
-    labelled, predicted = square[0].any(axis=1), np.any([matrix.any(axis=0) for matrix in square], axis=0)
-    return [name for name, has, gets in zip(classes, labelled, predicted, strict=True) if gets and not has]
-
-
 def _of_group(group: Group) -> Iterator[str]:
-    miou = group.figures['mIoU']
+    score = leading([group])[0]
+    miou = group.figures[score]
     yield from _so_far(group.runs)
+    if any(run.no_source for run in group.runs):
+        yield f'{NO_SOURCE[0].upper()}{NO_SOURCE[1:]}.'
+    if score in LABELLED:
+        yield 'The validation set lacks classes: mIoU here is the mean over those that have labelled pixels.'
     if mean(miou['start']) is not None:
         own = ''
         if mean(miou['source']) is not None:
             own = f'; the untouched source model, read by class name, {percent(miou["source"])} %'
         yield f'Before any training mIoU is {percent(miou["start"])} %{own}.'
-        yield _dip(miou) if len(group.runs) == 1 else _dips(group.runs)
+    if mean(miou['source_drop']) is not None:
+        yield _drop(miou)
+    if mean(miou['start']) is not None:
+        yield _dip(miou) if len(group.runs) == 1 else _dips([run.figures[score] for run in group.runs])
     yield (
         f'The best mIoU is {percent(miou["best"])} % at iteration {count(miou["best_iter"])}, '
         f'the last {percent(miou["last"])} %.'
@@ -93,26 +94,34 @@ def _so_far(runs: Sequence[Run]) -> Iterator[str]:
         yield f'So far only: {", ".join(behind)}.'
 
 
+def _drop(miou: Mapping[str, Value]) -> str:
+    drop = miou['source_drop']
+    lowest = f'{percent(miou["lowest"])} % at iteration {count(miou["lowest_iter"])}'
+    if mean(drop) < SHOWN:
+        return f"mIoU never falls below the source's view; its lowest is {lowest}."
+    return f"From the source's view mIoU drops by {percent(drop)} points, to {lowest}."
+
+
 def _dip(miou: Mapping[str, Value]) -> str:
     if miou['dip'] < SHOWN:
-        return 'mIoU never falls below its start.'
+        return "mIoU never falls below iteration 0's."
     back = miou['recovery_iter']
     reached = 'has not come back' if back is None else f'is back at iteration {back}'
     return (
-        f'mIoU falls by {percent(miou["dip"])} points, to {percent(miou["lowest"])} % at iteration '
-        f'{miou["lowest_iter"]}, and {reached}.'
+        f'From iteration 0 mIoU dips by {percent(miou["dip"])} points, to {percent(miou["lowest"])} % at '
+        f'iteration {miou["lowest_iter"]}, and {reached}.'
     )
 
 
-def _dips(runs: Sequence[Run]) -> str:
-    known = [run.figures['mIoU'] for run in runs if run.figures['mIoU']['dip'] is not None]
+def _dips(mious: Sequence[Mapping[str, float | None]]) -> str:
+    known = [miou for miou in mious if miou['dip'] is not None]
     fell = [miou for miou in known if miou['dip'] >= SHOWN]
     if not fell:
-        return f'mIoU falls below its start in none of {len(known)} runs.'
+        return f"mIoU dips below iteration 0's in none of {len(known)} runs."
     back = [miou['recovery_iter'] for miou in fell if miou['recovery_iter'] is not None]
     when = f', at iteration {np.mean(back):.1f} in the mean' if back else ''
     return (
-        f'mIoU falls below its start in {len(fell)} of {len(known)} runs, by '
+        f"mIoU dips below iteration 0's in {len(fell)} of {len(known)} runs, by "
         f'{np.mean([miou["dip"] for miou in fell]):.1f} points in the mean of these; {len(back)} of them '
         f'come back{when}.'
     )
@@ -129,7 +138,7 @@ def _lead(lead: Value) -> Iterator[str]:
         order = 'before' if middle > 0 else 'after'
         sentence = f'The seen classes reach half their best {how_far} iterations {order} the unseen'
     if isinstance(lead, Estimate) and lead.low is not None:
-        sentence += f', in the mean [{lead.low:.1f}, {lead.high:.1f}]'
+        sentence += f', in the mean of n = {lead.count} seeds [{lead.low:.1f}, {lead.high:.1f}]'
         if lead.low <= 0 <= lead.high and middle:
             sentence += ': these seeds do not tell which come first'
     yield f'{sentence}.'
@@ -141,15 +150,23 @@ def _class_sentences(group: Group) -> Iterator[str]:
     came = [timing for timing in timings if timing.half_iter is not None]
     rows = [row.get('class_iou') or {} for row in run.history.validations]
     validated = {name for row in rows for name, iou in row.items() if iou is not None}
-    unlabelled = unlabelled_classes(run.history)
+    unlabelled = run.unlabelled
     validated -= set(unlabelled)
-    never = [timing.name for timing in timings if timing.half_iter is None and timing.name in validated]
+    best = {name: run.figures[CLASS_PREFIX + name]['best'] for name in validated}
+    late = [timing.name for timing in timings if timing.half_iter is None and timing.name in validated]
+    never = [name for name in late if best[name] == 0]
+    little = [f'{name} ({percent(best[name])})' for name in late if best[name] > 0]
     where = f' (in {run.name})' if len(group.runs) > 1 else ''
     if len(came) > 1:
         first = ', '.join(f'{t.name} ({t.half_iter})' for t in came[:NAMED])
         later = [timing for timing in came[NAMED:] if timing.half_iter > came[NAMED - 1].half_iter]
         last = ', '.join(f'{t.name} ({t.half_iter})' for t in later[-NAMED:])
         yield f'First to half their best IoU come {first}{f"; last {last}" if last else ""}{where}.'
+    if little:
+        yield (
+            f'Never at {MIN_BEST} %, so that half their best means nothing (best in brackets): '
+            f'{", ".join(little)}{where}.'
+        )
     if never:
         yield f'Never above 0: {", ".join(never)}{where}.'
     if unlabelled:
@@ -160,7 +177,7 @@ def _class_sentences(group: Group) -> Iterator[str]:
 
 
 def _first_taken_for(run: Run) -> Iterator[str]:
-    view, seen = source_view(run.history), run.history.header.get('seen_classes')
+    view, seen = source_view(run.history), seen_classes(run.history)
     if view is None or seen is None:
         return
     unseen = [place for place, name in enumerate(view.classes) if name not in seen]

@@ -27,7 +27,8 @@ from ..evaluation.adaptation import (
     score_curve,
     summarise_adaptation,
 )
-from .analysis import Analysis, Group, Run
+from ..evaluation.scores import LABELLED
+from .analysis import Analysis, Group, Run, leading
 from .comparisons import label
 from .curves import COLOURS, MEANS, marks
 from .pictures import UNLABELLED, UNREADABLE
@@ -110,11 +111,13 @@ def predictions_figure(run: Run, folder: RunFolder) -> Figure:
 def curves_figure(analysis: Analysis) -> Figure:
     """Plot the mIoU of every experiment: of several seeds the mean, in a band from lowest to highest.
 
-    Over the iterations that all its seeds have. Rings are at iteration 0 and at the lowest point of a fall.
+    Over the iterations that all its seeds have, and where a set lacks classes over the labelled ones. Rings
+    are at iteration 0 and at the lowest point of a fall.
     """
     figure = Figure(layout='constrained')
     axes = figure.add_subplot()
-    lines = (_draw_group(axes, group, place) for place, group in enumerate(analysis.groups))
+    score = leading(analysis.groups)[0]
+    lines = (_draw_group(axes, group, place, score) for place, group in enumerate(analysis.groups))
     handles = [line for line in lines if line]
     if axes.collections:
         handles.append(Patch(color=GREY, alpha=0.3, linewidth=0, label='lowest to highest seed'))
@@ -122,7 +125,12 @@ def curves_figure(analysis: Analysis) -> Figure:
         handles.append(Line2D([], [], color=GREY, label='iteration 0, and lowest point of a fall', **RING))
     figure.set_size_inches(COLUMN, 2.1 + LINE * sum(1 + h.get_label().count('\n') for h in handles))
     figure.legend(handles=handles, **LEGEND)
-    axes.set(xlabel='iteration (updates done)', ylabel='mIoU (%)', xlim=(0, None), ylim=(0, None))
+    axes.set(
+        xlabel='iteration (updates done)',
+        ylabel='mIoU over labelled classes (%)' if score in LABELLED else 'mIoU (%)',
+        xlim=(0, None),
+        ylim=(0, None),
+    )
     axes.locator_params('x', nbins=6, integer=True)
     axes.grid(alpha=0.3)
     axes.spines[['top', 'right']].set_visible(False)
@@ -137,13 +145,13 @@ def series_csv(analysis: Analysis) -> str:
     for run in (run for group in analysis.groups for run in group.runs):
         for row in run.history.rows:
             where = [run.name, run.seed, row['kind'], row['subset'], row['iter']]
-            scores = [*MEANS, *(CLASS_PREFIX + name for name in row.get('class_iou') or ())]
+            scores = [*MEANS, *LABELLED, *(CLASS_PREFIX + name for name in row.get('class_iou') or ())]
             writer.writerows([*where, score, find_score(row, score)] for score in scores)
     return file.getvalue()
 
 
-def _draw_group(axes: Axes, group: Group, place: int) -> Line2D | None:
-    curves = [dict(score_curve(rows_with(run.history.validations, 'mIoU'))) for run in group.runs]
+def _draw_group(axes: Axes, group: Group, place: int, score: str) -> Line2D | None:
+    curves = [dict(score_curve(rows_with(run.history.validations, score), score)) for run in group.runs]
     iterations = sorted(set.intersection(*map(set, curves)))
     if not iterations:
         return None

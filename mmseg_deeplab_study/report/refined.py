@@ -11,7 +11,8 @@ from ..evaluation.adaptation import (
     find_score,
 )
 from ..evaluation.history import CRF
-from .analysis import SCORES, Run
+from ..evaluation.scores import LABELLED, MEAN_IOUS
+from .analysis import Run
 from .analysis_text import percent
 from .pictures import encode_label_map, encode_photograph
 from .runs import RunFolder
@@ -30,7 +31,7 @@ def refined(runs: Sequence[Run], folders: Mapping[str, RunFolder], width: int) -
 
 def _entry(run: Run, row: Row, folder: RunFolder, width: int) -> dict[str, Any]:
     without = row.get('unrefined') or {}
-    scores = [*SCORES, *boundary_scores([row])]
+    scores = [*(LABELLED if run.unlabelled else ()), *MEAN_IOUS, *boundary_scores([row])]
     classes = class_names(run.history)
     return {
         'name': f'{run.name}, iteration {row["iter"]}',

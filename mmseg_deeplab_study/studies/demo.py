@@ -82,7 +82,7 @@ def make_table(histories: dict[str, History]) -> Table:
                 f'{found.lowest:.1f}',
                 str(found.lowest_iter),
                 _recovery(found),
-                f'{found.last:.1f}',
+                '-' if found.last is None else f'{found.last:.1f}',
                 f'{found.best:.1f}',
             )
         table.add_section()

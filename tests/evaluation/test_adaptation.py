@@ -1,7 +1,7 @@
 """The figures of an adaptation, on curves short enough to read them off."""
 
-import numpy as np
 import pytest
+from scipy import stats
 
 from mmseg_deeplab_study.evaluation.adaptation import (
     area_under_curve,
@@ -9,18 +9,27 @@ from mmseg_deeplab_study.evaluation.adaptation import (
     classes_early_to_late,
     compare_probe,
     find_score,
+    has_no_source,
     iterations_to,
     iterations_to_share,
     rows_with,
     score_curve,
+    seen_classes,
     seen_lead,
+    source_drop,
     source_gap,
     source_row,
     summarise_adaptation,
     summarise_forgetting,
+    unlabelled_classes,
 )
 from mmseg_deeplab_study.evaluation.history import History
-from mmseg_deeplab_study.evaluation.seeds import estimate_over_seeds, group_runs, mean_interval
+from mmseg_deeplab_study.evaluation.seeds import (
+    estimate_difference,
+    estimate_over_seeds,
+    group_runs,
+    mean_interval,
+)
 
 
 def validations(*scores: float | None, score: str = 'mIoU') -> list[dict]:
@@ -73,6 +82,19 @@ def test_another_score_and_nulls():
     rows = validations(4.0, None, 6.0, score='mIoU.unseen')
     assert score_curve(rows, 'mIoU.unseen') == [(0, 4.0), (10, 6.0)]
     assert summarise_adaptation(rows, 'mIoU.unseen').last == 6.0
+
+
+def test_the_last_score_is_that_of_the_last_validation():
+    # a class that nobody predicts any more is null, and not what it last was
+    found = summarise_adaptation(validations(4.0, 0.0, 6.0, None))
+    assert (found.last, found.last_iter) == (None, 15)
+    assert (found.lowest, found.best, found.best_iter) == (0.0, 6.0, 10)
+
+
+def test_validations_that_lack_a_score():
+    rows = [*validations(4.0, 2.0), {'iter': 10, 'mIoU.seen': 1.0}]
+    assert score_curve(rows) == [(0, 4.0), (5, 2.0)]
+    assert summarise_adaptation(rows).last is None
 
 
 def test_rows_are_left_as_they_are():
@@ -169,6 +191,12 @@ def test_iterations_to_a_share_of_the_best():
     assert iterations_to_share([]) is None
 
 
+def test_half_of_nearly_nothing_is_no_event():
+    assert iterations_to_share([(0, 2.0), (5, 9.9)]) is None
+    assert iterations_to_share([(0, 2.0), (5, 10.0)]) == 5
+    assert iterations_to_share([(0, 2.9), (5, 2.0)], 1) is None
+
+
 @pytest.mark.parametrize('iou', [0, -1, 100.5, float('nan')])
 def test_an_iou_out_of_range(iou):
     with pytest.raises(ValueError, match=r'iou must be in \(0, 100\] percent, but got'):
@@ -189,9 +217,19 @@ def test_lead_of_the_seen_classes():
     assert seen_lead(swapped) == -10
 
 
-@pytest.mark.parametrize('unseen', [{}, {'unseen': None}, {'unseen': 0.0}])
-def test_no_lead_where_a_mean_is_not_there_or_0(unseen):
-    assert seen_lead([row(0, seen=3.0, **unseen), row(5, seen=4.0, **unseen)]) is None
+@pytest.mark.parametrize('unseen', [{}, {'unseen': None}, {'unseen': 0.0}, {'unseen': 9.9}])
+def test_no_lead_where_a_mean_is_not_there_or_small(unseen):
+    assert seen_lead([row(0, seen=30.0, **unseen), row(5, seen=40.0, **unseen)]) is None
+
+
+def test_the_lead_is_that_of_the_labelled_classes():
+    # over all classes the seen are at half their best at 5, because of those that nobody labelled
+    seen, labelled, unseen = (9.0, 20.0, 30.0), (28.0, 28.0, 30.0), (0.0, 0.0, 20.0)
+    rows = [row(5 * k, seen=s, unseen=u) for k, (s, u) in enumerate(zip(seen, unseen, strict=True))]
+    assert seen_lead(rows) == 5
+    for line, s in zip(rows, labelled, strict=True):
+        line.update({'mIoU.seen.labelled': s, 'mIoU.unseen.labelled': line['mIoU.unseen']})
+    assert seen_lead(rows) == 10
 
 
 def test_classes_early_to_late():
@@ -200,7 +238,8 @@ def test_classes_early_to_late():
         'never': (0.0, 0.0, 0.0),
         'early': (6.0, 2.0, 12.0),  # half of 12 at 0
         'middle': (None, 9.0, 10.0),  # half of 10 at 5
-        'tie': (0.0, 1.0, 1.0),  # half of 1 at 5, after 'middle' in the record
+        'tie': (0.0, 11.0, 11.0),  # half of 11 at 5, after 'middle' in the record
+        'little': (2.9, 2.0, 1.0),  # never at 10
         'absent': (None, None, None),
     }
     rows = [row(5 * k, class_iou={name: c[k] for name, c in curves.items()}) for k in range(3)]
@@ -212,12 +251,13 @@ def test_classes_early_to_late():
         ('late', False, 10),
         ('not in the rows', False, None),
         ('never', True, None),
+        ('little', False, None),
         ('absent', False, None),
     ]
 
 
 def test_classes_that_the_header_does_not_know():
-    history = History({}, [row(5, class_iou={'a "b"': 1.0}), row(0, 'source', class_iou={'c': 2.0})])
+    history = History({}, [row(5, class_iou={'a "b"': 11.0}), row(0, 'source', class_iou={'c': 2.0})])
     assert class_names(history) == ['a "b"', 'c']
     assert classes_early_to_late(history) == [('a "b"', None, 5), ('c', None, None)]
     assert class_names(History({'target_classes': None}, [row(0)])) == []
@@ -231,6 +271,64 @@ def test_the_source_s_own_view():
     assert source_gap(history) == 7.5  # 20 - 12.5
     assert source_gap(history, 'IoU.car') == -1.0
     assert source_gap(history, 'IoU.road') is None
+
+
+def test_the_drop_from_the_source_s_view_and_the_dip_from_iteration_0():
+    # the study's new head: car goes 72.7 (source) -> 0 at once -> 48
+    rows = [row(0, 'source', mIoU=7.3, class_iou={'car': 72.7})]
+    curve = ((1.2, 0.0), (1.0, 0.0), (8.0, 48.0))
+    rows += [row(5 * k, mIoU=m, class_iou={'car': c}) for k, (m, c) in enumerate(curve)]
+    history = History({}, rows)
+    assert source_drop(history) == pytest.approx(6.3)  # 7.3 - 1.0
+    assert summarise_adaptation(history.validations).dip == pytest.approx(0.2)  # 1.2 - 1.0
+    assert source_drop(history, 'IoU.car') == 72.7
+    assert summarise_adaptation(history.validations, 'IoU.car').dip == 0
+    # Never below it: 5.0 - 7.3.
+    above = History({}, [row(0, 'source', mIoU=5.0), row(0, mIoU=7.5), row(5, mIoU=7.25)])
+    assert source_drop(above) == -2.25
+
+
+def test_no_drop_without_both_ends():
+    assert source_drop(History({}, [row(0, mIoU=12.5)])) is None
+    assert source_drop(History({}, [row(0, 'source', mIoU=None), row(0, mIoU=12.5)])) is None
+    assert source_drop(History({}, [row(0, 'source', mIoU=3.0), row(0, mIoU=None)])) is None
+
+
+@pytest.mark.parametrize(
+    ('header', 'rows', 'expected'),
+    [
+        ({'source_checkpoint': None}, [], True),
+        ({'source_checkpoint': {'name': 'a.pth', 'digest': None}}, [], False),
+        ({}, [], False),  # an older or imported record does not say
+        ({'source_checkpoint': None}, [row(0, 'source', mIoU=1.0)], False),
+    ],
+)
+def test_without_a_source_model_nothing_was_seen(header, rows, expected):
+    history = History({'seen_classes': ['car'], **header}, [*rows, row(0, class_iou={'car': 20.0})])
+    assert has_no_source(history) is expected
+    assert seen_classes(history) == (None if expected else ['car'])
+    assert classes_early_to_late(history) == [('car', None if expected else True, 0)]
+
+
+@pytest.mark.parametrize(
+    ('matrix', 'source', 'expected'),
+    [
+        ([[4, 0, 1], [0, 5, 0], [0, 0, 0]], {}, ['bus']),  # predicted and never labelled
+        ([[5, 0, 0], [0, 5, 0], [0, 0, 0]], {}, []),  # neither
+        ([[5, 0, 0], [0, 5, 0], [0, 0, 0]], {'bus': 0.0}, ['bus']),  # predicted by the source model
+        ([[5, 0, 0], [0, 5, 0], [0, 0, 0]], {'bus': None}, []),
+        ([[5, 0, 0], [4, 0, 0], [1, 0, 0]], {'car': 0.0, 'bus': 0.0}, []),  # all are labelled
+    ],
+)
+def test_classes_that_are_predicted_and_never_labelled(matrix, source, expected):
+    rows = [row(0, 'source', class_iou=source), row(0, confusion=matrix)]
+    assert unlabelled_classes(History({'target_classes': ['road', 'car', 'bus']}, rows)) == expected
+
+
+def test_unlabelled_classes_are_not_known_without_a_matrix():
+    assert unlabelled_classes(History({'target_classes': ['road']}, [row(0, mIoU=1.0)])) == []
+    assert unlabelled_classes(History({'target_classes': ['road']}, [row(0, confusion=[[1, 2]])])) == []
+    assert unlabelled_classes(History({}, [row(0, confusion=[[1]])])) == []
 
 
 @pytest.mark.parametrize(
@@ -250,6 +348,16 @@ def test_forgetting():
     # written late and out of order, and at fewer iterations than the validations
     rows = [row(40, 'forgetting', mIoU=48.0), row(0, 'forgetting', mIoU=60.0), row(20, 'forgetting', mIoU=30)]
     assert summarise_forgetting(History({}, rows)) == (60.0, 48.0, 40, 12.0)
+
+
+def test_forgetting_over_the_labelled_classes():
+    rows = [row(i, 'forgetting', mIoU=m, **{'mIoU.labelled': m + 20}) for i, m in ((0, 40.0), (5, 30.0))]
+    assert summarise_forgetting(History({}, rows)) == (60.0, 50.0, 5, 10.0)
+
+
+def test_forgetting_that_is_null_at_the_end():
+    rows = [row(0, 'forgetting', mIoU=40.0), row(5, 'forgetting', mIoU=None)]
+    assert summarise_forgetting(History({}, rows)) == (40.0, None, 5, None)
 
 
 def test_forgetting_without_its_start_or_altogether():
@@ -282,36 +390,26 @@ def test_no_probe():
 # Several seeds.
 
 
-def slow_interval(values: list[float]) -> tuple[float, float]:
-    """10,000 resamples one by one, sorted, and the percentiles interpolated by hand."""
-    random = np.random.default_rng(0)
-    means = []
-    for _ in range(10_000):
-        picks = random.integers(len(values), size=len(values))
-        means.append(sum(values[i] for i in picks) / len(values))
-    means.sort()
-
-    def percentile(p: float) -> float:
-        place = p / 100 * 9_999
-        below = int(place)
-        return means[below] + (place - below) * (means[below + 1] - means[below])
-
-    return percentile(2.5), percentile(97.5)
+@pytest.mark.parametrize('values', [[1, 5, 6], [3.0, 5.5, 11.0], [1.1, 2.3, 4.7, 8.9, 16.1, 31.3, 55.7]])
+def test_interval_of_a_mean_against_scipy(values):
+    expected = stats.t.interval(0.95, len(values) - 1, stats.tmean(values), stats.sem(values))
+    assert mean_interval(values) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize('values', [[3.0, 5.5, 11.0], [1.1, 2.3, 4.7, 8.9, 16.1, 31.3, 55.7]])
-def test_interval_of_a_mean_against_a_loop(values):
-    assert mean_interval(values) == pytest.approx(slow_interval(values), rel=1e-12)
+def test_interval_of_a_mean_by_hand():
+    # Mean 4, deviations -3, 1, 2: s = sqrt(14 / 2) = 2.6458, s / sqrt(3) = 1.5275; t(0.975, 2) = 4.3027
+    assert mean_interval([1, 5, 6]) == pytest.approx((4 - 6.5724, 4 + 6.5724), abs=1e-4)
+    # Of two: mean 12, s / sqrt(2) = sqrt(8 / 2) = 2; t(0.975, 1) = 12.7062
+    assert mean_interval([10.0, 14.0]) == pytest.approx((12 - 25.4124, 12 + 25.4124), abs=1e-4)
+    assert mean_interval([3.0, 3.0]) == (3.0, 3.0)
 
 
-def test_interval_of_a_mean_of_two():
-    # The means are 10, 12 or 14 with chances 1/4, 1/2, 1/4: both tails of 2.5 % lie within the extremes.
-    assert mean_interval([10.0, 14.0]) == (10.0, 14.0)
+def about(mean: float, half: float, count: int, seeds: int) -> tuple:
+    return (mean, pytest.approx(mean - half, abs=1e-4), pytest.approx(mean + half, abs=1e-4), count, seeds)
 
 
 def test_mean_over_seeds():
-    found = estimate_over_seeds([10.0, 14.0, None], [0, 1, 2])
-    assert found == (12.0, 10.0, 14.0, 2, 3)
+    assert estimate_over_seeds([10.0, 14.0, None], [0, 1, 2]) == about(12.0, 25.4124, 2, 3)
 
 
 def test_no_interval_of_fewer_than_two_seeds():
@@ -321,9 +419,32 @@ def test_no_interval_of_fewer_than_two_seeds():
 
 def test_a_seed_that_ran_twice_counts_once():
     # seed 0: (10 + 12) / 2 = 11; the mean of 11 and 15 is 13
-    assert estimate_over_seeds([10.0, 12.0, 15.0], [0, 0, 1]) == (13.0, 11.0, 15.0, 2, 2)
+    assert estimate_over_seeds([10.0, 12.0, 15.0], [0, 0, 1]) == about(13.0, 25.4124, 2, 2)
     assert estimate_over_seeds([10.0, 12.0], [0, 0]) == (11.0, None, None, 1, 1)
     assert estimate_over_seeds([10.0, 12.0], [None, None]).count == 2
+
+
+def test_a_difference_is_paired_by_seed():
+    # differences 1, 3 and 2 of seeds 0 to 2; mean 2, s = 1, s / sqrt(3) = 0.57735, times 4.3027 = 2.4841
+    first, second = ([10.0, 33.0, 22.0, 7.0], [0, 1, 2, 3]), ([20.0, 9.0, 30.0, None, 50.0], [2, 0, 1, 3, 4])
+    assert estimate_difference(first, second) == about(2.0, 2.4841, 3, 3)
+    found = estimate_difference(second, first)
+    assert (found.mean, found.count) == (-2.0, 3)
+    # as scipy has it, though the seeds' own values are far apart
+    test = stats.ttest_rel([10.0, 33.0, 22.0], [9.0, 30.0, 20.0]).confidence_interval(0.95)
+    assert estimate_difference(first, second)[1:3] == pytest.approx(tuple(test), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ('seeds', 'expected'),
+    [
+        ([2, 3], (None, None, None, 0, 0)),  # none in common
+        ([1, 2], (-1.0, None, None, 1, 1)),  # 4 - 5: one says nothing of others
+        ([None, None], (None, None, None, 0, 0)),
+    ],
+)
+def test_no_interval_of_a_difference_of_fewer_than_two_shared_seeds(seeds, expected):
+    assert estimate_difference(([3.0, 4.0], [0, 1]), ([5.0, 6.0], seeds)) == expected
 
 
 def header(

@@ -10,7 +10,6 @@ from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.comparisons import best_of, compare
 
 ONE_SEED = 'with one seed nothing says whether another would agree.'
-TOO_NARROW = '(of so few seeds, 2, they are too narrow)'
 
 
 def record(
@@ -72,9 +71,9 @@ def test_what_backbones_may_differ_in():
     ]
     # The unseen classes of one are at half their best with the second validation.
     late = record({0: 8.0, 5: 10.0})
-    for row, unseen in zip(late.validations, (0.0, 4.0), strict=True):
-        row.update({'mIoU.seen': 8.0, 'mIoU.unseen': unseen})
-    even = record({0: 8.0, 5: 10.0}, scores={'mIoU.seen': 0.8, 'mIoU.unseen': 0.4})
+    for row, unseen in zip(late.validations, (0.0, 12.0), strict=True):
+        row.update({'mIoU.seen': 24.0, 'mIoU.unseen': unseen})
+    even = record({0: 8.0, 5: 10.0}, scores={'mIoU.seen': 2.4, 'mIoU.unseen': 1.2})
     lead = 'Iterations by which the seen classes are at half their best before the unseen'
     assert compared(even=even, late=late) == [f'{lead}: late 5, even 0; {ONE_SEED}']
 
@@ -120,23 +119,53 @@ def test_recovery_of_seeds():
     )
 
 
-def test_intervals():
-    def seeds(*lasts: float) -> list[History]:
-        return [record({0: 9.0, 5: last}) for last in lasts]
+def seeds(*lasts: float) -> list[History]:
+    return [record({0: 9.0, 5: last}) for last in lasts]
 
+
+def test_experiments_that_share_seeds_are_compared_in_pairs():
+    # a: mean 21, s / sqrt(2) = 1, t(0.975, 1) = 12.706; b: mean 17.5, s / sqrt(2) = 0.5, times t = 6.353
+    # differences 3 and 4: mean 3.5, s / sqrt(2) = 0.5
     assert compared(a=seeds(20.0, 22.0), b=seeds(17.0, 18.0))[0] == (
-        'mIoU (%) at its best: a0 and 1 more 21.0 [20.0, 22.0], b0 and 1 more 17.5 [17.0, 18.0]; the 95 % '
-        f'interval of the first mean overlaps with no other {TOO_NARROW}.'
+        'mIoU (%) at its best: a0 and 1 more 21.0 [8.3, 33.7], b0 and 1 more 17.5 [11.1, 23.9]; '
+        'a0 and 1 more less b0 and 1 more, paired by n = 2 seeds: 3.5 [-2.9, 9.9], with 0 in it, so no order.'
     )
-    found = compared(a=seeds(20.0, 22.0), b=seeds(17.0, 21.5), c=seeds(1.0, 2.0))[0]
+    # 19, 21, 23 and 18, 20.1, 21.9: as far apart as seeds are, and yet each seed's first is higher by 1, 0.9
+    # and 1.1; s / sqrt(3) = 0.0577, times t(0.975, 2) = 4.3027 is 0.248
+    found = compared(a=seeds(19.0, 21.0, 23.0), b=seeds(18.0, 20.1, 21.9))[0]
     assert found.endswith(
-        f'; the 95 % intervals of the means of a0 and 1 more and b0 and 1 more overlap {TOO_NARROW}.'
+        '; a0 and 2 more less b0 and 2 more, paired by n = 3 seeds: 1.0 [0.8, 1.2], without 0 in it.'
     )
-    # Five seeds are not few.
-    found = compared(a=seeds(20.0, 22.0), b=seeds(*[17.0, 18.0] * 3))[0]
-    assert found.endswith(f'; the 95 % interval of the first mean overlaps with no other {TOO_NARROW}.')
-    found = compared(a=seeds(*[20.0, 22.0] * 3), b=seeds(*[17.0, 18.0] * 3))[0]
-    assert found.endswith('; the 95 % interval of the first mean overlaps with no other.')
+
+
+def test_each_is_compared_with_the_first():
+    found = compared(a=seeds(20.0, 22.0), b=seeds(17.0, 19.0), c=seeds(10.0, 12.0))[0]
+    assert found.endswith(
+        '; a0 and 1 more less b0 and 1 more, paired by n = 2 seeds: 3.0 [3.0, 3.0], without 0 in it; '
+        'a0 and 1 more less c0 and 1 more, paired by n = 2 seeds: 10.0 [10.0, 10.0], without 0 in it.'
+    )
+
+
+def test_experiments_of_other_seeds_are_compared_by_their_intervals():
+    def last(a: list[History], b: list[History]) -> str:
+        for seed, history in enumerate(b, 7):
+            history.header['seed'] = seed
+        histories = {f'{name}{i}': run for name, runs in (('a', a), ('b', b)) for i, run in enumerate(runs)}
+        for name, history in histories.items():
+            history.header.update(config_digest=name[0])
+            history.header.setdefault('seed', int(name[1]))
+        return compare(analyse(histories).groups)[0]
+
+    # 21 -+ 12.7 and 17.5 -+ 6.4
+    assert last(seeds(20.0, 22.0), seeds(17.0, 18.0)).endswith(
+        '; the 95 % intervals of the means of a0 and 1 more and b0 and 1 more overlap (n = 2, 2, other '
+        'seeds).'
+    )
+    # 20.3 -+ 1.4 and 3.1 -+ 0.6
+    assert last(seeds(20.0, 20.0, 21.0), seeds(3.0, 3.1, 3.2)).endswith(
+        '; the 95 % interval of the mean of a0 and 2 more does not overlap with b0 and 2 more (n = 3, 3, '
+        'other seeds).'
+    )
 
 
 def test_one_of_two_has_several_seeds():
@@ -215,3 +244,42 @@ def test_best_of():
     # Less than 0.05 points apart is as good.
     assert best_of([0.17, 0.21], largest=True) == [False, False]
     assert best_of([0.17, 9.0, 9.04], largest=True) == [False, True, True]
+
+
+def test_the_drop_from_the_source_s_view():
+    def seen_by_source(miou: float, curve: dict[int, float]) -> History:
+        history = record(curve)
+        history.rows.append({'iter': 0, 'kind': 'source', 'subset': 'full', 'mIoU': miou})
+        return history
+
+    # 7.3 - 1.2 at once, as with a new head; 7.3 - 9
+    found = compared(new=seen_by_source(7.3, {0: 1.2, 5: 20.0}), old=seen_by_source(7.3, {0: 9.0, 5: 20.0}))
+    assert (
+        found[1] == f"Points of mIoU from the source's view down to the lowest: old -1.7, new 6.1; {ONE_SEED}"
+    )
+
+
+def test_means_are_over_the_labelled_classes_where_the_set_lacks_some():
+    def lacking(miou: dict[int, float]) -> History:
+        history = record(
+            miou, scores={'mIoU.labelled': 2, 'mIoU.seen.labelled': 3}, target_classes=['a', 'b']
+        )
+        for row in history.validations:
+            row['confusion'] = [[1, 1], [0, 0]]
+        return history
+
+    start = 'mIoU (%) at iteration 0, over the labelled classes'
+    curves = {0: 8.0, 5: 7.0, 10: 9.0}, {0: 9.0, 5: 10.0, 10: 11.0}
+    a, b = map(lacking, curves)
+    assert compared(a=a, b=b) == [
+        f'{start}: b 18.0, a 16.0; {ONE_SEED}',
+        f'mIoU (%) at its best, over the labelled classes: b 22.0, a 18.0; {ONE_SEED}',
+        f'mIoU (%) at the end, over the labelled classes: b 22.0, a 18.0; {ONE_SEED}',
+        f'mIoU (%) of the seen classes at the end, over the labelled classes: b 33.0, a 27.0; {ONE_SEED}',
+        'mIoU over the labelled classes is back at its start at iteration: a 10; never below it: b.',
+    ]
+    # Not all of them know it.
+    a, b = map(lacking, curves)
+    for row in a.validations:
+        row.update({'mIoU.labelled': None})
+    assert compared(a=a, b=b)[0] == f'mIoU (%) at iteration 0: b 9.0, a 8.0; {ONE_SEED}'

@@ -15,11 +15,12 @@ import pytest
 from mmseg.utils import get_classes
 from PIL import Image
 
+from mmseg_deeplab_study.evaluation.history import History
 from mmseg_deeplab_study.evaluation.study_record import write_study_record
 from mmseg_deeplab_study.report import film
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.analysis_text import class_table, score_table
-from mmseg_deeplab_study.report.confusions import NO_SHARE, _shares
+from mmseg_deeplab_study.report.confusions import right_answers
 from mmseg_deeplab_study.report.content import page_content
 from mmseg_deeplab_study.report.film import Film
 from mmseg_deeplab_study.report.page import render_page
@@ -62,7 +63,8 @@ def test_numbers_are_those_of_the_analysis(make_run, tmp_path):
     ):
         assert cells(page, caption)[0] == [name.replace("'", '&#39;') for name in table.field_names]
         assert cells(page, caption)[1:] == [list(map(str, row)) for row in table.rows]
-    assert cells(page, 'Scores of run')[1][:4] == ['mIoU', '7.2', '9.0', '6.0 (5)']
+    # 7.25 - 6 = 1.25, of which Python shows the even digit
+    assert cells(page, 'Scores of run')[1][:6] == ['mIoU', '7.2', '9.0', '6.0 (5)', '1.2', '3.0']
 
 
 def test_summary_marks_the_best(make_run, tmp_path):
@@ -84,7 +86,57 @@ def test_summary_marks_the_best(make_run, tmp_path):
     assert rows['large']['validation, ms an image'][0] == '125'
     assert rows['large']['best (iteration)'] == ('31.0 (15)', True)
     assert rows['small']['at iteration 0'] == ('12.0', True)
-    assert rows['large']['dip'] == ('3.0', False) and rows['small']['dip'] == ('0.0', True)
+    dip, drop = 'dip from iteration 0', "drop from source's view"
+    assert rows['large'][dip] == ('3.0', False) and rows['small'][dip] == ('0.0', True)
+    # 7.25 - 6 and 7.25 - 12
+    assert rows['large'][drop] == ('1.2', False) and rows['small'][drop] == ('-4.8', True)
+
+
+def test_one_model_has_one_time(make_run, tmp_path):
+    """Runs of equal models: what they differ in is the machine's, and none is the best."""
+    small, large = ({'parameters': n, 'multiply_adds': 10 * n} for n in (10, 40))
+
+    def times(*models: dict) -> list[tuple[str, bool]]:
+        folders = []
+        for i, (model, seconds) in enumerate(zip(models, (0.256, 0.282, 0.5), strict=False)):
+            folder = make_run(tmp_path / f'{len(list(tmp_path.iterdir()))}-{i}', CURVE, model=model)
+            path = folder / 'adaptation.jsonl'
+            path.write_text(path.read_text().replace('"seconds": 0.25', f'"seconds": {seconds}'))
+            folders.append(folder)
+        summary = content_of(*folders)['summary']
+        column = summary['columns'].index('validation, ms an image')
+        return [row['cells'][column] for row in summary['rows']]
+
+    assert times(small, small) == [('128', False), ('141', False)]
+    assert times(small, large) == [('128', True), ('141', False)]
+    # The two small ones are as good as each other.
+    assert times(small, small, large) == [('128', True), ('141', True), ('250', False)]
+
+
+def test_a_run_without_a_source_model(make_run, tmp_path):
+    page = page_of(make_run(tmp_path / 'run', CURVE, source=False, source_checkpoint=None))
+    assert 'no source model: training began without a source checkpoint' in page
+    assert 'the source has seen' not in page and 'was seen by the source' not in page
+    assert {found['seen'] for found in data_of(page)['runs'][0]['classes']} == {None}
+    page = page_of(make_run(tmp_path / 'other', CURVE))
+    assert 'no source model' not in page
+    assert 'of which the source has seen car' in page and '● was seen by the source' in page
+
+
+def test_summary_of_labelled_classes_where_the_set_lacks_some(make_run, tmp_path):
+    folder = make_run(tmp_path / 'run', CURVE)
+    path = folder / 'adaptation.jsonl'
+    header, *rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows[1:]:
+        row['confusion'] = [[10, 7, 0], [0, 0, 0], [0, 0, 9]]  # nothing is labelled car
+        row['mIoU.labelled'] = row['mIoU'] + 10
+    path.write_text(''.join(json.dumps(line) + '\n' for line in (header, *rows)))
+    summary = content_of(folder)['summary']
+    (row,) = (dict(zip(summary['columns'], row['cells'], strict=True)) for row in summary['rows'])
+    assert summary['labelled'] and row['best (iteration)'][0] == '41.0 (15)'
+    page = page_of(folder)
+    assert 'mIoU (%) over the classes that have labelled pixels' in page
+    assert [line[0] for line in cells(page, 'Scores of run')[1:3]] == ['mIoU.labelled', 'mIoU.seen.labelled']
 
 
 def test_summary_of_a_fall_that_no_table_shows(make_run, tmp_path):
@@ -153,20 +205,40 @@ def test_thinning_is_said(make_run, tmp_path, monkeypatch):
     assert len(content_of(folder)['data']['film']['runs'][0]['iterations']) <= 12
 
 
-def test_confusion_shares(make_run, tmp_path):
+def test_confusion_counts(make_run, tmp_path):
     (entry,) = content_of(make_run(tmp_path / 'run', CURVE))['data']['confusions']
-    shares = np.frombuffer(base64.b64decode(entry['shares']), '<u2').reshape(4, 3, 3)
-    # at first all is taken for road; in the end 6 of the 10 columns of traffic light are right
-    assert shares[0].tolist() == [[10_000, 0, 0]] * 3
-    assert shares[3].tolist() == [[10_000, 0, 0]] * 2 + [[4000, 0, 6000]]
+    counts = np.frombuffer(base64.b64decode(entry['counts']), '<f8').reshape(4, 3, 3)
+    # of 24 rows and 11, 11 and 10 columns: at first all is taken for road; in the end 6 of the 10 columns of
+    # traffic light are right
+    assert counts[0].tolist() == [[264, 0, 0], [264, 0, 0], [240, 0, 0]]
+    assert counts[3].tolist() == [[264, 0, 0], [264, 0, 0], [96, 0, 144]]
     assert entry['iterations'] == [0, 5, 10, 15] and entry['source_classes'] == ['background', 'car']
-    source = np.frombuffer(base64.b64decode(entry['source']), '<u2')
-    assert source.reshape(3, 2).tolist() == [[9000, 1000]] * 3
+    source = np.frombuffer(base64.b64decode(entry['source']), '<f8')
+    assert source.reshape(3, 2).tolist() == [[90, 10]] * 3
+    assert entry['right'] == [None, 1, None]
 
 
-def test_a_class_without_a_label_has_no_shares():
-    encoded = _shares([[[0, 0], [1, 3]]])
-    assert np.frombuffer(base64.b64decode(encoded), '<u2').tolist() == [NO_SHARE] * 2 + [2500, 7500]
+@pytest.mark.parametrize(
+    ('matches', 'expected'),
+    [
+        # By name and alias, as older records do not say more.
+        (None, [None, 2, None, 3]),
+        # As the record says: rider is read from person; truck shares bus, which is read as bus.
+        ({'rider': 'person', 'truck': 'bus', 'bus': 'bus'}, [1, None, None, 3]),
+        ({}, [None] * 4),
+    ],
+)
+def test_the_right_answer_of_the_source(matches, expected):
+    header = {
+        'source_classes': ['background', 'person', 'motorbike', 'bus'],
+        'target_classes': ['rider', 'motorcycle', 'truck', 'bus'],
+    }
+    if matches is not None:
+        header['matches'] = {
+            name: {'source': source, 'kind': 'exact' if name == source else 'class_map'}
+            for name, source in matches.items()
+        }
+    assert right_answers(History(header, [])) == expected
 
 
 def test_seeds_are_one_experiment(make_run, tmp_path):
@@ -175,7 +247,8 @@ def test_seeds_are_one_experiment(make_run, tmp_path):
     assert [(group['name'], group['runs']) for group in found['data']['groups']] == [
         ('s0 and 1 more', [0, 1])
     ]
-    assert 'means over seeds with 95 % bootstrap intervals' in page_of(*folders)
+    page = page_of(*folders)
+    assert 'means over n seeds with 95 % intervals by Student&#39;s t' in page and 'n = 2 seeds' in page
 
 
 def test_provenance_and_differences(make_run, tmp_path):

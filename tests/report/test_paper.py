@@ -184,13 +184,14 @@ def test_series(tmp_path):
         header, *found = csv.reader(file)
     assert header == ['run', 'seed', 'kind', 'subset', 'iteration', 'score', 'value']
     assert all(line[:2] == ['r,50', '3'] and line[4] == '0' for line in found)
-    scores = ('mIoU', 'mIoU.seen', 'mIoU.unseen', 'aAcc', 'mAcc', 'IoU.road', 'IoU.car')
+    labelled = ('mIoU.labelled', 'mIoU.seen.labelled', 'mIoU.unseen.labelled')
+    scores = ('mIoU', 'mIoU.seen', 'mIoU.unseen', 'aAcc', 'mAcc', *labelled, 'IoU.road', 'IoU.car')
     third = '0.3333333333333333'
     expected = {
-        ('source', 'full'): [third, third, '', '50.0', '25.0', '', third],
-        ('validation', 'probe'): ['', '', '', '50.0', '25.0', '', ''],
-        ('validation', 'full'): ['12.5', '12.5', '', '50.0', '25.0', '', '12.5'],
-        ('forgetting', 'source'): ['70.0', '', '', '', ''],  # knows no classes
+        ('source', 'full'): [third, third, '', '50.0', '25.0', '', '', '', '', third],
+        ('validation', 'probe'): ['', '', '', '50.0', '25.0', *[''] * 5],
+        ('validation', 'full'): ['12.5', '12.5', '', '50.0', '25.0', '', '', '', '', '12.5'],
+        ('forgetting', 'source'): ['70.0', *[''] * 7],  # knows no classes
     }
     assert [(*line[2:4], *line[5:]) for line in found] == [
         (*where, score, value)

@@ -76,12 +76,13 @@ def test_tables_of_one_run(run, tmp_path):
     code, output, errors = run(write_run(tmp_path / 'r50'))
     assert (code, errors) == (0, '')
     assert output.startswith('r50\n')
-    # dip 10 - 4; area (10 * (10 + 4) / 2 + 20 * (4 + 24) / 2) / 30 = (70 + 280) / 30 = 11.67
+    # drop 13 - 4; dip 10 - 4; area (10 * (10 + 4) / 2 + 20 * (4 + 24) / 2) / 30 = (70 + 280) / 30 = 11.67
     assert cells(output, 'mIoU') == [
         'mIoU',
         '13.0',
         '10.0',
         '4.0 (10)',
+        '9.0',
         '6.0',
         '30',
         '24.0 (30)',
@@ -89,11 +90,13 @@ def test_tables_of_one_run(run, tmp_path):
         '11.7',
     ]
     # never below 2.0; area (10 * 2.5 + 20 * 11.5) / 30 = 8.5
-    unseen = ['mIoU.unseen', '-', '2.0', '2.0 (0)', '0.0', '-', '20.0 (30)', '20.0', '8.5']
+    unseen = ['mIoU.unseen', '-', '2.0', '2.0 (0)', '-', '0.0', '-', '20.0 (30)', '20.0', '8.5']
     assert cells(output, 'mIoU.unseen') == unseen
-    assert cells(output, 'car') == ['car', 'yes', '50.0', '40.0', '45.0 (30)', '45.0', '0', '0']
-    assert cells(output, 'road') == ['road', 'no', '-', '3.0', '50.0 (30)', '50.0', '30', '30']
-    assert cells(output, QUOTED) == [QUOTED, 'yes', '-', '-', '12.5 (30)', '12.5', '-', '30']
+    # 50 - 20 and 40 - 20
+    car = ['car', 'yes', '50.0', '40.0', '30.0', '20.0', '45.0 (30)', '45.0', '0', '0']
+    assert cells(output, 'car') == car
+    assert cells(output, 'road') == ['road', 'no', '-', '3.0', '-', '0.0', '50.0 (30)', '50.0', '30', '30']
+    assert cells(output, QUOTED) == [QUOTED, 'yes', '-', '-', '-', '-', '12.5 (30)', '12.5', '-', '30']
     # half of 28 at 0, half of 20 at 30
     assert 'lead of the seen classes: 30 iterations (half their best at 0, the unseen at 30)' in output
     assert "forgetting: mIoU on the source's data 60.0 at 0, 48.5 (30) last, drop 11.5 points" in output
@@ -133,7 +136,8 @@ def test_json_of_one_run(run, tmp_path):
     assert figures['mIoU']['area'] == pytest.approx(350 / 30, rel=1e-15)
     assert (figures['mIoU']['gap'], figures['mIoU']['recovery_iter']) == (3.0, 30)
     assert figures[f'IoU.{QUOTED}']['start'] is None
-    assert figures['seen_lead'] == {'iterations': 30}
+    assert figures['mIoU']['source_drop'] == 9.0
+    assert figures['seen_lead'] == {'iterations': 30, 'seen_iter': 0, 'unseen_iter': 30}
     assert figures['forgetting'] == {'start': 60.0, 'last': 48.5, 'last_iter': 30, 'drop': 11.5}
     assert figures['probe'] == {'points': 1, 'largest': 1.5, 'mean': 1.5, 'intervals': 1, 'inside': 1}
 
@@ -142,9 +146,10 @@ def test_csv_says_what_json_says(run, tmp_path):
     output = run(write_run(tmp_path / 'r50', seed=7))[1]
     path = tmp_path / 'r50' / 'analysis.csv'
     assert f'Wrote {path}\n' in output
-    assert path.read_text().splitlines()[0] == 'run,seed,subject,measure,value,low,high'
+    assert path.read_text().splitlines()[0] == 'run,seed,subject,measure,value,low,high,n'
     rows = csv_rows(path)
-    assert {(row['run'], row['seed'], row['low'], row['high']) for row in rows} == {('r50', '7', '', '')}
+    cells_of_seeds = {(row['run'], row['seed'], row['low'], row['high'], row['n']) for row in rows}
+    assert cells_of_seeds == {('r50', '7', '', '', '')}
     found = {(row['subject'], row['measure']): row['value'] for row in rows}
     assert len(found) == len(rows)
     seen = {subject: value for (subject, measure), value in found.items() if measure == 'seen'}
@@ -158,22 +163,26 @@ def test_seeds_of_one_experiment(run, tmp_path):
     folders = [write_run(tmp_path / f'seed{s}', seed=s, more=4.0 * s) for s in range(2)]
     code, output, _ = run(*folders)
     assert code == 0
-    assert output.startswith('mean of seed0, seed1 [95 % interval of the mean]\n')
-    # at 0: 10 and 14, dip: 6 and 10; of two seeds the interval reaches from one to the other
-    assert cells(output, 'mIoU', 'seed1')[3:6] == ['14.0', '4.0 (10)', '10.0']
+    assert output.startswith('mean of seed0, seed1 [95 % interval of the mean, n = 2]\n')
+    assert cells(output, 'mIoU', 'seed1')[3:7] == ['14.0', '4.0 (10)', '9.0', '10.0']
     mean = cells(output, 'mIoU', 'mean')
-    assert (mean[3], mean[5]) == ('12.0 [10.0, 14.0]', '8.0 [6.0, 10.0]')
-    assert cells(output, 'car')[3:5] == ['40.0 [40.0, 40.0]', '45.0 [45.0, 45.0] (30.0 [30.0, 30.0])']
+    # at 0: 10 and 14, dip: 6 and 10; s / sqrt(2) = 2 for both, times t(0.975, 1) = 12.7062
+    assert (mean[3], mean[6]) == ('12.0 [-13.4, 37.4]', '8.0 [-17.4, 33.4]')
+    assert cells(output, 'car')[3] == '40.0 [40.0, 40.0]'
+    assert cells(output, 'car')[6] == '45.0 [45.0, 45.0] (30.0 [30.0, 30.0])'
     assert 'lead of the seen classes: 30.0 [30.0, 30.0] iterations' in output
     content = strict_json(tmp_path / 'analysis.json')
     (group,) = content['groups']
     assert (group['runs'], group['seeds']) == (['seed0', 'seed1'], [0, 1])
     start = group['figures']['mIoU']['start']
-    assert start == {'mean': 12.0, 'low': 10.0, 'high': 14.0, 'count': 2, 'seeds': 2}
+    half = pytest.approx(25.4124, abs=1e-4)
+    assert (start['mean'] - start['low'], start['high'] - start['mean']) == (half, half)
+    assert (start['mean'], start['count'], start['seeds']) == (12.0, 2, 2)
     assert [found['figures']['mIoU']['start'] for found in content['runs']] == [10.0, 14.0]
     means = [row for row in csv_rows(tmp_path / 'analysis.csv') if row['run'] == 'mean of seed0, seed1']
-    (start,) = [row for row in means if (row['subject'], row['measure']) == ('mIoU', 'start')]
-    assert (start['seed'], start['value'], start['low'], start['high']) == ('', '12.0', '10.0', '14.0')
+    (row,) = [row for row in means if (row['subject'], row['measure']) == ('mIoU', 'start')]
+    assert (row['seed'], row['value'], row['n']) == ('', '12.0', '2')
+    assert (float(row['low']), float(row['high'])) == (start['low'], start['high'])
 
 
 def test_experiments_side_by_side(run, tmp_path):
@@ -187,7 +196,7 @@ def test_experiments_side_by_side(run, tmp_path):
 
 def test_classes_of_several_seeds_stand_by_their_mean(run, tmp_path):
     # half its best: x at 10 and 30, mean 20; y at 20 and 0, mean 10, though later than x under seed 0
-    curves = [{'x': (0, 8, 8, 8), 'y': (0, 0, 8, 8)}, {'x': (0, 0, 0, 8), 'y': (8, 8, 8, 8)}]
+    curves = [{'x': (0, 18, 18, 18), 'y': (0, 0, 18, 18)}, {'x': (0, 0, 0, 18), 'y': (18, 18, 18, 18)}]
     folders = []
     for seed, classes in enumerate(curves):
         rows = [
@@ -196,8 +205,9 @@ def test_classes_of_several_seeds_stand_by_their_mean(run, tmp_path):
         header = {'seed': seed, 'config_digest': 'c', 'validation': {'digest': 'v'}, 'train': {'digest': 't'}}
         folders.append(write_record(tmp_path / f'seed{seed}', rows, **header))
     output = run(*folders)[1]
-    assert cells(output, 'x')[-1] == '20.0 [10.0, 30.0]'
-    assert cells(output, 'y')[-1] == '10.0 [0.0, 20.0]'
+    # s / sqrt(2) = 10, times 12.7062
+    assert cells(output, 'x')[-1] == '20.0 [-107.1, 147.1]'
+    assert cells(output, 'y')[-1] == '10.0 [-117.1, 137.1]'
     assert output.index('| y ') < output.index('| x ')
 
 
@@ -205,7 +215,7 @@ def test_a_figure_that_some_seeds_do_not_have(run, tmp_path):
     # both start at 10 and fall to 4; a is back at 24, b ends at 9
     folders = [write_run(tmp_path / 'a', seed=0), write_run(tmp_path / 'b', seed=1, last=9.0)]
     output = run(*folders)[1]
-    assert cells(output, 'mIoU', 'mean')[6] == '30.0 (1 of 2)'
+    assert cells(output, 'mIoU', 'mean')[7] == '30.0 (1 of 2)'
     (group,) = strict_json(tmp_path / 'analysis.json')['groups']
     recovery = group['figures']['mIoU']['recovery_iter']
     assert recovery == {'mean': 30.0, 'low': None, 'high': None, 'count': 1, 'seeds': 2}
@@ -225,12 +235,12 @@ def test_a_record_that_knows_little(run, tmp_path):
     folder = write_record(tmp_path / 'old', rows)
     code, output, _ = run(folder)
     assert code == 0
-    assert cells(output, 'mIoU') == ['mIoU', '-', '-', '7.2 (5)', '-', '-', '7.2 (5)', '7.2', '7.2']
-    assert cells(output, 'mIoU.seen') == ['mIoU.seen', *'--------']
+    assert cells(output, 'mIoU') == ['mIoU', '-', '-', '7.2 (5)', '-', '-', '-', '7.2 (5)', '7.2', '7.2']
+    assert cells(output, 'mIoU.seen') == ['mIoU.seen', *'---------']
     assert 'lead of the seen classes: - iterations' in output
     assert 'forgetting: -\nprobe: -\n' in output
     assert strict_json(folder / 'analysis.json')['runs'][0]['seed'] is None
-    assert ('old', '', 'mIoU', 'dip', '', '', '') in [
+    assert ('old', '', 'mIoU', 'dip', '', '', '', '') in [
         tuple(r.values()) for r in csv_rows(folder / 'analysis.csv')
     ]
 
@@ -243,7 +253,7 @@ def test_nulls_everywhere(run, tmp_path):
     header = dict.fromkeys(('target_classes', 'seen_classes', 'validation', 'source_checkpoint', 'seed'))
     code, output, _ = run(write_record(tmp_path / 'r', rows, **header))
     assert code == 0
-    assert cells(output, 'road') == ['road', *'-------']
+    assert cells(output, 'road') == ['road', *'---------']
     assert 'probe: mIoU off by 1.0 points' in output and 'at 0 of 0' in output
 
 
@@ -304,7 +314,9 @@ def test_the_probe_shows_a_dip_between_two_validations_of_the_whole_set(run, tmp
     code, out, _ = run(write_record(tmp_path / 'run', rows))
     assert code == 0
     # 9 - 5 at 15, back at 30; the whole set was not looked at then
-    assert re.search(r'probe/mIoU +\| +- \| +9\.0 \| +5\.0 \(15\) \| +4\.0 \| +30 \| +21\.0 \(50\)', out), out
+    assert re.search(
+        r'probe/mIoU +\| +- \| +9\.0 \| +5\.0 \(15\) \| +- \| +4\.0 \| +30 \| +21\.0 \(50\)', out
+    ), out
     found = json.loads((tmp_path / 'run/analysis.json').read_text())
     assert '"probe/mIoU"' in json.dumps(found)
 
@@ -375,3 +387,61 @@ def test_a_folder_that_cannot_be_written(run, tmp_path):
     (tmp_path / 'file').write_text('in the way')
     code, _, errors = run(write_run(tmp_path / 'r50'), '-o', tmp_path / 'file')
     assert code == 1 and errors.startswith('error: ') and 'analysis.json' in errors
+
+
+def lacking(iteration: int, kind: str, car: float, person: float, bus: float | None) -> dict:
+    """A row as an older version wrote it: no pixel is labelled bus, which is predicted or not."""
+    known = [score for score in (car, person, bus) if score is not None]
+    scores = {'mIoU': sum([*known, 60.0]) / (len(known) + 1), 'mIoU.seen': sum(known) / len(known)}
+    classes = {'road': 60.0, 'person': person, 'car': car, 'bus': bus}
+    counts = [[5, 1, 1, bus == 0.0], [1, 5, 0, 0], [0, 1, 5, 0], [0, 0, 0, 0]]
+    row = {'iter': iteration, 'kind': kind, 'subset': 'full', **scores, 'mIoU.unseen': 60.0}
+    return row | {'class_iou': classes, 'confusion': [list(map(int, counted)) for counted in counts]}
+
+
+def test_means_over_the_labelled_classes_come_first_where_the_set_lacks_some(run, tmp_path):
+    rows = [
+        lacking(0, 'validation', 40.0, 20.0, 0.0),
+        lacking(5, 'validation', 36.0, 24.0, 0.0),
+        lacking(10, 'validation', 38.0, 22.0, None),
+    ]
+    names = ['road', 'person', 'car', 'bus']
+    folder = write_record(tmp_path / 'run', rows, target_classes=names, seen_classes=names[1:])
+    code, output, _ = run(folder)
+    assert code == 0
+    # of car and person 30 at all three; with bus 20, 20 and then 30: a rise that is none
+    seen = ['-', '30.0', '30.0 (0)', '-', '0.0', '-', '30.0 (0)', '30.0', '30.0']
+    assert cells(output, 'mIoU.seen.labelled')[1:] == seen
+    assert cells(output, 'mIoU.seen')[2:4] == ['20.0', '20.0 (0)']
+    assert cells(output, 'mIoU.labelled')[2] == '40.0'  # (60 + 40 + 20) / 3, and with bus 30
+    assert output.index('| mIoU.unseen.labelled') < output.index('| mIoU ')
+    assert cells(output, 'bus')[-3] == '-'  # null at the last
+    figures = strict_json(folder / 'analysis.json')['runs'][0]['figures']
+    assert figures['mIoU.labelled']['last'] == 40.0 and figures['IoU.bus']['last'] is None
+    # Where all classes are labelled, they are not shown.
+    assert '.labelled' not in run(write_run(tmp_path / 'whole'))[1]
+
+
+def test_a_run_without_a_source_model(run, tmp_path):
+    folder = write_run(tmp_path / 'r50', source_checkpoint=None)
+    record = (folder / 'adaptation.jsonl').read_text().splitlines()
+    kept = [line for line in record if '"source"' not in line]
+    (folder / 'adaptation.jsonl').write_text('\n'.join(kept) + '\n')
+    output = run(folder)[1]
+    assert output.startswith('r50\nno source model: training began without a source checkpoint\n')
+    assert 'lead of the seen classes' not in output
+    assert cells(output, 'car')[1] == cells(output, 'road')[1] == '-'
+    (found,) = strict_json(folder / 'analysis.json')['runs']
+    assert found['no_source'] is True and {timing['seen'] for timing in found['classes_early_to_late']} == {
+        None
+    }
+    assert found['figures']['seen_lead'] == dict.fromkeys(('iterations', 'seen_iter', 'unseen_iter'))
+    assert 'no source model' not in run(write_run(tmp_path / 'other'))[1]
+
+
+def test_half_of_a_small_best_is_no_event(run, tmp_path):
+    rows = [validation(5 * k, 30.0, 9.0, 20.0, person=2.9 - k, car=50.0) for k in range(2)]
+    output = run(write_record(tmp_path / 'run', rows, target_classes=['person', 'car']))[1]
+    assert cells(output, 'person')[-1] == '-' and cells(output, 'car')[-1] == '0'
+    assert 'lead of the seen classes: - iterations (half their best at -, the unseen at 0)' in output
+    assert output.index('| car') < output.index('| person')

@@ -5,7 +5,13 @@
 const data = JSON.parse(document.getElementById('data').textContent);
 const find = (id) => document.getElementById(id);
 const DASHES = ['solid', 'dash', 'dot', 'dashdot', 'longdash', 'longdashdot'];
-const MEANS = { mIoU: 'mIoU', 'mIoU.seen': 'mean of seen classes', 'mIoU.unseen': 'mean of unseen classes', aAcc: 'overall accuracy', mAcc: 'mean accuracy' };
+/* Where a set lacks classes, means over those that have labels go first. */
+const LABELLED = data.runs.some((run) => 'mIoU.labelled' in run.series);
+const LEADING = LABELLED ? ['mIoU.labelled', 'mIoU.seen.labelled', 'mIoU.unseen.labelled'] : ['mIoU', 'mIoU.seen', 'mIoU.unseen'];
+const MEANS = {
+  ...(LABELLED && { 'mIoU.labelled': 'mIoU of labelled classes', 'mIoU.seen.labelled': 'mean of labelled seen classes', 'mIoU.unseen.labelled': 'mean of labelled unseen classes' }),
+  mIoU: 'mIoU', 'mIoU.seen': 'mean of seen classes', 'mIoU.unseen': 'mean of unseen classes', aAcc: 'overall accuracy', mAcc: 'mean accuracy',
+};
 for (const key of new Set(data.runs.flatMap((run) => Object.keys(run.series)))) {
   if (key === 'BIoU') MEANS.BIoU = 'Boundary IoU';
   if (key.startsWith('trimap.')) MEANS[key] = `mIoU within ${key.slice(7)} px of an edge`;
@@ -50,7 +56,9 @@ function options(select, names) {
 }
 
 function percent(value) {
-  return value === null || value === undefined ? '-' : value.toFixed(1);
+  if (value === null || value === undefined) return '-';
+  // As Python rounds in the tables: of two equally near, 7.2 and 7.3 of 7.25, the even one.
+  return (value % 1 === 0.25 ? value - 0.01 : value).toFixed(1);
 }
 
 /* Theme */
@@ -89,13 +97,13 @@ function curveTraces(chosen) {
       }
       traces.push({
         x, y: mean, name: `${name}, ${title}`, meta: `${group.name}, ${MEANS[key] || key.replace(/^IoU\./, '')}`, mode: x.length > 60 ? 'lines' : 'lines+markers', marker: { size: 5 },
-        line: { color: group.colour, dash: DASHES[keys.indexOf(key) % DASHES.length], width: key === 'mIoU' ? 3 : 1.6 },
+        line: { color: group.colour, dash: DASHES[keys.indexOf(key) % DASHES.length], width: key === LEADING[0] ? 3 : 1.6 },
         customdata: mean.map((_, i) => [low[i], high[i]]),
         hovertemplate: `${name}<br>${title} %{y:.2f} %<br>iteration %{x}` + (runs > 1 ? '<br>%{customdata[0]:.2f} to %{customdata[1]:.2f}' : '') + '<extra></extra>',
       });
     });
-    const { x, mean } = seriesOf(group, 'mIoU'), lowest = mean.indexOf(Math.min(...mean));
-    if (chosen.includes('mIoU') && x[0] === 0 && mean[0] - mean[lowest] >= SHOWN) {
+    const { x, mean } = seriesOf(group, LEADING[0]), lowest = mean.indexOf(Math.min(...mean));
+    if (chosen.includes(LEADING[0]) && x[0] === 0 && mean[0] - mean[lowest] >= SHOWN) {
       traces.push({ x: [x[lowest]], y: [mean[lowest]], mode: 'markers', showlegend: false, marker: { symbol: 'circle-open', size: 14, color: group.colour, line: { width: 2 } }, hovertemplate: `${plain(group.name)}<br>lowest mIoU %{y:.2f} %<br>iteration %{x}<extra></extra>` });
     }
     const probed = chosen.includes('probe') ? group.runs.map((place) => data.runs[place]).filter((run) => run.probe.iterations.length) : [];
@@ -126,7 +134,7 @@ function startCurves() {
     return make('label', {}, input, ` ${title}`);
   };
   const means = make('fieldset', {}, make('legend', {}, 'Means'));
-  Object.entries(MEANS).forEach(([key, title]) => means.append(box(key, title, ['mIoU', 'mIoU.seen', 'mIoU.unseen'].includes(key))));
+  Object.entries(MEANS).forEach(([key, title]) => means.append(box(key, title, LEADING.includes(key))));
   if (data.runs.some((run) => run.probe.iterations.length)) means.append(box('probe', 'mIoU of the probe', true));
   const classes = make('fieldset', {}, make('legend', {}, 'Classes (● seen)'));
   seen.forEach((isSeen, name) => classes.append(box(`IoU.${name}`, (isSeen ? '● ' : '') + name, false)));
@@ -320,20 +328,19 @@ class Film {
 
 /* Confusion */
 
-const NOTHING = 65535;
-
 function matrix(encoded, place, rows, columns) {
   const bytes = Uint8Array.from(atob(encoded), (c) => c.charCodeAt(0));
   const all = new DataView(bytes.buffer), start = place * rows * columns;
-  return Array.from({ length: rows }, (_, r) => Array.from({ length: columns }, (__, c) => {
-    const value = all.getUint16(2 * (start + r * columns + c), true);
-    return value === NOTHING ? null : value / 100;
-  }));
+  return Array.from({ length: rows }, (_, r) => {
+    const counts = Array.from({ length: columns }, (__, c) => all.getFloat64(8 * (start + r * columns + c), true));
+    const total = counts.reduce((a, b) => a + b, 0);
+    return counts.map((count) => (total ? (100 * count) / total : null));
+  });
 }
 
-function tableRow(name, shares, columns) {
-  const most = shares[0] === null ? -1 : shares.indexOf(Math.max(...shares)), right = columns.indexOf(name);
-  const cells = most < 0 ? ['-', '-', '-'] : [right < 0 ? '-' : percent(shares[right]), columns[most], percent(shares[most])];
+function tableRow(name, shares, columns, right) {
+  const most = shares[0] === null ? -1 : shares.indexOf(Math.max(...shares));
+  const cells = most < 0 ? ['-', '-', '-'] : [right === null ? '-' : percent(shares[right]), columns[most], percent(shares[most])];
   return make('tr', {}, make('th', { scope: 'row' }, name), ...cells.map((cell) => make('td', {}, cell)));
 }
 
@@ -347,15 +354,15 @@ function startConfusion() {
     const place = Number(slider.value) - first, own = place < 0;
     const columns = own ? entry.source_classes : entry.classes;
     shown = entry.iterations[place] ?? null;
-    const shares = own ? matrix(entry.source, 0, entry.classes.length, columns.length) : matrix(entry.shares, place, entry.classes.length, columns.length);
+    const shares = own ? matrix(entry.source, 0, entry.classes.length, columns.length) : matrix(entry.counts, place, entry.classes.length, columns.length);
     const where = own ? "source model's own view" : `iteration ${entry.iterations[place]}`;
     find('confusion-place').textContent = where;
     slider.setAttribute('aria-valuetext', where);
-    find('confusion-table').replaceChildren(...entry.classes.map((name, row) => tableRow(name, shares[row], columns)));
+    find('confusion-table').replaceChildren(...entry.classes.map((name, row) => tableRow(name, shares[row], columns, own ? entry.right[row] : row)));
     draw('confusion-chart', [{
-      type: 'heatmap', x: columns.map(plain), y: [...entry.classes].reverse().map(plain), z: [...shares].reverse(), zmin: 0, zmax: 100,
+      type: 'heatmap', x: columns.map(plain), y: [...entry.classes].reverse().map(plain), z: [...shares].reverse(), customdata: [...shares].reverse().map((row) => row.map(percent)), zmin: 0, zmax: 100,
       colorscale: 'Viridis', hoverongaps: false, colorbar: { title: { text: '%' }, thickness: 12 },
-      hovertemplate: 'labelled %{y}<br>predicted %{x}<br>%{z:.1f} % of the labelled pixels<extra></extra>',
+      hovertemplate: 'labelled %{y}<br>predicted %{x}<br>%{customdata} % of the labelled pixels<extra></extra>',
     }], { xaxis: { type: 'category', dtick: 1, tickangle: -60, title: { text: 'predicted' } }, yaxis: { type: 'category', dtick: 1, title: { text: 'labelled' } } });
   };
   select.addEventListener('change', () => {
