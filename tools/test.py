@@ -31,6 +31,7 @@ def main() -> None:
     from mmengine.runner import Runner
 
     from mmseg_deeplab_study.allocator import keep_freed_memory
+    from mmseg_deeplab_study.datasets.label_maps import check_headers
     from mmseg_deeplab_study.engine.inputs import check_data_roots
     from mmseg_deeplab_study.engine.launch import (
         enable_dense_crf,
@@ -69,7 +70,9 @@ def main() -> None:
         ]
     check_data_roots(cfg, ('test_dataloader',))
     enable_ranks(cfg)
-    Runner.from_cfg(cfg).test()
+    runner = Runner.from_cfg(cfg)
+    check_headers(runner.test_dataloader.dataset)
+    runner.test()
     leave_ranks()
 
 

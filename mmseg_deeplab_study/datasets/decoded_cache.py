@@ -2,9 +2,8 @@
 
 import mmap
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,8 @@ from mmengine.structures import PixelData
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from PIL import Image
 from torch.utils.data import Dataset
+
+from .subsets import base_datasets
 
 _UNITS = {'KB': 2**10, 'MB': 2**20, 'GB': 2**30, 'TB': 2**40}
 # What each loader reads: the file's key, its result's, and bytes of a pixel.
@@ -149,7 +150,7 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
     number = len(dataset)
     sizes: dict[tuple[str, str], int] = {}
     loaders = []
-    for base in _bases(dataset):
+    for base in base_datasets(dataset):
         if not hasattr(base, 'get_data_info'):
             return None, f'{type(base).__name__} does not say which files it reads'
         for i, load in enumerate(_transforms(base)):
@@ -188,20 +189,9 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
 
 def keep_labels_as_read(dataset: Dataset) -> None:
     """Let a dataset's pipeline hand on labels in uint8."""
-    for base in _bases(dataset):
+    for base in base_datasets(dataset):
         transforms = _transforms(base)
         transforms[:] = [PackLabelsAsRead(t) if type(t) is PackSegInputs else t for t in transforms]
-
-
-def _bases(dataset: Dataset) -> Iterator[Dataset]:
-    """The datasets with a pipeline that a wrapper such as ``ConcatDataset`` is made of."""
-    if hasattr(getattr(dataset, 'pipeline', None), 'transforms'):
-        yield dataset
-        return
-    parts: Sequence[Any] = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    for part in parts:
-        if part is not None:
-            yield from _bases(part)
 
 
 def _transforms(dataset: Dataset) -> list:

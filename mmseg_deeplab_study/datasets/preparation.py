@@ -20,6 +20,7 @@ from rich.table import Table
 
 from ..atomic_file import write_atomically, write_image
 from .downloads import CLASSES, IGNORE_INDEX, Frame, Plan, StoredFile, ZipMember
+from .image_headers import DAMAGED, damaged, label_size
 from .label_maps import count_label_pixels
 
 
@@ -127,15 +128,12 @@ def _place_label(original: StoredFile | ZipMember, path: Path, plan: Plan) -> st
 def _read_ids(original: StoredFile | ZipMember) -> np.ndarray:
     """The ids of a label map, ``(H, W)`` uint8."""
     content = original.read()
+    label_size(BytesIO(content), original)
     try:
         with Image.open(BytesIO(content)) as image:
-            mode, ids = image.mode, np.asarray(image)
-    # Pillow raises SyntaxError for a broken PNG.
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f'{original}: damaged label map ({error}); bring it again') from error
-    if ids.ndim != 2 or ids.dtype != np.uint8:
-        raise ValueError(f'{original}: expected a label map with an id of 8 bits per pixel, but got {mode}')
-    return ids
+            return np.asarray(image)
+    except DAMAGED as error:
+        raise damaged(original, error) from error
 
 
 def _place_photograph(original: StoredFile | ZipMember, path: Path, copy: bool) -> str:
@@ -190,28 +188,19 @@ def check_split(root: Path, split: str) -> tuple[np.ndarray, int]:
         data_prefix=dict(img_path=f'leftImg8bit/{split}', seg_map_path=f'gtFine/{split}'),
         serialize_data=False,
     )
-    pixels = count_label_pixels(dataset, len(CLASSES), IGNORE_INDEX).sum(0)
-    infos, total = [dataset.get_data_info(i) for i in range(len(dataset))], 0
-    for info in track(infos, f'Checking photographs of {split}', transient=True):
-        size = _verify_photograph(info['img_path'])
-        with Image.open(info['seg_map_path']) as image:
-            labelled = image.size
-        if size != labelled:
-            raise ValueError(
-                f'{info["img_path"]}: {size[0]}x{size[1]} pixels, but its label map '
-                f'{info["seg_map_path"]} has {labelled[0]}x{labelled[1]}'
-            )
-        total += size[0] * size[1]
-    return pixels, total - int(pixels.sum())
+    pixels = count_label_pixels(dataset, len(CLASSES), IGNORE_INDEX)
+    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    for path in track(paths, f'Checking photographs of {split}', transient=True):
+        _verify_photograph(path)
+    return pixels.labelled.sum(0), int(pixels.ignored.sum())
 
 
-def _verify_photograph(path: str) -> tuple[int, int]:
-    """Width and height of a photograph whose check sums are right."""
+def _verify_photograph(path: str) -> None:
+    """Check a photograph's check sums."""
     try:
         with Image.open(path, formats=('PNG',)) as image:
             image.verify()
-            return image.size
-    except (OSError, SyntaxError) as error:
+    except DAMAGED as error:
         raise ValueError(f'{path}: damaged photograph ({error}); extract or download it again') from error
 
 

@@ -2,11 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mmengine.logging import print_log
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
+
+
+def base_datasets(dataset: Dataset) -> Iterator[Dataset]:
+    """The datasets with a pipeline that a wrapper such as ``ConcatDataset`` is made of."""
+    if hasattr(getattr(dataset, 'pipeline', None), 'transforms'):
+        yield dataset
+        return
+    parts: Sequence[Any] = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    for part in parts:
+        if part is not None:
+            yield from base_datasets(part)
 
 
 def image_list(dataset: Dataset) -> list[str]:

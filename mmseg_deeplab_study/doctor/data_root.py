@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .findings import Finding
+from .packages import load_alone
 
 IGNORED = 255
 TRAIN_IDS = '_gtFine_labelTrainIds.png'
@@ -85,8 +86,8 @@ def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
 
 def check_split(split: Split, root: Path, classes: int) -> Iterator[Finding]:
     images = [image for image, _ in split.pairs if image.is_file()]
-    labels = [label for _, label in split.pairs if label.is_file()]
-    text = f'{split.name}: {len(images)} images, {len(labels)} label maps'
+    labelled = [(image, label) for image, label in split.pairs if label.is_file()]
+    text = f'{split.name}: {len(images)} images, {len(labelled)} label maps'
     yield Finding('ok' if split.labelled else 'info', 'data', text)
     if absent := [image for image, _ in split.pairs if not image.is_file()]:
         text = f'{split.name}: {len(absent)} of {len(split.pairs)} images are not there, first {absent[0]}'
@@ -97,7 +98,7 @@ def check_split(split: Split, root: Path, classes: int) -> Iterator[Finding]:
         image, label = missing[0]
         text = f'{split.name}: {len(missing)} of {len(split.pairs)} images have no label map, first {label}'
         yield Finding('error', 'data', text, _cure_of_missing(label, root))
-    yield from check_ids(split.name, labels, root, classes)
+    yield from check_labels(split.name, labelled, root, classes)
 
 
 def _cure_of_missing(label: Path, root: Path) -> str:
@@ -106,34 +107,42 @@ def _cure_of_missing(label: Path, root: Path) -> str:
     return MAKE_AUG if label.parent.name.endswith('Aug') else 'complete the folder, or shorten the list'
 
 
-def check_ids(split: str, labels: Sequence[Path], root: Path, classes: int) -> Iterator[Finding]:
-    """Read every label map, 10 ms for one of 1024x2048."""
+def check_labels(
+    split: str, pairs: Sequence[tuple[Path, Path]], root: Path, classes: int
+) -> Iterator[Finding]:
+    """Check headers as training does, and read every label map, 10 ms for one of 1024x2048."""
     try:
         from PIL import Image
     except ImportError:
-        yield Finding('warning', 'data', f'{split}: label ids not checked', 'pip install pillow')
+        yield Finding('warning', 'data', f'{split}: label maps not checked', 'pip install pillow')
         return
+    headers = load_alone('datasets/image_headers.py')
     wrong: list[tuple[Path, list[int]]] = []
-    for path in track(labels, f'Label maps of {split}'):
+    unfit: dict[str, list[str]] = {}
+    turned: dict[Path, int] = {}
+    for image, path in track(pairs, f'Label maps of {split}'):
         try:
-            with Image.open(path) as image:
-                if image.mode not in ('L', 'P'):
-                    text = f'{path}: of mode {image.mode}, expected ids in one channel of 8 bits'
-                    yield Finding(
-                        'error', 'data', text, 'give label maps of ids, not of colours or instances'
-                    )
-                    continue
-                counts = image.histogram()
-        # Pillow raises SyntaxError for a broken PNG.
-        except (OSError, SyntaxError) as error:
-            yield Finding('error', 'data', f'{path}: cannot be read ({error})', 'copy or unpack it again')
+            orientation = headers.check_pair(image, path)
+            with Image.open(path) as label:
+                counts = label.histogram()
+        except (headers.UnfitImageError, *headers.DAMAGED) as error:
+            if not isinstance(error, headers.UnfitImageError):
+                error = headers.damaged(path, error)
+            unfit.setdefault(error.cure, []).append(error.text)
             continue
+        if orientation != 1:
+            turned[image] = orientation
         if outside := [i for i, n in enumerate(counts) if n and classes <= i != IGNORED]:
             wrong.append((path, outside))
+    for cure, texts in unfit.items():
+        more = f' (and {len(texts) - 1} more of {split})' if len(texts) > 1 else ''
+        yield Finding('error', 'data', texts[0] + more, cure)
+    if turned:
+        yield Finding('warning', 'data', *headers.orientation_warning(turned, len(pairs)))
     if wrong:
         ids = sorted({i for _, outside in wrong for i in outside})
         text = (
-            f'{split}: ids {ids} in {len(wrong)} of {len(labels)} label maps, expected 0 to {classes - 1} '
+            f'{split}: ids {ids} in {len(wrong)} of {len(pairs)} label maps, expected 0 to {classes - 1} '
             f'and {IGNORED}, first {wrong[0][0]}'
         )
         if classes == 19 and max(ids) <= 33:  # the last of labelIds
@@ -141,7 +150,7 @@ def check_ids(split: str, labels: Sequence[Path], root: Path, classes: int) -> I
         else:
             cure = f'write them anew, with {IGNORED} for what is to be ignored'
         yield Finding('error', 'data', text, cure)
-    elif labels:
+    elif pairs and not unfit:
         yield Finding('ok', 'data', f'{split}: all ids in 0 to {classes - 1} and {IGNORED}')
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .findings import Finding
-from .packages import NAME, ROOT, version_of
+from .packages import NAME, ROOT, load_alone, version_of
 
 GUIDE = 'docs/troubleshooting.md'
 SHARED_MEMORY = Path('/dev/shm')
@@ -88,11 +87,7 @@ def check_devices() -> Iterator[Finding]:
 
 
 def load_hardware() -> ModuleType:
-    """``hardware.py`` by its path: the package around it may be what cannot be imported."""
-    spec = importlib.util.spec_from_file_location('study_hardware', ROOT / NAME / 'hardware.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_alone('hardware.py')
 
 
 def check_disk(work_dir: Path) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .findings import Finding
@@ -38,6 +39,14 @@ def version_of(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def load_alone(file: str) -> ModuleType:
+    """A module of the package by its path: the package around it may be what cannot be imported."""
+    spec = importlib.util.spec_from_file_location(f'study_{Path(file).stem}', ROOT / NAME / file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def declared_requirements() -> list[str]:

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
-from ..datasets.label_maps import count_label_pixels
+from ..datasets.label_maps import check_headers, count_label_pixels, pixel_warnings
 from ..datasets.label_spaces import match_classes
 from ..datasets.probe import choose_probe
 from ..datasets.subsets import image_list
@@ -47,7 +47,7 @@ class AdaptationHook(Hook):
 
     Args:
         snapshots: how many validation images, evenly spaced, or their stems; of the probe if there is one.
-        check_labels: read all label maps of training and validation before training.
+        check_labels: read all label maps of training and validation before training; their headers always.
         forgetting: ``dict(dataloader=..., interval=1)`` to evaluate the adapting model also on a validation
         set
             of the source, at every so many validations and at the end, on the shared classes.
@@ -177,17 +177,20 @@ class AdaptationHook(Hook):
         self._recording = False
 
     def _check_data(self, runner: Runner) -> list[int] | None:
-        """Check all label maps; returns the images of the probe, if there is one."""
+        """Check all label maps, or their headers alone; returns the images of the probe, if there is one."""
         metric, loop = self._metric, runner.val_loop
         probe: list[list[int] | None] = [None]
         if is_main_process():
             pixels = None
-            if self.check_labels or isinstance(loop, ProbeValLoop):
-                pixels = count_label_pixels(loop.dataloader.dataset, len(metric.classes), metric.ignore_index)
-            if self.check_labels:
-                count_label_pixels(runner.train_dataloader.dataset, len(metric.classes), metric.ignore_index)
+            for split, loader in (('train', runner.train_dataloader), ('val', loop.dataloader)):
+                if not self.check_labels and (split == 'train' or not isinstance(loop, ProbeValLoop)):
+                    check_headers(loader.dataset)
+                    continue
+                pixels = count_label_pixels(loader.dataset, len(metric.classes), metric.ignore_index)
+                for warning in pixel_warnings(split, pixels, metric.classes, metric.ignore_index):
+                    runner.logger.warning(warning)
             if isinstance(loop, ProbeValLoop):
-                probe = [choose_probe(pixels, loop.probe_images)]
+                probe = [choose_probe(pixels.labelled, loop.probe_images)]
         broadcast_object_list(probe)
         return probe[0]
 

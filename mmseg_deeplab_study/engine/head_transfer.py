@@ -249,6 +249,11 @@ class HeadTransferHook(Hook):
     def before_run(self, runner: Runner) -> None:
         # Before every hook that reads what was loaded, whatever its priority: EMAHook copies the weights.
         runner._hooks.insert(0, runner._hooks.pop(runner._hooks.index(self)))
+        # Of the two loops one may be missing, or not be built before the other has run.
+        loops = [loop for loop in (runner._val_loop, runner._test_loop) if isinstance(loop, BaseLoop)]
+        for metric in (metric for loop in loops for metric in loop.evaluator.metrics):
+            if isinstance(metric, AdaptationMetric):
+                metric.transferred = self.matches
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = True
@@ -313,10 +318,3 @@ class HeadTransferHook(Hook):
         }
         content = json.dumps(record, indent=2, allow_nan=False) + '\n'
         write_atomically(Path(runner.work_dir) / 'head_transfer.json', content.encode())
-
-    def before_run(self, runner: Runner) -> None:
-        # Of the two loops one may be missing, or not be built before the other has run.
-        loops = [loop for loop in (runner._val_loop, runner._test_loop) if isinstance(loop, BaseLoop)]
-        for metric in (metric for loop in loops for metric in loop.evaluator.metrics):
-            if isinstance(metric, AdaptationMetric):
-                metric.transferred = self.matches

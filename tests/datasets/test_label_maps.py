@@ -4,14 +4,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.dataset import ConcatDataset
+from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmseg.datasets import BaseSegDataset, CityscapesDataset
+from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.registry import TRANSFORMS
+from mmseg.utils import register_all_modules
 from PIL import Image
 
-from mmseg_deeplab_study.datasets.label_maps import count_label_pixels, write_label_map
+from mmseg_deeplab_study.datasets import label_maps
+from mmseg_deeplab_study.datasets.decoded_cache import keep_decoded
+from mmseg_deeplab_study.datasets.label_maps import (
+    LabelPixels,
+    check_headers,
+    count_label_pixels,
+    pixel_warnings,
+    write_label_map,
+)
 from mmseg_deeplab_study.datasets.subsets import NamedSubset
 
 CITYSCAPES = CityscapesDataset.METAINFO
+
+
+@pytest.fixture(autouse=True, scope='module')
+def registered() -> None:
+    register_all_modules()
 
 
 @pytest.fixture
@@ -32,7 +48,8 @@ def label_file(root: Path, name: str = 'train/tiny/tiny_000004') -> Path:
 
 
 def paint(path: Path, *ids: int) -> None:
-    Image.fromarray(np.array([ids], np.uint8).repeat(4, axis=0)).save(path)
+    """Write a label map of the size of the photographs, of these ids alone."""
+    Image.fromarray(np.resize(np.array(ids, np.uint8), (64, 64))).save(path)
 
 
 @pytest.mark.slow
@@ -143,6 +160,168 @@ def test_every_id_survives(tmp_path: Path):
 
 
 def test_written_label_map_is_read_back_by_mmseg(cityscapes: Path):
-    write_label_map(label_file(cityscapes), np.full((16, 32), 33), CITYSCAPES['palette'] * 2)
+    write_label_map(label_file(cityscapes), np.full((64, 64), 33), CITYSCAPES['palette'] * 2)
     with pytest.raises(ValueError, match=r'label ids \[33\] lie'):
         count_label_pixels(split(cityscapes), 19)
+
+
+# Headers: in what a pipeline loads, and as training reaches it
+
+
+LOADERS = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+
+
+def sixteen_bits(path: Path) -> None:
+    Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 256 + 3).save(path)
+
+
+@TRANSFORMS.register_module()
+class LoadInstances(LoadAnnotations):
+    """A user's own, of class * 256 + instance."""
+
+
+@pytest.mark.parametrize('check', [check_headers, lambda dataset: count_label_pixels(dataset, 19)])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda dataset: dataset,
+        lambda dataset: ConcatDataset([dataset, dataset]),
+        lambda dataset: RepeatDataset(dataset, 3),
+        lambda dataset: keep_decoded(dataset, 2**20) and dataset,
+    ],
+    ids=['plain', 'concatenated', 'repeated', 'decoded'],
+)
+@pytest.mark.parametrize('pipeline', [[], LOADERS], ids=['no pipeline', 'pipeline'])
+def test_16_bits_are_refused_behind_every_wrapper(cityscapes: Path, check, wrap, pipeline):
+    sixteen_bits(label_file(cityscapes))
+    message = rf'^{label_file(cityscapes)}: a label map of mode I;16, expected ids in one channel of 8 bits'
+    with pytest.raises(ValueError, match=message):
+        check(wrap(split(cityscapes, pipeline=pipeline)))
+
+
+def test_another_size_is_refused_with_both(cityscapes: Path):
+    Image.new('L', (128, 64)).save(label_file(cityscapes))
+    message = (
+        rf'tiny_000004_leftImg8bit.png: 64x64 pixels, but its label map {label_file(cityscapes)} has 128x64'
+    )
+    for check in (check_headers, lambda dataset: count_label_pixels(dataset, 19)):
+        with pytest.raises(ValueError, match=message):
+            check(split(cityscapes))
+
+
+def test_a_loader_of_the_users_own_may_read_other_label_maps(cityscapes: Path):
+    sixteen_bits(label_file(cityscapes))
+    check_headers(split(cityscapes, pipeline=[LOADERS[0], dict(type='LoadInstances')]))
+    # And other photographs: then sizes are not compared.
+    own = [LOADERS[1]]
+    with pytest.raises(ValueError, match='mode I;16'):
+        check_headers(split(cityscapes, pipeline=own))
+    Image.new('L', (128, 64)).save(label_file(cityscapes))
+    check_headers(split(cityscapes, pipeline=own))
+
+
+def test_loaders_are_found_inside_of_test_time_augmentation(cityscapes: Path):
+    views = [[dict(type='LoadInstances')], [dict(type='PackSegInputs')]]
+    pipeline = [LOADERS[0], dict(type='TestTimeAug', transforms=views)]
+    sixteen_bits(label_file(cityscapes))
+    check_headers(split(cityscapes, pipeline=pipeline))
+    views[0][0] = LOADERS[1]
+    with pytest.raises(ValueError, match='mode I;16'):
+        check_headers(split(cityscapes, pipeline=pipeline))
+
+
+def test_opencv_would_read_the_colours_of_a_palette(cityscapes: Path):
+    write_label_map(label_file(cityscapes), np.zeros((64, 64)), CITYSCAPES['palette'])
+    check_headers(split(cityscapes, pipeline=LOADERS))
+    opencv = [LOADERS[0], dict(type='LoadAnnotations', imdecode_backend='cv2')]
+    with pytest.raises(ValueError, match=r'mode P, expected ids in one channel of 8 bits \(mode L\)'):
+        check_headers(split(cityscapes, pipeline=opencv))
+
+
+def test_files_that_are_not_on_the_disk_are_left_out(cityscapes: Path):
+    label_file(cityscapes).unlink()
+    check_headers(split(cityscapes))
+
+
+def turn(root: Path, number: int, orientation: int) -> Path:
+    path = root / f'leftImg8bit/train/tiny/tiny_{number:06d}_leftImg8bit.png'
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(path).save(path, exif=exif)
+    return path
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found = []
+    monkeypatch.setattr(label_maps, 'print_log', lambda text, **options: found.append(text))
+    return found
+
+
+def test_orientations_are_warned_of_once(cityscapes: Path, warnings: list[str]):
+    check_headers(split(cityscapes))
+    assert warnings == []
+    # Square: even a quarter turn leaves the size.
+    first, _ = turn(cityscapes, 1, 3), turn(cityscapes, 4, 6)
+    count_label_pixels(RepeatDataset(split(cityscapes), 2), 19)
+    (warning,) = warnings
+    assert warning.startswith(
+        f'2 of 5 photographs have an EXIF orientation other than 1, first {first} (3): '
+    )
+
+
+def test_a_quarter_turn_fits_where_the_pipeline_ignores_it(tiny_cityscapes, warnings: list[str]):
+    root = tiny_cityscapes(train=2, size=(48, 64), folder='wide')
+    path = turn(root, 1, 6)
+    with pytest.raises(ValueError, match=rf'^{path}: 48x64 pixels \(EXIF orientation 6\), but its label map'):
+        check_headers(split(root, pipeline=LOADERS))
+    stored = dict(type='LoadImageFromFile', color_type='color_ignore_orientation')
+    check_headers(split(root, pipeline=[stored, LOADERS[1]]))
+    assert len(warnings) == 1
+
+
+def test_damaged_label_map_is_named(cityscapes: Path):
+    path = label_file(cityscapes)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=rf'^{path}: damaged label map \(.*\); copy, unpack or download'):
+        count_label_pixels(split(cityscapes), 19)
+
+
+# Pixels
+
+
+def test_pixels_of_each_image(cityscapes: Path):
+    paint(label_file(cityscapes), 0, 13, 13, 255)
+    labelled, ignored = count_label_pixels(split(cityscapes), 19)
+    assert labelled.shape == (5, 19) and ignored.shape == (5,)
+    # 64 * 64 pixels, a quarter each.
+    assert labelled[4].tolist() == [1024, *[0] * 12, 2048, *[0] * 5] and ignored[4] == 1024
+
+
+@pytest.mark.parametrize(
+    ('labelled', 'ignored', 'expected'),
+    [
+        ([[5, 0], [0, 5]], [3, 3], []),
+        ([[5, 0], [5, 0]], [0, 0], ['train: no labelled pixel of car']),
+        ([[5, 5]], [10], []),
+        (
+            [[5, 5]],
+            [11],
+            [
+                'train: 52 % of the pixels are ignored (label 255), expected less than half; look whether '
+                'the label maps have the ids of these classes'
+            ],
+        ),
+        (
+            [[5, 0], [3, 0]],
+            [3, 1],
+            [
+                'train: no labelled pixel of car. Its label maps have one class, and 255, which is ignored: '
+                'in a mask of 0 and 255 write the second class as 1'
+            ],
+        ),
+    ],
+)
+def test_pixel_warnings(labelled, ignored, expected):
+    pixels = LabelPixels(np.array(labelled), np.array(ignored))
+    assert pixel_warnings('train', pixels, ['road', 'car']) == expected

@@ -487,7 +487,7 @@ def test_cut_label_map(tmp_path: Path, cut: int, write: Callable[[Path, dict], P
     files = cityscapes_files()
     name = 'gtFine/val/lindau/lindau_000002_000019_gtFine_labelIds.png'
     files[name] = files[name][:cut]
-    with pytest.raises(ValueError, match=rf'{name}: damaged label map \(.*\); bring it again'):
+    with pytest.raises(ValueError, match=rf'{name}: damaged label map \(.*\); copy, unpack'):
         prepare(plan_cityscapes(write(tmp_path / 'source', files), ['val']), tmp_path / 'out')
     assert not state(tmp_path / 'out')
 
@@ -527,7 +527,9 @@ def test_unknown_ids(extracted: Path, camvid: Path, tmp_path: Path, dataset: str
 def test_label_map_in_colours(camvid: Path, tmp_path: Path):
     path = camvid / 'trainannot/train_00000.png'
     path.write_bytes(photograph(0))
-    with pytest.raises(ValueError, match=rf'^{path}: expected a label map with an id of 8 bits .* got RGB'):
+    with pytest.raises(
+        ValueError, match=rf'^{path}: a label map of mode RGB, expected ids in one channel of 8 bits'
+    ):
         prepare(plan_camvid(camvid), tmp_path / 'out')
 
 

@@ -20,7 +20,7 @@ def label_of(root: Path, split: str = 'val', number: int = 0) -> Path:
 
 
 def write_ids(path: Path, *ids: int) -> None:
-    Image.fromarray(np.array([ids], np.uint8)).save(path)
+    Image.fromarray(np.resize(np.array(ids, np.uint8), (64, 64))).save(path)
 
 
 def test_camvid(shared):
@@ -87,21 +87,45 @@ def test_label_maps_that_are_pictures_or_damaged(tiny_cityscapes):
     whole = label_of(root, number=2).read_bytes()
     label_of(root, number=2).write_bytes(whole[: len(whole) // 2])
     errors = texts(list(check_data_root(root)), 'error')
-    for i, what in enumerate(('of mode RGB', 'of mode I;16', 'cannot be read')):
-        assert errors[i].startswith(f'{label_of(root, number=i)}: {what}')
+    # Of one kind the first is named.
+    assert errors[0].startswith(f'{label_of(root, number=0)}: a label map of mode RGB, expected ids in one')
+    assert errors[0].endswith('(and 1 more of val)')
+    assert errors[1].startswith(f'{label_of(root, number=2)}: damaged label map (image file is truncated')
+    assert 'val: all ids in 0 to 18 and 255' not in texts(list(check_data_root(root)), 'ok')
+
+
+def test_sizes_and_orientations(tiny_cityscapes):
+    """The same as training says, which has the same check."""
+    root = tiny_cityscapes(size=(48, 64))
+    photographs = [root / f'leftImg8bit/val/tiny/tiny_{i:06d}_leftImg8bit.png' for i in range(3)]
+    for path, orientation in zip(photographs[1:], (6, 3), strict=True):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.open(path).save(path, exif=exif)
+    Image.new('L', (32, 24)).save(label_of(root))
+    found = list(check_data_root(root))
+    assert texts(found, 'error') == [
+        f'{photographs[0]}: 64x48 pixels, but its label map {label_of(root)} has 32x24',
+        f'{photographs[1]}: 48x64 pixels (EXIF orientation 6), but its label map {label_of(root, number=1)} '
+        'has 64x48',
+    ]
+    (warning,) = texts(found, 'warning')
+    assert warning.startswith(
+        f'1 of 3 photographs have an EXIF orientation other than 1, first {photographs[2]} (3)'
+    )
 
 
 def test_a_label_map_of_which_a_chunk_is_broken(tiny_cityscapes):
     """Pillow raises SyntaxError for it; the others are checked all the same."""
-    root = tiny_cityscapes()
+    root = tiny_cityscapes(size=(512, 512))
     noise = np.random.default_rng(0).integers(0, 19, (512, 512), np.uint8)
     Image.fromarray(noise).save(label_of(root))
     content = label_of(root).read_bytes()
     second = content.index(b'IDAT', content.index(b'IDAT') + 4)
     label_of(root).write_bytes(content[:second] + bytes(4) + content[second + 4 :])
-    write_ids(label_of(root, number=1), 19)
+    Image.new('L', (512, 512), 19).save(label_of(root, number=1))
     errors = texts(list(check_data_root(root)), 'error')
-    assert errors[0].startswith(f'{label_of(root)}: cannot be read (broken PNG')
+    assert errors[0].startswith(f'{label_of(root)}: damaged label map (broken PNG')
     assert errors[1].startswith('val: ids [19] in 1 of 3 label maps')
 
 

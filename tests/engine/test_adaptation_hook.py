@@ -330,6 +330,20 @@ def no_label(cfg: Config) -> None:
     (root / 'gtFine/train/tiny/tiny_000003_gtFine_labelTrainIds.png').unlink()
 
 
+def rewrite_label(cfg: Config, split: str, change: Callable[[Image.Image], Image.Image]) -> None:
+    path = relabel(cfg, split, 0)
+    change(Image.open(path)).save(path)
+
+
+def as_instances(label: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(label).astype(np.uint16) * 256 + 1)
+
+
+def headers_alone(cfg: Config, *spoiled) -> None:
+    cfg.custom_hooks = [dict(type='AdaptationHook', check_labels=False)]
+    rewrite_label(cfg, *spoiled)
+
+
 def epochs(cfg: Config) -> None:
     cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
 
@@ -373,6 +387,31 @@ def existing_record(cfg: Config) -> None:
             FileNotFoundError,
             r'tiny_000003_gtFine_labelTrainIds\.png: no label map for .*tiny_000003',
         ),
+        (
+            lambda cfg: rewrite_label(cfg, 'train', as_instances),
+            ValueError,
+            r'train/tiny/tiny_000001_gtFine_labelTrainIds\.png: a label map of mode I;16, expected ids in',
+        ),
+        (
+            lambda cfg: rewrite_label(cfg, 'val', lambda label: label.convert('RGB')),
+            ValueError,
+            r'val/tiny/tiny_000001_gtFine_labelTrainIds\.png: a label map of mode RGB, expected ids in one',
+        ),
+        (
+            lambda cfg: rewrite_label(cfg, 'train', lambda label: label.resize((128, 96))),
+            ValueError,
+            r'64x64 pixels, but its label map .*tiny_000001_gtFine_labelTrainIds\.png has 128x96',
+        ),
+        (
+            lambda cfg: headers_alone(cfg, 'train', as_instances),
+            ValueError,
+            r'train/tiny/tiny_000001_gtFine_labelTrainIds\.png: a label map of mode I;16, expected ids in',
+        ),
+        (
+            lambda cfg: headers_alone(cfg, 'val', lambda label: label.resize((32, 64))),
+            ValueError,
+            r'64x64 pixels, but its label map .*tiny_000001_gtFine_labelTrainIds\.png has 32x64',
+        ),
         (epochs, ValueError, "needs train_cfg.type='IterBasedTrainLoop', but got EpochBasedTrainLoop"),
         (
             other_target,
@@ -407,6 +446,22 @@ def test_refuses_before_training_and_writes_nothing(
     assert (record.read_bytes() if record.exists() else None) == before
     assert not list(Path(config.work_dir).glob('**/*.pth'))
     assert not (Path(config.work_dir) / 'snapshots').exists()
+
+
+def test_warns_of_classes_without_a_pixel_before_training(config):
+    """Labels are of road, building, person (11 of 19) and car; val has no person here."""
+    for path in Path(config.val_dataloader.dataset.data_root).glob('gtFine/val/tiny/*.png'):
+        label = np.array(Image.open(path))
+        Image.fromarray(np.where(label == 11, 255, label)).save(path)
+    config.train_cfg.max_iters = 1
+    runner = train(config)
+    (log,) = Path(runner.work_dir).glob('*/*.log')
+    lines = [line for line in log.read_text().splitlines() if 'no labelled pixel' in line]
+    absent = [name for i, name in enumerate(CITYSCAPES) if i not in (0, 2, 11, 13)]
+    assert [line.split(' - WARNING - ')[1] for line in lines] == [
+        f'train: no labelled pixel of {", ".join(absent)}',
+        f'val: no labelled pixel of {", ".join([*absent[:9], "person", *absent[9:]])}',
+    ]
 
 
 def test_labels_are_not_read_beforehand_if_not_asked_for(config):

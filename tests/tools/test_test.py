@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mmseg_deeplab_study.evaluation.history import read_history
 
@@ -27,6 +29,20 @@ def test_crf_beside_the_record_of_a_run(forked, tiny_cityscapes, make_config, tm
     assert f' mIoU: {row["mIoU"]:.4f}' in output and f' BIoU: {row["BIoU"]:.4f}' in output
     assert f'unrefined/mIoU: {row["unrefined"]["mIoU"]:.4f}' in output
     assert (tmp_path / 'work/snapshots/crf/000010').is_dir()
+
+
+def test_refuses_label_maps_of_16_bits(forked, tiny_cityscapes, make_config, tmp_path):
+    """MMSeg casts them to uint8, after which no metric sees it. The checkpoint is not looked for yet."""
+    root = tiny_cityscapes()
+    label = root / 'gtFine/val/tiny/tiny_000001_gtFine_labelTrainIds.png'
+    Image.fromarray(np.asarray(Image.open(label)).astype(np.uint16) * 256).save(label)
+    cfg = make_config(root, tmp_path / 'work')
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.test_cfg = dict(type='TestLoop')
+    cfg.dump(tmp_path / 'config.py')
+    found = forked.run(TOOLS / 'test.py', 'config.py', 'a.pth', cwd=tmp_path)
+    assert found.returncode == 1
+    assert f'{label}: a label map of mode I;16, expected ids in one channel of 8 bits' in found.stderr
 
 
 @pytest.mark.parametrize('asked', [['--crf'], ['--cfg-options', 'model.test_cfg.crf.iterations=2']])

@@ -1,0 +1,217 @@
+"""Headers beside what Pillow, OpenCV and MMCV make of the same files."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmseg_deeplab_study.datasets.image_headers import (
+    UnfitImageError,
+    check_pair,
+    label_size,
+    orientation_warning,
+    photograph_size,
+)
+
+IDS = np.resize(np.array([0, 1, 18, 255], np.uint8), (6, 8))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
+
+
+def grey_png(bits: int) -> bytes:
+    """8x6 pixels of value 1 in grey of so many bits, which Pillow does not write."""
+    row = {2: b'\x55\x55', 4: b'\x11\x11\x11\x11'}[bits]
+    header = struct.pack('>IIBBBBB', 8, 6, bits, 0, 0, 0, 0)
+    pixels = zlib.compress((b'\0' + row) * 6)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', pixels) + chunk(b'IEND', b'')
+
+
+def palette(bits: int = 8, **options) -> bytes:
+    image = Image.fromarray(IDS if bits == 8 else IDS % 2)
+    image.putpalette([value % 256 for value in range(3 * 2**bits)])
+    return encoded(image, bits=bits, **options)
+
+
+def encoded(image: Image.Image | np.ndarray, form: str = 'PNG', **options) -> bytes:
+    content = io.BytesIO()
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(content, form, **options)
+    return content.getvalue()
+
+
+GREY = Image.fromarray(IDS)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        encoded(GREY),
+        encoded(GREY, transparency=0),
+        palette(),
+        palette(transparency=0),
+        palette(bits=1),
+        encoded(GREY, 'TIFF'),
+        encoded(GREY, 'TIFF', compression='tiff_lzw'),
+        encoded(GREY, 'BMP'),
+        encoded(GREY, 'PPM'),
+    ],
+    ids=[
+        'grey',
+        'transparent',
+        'palette',
+        'transparent palette',
+        '1 bit',
+        'tiff',
+        'lzw',
+        'bmp',
+        'pgm',
+    ],
+)
+def test_one_channel_of_8_bits_passes_as_mmseg_reads_it(content: bytes, tmp_path: Path):
+    (tmp_path / 'label').write_bytes(content)
+    assert label_size(tmp_path / 'label') == (8, 6)
+    read = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
+    np.testing.assert_array_equal(read, IDS if read.max() == 255 else IDS % 2)
+
+
+@pytest.mark.parametrize(
+    ('content', 'mode'),
+    [
+        (encoded(IDS.astype(np.uint16) * 256 + 3), 'I;16'),
+        (encoded(IDS.astype(np.int32) * 256, 'TIFF'), 'I'),
+        (encoded(IDS.astype(np.float32), 'TIFF'), 'F'),
+        *((encoded(GREY.convert(mode)), mode) for mode in ('RGB', 'RGBA', 'LA', '1')),
+        (encoded(GREY.convert('CMYK'), 'TIFF'), 'CMYK'),
+        (encoded(GREY, 'WEBP', lossless=True), 'RGB'),
+        (grey_png(2), 'L;2'),
+        (grey_png(4), 'L;4'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else '',
+)
+def test_other_label_maps_are_refused_with_their_mode(content: bytes, mode: str, tmp_path: Path):
+    path = tmp_path / 'label.png'
+    path.write_bytes(content)
+    with pytest.raises(UnfitImageError) as error:
+        label_size(path)
+    assert str(error.value) == (
+        f'{path}: a label map of mode {mode}, expected ids in one channel of 8 bits (mode L or P); write the '
+        'class ids as PNG of 8 bits, not colours, instances or other bits'
+    )
+
+
+def test_what_is_refused_would_be_read_as_other_ids():
+    """Why: the cast to uint8 that follows leaves the instance, and Pillow stretches 4 bits to 8."""
+    instances = mmcv.imfrombytes(encoded(IDS.astype(np.uint16) * 256 + 3), 'unchanged', backend='pillow')
+    assert np.unique(instances.astype(np.uint8)).tolist() == [3]
+    # 17 is motorcycle.
+    assert np.unique(mmcv.imfrombytes(grey_png(4), 'unchanged', backend='pillow')).tolist() == [17]
+
+
+@pytest.mark.parametrize(
+    'content',
+    [encoded(GREY, 'JPEG'), encoded(GREY, 'TIFF', compression='jpeg')],
+    ids=['jpeg', 'tiff'],
+)
+def test_lossy_label_map(content: bytes, tmp_path: Path):
+    path = tmp_path / 'label.jpg'
+    path.write_bytes(content)
+    with pytest.raises(
+        UnfitImageError, match=f'^{path}: a label map in JPEG, which changes ids, expected PNG'
+    ):
+        label_size(path)
+
+
+@pytest.mark.parametrize('content', [b'', b'\x93NUMPY', encoded(GREY)[:20]], ids=['empty', 'numpy', 'cut'])
+def test_what_is_no_image(content: bytes, tmp_path: Path):
+    path = tmp_path / 'label.png'
+    path.write_bytes(content)
+    with pytest.raises(
+        UnfitImageError, match=rf'^{path}: damaged label map \(.*\); copy, unpack or download'
+    ):
+        label_size(path)
+    assert photograph_size(path) == (None, 1)
+
+
+def test_palette_where_the_decoder_would_give_its_colours(tmp_path: Path):
+    path = tmp_path / 'label.png'
+    path.write_bytes(palette())
+    assert mmcv.imread(path, 'unchanged', backend='cv2').shape == (6, 8, 3)
+    with pytest.raises(UnfitImageError, match=r'of mode P, expected ids in one channel of 8 bits \(mode L\)'):
+        label_size(path, modes=('L',))
+
+
+# Photographs
+
+
+def write_photograph(path: Path, orientation: int, late: bool = False) -> None:
+    """64x48 pixels; ``late``: a PNG whose EXIF stands after the pixels, as some tools write it."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.new('RGB', (64, 48)), {'jpg': 'JPEG', 'tif': 'TIFF'}.get(path.suffix[1:], 'PNG'))
+    if late:
+        content = content[:-12] + chunk(b'eXIf', exif.tobytes().removeprefix(b'Exif\0\0')) + content[-12:]
+        path.write_bytes(content)
+        return
+    Image.open(io.BytesIO(content)).save(path, exif=exif)
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+@pytest.mark.parametrize(('name', 'late'), [('a.jpg', 0), ('a.png', 0), ('a.png', 1), ('a.tif', 0)])
+def test_size_is_that_of_the_pixels_loaded(tmp_path: Path, name, late, orientation, backend):
+    path = tmp_path / name
+    write_photograph(path, orientation, late)
+    for flag in ('color', 'color_ignore_orientation'):
+        height, width = mmcv.imread(path, flag, backend=backend).shape[:2]
+        assert photograph_size(path, turns=flag == 'color') == ((width, height), orientation), flag
+
+
+@pytest.mark.parametrize('exif', [b'Exif\0\0', b'Exif\0\0garbage', b'Exif\0\0MM\0*\0\0'])
+def test_exif_that_says_nothing(tmp_path: Path, exif: bytes):
+    Image.new('RGB', (64, 48)).save(tmp_path / 'a.jpg', exif=exif)
+    assert photograph_size(tmp_path / 'a.jpg') == ((64, 48), 1)
+
+
+def test_pairs(tmp_path: Path):
+    photograph, label = tmp_path / 'a.jpg', tmp_path / 'a.png'
+    Image.new('L', (64, 48)).save(label)
+    for orientation in (1, 3):
+        write_photograph(photograph, orientation)
+        assert check_pair(photograph, label) == orientation
+    write_photograph(photograph, 6)
+    assert check_pair(photograph, label, turns=False) == 6
+    with pytest.raises(UnfitImageError) as error:
+        check_pair(photograph, label)
+    assert str(error.value) == (
+        f'{photograph}: 48x64 pixels (EXIF orientation 6), but its label map {label} has 64x48; write the '
+        'photograph without orientation (PIL.ImageOps.exif_transpose), and the label map to fit it'
+    )
+    # Made for the photograph as it is shown.
+    Image.new('L', (48, 64)).save(label)
+    assert check_pair(photograph, label) == 6
+
+
+@pytest.mark.parametrize('size', [(65, 48), (64, 47), (32, 24), (128, 96), (48, 64)])
+def test_label_map_of_another_size(tmp_path: Path, size: tuple[int, int]):
+    photograph, label = tmp_path / 'a.jpg', tmp_path / 'a.png'
+    write_photograph(photograph, 1)
+    Image.new('L', size).save(label)
+    message = rf'^{photograph}: 64x48 pixels, but its label map {label} has {size[0]}x{size[1]}; give it the'
+    with pytest.raises(UnfitImageError, match=message):
+        check_pair(photograph, label)
+
+
+def test_warning_of_orientations():
+    text, cure = orientation_warning({'b.jpg': 3, 'a.jpg': 6}, 5)
+    assert text == (
+        '2 of 5 photographs have an EXIF orientation other than 1, first b.jpg (3): a loader may turn them, '
+        'but turns no label map'
+    )
+    assert cure.startswith('look whether their label maps fit')
