@@ -2,10 +2,10 @@
 
 Takes the work_dirs of runs with AdaptationHook, or their records, also a snapshot.pickle of the original
 study, of which nothing but numbers is read (Cityscapes' classes, a validation every 5 iterations). Runs that
-differ in nothing but the seed are also averaged, with a 95 % bootstrap interval of the mean. Experiments of
-one task are compared: mIoU, recovery, seen and unseen classes, Boundary IoU, forgetting. Classes stand in the
-order in which they reached half their best IoU. With the default head transfer, the class that inherits the
-background's row (road) has an IoU at iteration 0 that it has not learnt.
+differ in nothing but the seed are also averaged, with a 95 % interval of the mean by Student's t. Experiments
+of one task are compared: mIoU, recovery, seen and unseen classes, Boundary IoU, forgetting. Classes stand in
+the order in which they reached half their best IoU. With the default head transfer, the class that inherits
+the background's row (road) has an IoU at iteration 0 that it has not learnt.
 """
 
 import argparse

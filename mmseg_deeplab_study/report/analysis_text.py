@@ -156,7 +156,7 @@ def percent(value: Value) -> str:
     """One decimal; of several seeds the mean and its interval; ``-`` for none."""
     if isinstance(value, Estimate):
         return _estimate(value)
-    return '-' if value is None else f'{value:.1f}'
+    return '-' if value is None else _rounded(value)
 
 
 def count(value: Value) -> str:
@@ -176,6 +176,11 @@ def percent_at(row: Mapping[str, Value], measure: str) -> str:
 def _estimate(value: Estimate) -> str:
     if value.mean is None:
         return '-'
-    interval = '' if value.low is None else f' [{value.low:.1f}, {value.high:.1f}]'
+    interval = '' if value.low is None else f' [{_rounded(value.low)}, {_rounded(value.high)}]'
     fewer = f' ({value.count} of {value.seeds})' if value.count < value.seeds else ''
-    return f'{value.mean:.1f}{interval}{fewer}'
+    return f'{_rounded(value.mean)}{interval}{fewer}'
+
+
+def _rounded(value: float) -> str:
+    text = f'{value:.1f}'
+    return '0.0' if text == '-0.0' else text

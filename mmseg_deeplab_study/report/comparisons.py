@@ -230,7 +230,7 @@ def _hedge(found: Sequence[Answer]) -> str:
             sure = 'without 0 in it' if paired.low > 0 or paired.high < 0 else 'with 0 in it, so no order'
             parts.append(
                 f'{label(leader.group)} less {label(other.group)}, paired by n = {paired.count} seeds: '
-                f'{percent(paired)}, {sure}'
+                f'{paired.mean:.2f} [{paired.low:.2f}, {paired.high:.2f}], {sure}'
             )
     if apart:
         parts.append(_unpaired(leader, apart))

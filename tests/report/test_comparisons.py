@@ -128,21 +128,22 @@ def test_experiments_that_share_seeds_are_compared_in_pairs():
     # differences 3 and 4: mean 3.5, s / sqrt(2) = 0.5
     assert compared(a=seeds(20.0, 22.0), b=seeds(17.0, 18.0))[0] == (
         'mIoU (%) at its best: a0 and 1 more 21.0 [8.3, 33.7], b0 and 1 more 17.5 [11.1, 23.9]; '
-        'a0 and 1 more less b0 and 1 more, paired by n = 2 seeds: 3.5 [-2.9, 9.9], with 0 in it, so no order.'
+        'a0 and 1 more less b0 and 1 more, paired by n = 2 seeds: 3.50 [-2.85, 9.85], with 0 in it, so '
+        'no order.'
     )
     # 19, 21, 23 and 18, 20.1, 21.9: as far apart as seeds are, and yet each seed's first is higher by 1, 0.9
     # and 1.1; s / sqrt(3) = 0.0577, times t(0.975, 2) = 4.3027 is 0.248
     found = compared(a=seeds(19.0, 21.0, 23.0), b=seeds(18.0, 20.1, 21.9))[0]
     assert found.endswith(
-        '; a0 and 2 more less b0 and 2 more, paired by n = 3 seeds: 1.0 [0.8, 1.2], without 0 in it.'
+        '; a0 and 2 more less b0 and 2 more, paired by n = 3 seeds: 1.00 [0.75, 1.25], without 0 in it.'
     )
 
 
 def test_each_is_compared_with_the_first():
     found = compared(a=seeds(20.0, 22.0), b=seeds(17.0, 19.0), c=seeds(10.0, 12.0))[0]
     assert found.endswith(
-        '; a0 and 1 more less b0 and 1 more, paired by n = 2 seeds: 3.0 [3.0, 3.0], without 0 in it; '
-        'a0 and 1 more less c0 and 1 more, paired by n = 2 seeds: 10.0 [10.0, 10.0], without 0 in it.'
+        '; a0 and 1 more less b0 and 1 more, paired by n = 2 seeds: 3.00 [3.00, 3.00], without 0 in it; '
+        'a0 and 1 more less c0 and 1 more, paired by n = 2 seeds: 10.00 [10.00, 10.00], without 0 in it.'
     )
 
 
