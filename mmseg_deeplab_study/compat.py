@@ -141,7 +141,7 @@ def format_configs_once() -> None:
 
 
 def train_depthwise_in_planes(model: 'nn.Module') -> None:
-    """Have dilated depthwise convolutions of a channels-last model see contiguous images under CPU autocast.
+    """Have dilated depthwise convolutions of a channels-last model learn from contiguous images in bfloat16.
 
     Upstream fault: on the CPU, torch 2.14.1 computes the bfloat16 weight gradient of a depthwise convolution
     with dilation 2 or more and stride 1 wrongly in channels-last, by a factor of 1.5 to infinity and
@@ -153,7 +153,8 @@ def train_depthwise_in_planes(model: 'nn.Module') -> None:
 
     def planes(conv: 'nn.Module', inputs: tuple) -> tuple | None:
         (images,) = inputs
-        if images.device.type == 'cpu' and torch.is_grad_enabled() and _autocasts_on_the_cpu():
+        in_bfloat16 = images.dtype is torch.bfloat16 or _autocasts_on_the_cpu()
+        if in_bfloat16 and images.device.type == 'cpu' and torch.is_grad_enabled():
             return (images.contiguous(),)
         return None
 

@@ -16,10 +16,9 @@ from prettytable import PrettyTable
 from torch import Tensor, nn
 
 from ..atomic_file import write_atomically
-from ..datasets.label_spaces import Match, match_classes, resolve_classes
+from ..datasets.label_spaces import BACKGROUND, Match, match_classes, resolve_classes
 from ..evaluation.adaptation_metric import AdaptationMetric
 
-BACKGROUND = 'background'
 SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
 _MASK_CLASSIFIER = re.compile(
     r'^(?:module\.)?decode_head\..*\b(?:cls_embed|class_embed|classes_proj|query_embed)\b'

@@ -60,12 +60,18 @@ def follow_config(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
         changes += [f'param_scheduler.{i}.{change}' for change in _changes(then, now)]
         then.clear()
         then.update(now)
-    if changes := list(dict.fromkeys(changes)):
-        more = f' and {len(changes) - _NAMED} more' if len(changes) > _NAMED else ''
+    if changes:
         runner.logger.warning(
             f"resumed at iteration {iteration} with other settings than the checkpoint's: "
-            f"{'; '.join(changes[:_NAMED])}{more}. Training goes on with the config's"
+            f"{list_changes(changes)}. Training goes on with the config's"
         )
+
+
+def list_changes(changes: Sequence[str]) -> str:
+    """The first few of them, each once, and how many there are besides."""
+    changes = list(dict.fromkeys(changes))
+    more = f' and {len(changes) - _NAMED} more' if len(changes) > _NAMED else ''
+    return f'{"; ".join(changes[:_NAMED])}{more}'
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

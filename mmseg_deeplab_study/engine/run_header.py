@@ -16,15 +16,15 @@ from torch.utils.data import Dataset
 from ..checkpoints.safe_loading import file_digest
 from ..datasets.subsets import digest, image_list
 from ..evaluation.adaptation_metric import AdaptationMetric
-from ..evaluation.history import FILE_NAME
+from ..evaluation.history import FILE_NAME, flat_recipe
 from ..hardware import describe_hardware
 from ..version import __version__
 from .head_transfer import bare_model
 from .model_size import describe_model
 from .random_states import kept_random_states
+from .resumed_optimizer import list_changes
 
 PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
-_NAMED = 8  # of the settings that differ
 # What changes between a run and its repetition, here or on another machine, without changing the recipe.
 # Seed, source checkpoint and file lists stand in the header on their own.
 _NOT_THE_RECIPE = (
@@ -127,23 +127,15 @@ def check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[st
                 f'{now.get(key)}. One curve cannot hold both: resume with the config of the start, or give '
                 'another --work-dir'
             )
-    changes = [f'config.{change}' for change in _changes(begun.get('config', now['config']), now['config'])]
+    then, has = (dict(flat_recipe(config)) for config in (begun.get('config', now['config']), now['config']))
+    changes = [
+        f'{key} {then.get(key, "missing")}, now {has.get(key, "missing")}'
+        for key in {**then, **has}
+        if then.get(key) != has.get(key)
+    ]
     if begun.get('world_size') != now['world_size']:
         changes.append(f'world_size {begun.get("world_size")}, now {now["world_size"]}')
     if changes:
-        more = f' and {len(changes) - _NAMED} more' if len(changes) > _NAMED else ''
         runner.logger.warning(
-            f'{FILE_NAME} was begun with other settings, which its header keeps: '
-            f'{"; ".join(changes[:_NAMED])}{more}'
+            f'{FILE_NAME} was begun with other settings, which its header keeps: {list_changes(changes)}'
         )
-
-
-def _changes(begun: Any, now: Any, key: str = '') -> list[str]:
-    """What differs between two trees of plain data, by the dotted key."""
-    if isinstance(begun, dict) and isinstance(now, dict):
-        pairs = [(name, begun.get(name), now.get(name)) for name in {**begun, **now}]
-    elif isinstance(begun, list) and isinstance(now, list) and len(begun) == len(now):
-        pairs = [(str(i), *pair) for i, pair in enumerate(zip(begun, now, strict=True))]
-    else:
-        return [] if begun == now else [f'{key} {begun}, now {now}']
-    return [change for name, *pair in pairs for change in _changes(*pair, f'{key}.{name}' if key else name)]

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -35,6 +35,16 @@ class History(NamedTuple):
     def validations(self) -> list[dict[str, Any]]:
         """The rows of the target's whole validation set, by iteration; not those of a probe."""
         return [row for row in self.select('validation') if row['subset'] != PROBE]
+
+
+def flat_recipe(node: Any, prefix: str = '') -> Iterator[tuple[str, str]]:
+    """The values of a header's ``config``, as JSON, by dotted key."""
+    if isinstance(node, (dict, list)) and node:
+        items = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in items:
+            yield from flat_recipe(value, f'{prefix}.{key}' if prefix else str(key))
+    else:
+        yield prefix, json.dumps(node, ensure_ascii=False)
 
 
 def make_row(

@@ -1,9 +1,10 @@
 """Where the runs of a report come from, and in what they differ."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..evaluation.history import flat_recipe
 from .analysis import Analysis, Run
 from .comparisons import label
 from .runs import RunFolder
@@ -69,19 +70,10 @@ def _clock(seconds: float) -> str:
 def config_differences(analysis: Analysis) -> dict[str, Any]:
     """Keys of the recipes in which the experiments differ, and their values."""
     groups = [g for g in analysis.groups if g.runs[0].history.header.get('config') is not None]
-    flat = [dict(_flatten(group.runs[0].history.header['config'])) for group in groups]
+    flat = [dict(flat_recipe(group.runs[0].history.header['config'])) for group in groups]
     keys = list(dict.fromkeys(key for config in flat for key in config))
     values = {key: [config.get(key, '-') for config in flat] for key in keys}
     return {
         'columns': [label(group) for group in groups],
         'rows': [(key, row) for key, row in values.items() if len(set(row)) > 1],
     }
-
-
-def _flatten(node: Any, prefix: str = '') -> Iterator[tuple[str, str]]:
-    if isinstance(node, (dict, list)) and node:
-        items = node.items() if isinstance(node, dict) else enumerate(node)
-        for key, value in items:
-            yield from _flatten(value, f'{prefix}.{key}' if prefix else str(key))
-    else:
-        yield prefix, json.dumps(node, ensure_ascii=False)

@@ -24,6 +24,7 @@ GOOD = {
     'regex': '2026.11.15',
     'setuptools': '80.8.0',
     'numpy': '2.4.6',
+    'scipy': '1.17.1',
     'opencv-python': '5.0.0.93',
     'pillow': '13.0.0',
     'matplotlib': '3.11.2',

@@ -541,7 +541,7 @@ def test_hook_tells_every_metric_what_it_has_matched(matched):
     assert seen == [('car', 'motorcycle')] * 4
     # A loop that is not built yet is its config, and one that is not there is None.
     for val, test in ((loops[0], {'type': 'TestLoop'}), (None, loops[1])):
-        hook.before_run(SimpleNamespace(_val_loop=val, _test_loop=test))
+        hook.before_run(SimpleNamespace(_val_loop=val, _test_loop=test, _hooks=[hook]))
     metrics = [metric for loop in loops for metric in loop.evaluator.metrics[::2]]
     assert [metric.seen for metric in metrics] == [('sky', 'motorcycle')] * 4
     assert all(metric.matches == hook.matches for metric in metrics)
