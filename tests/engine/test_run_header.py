@@ -2,6 +2,8 @@
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -78,3 +80,17 @@ def test_a_curve_has_one_set_of_seen_classes():
     begun = {'target_classes': ['road', 'car'], 'seen_classes': ['car']}
     with pytest.raises(ValueError, match=r"was begun with another seen_classes .*: \['car'\], now \[\]"):
         check_continuation(None, begun, {**begun, 'seen_classes': ()})
+
+
+def test_settings_that_differ_are_named():
+    logger = Mock()
+    begun = {'config': {'optim_wrapper': {'lr': 0.1}, 'hooks': [{'type': 'A'}]}, 'world_size': 1}
+    now = {'config': {'optim_wrapper': {'lr': 0.2}, 'hooks': [{'type': 'A', 'x': None}]}, 'world_size': 2}
+    check_continuation(SimpleNamespace(logger=logger), begun, begun)
+    assert not logger.warning.called
+    check_continuation(SimpleNamespace(logger=logger), begun, now)
+    (message,) = logger.warning.call_args.args
+    assert message == (
+        'adaptation.jsonl was begun with other settings, which its header keeps: optim_wrapper.lr 0.1, now '
+        '0.2; hooks.0.x missing, now null; world_size 1, now 2'
+    )
