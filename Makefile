@@ -35,9 +35,9 @@ demo: install ## the whole study on data it draws; ends with a table and a repor
 	'$(BIN)/python' tools/demo.py $(ARGS)
 
 # A worker per core and a thread per worker: threads of several workers would wait for one another.
-# By file, as files share what they make; those that take longest first (tests/conftest.py).
+# By file, as files share what they make; those with most slow tests first (tests/conftest.py).
 test: install ## all tests, the slow ones too; ARGS='-m "not slow"' leaves those out
-	OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 parity: install ## our logits against the peers' golden ones, as a table
 	'$(BIN)/python' tools/parity.py $(ARGS)

@@ -51,7 +51,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '-o', '--out', type=Path, default='docs', help='folder of speed.md (default: %(default)s)'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.weights.is_file():
+        parser.error(f'--weights {args.weights}: no such file')
+    if not Path(os.environ.get('CAMVID_ROOT') or 'missing').is_dir():
+        parser.error('CAMVID_ROOT must name the folder of the photographs')
+    return args
 
 
 def start(*arguments: object) -> Iterator[tuple[str, Figures]]:
@@ -91,12 +96,14 @@ def start(*arguments: object) -> Iterator[tuple[str, Figures]]:
 def measure(
     tasks: Mapping[str, Callable[[], Iterator[tuple[str, Figures]]]], rounds: int
 ) -> dict[str, dict[str, Figures]]:
-    """Medians of each task at each of its moments, one task after the other, after one round that is not
-    counted: it fills the caches of files."""
+    """Medians by task and moment; tasks take turns.
+
+    One round first fills the file caches and is not counted.
+    """
     found: dict[str, dict[str, list[Figures]]] = {name: {} for name in tasks}
     for number in range(-1, rounds):
         for name, task in tasks.items():
-            print(f'round {max(number, 0) + 1} of {rounds}: {name}', file=sys.stderr)
+            print(f'round {number + 1} of {rounds}: {name}', file=sys.stderr)
             for moment, figures in task():
                 if number >= 0:
                     found[name].setdefault(moment, []).append(figures)

@@ -102,8 +102,8 @@ def find_bases_by_path() -> None:
     from mmengine.config import Config
     from mmengine.config.utils import MODULE2PACKAGE
 
-    of_mmengine = Config._get_cfg_path
-    if of_mmengine.__module__ == __name__:
+    original = Config._get_cfg_path
+    if original.__module__ == __name__:
         return
 
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
@@ -112,7 +112,7 @@ def find_bases_by_path() -> None:
             spec = importlib.util.find_spec(package)
             if spec and spec.origin and (file := Path(spec.origin).parent / '.mim/configs' / path).is_file():
                 return str(file), package
-        return of_mmengine(cfg_path, filename)
+        return original(cfg_path, filename)
 
     Config._get_cfg_path = staticmethod(get_cfg_path)
 
@@ -126,13 +126,13 @@ def format_configs_once() -> None:
     """
     from mmengine.config import config
 
-    of_yapf = config.FormatCode
-    if of_yapf.__module__ == __name__:
+    original = config.FormatCode
+    if original.__module__ == __name__:
         return
 
     @functools.lru_cache(maxsize=4)
     def formatted(text: str, style: tuple, **options: Any) -> tuple[str, bool]:
-        return of_yapf(text, style_config=dict(style), **options)
+        return original(text, style_config=dict(style), **options)
 
     def format_code(text: str, style_config: dict[str, Any], **options: Any) -> tuple[str, bool]:
         return formatted(text, tuple(style_config.items()), **options)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -26,7 +27,7 @@ SLOW = 1  # seconds
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: of those begun last, one worker would be left with the longest."""
+    """Files with most slow tests first: a long file started last would keep one worker busy alone."""
     slow = Counter(item.path for item in items if item.get_closest_marker('slow'))
     items.sort(key=lambda item: -slow[item.path])
 
@@ -76,13 +77,28 @@ def load_tool() -> Iterator[Callable[[str], ModuleType]]:
         yield load
 
 
+@pytest.fixture
+def run_tool(load_tool, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """A function of a tool's name and arguments that runs it; returns exit code, output and errors."""
+
+    def run(name: str, *arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
+        try:
+            code = load_tool(name).main()
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
 @pytest.fixture(scope='session', autouse=True)
 def runs_of_their_own() -> Iterator[None]:
     """Gives each Runner of the tests a name of its own, and leaves the text of its config as it is.
 
     MMEngine keeps one visualizer and one message hub per name for the whole process: of two runs of one name
-    the second would write into the first one's folder, which is gone with the test that made it. It formats
-    the config four times in the shortest run, which takes yapf up to a second each.
+    the second would write into the first one's folder, which is gone with the test that made it. Formatting
+    a config takes yapf up to a second.
     """
     from_cfg = Runner.from_cfg
 
@@ -126,8 +142,9 @@ class ForkingServer:
         self.folder = folder
         self._runs = 0
         script = Path(__file__).with_name('forking_server.py')
-        # Fixed where a fresh interpreter would draw it; each child has one thread.
-        self._environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+        # Each child has one thread, as the tests share their cores, and an allocator as nobody has set it.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith('MALLOC_')}
+        self._environment = {**inherited, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
         self._process = subprocess.Popen(
             [sys.executable, str(script), *modules],
             stdin=subprocess.PIPE,
@@ -177,14 +194,17 @@ signal.pause()
 @pytest.fixture
 def claim_elsewhere(forked: ForkingServer, tmp_path: Path) -> Iterator[Callable[..., None]]:
     """A function that has another process claim a folder, as ``claim_work_dir`` does, until the test ends."""
-    from mmseg_deeplab_study.engine.work_dir import is_claimed
+    from mmseg_deeplab_study.engine.work_dir import LOCK_NAME
 
     holders = []
 
-    def claim(folder: Path, *lock: str) -> None:
-        holders.append(forked.start('-c', CLAIM, folder, *lock, cwd=tmp_path))
-        while not is_claimed(folder, *lock):
+    def claim(folder: Path, lock: str = LOCK_NAME) -> None:
+        holders.append(forked.start('-c', CLAIM, folder, lock, cwd=tmp_path))
+        path = folder / lock
+        # Its number is written once the lock is taken.
+        while not (path.is_file() and path.read_text().startswith(f'process {holders[-1].pid} ')):
             assert holders[-1].is_alive()
+            time.sleep(0.01)
 
     yield claim
     for holder in holders:

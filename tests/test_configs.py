@@ -27,8 +27,8 @@ LEAVES = sorted(
 # test_source_stages.py trains these and looks at each gradient, too.
 STAGED = [leaf for leaf in LEAVES if leaf.parent.name in ('transformers', 'baselines')]
 STEPPED = [leaf for leaf in LEAVES if leaf not in STAGED]
-# What differs between the leaves of one model and changes neither a layer nor how it is reached: numbers and
-# flags. test_numbers_of_classes_and_iterations_agree holds every head to the classes of the data.
+# What leaves of one model differ in: numbers and flags, of which only num_classes changes a layer, the
+# classifier. test_numbers_of_classes_and_iterations_agree holds every head to the classes of the data.
 SAME_MODEL = {'num_classes', 'size', 'norm_momentum'}
 # Of a crop: odd, as TensorFlow's model expects.
 SIDE = 33

@@ -1,4 +1,7 @@
-"""Flags that several tools share. Imports the standard library alone: `--help` and mistakes take no time."""
+"""Flags that several tools share. Imports torch or MMEngine only for a flag that needs it.
+
+Found beside the tool, so not with `python -P`.
+"""
 
 import argparse
 from typing import Any
@@ -8,9 +11,9 @@ class DictAction(argparse.Action):
     """MMEngine's action of this name, imported only where the flag is given."""
 
     def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
-        from mmengine.config import DictAction as OfMMEngine
+        from mmengine.config import DictAction as MMEngineDictAction
 
-        OfMMEngine(self.option_strings, self.dest, nargs=self.nargs)(parser, *args)
+        MMEngineDictAction(self.option_strings, self.dest, nargs=self.nargs)(parser, *args)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

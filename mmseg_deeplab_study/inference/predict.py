@@ -44,7 +44,7 @@ class Painter:
         if self._usual_side is not None and max(image.shape[:2]) > LARGE * self._usual_side:
             print(
                 f'note: an image of {image.shape[1]}x{image.shape[0]} pixels, where the config has about '
-                f'{self._usual_side}: --long-side {self._usual_side} is sooner, and may be more right',
+                f'{self._usual_side}: --long-side {self._usual_side} is faster and may be more accurate',
                 file=sys.stderr,
             )
             self._usual_side = None  # once is enough

@@ -47,7 +47,7 @@ class Recorder:
                     f'{path} is of another search: {found.header}; give another --out, or --overwrite'
                 )
             self._known = {_key(row['setting']): row['scores'] for row in found.rows}
-            console.print(f'{path}: going on behind {len(self._known)} trials')
+            console.print(f'{path}: resuming after {len(self._known)} trials')
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer.start(header)
@@ -128,6 +128,9 @@ def run(args: argparse.Namespace) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f'interrupted: the same command goes on behind {args.out / "trials.jsonl"}', file=sys.stderr)
+        print(
+            f'interrupted: the same command resumes after the trials in {args.out / "trials.jsonl"}',
+            file=sys.stderr,
+        )
         return 130
     return 0

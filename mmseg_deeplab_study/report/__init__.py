@@ -1,1 +1,1 @@
-"""What records say: analyses, the page, the figures of a paper. Reads files alone, and imports no models."""
+"""What records say: analyses, the page, the figures of a paper. Imports no models."""

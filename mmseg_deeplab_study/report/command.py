@@ -16,7 +16,7 @@ from .runs import RunFolder, read_runs
 
 
 def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
-    """Write the page, and the figures if asked for; returns the runs, those without a validation left out.
+    """Write the page, and the figures if asked for, without runs that have no validation; returns all.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_runs``; also if no run has a validation.
@@ -56,10 +56,13 @@ def watch(args: argparse.Namespace) -> None:
             # A run that has only just begun has no record, or no validation.
             print(f'waiting: {error}', file=sys.stderr)
         else:
-            behind = [name for name, run in runs.items() if run.finished is False]
-            if not behind:
+            unfinished = [name for name, run in runs.items() if run.finished is False]
+            if not unfinished:
                 return
-            print(f'watching {", ".join(behind)}, which is not at its end; Ctrl-C ends this', file=sys.stderr)
+            print(
+                f'watching {", ".join(unfinished)}, which is not at its end; Ctrl-C ends this',
+                file=sys.stderr,
+            )
         while sizes(args.work_dirs) == seen:
             time.sleep(args.watch_interval)
 

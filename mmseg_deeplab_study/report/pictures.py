@@ -82,6 +82,8 @@ def _count(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarra
     # confusion_matrix of AdaptationMetric, without torch, which takes longer to import than a page to make.
     if prediction.shape != truth.shape:
         raise ValueError(f'pictures of one image have the sizes {prediction.shape} and {truth.shape}')
+    if max(prediction.max(), truth.max()) > 255:
+        raise ValueError('there are ids above 255')
     pairs = 256 * truth.astype(np.intp) + prediction
     counts = np.bincount(pairs.ravel(), minlength=256**2).reshape(256, 256)
     counts[255] = 0  # without a label

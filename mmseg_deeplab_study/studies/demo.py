@@ -122,8 +122,8 @@ def conclude(study: Study, runs: Sequence[Run]) -> Path:
 def run(args: argparse.Namespace) -> int:
     """Draw the data, carry out the study and report; returns an exit code."""
     started = time.monotonic()
-    args.work_dir = args.work_dir.resolve()
-    args.jobs = runs_at_a_time(args)
+    given = {**vars(args), 'work_dir': args.work_dir.resolve(), 'jobs': runs_at_a_time(args)}
+    args = argparse.Namespace(**given)
     data = args.work_dir / ('data-quick' if args.quick else 'data-full')
 
     def draw_and_plan() -> Study:

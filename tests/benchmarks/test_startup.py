@@ -26,7 +26,7 @@ def test_a_process_that_fails_is_no_measurement():
         list(start('-c', SAYS, 3))
 
 
-def test_medians_behind_one_round_that_does_not_count():
+def test_medians_without_the_first_round():
     values = iter([100.0, 3.0, 1.0, 2.0])
     found = measure({'a': lambda: [('the end', {'cpu': next(values)})]}, 3)
     assert found == {'a': {'the end': {'cpu': 2.0}}}

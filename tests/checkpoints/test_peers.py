@@ -1,11 +1,9 @@
 """vainf:// and tvseg://: parity with golden logits and with torchvision itself, round trips, refusals."""
 
 import copy
-import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -50,21 +48,6 @@ def peer_file(layout: layouts.Layout, path: Path, **kwargs) -> dict:
 
 def scheme(layout: layouts.Layout) -> str:
     return {'vainf': vainf.SCHEME, 'torchvision': torchvision.SCHEME}[layout.peer]
-
-
-@pytest.fixture
-def run_tool(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """A function of a tool's name and its arguments: exit code, output and errors, without a new process."""
-
-    def run(name: str, *args: object) -> tuple[int, str, str]:
-        spec = importlib.util.spec_from_file_location(name, REPO / 'tools' / f'{name}.py')
-        tool = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(tool)
-        monkeypatch.setattr(sys, 'argv', [name, *map(str, args)])
-        code = tool.main()
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_a_good_environment_as_json_with_a_checkpoint(shared, tmp_path):
 
 
 @pytest.mark.slow
-def test_only_the_doctor_leaves_imports_out():
+def test_the_doctors_name_as_an_argument_leaves_no_import_out():
     # Its name as an argument of something else.
     code = 'import mmseg_deeplab_study; print(mmseg_deeplab_study.engine.__name__)'
     done = run(['-c', code], 'mmseg_deeplab_study.doctor')

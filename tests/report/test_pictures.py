@@ -82,7 +82,7 @@ def test_miou_of_an_image_is_that_of_the_metric(tmp_path):
     assert image_miou(tmp_path / 'predicted.png', tmp_path / 'truth.png', 'abc') == expected
 
 
-@pytest.mark.parametrize('broken', ['missing', 'truncated', 'other size', 'other label space'])
+@pytest.mark.parametrize('broken', ['missing', 'truncated', 'other size', 'other label space', '16 bits'])
 def test_what_cannot_be_read(tmp_path, broken):
     truth, path = tmp_path / 'truth.png', tmp_path / 'predicted.png'
     write_label_map(truth, np.zeros((4, 4), int), PALETTE)
@@ -90,6 +90,8 @@ def test_what_cannot_be_read(tmp_path, broken):
         write_label_map(path, np.zeros((2, 4), int), PALETTE)
     elif broken == 'other label space':
         write_label_map(path, np.full((4, 4), 7), PALETTE)
+    elif broken == '16 bits':
+        Image.fromarray(np.full((4, 4), 257, np.uint16)).save(path)
     elif broken == 'truncated':
         path.write_bytes(truth.read_bytes()[:-30])
     assert image_miou(path, truth, ['a', 'b']) is None

@@ -15,21 +15,6 @@ TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 KILL_POINTS = Path(__file__).with_name('kill_points.py')
 
 
-@pytest.fixture
-def run_tool(load_tool, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """A function of a tool's name and arguments that runs it; returns exit code, output and errors."""
-
-    def run(name: str, *arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
-        try:
-            code = load_tool(name).main()
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
 class TwoSeeds:
     """A study of two seeds, each run ten iterations of a tiny network, in real processes."""
 
@@ -58,7 +43,7 @@ class TwoSeeds:
     def wait_for(self, condition: Callable[[dict[str, dict]], bool], seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds
         while not condition(self.marks()):
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, self.marks()
             time.sleep(0.1)
 
     def check_whole(self) -> None:

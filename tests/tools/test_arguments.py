@@ -39,7 +39,7 @@ def test_there_are_tools():
 @pytest.mark.parametrize('flag', ['--help', '--no-such-flag'])
 @pytest.mark.parametrize('name', NAMES)
 def test_help_and_mistakes_import_nothing_heavy(name: str, flag: str):
-    # What stands as None in sys.modules cannot be imported.
+    # What is None in sys.modules cannot be imported.
     code = (
         'import runpy, sys\n'
         f'sys.modules.update(dict.fromkeys({HEAVY!r}))\n'
@@ -111,7 +111,7 @@ def test_help_explains_every_flag_but_the_launchers_own(parse, capsys):
     assert 'local' not in text
 
 
-def test_options_are_those_of_mmengine(parse, capsys):
+def test_options_are_those_of_mmengine(parse):
     options = ('lr=0.5', 'model.depth=101', 'model.strides="[1,1]"')
     expected = {'lr': 0.5, 'model.depth': 101, 'model.strides': [1, 1]}
     assert parse('c.py', '--cfg-options', *options).cfg_options == expected

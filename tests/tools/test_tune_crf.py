@@ -58,7 +58,7 @@ def test_searches_and_writes_a_part_of_a_config(run, tmp_path):
     assert lines[-1] == 'Wrote work_dirs/tune_crf/config/crf.py'
 
 
-def test_goes_on_behind_the_trials_that_are_there(run, monkeypatch, tmp_path):
+def test_resumes_after_the_trials_that_are_there(run, monkeypatch, tmp_path):
     evaluate, asked = tune_crf.Trials.evaluate, []
 
     def interrupted(self, setting, tick):
@@ -69,10 +69,13 @@ def test_goes_on_behind_the_trials_that_are_there(run, monkeypatch, tmp_path):
 
     monkeypatch.setattr(tune_crf.Trials, 'evaluate', interrupted)
     code, _, errors = run('--images', 1, '-o', 'out')
-    assert (code, errors) == (130, 'interrupted: the same command goes on behind out/trials.jsonl\n')
+    assert (code, errors) == (
+        130,
+        'interrupted: the same command resumes after the trials in out/trials.jsonl\n',
+    )
     assert len(read_trials(tmp_path / 'out/trials.jsonl')) == 3
     code, output, _ = run('--images', 1, '-o', 'out')
-    assert code == 0 and output.startswith('out/trials.jsonl: going on behind 3 trials\n')
+    assert code == 0 and output.startswith('out/trials.jsonl: resuming after 3 trials\n')
     settings = [trial['setting'] for trial in read_trials(tmp_path / 'out/trials.jsonl')]
     assert asked[4:] == settings[3:]
     assert len({json.dumps(setting) for setting in settings}) == len(settings)
