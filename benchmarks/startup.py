@@ -54,8 +54,10 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.weights.is_file():
         parser.error(f'--weights {args.weights}: no such file')
-    if not Path(os.environ.get('CAMVID_ROOT') or 'missing').is_dir():
-        parser.error('CAMVID_ROOT must name the folder of the photographs')
+    root = Path(os.environ.get('CAMVID_ROOT') or 'missing')
+    # What is measured runs in a folder of its own.
+    if not (root.is_absolute() and root.is_dir()):
+        parser.error('CAMVID_ROOT must be the absolute path of the folder of photographs')
     return args
 
 
