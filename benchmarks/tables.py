@@ -20,7 +20,8 @@ def write(results: Results, folder: Path) -> str:
     dtypes = results['dtypes']
     text = '\n'.join(_lines(results, dtypes))
     write_between_marks(folder / 'speed.md', text)
-    _draw(results, folder / 'speed.png', dtypes)
+    if results.keys() >= {'validation', 'growth'}:
+        _draw(results, folder / 'speed.png', dtypes)
     return text
 
 
