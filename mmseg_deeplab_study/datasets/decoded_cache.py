@@ -3,7 +3,6 @@
 import mmap
 import re
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,16 +12,12 @@ from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from PIL import Image
 from torch.utils.data import Dataset
 
+from ..memory import available_memory
 from .subsets import base_datasets
 
 _UNITS = {'KB': 2**10, 'MB': 2**20, 'GB': 2**30, 'TB': 2**40}
 # What each loader reads: the file's key, its result's, and bytes of a pixel.
 _LOADERS = {LoadImageFromFile: ('img_path', 'img', 3), LoadAnnotations: ('seg_map_path', 'gt_seg_map', 1)}
-# Limit and use of a container's memory, in the second and the first version of Linux' control groups.
-_CGROUPS = (
-    ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'),
-    ('/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'),
-)
 
 
 def parse_size(size: str) -> int:
@@ -176,7 +171,7 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
     if not loaders:
         return None, 'its pipeline has neither LoadImageFromFile nor LoadAnnotations'
     total = sum(sizes.values())
-    room, available = _gigabytes(total), _available_memory()
+    room, available = _gigabytes(total), available_memory()
     if total > budget:
         return None, f'{number} images and label maps would take {room}, more than {_gigabytes(budget)}'
     if available is not None and total > available:
@@ -196,20 +191,6 @@ def keep_labels_as_read(dataset: Dataset) -> None:
 
 def _transforms(dataset: Dataset) -> list:
     return dataset.pipeline.transforms
-
-
-def _available_memory() -> int | None:
-    """Bytes that can be had without swapping, where the system says so; a container may have less than it."""
-    found = []
-    meminfo = Path('/proc/meminfo')
-    if meminfo.exists() and (match := re.search(r'MemAvailable:\s+(\d+) kB', meminfo.read_text())):
-        found.append(int(match[1]) * 1024)
-    for limit, used in _CGROUPS:
-        try:
-            found.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # not there, or 'max'
-            continue
-    return min(found, default=None)
 
 
 def _gigabytes(size: int) -> str:

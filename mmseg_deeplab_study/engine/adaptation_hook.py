@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
@@ -18,11 +17,13 @@ from ..datasets.subsets import image_list
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.bootstrap import bootstrap_interval
 from ..evaluation.counted import Counted, count_pass, find_metric
-from ..evaluation.history import FILE_NAME, PROBE, History, HistoryWriter, make_row, read_history
+from ..evaluation.history import FILE_NAME, PROBE, HistoryWriter, make_row, read_history
 from ..evaluation.scores import scores_from_confusion
+from .batches import check_batches
 from .dense_crf import refuse_dense_crf
 from .extra_passes import ForgettingPass, source_row
 from .head_transfer import HeadTransferHook, bare_model
+from .main_process import from_main_process
 from .probe_loop import FULL, ProbeValLoop
 from .random_states import random_states, restore_random_states
 from .run_header import check_continuation, run_header, subset_name
@@ -95,11 +96,9 @@ class AdaptationHook(Hook):
                 "project's tools/train.py"
             )
         resumed = runner._resume and runner._has_loaded
-        if is_main_process():
-            claim_work_dir(runner.work_dir)
-            if not resumed and not self.overwrite:
-                refuse_recorded(runner.work_dir)
-        probe = self._check_data(runner)
+        from_main_process(lambda: self._claim(runner, resumed))
+        check_batches(runner)
+        probe = from_main_process(lambda: self._check_data(runner))
         self._forgetting = self._build_forgetting(runner)
         dataset = runner.val_dataloader.dataset
         looked_at = range(len(dataset)) if probe is None else probe
@@ -109,7 +108,8 @@ class AdaptationHook(Hook):
             choose_images(paths, self.snapshots),
             metric.dataset_meta['palette'],
         )
-        rows = self._open_record(runner, probe, resumed)
+        self._writer = HistoryWriter(Path(runner.work_dir) / FILE_NAME)
+        rows = from_main_process(lambda: self._open_record(runner, probe, resumed))
         if probe is not None:
             scores = [row['mIoU'] for row in rows if row['subset'] == PROBE]
             runner.val_loop.set_probe(probe, scores)
@@ -176,23 +176,23 @@ class AdaptationHook(Hook):
     def after_train(self, runner: Runner) -> None:
         self._recording = False
 
+    def _claim(self, runner: Runner, resumed: bool) -> None:
+        claim_work_dir(runner.work_dir)
+        if not resumed and not self.overwrite:
+            refuse_recorded(runner.work_dir)
+
     def _check_data(self, runner: Runner) -> list[int] | None:
         """Check all label maps, or their headers alone; returns the images of the probe, if there is one."""
         metric, loop = self._metric, runner.val_loop
-        probe: list[list[int] | None] = [None]
-        if is_main_process():
-            pixels = None
-            for split, loader in (('train', runner.train_dataloader), ('val', loop.dataloader)):
-                if not self.check_labels and (split == 'train' or not isinstance(loop, ProbeValLoop)):
-                    check_headers(loader.dataset)
-                    continue
-                pixels = count_label_pixels(loader.dataset, len(metric.classes), metric.ignore_index)
-                for warning in pixel_warnings(split, pixels, metric.classes, metric.ignore_index):
-                    runner.logger.warning(warning)
-            if isinstance(loop, ProbeValLoop):
-                probe = [choose_probe(pixels.labelled, loop.probe_images)]
-        broadcast_object_list(probe)
-        return probe[0]
+        pixels = None
+        for split, loader in (('train', runner.train_dataloader), ('val', loop.dataloader)):
+            if not self.check_labels and (split == 'train' or not isinstance(loop, ProbeValLoop)):
+                check_headers(loader.dataset)
+                continue
+            pixels = count_label_pixels(loader.dataset, len(metric.classes), metric.ignore_index)
+            for warning in pixel_warnings(split, pixels, metric.classes, metric.ignore_index):
+                runner.logger.warning(warning)
+        return choose_probe(pixels.labelled, loop.probe_images) if isinstance(loop, ProbeValLoop) else None
 
     def _build_forgetting(self, runner: Runner) -> ForgettingPass | None:
         if self.forgetting is None:
@@ -210,27 +210,22 @@ class AdaptationHook(Hook):
     def _open_record(self, runner: Runner, probe: list[int] | None, resumed: bool) -> list[dict[str, Any]]:
         """Begin the record or go on with it; returns its rows."""
         val, train = runner.val_dataloader.dataset, runner.train_dataloader.dataset
-        self._writer = HistoryWriter(Path(runner.work_dir) / FILE_NAME)
-        kept = [History({}, [])]
-        if is_main_process():
-            names = None if probe is None else [image_list(val)[i] for i in probe]
-            header = run_header(runner, self._metric, val, train, names)
-            if resumed and self._writer.path.exists():
-                # Before anything is cut.
-                check_continuation(runner, read_history(self._writer.path).header, header)
-                kept = [self._writer.resume(runner.iter, subset_name(val) if probe is None else PROBE)]
-            else:
-                if self.overwrite and not resumed:
-                    clear_work_dir(runner.work_dir)
-                if runner.iter > 0:
-                    header['begun_at'] = runner.iter
-                    runner.logger.warning(
-                        f'{self._writer.path} is missing: a record is begun at iteration {runner.iter}, '
-                        'without what was before'
-                    )
-                self._writer.start(header)
-        broadcast_object_list(kept)
-        return kept[0].rows
+        names = None if probe is None else [image_list(val)[i] for i in probe]
+        header = run_header(runner, self._metric, val, train, names)
+        if resumed and self._writer.path.exists():
+            # Before anything is cut.
+            check_continuation(runner, read_history(self._writer.path).header, header)
+            return self._writer.resume(runner.iter, subset_name(val) if probe is None else PROBE).rows
+        if self.overwrite and not resumed:
+            clear_work_dir(runner.work_dir)
+        if runner.iter > 0:
+            header['begun_at'] = runner.iter
+            runner.logger.warning(
+                f'{self._writer.path} is missing: a record is begun at iteration {runner.iter}, '
+                'without what was before'
+            )
+        self._writer.start(header)
+        return []
 
     def _validation_row(self, runner: Runner, counted: Counted, subset: str | None = None) -> dict | None:
         if counted.counts is None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -20,6 +19,7 @@ from ..evaluation.counted import find_metric
 from ..evaluation.history import CRF, FILE_NAME, HistoryWriter, make_row, read_history
 from ..evaluation.scores import scores_from_confusion
 from .head_transfer import bare_model
+from .main_process import from_main_process
 from .probe_loop import ProbeValLoop
 from .random_states import kept_random_states
 from .run_header import describe_dataset, subset_name
@@ -98,21 +98,10 @@ class DenseCRFRecordHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         self._started = time.perf_counter()
-        # What the main process finds; the others would wait for it for ever if it alone stopped.
-        found: list[str | Exception | None] = [None]
-        if is_main_process():
-            found = [self._not_to_record(runner)]
-            if found[0] is None:
-                try:
-                    claim_work_dir(self.folder)
-                except (RuntimeError, OSError) as error:
-                    found = [error]
-        broadcast_object_list(found)
-        if isinstance(found[0], Exception):
-            raise found[0]
-        if found[0] is not None:
+        reason = from_main_process(lambda: self._claim(runner))
+        if reason is not None:
             runner.logger.warning(
-                f'{self.folder / FILE_NAME}: scores with dense CRF are not recorded: {found[0]}'
+                f'{self.folder / FILE_NAME}: scores with dense CRF are not recorded: {reason}'
             )
             return
         dataset = runner.test_dataloader.dataset
@@ -125,7 +114,8 @@ class DenseCRFRecordHook(Hook):
             runner.test_evaluator.dataset_meta['palette'],
         )
 
-    def _not_to_record(self, runner: Runner) -> str | None:
+    def _claim(self, runner: Runner) -> str | None:
+        """Why nothing is recorded; None once the folder is this run's."""
         for kind in (AdaptationMetric, BoundaryMetric):
             if any(
                 find_metric(runner.test_evaluator, kind, name) is None for name in (REFINED, UNREFINED_FIELD)
@@ -138,6 +128,7 @@ class DenseCRFRecordHook(Hook):
             return f'it has no validation at iteration {self._iteration}, which the checkpoint is of'
         if header.get('validation') != describe_dataset(dataset):
             return 'the test images are not those that the run was validated on'
+        claim_work_dir(self.folder)
         return None
 
     def after_test_iter(

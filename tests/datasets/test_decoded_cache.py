@@ -1,7 +1,6 @@
 """Decoded files in shared memory: the samples are the same, and no file is decoded twice."""
 
 import copy
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -190,22 +189,9 @@ def test_what_does_not_fit_is_not_kept(root):
 
 
 def test_not_more_than_there_is(root, monkeypatch):
-    monkeypatch.setattr(decoded_cache, '_available_memory', lambda: 5000)
+    monkeypatch.setattr(decoded_cache, 'available_memory', lambda: 5000)
     files, why = keep_decoded(build(root), 2**20)
     assert files is None and why.endswith('but 0.00 GB are free')
-
-
-def test_available_memory():
-    available = decoded_cache._available_memory()
-    assert available is None or 2**20 < available < os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-
-
-def test_a_container_may_have_less(tmp_path, monkeypatch):
-    for name, text in (('max', '5000000'), ('current', '4000000'), ('none', 'max')):
-        (tmp_path / name).write_text(text)
-    limits = [(tmp_path / 'max', tmp_path / 'current'), (tmp_path / 'none', tmp_path / 'current')]
-    monkeypatch.setattr(decoded_cache, '_CGROUPS', limits)
-    assert decoded_cache._available_memory() == 1000000
 
 
 def test_a_file_whose_size_cannot_be_read(root):

@@ -27,9 +27,10 @@ TRAIN = Path(__file__).resolve().parents[2] / 'tools/train.py'
 
 @pytest.fixture(scope='module')
 def start(forked) -> Callable[..., str]:
-    """A function that trains in a number of processes, as torchrun starts them, and returns their errors."""
+    """A function that trains in a number of processes, as torchrun starts them, and returns their errors;
+    ``codes`` are those that they shall end with, 0 if not given."""
 
-    def call(ranks: int, folder: Path, *argv: object) -> str:
+    def call(ranks: int, folder: Path, *argv: object, codes: tuple[int, ...] = ()) -> str:
         with socket.socket() as free:
             free.bind(('localhost', 0))
             port = free.getsockname()[1]
@@ -44,7 +45,7 @@ def start(forked) -> Callable[..., str]:
         ]
         done = [run.wait() for run in runs]
         errors = ''.join(run.stderr for run in done)
-        assert [run.returncode for run in done] == [0] * ranks, errors
+        assert [run.returncode for run in done] == list(codes or [0] * ranks), errors
         return errors
 
     return call
@@ -201,3 +202,12 @@ def test_resumed_on_two_ranks(start, config, together, tmp_path):
     assert len(found.rows) == len(expected.rows)
     for row, other in zip(found.rows, expected.rows, strict=True):
         assert {**row, 'seconds': 0} == {**other, 'seconds': 0}
+
+
+def test_what_stops_one_stops_all(start, config, together):
+    """The main process alone looks whether there is a record; the other would wait for it for ever."""
+    errors = start(2, config.parent, config, '--work-dir', together, codes=(1, 1))
+    assert 'already holds a record of adaptation' in errors
+    cfg = ('--cfg-options', 'val_dataloader.dataset.data_prefix.seg_map_path=nowhere')
+    errors = start(2, config.parent, config, '--work-dir', config.parent / 'other', *cfg, codes=(1, 1))
+    assert 'no label map for' in errors and 'the main process has stopped: FileNotFoundError: ' in errors

@@ -1,0 +1,54 @@
+"""How much memory there is to be had."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+# Limit, use, and of the use what is page cache that the system gives up at need; in the second and the first
+# version of Linux' control groups.
+_FILES = (
+    ('memory.max', 'memory.current', 'inactive_file'),
+    ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file'),
+)
+
+
+def available_memory(proc: Path = Path('/proc'), groups: Path = Path('/sys/fs/cgroup')) -> int | None:
+    """Bytes that can be had without swapping, None where the system does not say.
+
+    The least that the machine and each control group above this process leave: a container or a job of SLURM
+    may have less than its machine.
+    """
+    found = []
+    meminfo = proc / 'meminfo'
+    if meminfo.exists() and (match := re.search(r'MemAvailable:\s+(\d+) kB', meminfo.read_text())):
+        found.append(int(match[1]) * 1024)
+    for folder, (limit, used, cache) in _control_groups(proc, groups):
+        try:
+            taken = int((folder / used).read_text())
+            counts = dict(line.split() for line in (folder / 'memory.stat').read_text().splitlines())
+            found.append(int((folder / limit).read_text()) - taken + int(counts.get(cache, 0)))
+        except (OSError, ValueError):  # not there, or 'max'
+            continue
+    return min(found, default=None)
+
+
+def _control_groups(proc: Path, groups: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """The folders of this process's control groups of memory, and of those above."""
+    try:
+        lines = (proc / 'self/cgroup').read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(':', 2)
+        if controllers and 'memory' not in controllers.split(','):
+            continue
+        root, files = (groups / 'memory', _FILES[1]) if controllers else (groups, _FILES[0])
+        folder = root / path.strip('/')
+        # In a container the path may be its host's, of which only the root is there.
+        yield from ((place, files) for place in (folder, *folder.parents) if place.is_relative_to(root))
+
+
+def free_shared_memory(folder: Path = Path('/dev/shm')) -> int | None:
+    """Bytes that processes can still share by files, None where there is no such file system."""
+    return shutil.disk_usage(folder).free if folder.is_dir() else None

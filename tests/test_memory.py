@@ -1,0 +1,76 @@
+"""What the system says of its memory, in files made up here."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mmseg_deeplab_study.memory import available_memory, free_shared_memory
+
+MEMINFO = 'MemTotal:       16000 kB\nMemAvailable:    9000 kB\n'
+V1 = ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file')
+V2 = ('memory.max', 'memory.current', 'inactive_file')
+
+
+@pytest.fixture
+def system(tmp_path):
+    """A function of /proc/self/cgroup and, by folder, of each group's limit, use and inactive cache."""
+
+    def make(
+        lines: str, groups: dict[str, tuple[object, int, int]], names: tuple[str, str, str]
+    ) -> int | None:
+        (tmp_path / 'proc/self').mkdir(parents=True)
+        (tmp_path / 'proc/meminfo').write_text(MEMINFO)
+        (tmp_path / 'proc/self/cgroup').write_text(lines)
+        for folder, (limit, used, cache) in groups.items():
+            path = tmp_path / 'groups' / folder
+            path.mkdir(parents=True, exist_ok=True)
+            (path / names[0]).write_text(f'{limit}\n')
+            (path / names[1]).write_text(f'{used}\n')
+            (path / 'memory.stat').write_text(f'anon 5\n{names[2]} {cache}\nslab 7\n')
+        return available_memory(tmp_path / 'proc', tmp_path / 'groups')
+
+    return make
+
+
+def test_this_machine():
+    available = available_memory()
+    assert available is None or 2**20 < available < os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+
+
+@pytest.mark.parametrize(
+    ('groups', 'expected'),
+    [
+        ({'': ('max', 10, 0)}, 9000 * 1024),
+        # In a container its own group is the root.
+        ({'': (5000, 4000, 0)}, 1000),
+        # Of what is used, 2500 is page cache that the system gives up at need.
+        ({'': (5000, 4000, 2500)}, 3500),
+        # A job of SLURM: the group of its step has no limit, that of the job above it has.
+        ({'': ('max', 9, 0), 'job': (6000, 3000, 0), 'job/step': ('max', 2000, 0)}, 3000),
+        ({'': ('max', 9, 0), 'job': (6000, 3000, 0), 'job/step': (2500, 2000, 0)}, 500),
+        # The path of a container's host, of which it has the root alone.
+        ({'': (5000, 4000, 0), 'other': (1, 0, 0)}, 1000),
+    ],
+)
+def test_control_groups_of_the_second_version(system, groups, expected):
+    path = '/job/step' if 'job' in groups else '/docker/abc' if 'other' in groups else '/'
+    assert system(f'0::{path}\n', groups, V2) == expected
+
+
+def test_control_groups_of_the_first_version(system):
+    lines = '9:name=systemd:/x\n8:cpu,cpuacct:/x\n4:memory:/job/step\n0::/\n'
+    groups = {'memory': (2**63 - 4096, 9, 0), 'memory/job': (7000, 5000, 600)}
+    assert system(lines, groups, V1) == 2600
+
+
+def test_system_without_control_groups(tmp_path):
+    (tmp_path / 'meminfo').write_text(MEMINFO)
+    assert available_memory(tmp_path, tmp_path / 'none') == 9000 * 1024
+    assert available_memory(tmp_path / 'none', tmp_path / 'none') is None
+
+
+def test_free_shared_memory(tmp_path: Path):
+    assert free_shared_memory(tmp_path / 'none') is None
+    assert free_shared_memory(tmp_path) == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
