@@ -152,6 +152,8 @@ def train_depthwise_in_planes(model: 'nn.Module') -> None:
     import torch
 
     def planes(conv: 'nn.Module', inputs: tuple) -> tuple | None:
+        if not inputs:
+            return None  # given by name
         (images,) = inputs
         in_bfloat16 = images.dtype is torch.bfloat16 or _autocasts_on_the_cpu()
         if in_bfloat16 and images.device.type == 'cpu' and torch.is_grad_enabled():

@@ -49,9 +49,8 @@ class AdaptationHook(Hook):
     Args:
         snapshots: how many validation images, evenly spaced, or their stems; of the probe if there is one.
         check_labels: read all label maps of training and validation before training; their headers always.
-        forgetting: ``dict(dataloader=..., interval=1)`` to evaluate the adapting model also on a validation
-        set
-            of the source, at every so many validations and at the end, on the shared classes.
+        forgetting: ``dict(dataloader=..., interval=1)`` to evaluate the adapting model also on
+            a validation set of the source, on the shared classes, every ``interval`` validations and last.
 
     Raises:
         ValueError: before training, if the metric is missing, the data do not fit the label space, or the

@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import Tensor
+
+from .bfloat16 import BFloat16OptimWrapper
 
 
 @HOOKS.register_module()
@@ -31,6 +34,9 @@ class CheckFiniteHook(Hook):
         if loss is not None and not math.isfinite(loss := loss.item()):
             _end(runner, batch_idx + 1, f'the loss is {loss}')
 
+    def before_train(self, runner: Runner) -> None:
+        _check_weights(runner, runner.model.state_dict(), runner.iter)
+
     def before_val(self, runner: Runner) -> None:
         _check_weights(runner, runner.model.state_dict(), runner.iter)
 
@@ -43,16 +49,19 @@ def _check_weights(runner: Runner, weights: Mapping[str, Tensor], iteration: int
         if value.is_floating_point() and not torch.isfinite(value).all():
             if iteration == 0:
                 raise FloatingPointError(
-                    f'{name} is not finite before training: the checkpoint that was loaded is of a run that '
-                    'failed; give another as load_from'
+                    f'{name} is not finite before training: the checkpoint of load_from or of an '
+                    'init_cfg is of a run that failed; give another'
                 )
             _end(runner, iteration, f'{name} is not finite')
 
 
 def _end(runner: Runner, iteration: int, what: str) -> None:
-    rates = runner.optim_wrapper.get_lr()['lr']
+    wrapper = runner.optim_wrapper
+    # Of several optimisers by name, 'generator.lr'.
+    rates = [rate for name, some in wrapper.get_lr().items() if name.split('.')[-1] == 'lr' for rate in some]
+    amp = ', or no --amp' if isinstance(wrapper, AmpOptimWrapper | BFloat16OptimWrapper) else ''
     raise FloatingPointError(
         f'iteration {iteration}: {what}, at learning rates up to {max(rates):g}. Try a lower '
-        'optim_wrapper.optimizer.lr, a warm-up, optim_wrapper.clip_grad=dict(max_norm=10), or no --amp. '
+        f'optim_wrapper.optimizer.lr, a warm-up, optim_wrapper.clip_grad=dict(max_norm=10){amp}. '
         f'Record and checkpoints in {runner.work_dir} are those of before'
     )

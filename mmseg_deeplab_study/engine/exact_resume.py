@@ -8,17 +8,18 @@ from typing import Any
 
 from mmengine.dist import all_gather_object, all_reduce, broadcast, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import Tensor
 
 from .head_transfer import bare_model
 from .random_states import random_states, restore_random_states
-from .resumed_optimizer import follow_config
+from .resumed_optimizer import follow_config, refuse_optimizer
 from .schedule import require_iterations
 
 KEY = 'random_states'
-GRADIENTS = 'gradients'
+UPDATES = 'updates'
 
 
 def replay(batches: Iterator[Any], steps: int, then: Callable[[], None]) -> Iterator[Any]:
@@ -74,8 +75,20 @@ class ExactResumeHook(Hook):
                     'found: training goes on with new ones, and not exactly as it would have'
                 )
                 self._states = None
-            self._gradients = checkpoint.get(GRADIENTS, {})
-            follow_config(runner, checkpoint)
+            self._resume_updates(runner, checkpoint)
+
+    def _resume_updates(self, runner: Runner, checkpoint: dict) -> None:
+        saved, now = checkpoint.get(UPDATES, {}), _updates(runner)
+        if saved.get('optimizer', now['optimizer']) != now['optimizer']:
+            refuse_optimizer(f'the type {saved["optimizer"]}, the config {now["optimizer"]}')
+        self._gradients = saved.get('gradients', {})
+        if self._gradients and saved['counts'] != now['counts']:
+            runner.logger.warning(
+                f'the checkpoint lies between updates of {saved["counts"]} accumulated iterations, and the '
+                f'config accumulates {now["counts"]}: what had been accumulated is left out'
+            )
+            self._gradients = {}
+        follow_config(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         require_iterations(runner, self)
@@ -102,6 +115,7 @@ class ExactResumeHook(Hook):
         for name, parameter in bare_model(runner.model).named_parameters():
             if name in self._gradients:
                 parameter.grad = self._gradients[name].to(parameter)
+        self._gradients = {}  # the next update frees them
         if self._states is None:
             self._capture(runner, runner.iter)
         states, loop = self._states[get_rank()], runner.train_loop
@@ -135,8 +149,7 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint[KEY] = self._states
-        if gradients := _gradients(runner):
-            checkpoint[GRADIENTS] = gradients
+        checkpoint[UPDATES] = {**_updates(runner), 'gradients': _gradients(runner)}
 
     def after_train(self, runner: Runner) -> None:
         if signal.getsignal(signal.SIGTERM) == self._note_termination:
@@ -175,6 +188,16 @@ def _gradients(runner: Runner) -> dict[str, Tensor]:
     """What has accumulated for the next update, by parameter; nothing where each iteration updates."""
     parameters = bare_model(runner.model).named_parameters()
     return {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
+
+
+def _updates(runner: Runner) -> dict[str, Any]:
+    """The optimiser's type, and how many iterations accumulate for an update."""
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return {
+        'optimizer': ', '.join(type(one.optimizer).__name__ for one in wrappers),
+        'counts': max(one._accumulative_counts for one in wrappers),
+    }
 
 
 def _checkpoint_hook(runner: Runner) -> CheckpointHook | None:

@@ -5,11 +5,11 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import Runner
 
-# What a scheduler has come to, not what it was set to.
-_PROGRESS = ('last_step', 'base_values', 'verbose')
+# What a scheduler has come to, not what it was set to; the last three of ReduceOnPlateauLR.
+_PROGRESS = ('last_step', 'base_values', 'verbose', 'best', 'num_bad_epochs', 'cooldown_counter')
 _NAMED = 8
 
 
@@ -20,46 +20,25 @@ def follow_config(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
     end, and the added iterations a learning rate of 0. Here the config's schedulers are stepped to the
     checkpoint's iteration, which gives the learning rates of a run that had this config from the start; where
     the config is the checkpoint's, nothing changes. What differs is logged. Schedulers that follow a score
-    (``ReduceOnPlateauLR``), and the values they set, are restored as MMEngine does.
+    (``ReduceOnPlateauLR``) keep what they have come to, and the values they have set, unless the config's
+    initial value is another.
 
     Raises:
         ValueError: the checkpoint's optimiser is another one, or has other parameter groups.
     """
-    wrapper, saved, schedulers = (
-        runner.optim_wrapper,
-        checkpoint.get('optimizer'),
-        runner.param_schedulers or [],
-    )
-    if not isinstance(wrapper, OptimWrapper) or saved is None:
+    iteration, wrapper = checkpoint['meta']['iter'], runner.optim_wrapper
+    saved, before = checkpoint.get('optimizer'), checkpoint.get('param_schedulers')
+    if saved is None:
         return
-    _check_groups(saved['param_groups'], wrapper.optimizer.param_groups)
-    iteration = checkpoint['meta']['iter']
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of schedulers that step before the optimiser
-        for _ in range(iteration):
-            for scheduler in schedulers:
-                if not scheduler.by_epoch:
-                    scheduler.step()
-    scored = [scheduler for scheduler in schedulers if getattr(scheduler, 'need_val_args', False)]
-    restored = {'params', *(scheduler.param_name for scheduler in scored)}
-    groups = [*saved['param_groups'], saved.get('base_param_settings', {})]
-    changes = []
-    for then, group in zip(groups, wrapper.param_groups, strict=False):
-        now = {key: value for key, value in group.items() if key not in restored}
-        changes += [f'optimizer.{change}' for change in _changes(then, now)]
-        then.update(now)
-    before = checkpoint.get('param_schedulers') or []
-    if len(before) != len(schedulers):
-        changes.append(f'{len(before)} schedulers, now {len(schedulers)}')
-    for i, (then, scheduler) in enumerate(zip(before, schedulers, strict=False)):
-        now = scheduler.state_dict()
-        if scheduler in scored:
-            continue
-        if then.keys() != now.keys():
-            changes.append(f'param_scheduler.{i} of another type, now {type(scheduler).__name__}')
-        changes += [f'param_scheduler.{i}.{change}' for change in _changes(then, now)]
-        then.clear()
-        then.update(now)
+    if isinstance(wrapper, OptimWrapperDict):
+        schedulers, before = runner.param_schedulers or {}, before or {}
+        changes = [
+            f'{name}.{change}'
+            for name, one in wrapper.items()
+            for change in _follow(one, schedulers.get(name, []), saved[name], before.get(name, []), iteration)
+        ]
+    else:
+        changes = _follow(wrapper, runner.param_schedulers or [], saved, before or [], iteration)
     if changes:
         runner.logger.warning(
             f"resumed at iteration {iteration} with other settings than the checkpoint's: "
@@ -74,14 +53,54 @@ def list_changes(changes: Sequence[str]) -> str:
     return f'{"; ".join(changes[:_NAMED])}{more}'
 
 
+def _follow(
+    wrapper: OptimWrapper,
+    schedulers: Sequence[_ParamScheduler],
+    saved: Mapping[str, Any],
+    before: Sequence[dict[str, Any]],
+    iteration: int,
+) -> list[str]:
+    """Change the ``saved`` state of an optimiser and the states of its schedulers ``before``; says how."""
+    _check_groups(saved['param_groups'], wrapper.optimizer.param_groups)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of schedulers that step before the optimiser
+        for _ in range(iteration):
+            for scheduler in schedulers:
+                if not scheduler.by_epoch:
+                    scheduler.step()
+    changes, by_score = [], set()
+    if len(before) != len(schedulers):
+        changes.append(f'{len(before)} schedulers, now {len(schedulers)}')
+    for i, (then, scheduler) in enumerate(zip(before, schedulers, strict=False)):
+        now = scheduler.state_dict()
+        same = then.keys() == now.keys()
+        if not same:
+            changes.append(f'param_scheduler.{i} of another type, now {type(scheduler).__name__}')
+        changes += [f'param_scheduler.{i}.{change}' for change in _changes(then, now)]
+        if same and getattr(scheduler, 'need_val_args', False):
+            by_score.add(scheduler.param_name)
+            now = {key: value for key, value in now.items() if _is_setting(key)}
+        else:
+            then.clear()
+        then.update(now)
+    groups = [*saved['param_groups'], saved.get('base_param_settings', {})]
+    for then, group in zip(groups, wrapper.param_groups, strict=False):
+        kept = {name for name in by_score if then.get(f'initial_{name}') == group.get(f'initial_{name}')}
+        now = {key: value for key, value in group.items() if key not in {'params', *kept}}
+        changes += [f'optimizer.{change}' for change in _changes(then, now)]
+        then.update(now)
+    return changes
+
+
+def _is_setting(key: str) -> bool:
+    return not key.startswith('_') and key not in _PROGRESS
+
+
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f'{key} {then[key]}, now {now[key]}'
         for key in now
-        if key in then
-        and not key.startswith('_')
-        and key not in _PROGRESS
-        and not _equal(then[key], now[key])
+        if key in then and _is_setting(key) and not _equal(then[key], now[key])
     ]
 
 
@@ -89,11 +108,9 @@ def _equal(then: Any, now: Any) -> bool:
     if isinstance(then, float) and isinstance(now, float):
         return math.isclose(then, now, rel_tol=1e-9, abs_tol=1e-15)
     # As lists: plain checkpoints may hold one for the other.
-    return (
-        list(then) == list(now)
-        if isinstance(then, tuple | list) and isinstance(now, tuple | list)
-        else then == now
-    )
+    if isinstance(then, tuple | list) and isinstance(now, tuple | list):
+        return list(then) == list(now)
+    return then == now
 
 
 def _check_groups(saved: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]]) -> None:
@@ -105,6 +122,11 @@ def _check_groups(saved: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[s
         what = f'{len(sizes)} groups of {sum(sizes)} parameters, the config {len(own)} of {sum(own)}'
     else:
         return
+    refuse_optimizer(what)
+
+
+def refuse_optimizer(what: str) -> None:
+    """Raise ValueError; ``what`` says what the checkpoint's optimiser has and what the config's."""
     raise ValueError(
         f"the checkpoint's optimiser has {what}: it cannot be resumed like that. Resume with the config "
         'of the start, or start a new run from these weights: load_from=CHECKPOINT and another --work-dir'

@@ -122,6 +122,11 @@ def check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[st
     now = json.loads(json.dumps(now))
     for key in ('source_classes', 'target_classes', 'seen_classes', 'validation', 'train', 'probe'):
         if begun.get(key) != now.get(key):
+            if key == 'seen_classes' and 'matches' not in begun:
+                raise ValueError(
+                    f'{FILE_NAME} was begun by an earlier version, which called classes seen by their names: '
+                    f'{begun.get(key)}, now {now.get(key)}. Use that version, or give another --work-dir'
+                )
             raise ValueError(
                 f'{FILE_NAME} was begun with another {key} than this config gives: {begun.get(key)}, now '
                 f'{now.get(key)}. One curve cannot hold both: resume with the config of the start, or give '

@@ -228,9 +228,13 @@ def _hedge(found: Sequence[Answer]) -> str:
             apart.append(other)
         else:
             sure = 'without 0 in it' if paired.low > 0 or paired.high < 0 else 'with 0 in it, so no order'
+            interval = f'{paired.mean:.2f} [{paired.low:.2f}, {paired.high:.2f}], {sure}'
+            if paired.low == paired.high:
+                # Of iterations that are multiples of the validation interval.
+                interval = f'{paired.mean:.2f} in each of them, which has no interval'
             parts.append(
                 f'{label(leader.group)} less {label(other.group)}, paired by n = {paired.count} seeds: '
-                f'{paired.mean:.2f} [{paired.low:.2f}, {paired.high:.2f}], {sure}'
+                f'{interval}'
             )
     if apart:
         parts.append(_unpaired(leader, apart))
@@ -256,12 +260,12 @@ def _unpaired(leader: Answer, others: Sequence[Answer]) -> str:
     if close:
         return (
             f'the 95 % intervals of the means of {label(leader.group)} and {", ".join(close)} overlap '
-            f'(n = {seeds}, other seeds)'
+            f'(n = {seeds}, not paired by seeds)'
         )
     names = ', '.join(label(answer.group) for answer in others)
     return (
         f'the 95 % interval of the mean of {label(leader.group)} does not overlap with {names} '
-        f'(n = {seeds}, other seeds)'
+        f'(n = {seeds}, not paired by seeds)'
     )
 
 

@@ -5,7 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
@@ -134,35 +134,82 @@ def test_other_schedules_are_followed_and_named(schedulers, named):
     assert train(second, 5) == rates[4:]
 
 
-def test_schedule_by_score_is_restored():
-    plateau = [dict(type='ReduceOnPlateauLR', monitor='mIoU', rule='greater', patience=1, factor=0.5)]
-    first, second = make_runner(schedulers=plateau), make_runner(schedulers=plateau)
+PLATEAU = dict(type='ReduceOnPlateauLR', monitor='mIoU', rule='greater', patience=1, factor=0.5)
+
+
+def fallen():
+    """A run of 4 iterations whose learning rate has fallen from 0.1 to 0.05 for want of a better score."""
+    runner = make_runner(schedulers=[PLATEAU])
     for _ in range(3):
-        first.param_schedulers[0].step(dict(mIoU=1.0))
-    train(first, 4)
+        runner.param_schedulers[0].step(dict(mIoU=1.0))
+    train(runner, 4)
+    return runner
+
+
+def test_schedule_by_score_is_restored():
+    first, second = fallen(), make_runner(schedulers=[PLATEAU])
     assert resume(second, save(first, 4)) == ''
     assert train(second, 1)[0][-1] == train(first, 1)[0][-1] == 0.05
+    assert second.param_schedulers[0].best == 1.0
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (
-            dict(optimizer=dict(type='AdamW', lr=0.1), paramwise_cfg=dict()),
-            "checkpoint's optimiser has settings dampening, .*nesterov, the config an optimiser with amsgrad",
-        ),
-        (dict(paramwise_cfg=None), 'has 4 groups of 4 parameters, the config 1 of 4: it cannot be resumed'),
-    ],
-)
-def test_another_optimiser_is_refused(options, message):
-    first, second = (
-        make_runner(),
-        make_runner(**{'schedulers': None}, **{k: v for k, v in options.items() if k != 'optimizer'}),
+def test_settings_of_a_schedule_by_score_are_followed_and_named():
+    second = make_runner(schedulers=[PLATEAU | dict(factor=0.1, patience=7)])
+    message = resume(second, save(fallen(), 4))
+    assert 'param_scheduler.0.factor 0.5, now 0.1' in message and '0.patience 1, now 7' in message
+    (scheduler,) = second.param_schedulers
+    assert (scheduler.factor, scheduler.patience, scheduler.best) == (0.1, 7, 1.0)
+    assert train(second, 1)[0][-1] == 0.05
+
+
+def test_another_learning_rate_beside_a_schedule_by_score_is_followed():
+    second = make_runner(dict(lr=0.2), [PLATEAU])
+    assert 'optimizer.initial_lr 0.1, now 0.2' in resume(second, save(fallen(), 4))
+    assert train(second, 1)[0][-1] == 0.2
+
+
+def test_schedule_by_score_in_place_of_another_begins_anew():
+    first, second = make_runner(), make_runner(schedulers=[PLATEAU])
+    train(first, 10)
+    assert 'param_scheduler.0 of another type, now ReduceOnPlateauLR' in resume(second, save(first, 10))
+    assert train(second, 1)[0][-1] == 0.1
+    second.param_schedulers[0].step(dict(mIoU=1.0))
+
+
+def test_several_optimisers():
+    names, longer = ('head', 'body'), [POLY | dict(end=20)]
+    first, second = [make_runner(), make_runner()], [make_runner(), make_runner(schedulers=longer)]
+    checkpoint = dict(meta=dict(iter=10), optimizer={}, param_schedulers={})
+    for name, runner in zip(names, first, strict=True):
+        train(runner, 10)
+        state = save(runner, 10)
+        checkpoint['optimizer'][name] = state['optimizer']
+        checkpoint['param_schedulers'][name] = state['param_schedulers']
+    both = SimpleNamespace(
+        optim_wrapper=OptimWrapperDict(**{n: r.optim_wrapper for n, r in zip(names, second, strict=True)}),
+        param_schedulers={n: r.param_schedulers for n, r in zip(names, second, strict=True)},
+        logger=Mock(),
     )
-    if 'optimizer' in options:
-        second.optim_wrapper = OptimWrapper(torch.optim.AdamW(second.model.parameters(), lr=0.1))
-        second.param_schedulers = []
+    follow_config(both, checkpoint)
+    (message,) = both.logger.warning.call_args.args
+    assert 'body.param_scheduler.0.end 10, now 20' in message and 'head.' not in message
+
+
+def test_another_optimiser_is_refused():
+    first, second = make_runner(), make_runner(schedulers=[])
+    second.optim_wrapper = OptimWrapper(torch.optim.AdamW(second.model.parameters(), lr=0.1))
     train(first, 2)
+    message = (
+        "checkpoint's optimiser has settings dampening, .*nesterov, the config an optimiser with amsgrad"
+    )
+    with pytest.raises(ValueError, match=message):
+        follow_config(second, save(first, 2))
+
+
+def test_other_parameter_groups_are_refused():
+    first, second = make_runner(), make_runner(paramwise_cfg=None)
+    train(first, 2)
+    message = 'has 4 groups of 4 parameters, the config 1 of 4: it cannot be resumed'
     with pytest.raises(ValueError, match=message):
         follow_config(second, save(first, 2))
 

@@ -77,7 +77,7 @@ def test_no_source_checkpoint():
 
 def test_a_curve_has_one_set_of_seen_classes():
     """A class_map that was changed since: means over other classes would go on under one name."""
-    begun = {'target_classes': ['road', 'car'], 'seen_classes': ['car']}
+    begun = {'target_classes': ['road', 'car'], 'seen_classes': ['car'], 'matches': {}}
     with pytest.raises(ValueError, match=r"was begun with another seen_classes .*: \['car'\], now \[\]"):
         check_continuation(None, begun, {**begun, 'seen_classes': ()})
 
@@ -94,3 +94,11 @@ def test_settings_that_differ_are_named():
         'adaptation.jsonl was begun with other settings, which its header keeps: optim_wrapper.lr 0.1, now '
         '0.2; hooks.0.x missing, now null; world_size 1, now 2'
     )
+
+
+def test_a_record_of_an_earlier_version_with_other_seen_classes():
+    begun = {'seen_classes': ['car']}
+    with pytest.raises(
+        ValueError, match='was begun by an earlier version, which called classes seen by their names'
+    ):
+        check_continuation(None, begun, {'seen_classes': []})

@@ -142,8 +142,8 @@ def test_experiments_that_share_seeds_are_compared_in_pairs():
 def test_each_is_compared_with_the_first():
     found = compared(a=seeds(20.0, 22.0), b=seeds(17.0, 19.0), c=seeds(10.0, 12.0))[0]
     assert found.endswith(
-        '; a0 and 1 more less b0 and 1 more, paired by n = 2 seeds: 3.00 [3.00, 3.00], without 0 in it; '
-        'a0 and 1 more less c0 and 1 more, paired by n = 2 seeds: 10.00 [10.00, 10.00], without 0 in it.'
+        '; a0 and 1 more less b0 and 1 more, paired by n = 2 seeds: 3.00 in each of them, which has no interval; '
+        'a0 and 1 more less c0 and 1 more, paired by n = 2 seeds: 10.00 in each of them, which has no interval.'
     )
 
 
@@ -159,13 +159,13 @@ def test_experiments_of_other_seeds_are_compared_by_their_intervals():
 
     # 21 -+ 12.7 and 17.5 -+ 6.4
     assert last(seeds(20.0, 22.0), seeds(17.0, 18.0)).endswith(
-        '; the 95 % intervals of the means of a0 and 1 more and b0 and 1 more overlap (n = 2, 2, other '
-        'seeds).'
+        '; the 95 % intervals of the means of a0 and 1 more and b0 and 1 more overlap (n = 2, 2, not '
+        'paired by seeds).'
     )
     # 20.3 -+ 1.4 and 3.1 -+ 0.6
     assert last(seeds(20.0, 20.0, 21.0), seeds(3.0, 3.1, 3.2)).endswith(
         '; the 95 % interval of the mean of a0 and 2 more does not overlap with b0 and 2 more (n = 3, 3, '
-        'other seeds).'
+        'not paired by seeds).'
     )
 
 

@@ -17,7 +17,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 
 from mmseg_deeplab_study.checkpoints.safe_loading import load_plain
-from mmseg_deeplab_study.engine.exact_resume import GRADIENTS
+from mmseg_deeplab_study.engine.exact_resume import UPDATES
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
 
 pytestmark = pytest.mark.slow
@@ -191,7 +191,7 @@ def test_resumed_on_two_ranks(start, config, together, tmp_path):
     # As after a kill behind the checkpoint of iteration 2.
     shutil.copytree(together, cut)
     (cut / 'iter_4.pth').unlink()
-    assert GRADIENTS in load_plain(cut / 'iter_2.pth')
+    assert load_plain(cut / 'iter_2.pth')[UPDATES]['gradients']
     lines = (cut / FILE_NAME).read_text().splitlines(keepends=True)
     (cut / FILE_NAME).write_text(''.join(line for line in lines if json.loads(line).get('iter', 0) < 2))
     errors = start(2, tmp_path, config, '--work-dir', cut, '--resume')
