@@ -37,7 +37,8 @@ def load_any(path: str | Path) -> dict[str, Any]:
     data = load_plain(path)
     state = peer_state(data)
     if any(key.startswith('decode_head.') for key in state):
-        meta = dict(data.get('meta') or {}) if isinstance(data, Mapping) else {}
+        meta = data.get('meta')
+        meta = dict(meta) if isinstance(meta, Mapping) else {}
         meta.setdefault('source_format', 'mmseg')
         meta.setdefault('source_digest', file_digest(path))
         return {'state_dict': state, 'meta': meta}

@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import get_classes
 from torch import Tensor, nn
 
+from .bare_state import bare_state
 from .safe_loading import file_digest, load_plain
 
 DATASET_BY_CLASSES = {21: 'voc', 19: 'cityscapes'}
@@ -135,22 +136,19 @@ def recognise(keys: Iterable[str], layouts: Sequence[Layout]) -> Layout:
 
 
 def peer_state(checkpoint: Any) -> dict[str, Tensor]:
-    """Take the state dict out of a peer's file: VainF's ``model_state`` or a bare one, without ``module.``.
+    """Take the state dict out of a peer's file, as ``bare_state``.
 
     Raises:
         ValueError: it is not a dict of tensors.
     """
-    state = checkpoint
-    for wrapper in ('model_state', 'state_dict', 'model'):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping) or not state:
-        raise ValueError(f'expected a state dict, got {type(state).__name__}')
+    state = bare_state(checkpoint)
+    if not state:
+        raise ValueError('expected a state dict, got dict without entries')
     if strange := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ValueError(
             f'expected a state dict of tensors, but {len(strange)} entries are not, first {strange[:3]}'
         )
-    return {key.removeprefix('module.'): value for key, value in state.items()}
+    return state
 
 
 def expected_shapes(parts: Mapping[str, dict]) -> dict[str, torch.Size]:

@@ -1,27 +1,38 @@
 """Read PyTorch files without running anything that is in them."""
 
-import contextlib
+import argparse
 import hashlib
 import pickle
 import re
+import types
 import zipfile
-from pathlib import Path
+from _codecs import encode
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import torch
 
-# Numbers such as VainF's best_score, saved as numpy scalars. Their constructors build plain data only;
-# `builtins.getattr`, which MMEngine's own checkpoints would need, could reach anything.
-_NUMPY_SCALARS = [
-    (np._core.multiarray.scalar, 'numpy.core.multiarray.scalar'),
-    (np._core.multiarray.scalar, 'numpy._core.multiarray.scalar'),
-    np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-    np.dtypes.Int64DType,
-    np.dtypes.Int32DType,
-]
+# What training scripts save beside tensors, by its name in the file: options, paths, numpy's numbers and
+# arrays of numbers. Building these holds data and does nothing; a path is read as a pure one, which touches
+# no disk. `builtins.getattr`, which MMEngine's own checkpoints would need, could reach anything.
+_PLAIN = {
+    'argparse.Namespace': argparse.Namespace,
+    'types.SimpleNamespace': types.SimpleNamespace,
+    'numpy.dtype': np.dtype,
+    'numpy.ndarray': np.ndarray,
+    **{f'numpy.dtypes.{kind.__name__}': kind for kind in map(type, map(np.dtype, '?bhilqBHILQefdFD'))},
+    # numpy 2 renamed the module, Python 3.13 the other.
+    **{f'numpy.{core}.multiarray.scalar': np.float64().__reduce__()[0] for core in ('core', '_core')},
+    **{f'numpy.{core}.multiarray._reconstruct': np.empty(0).__reduce__()[0] for core in ('core', '_core')},
+    **{
+        f'{module}.{prefix}{kind.__name__[4:]}': kind
+        for module in ('pathlib', 'pathlib._local')
+        for prefix in ('', 'Pure')
+        for kind in (PurePosixPath, PureWindowsPath)
+    },
+}
 
 
 def file_digest(path: str | Path) -> str:
@@ -32,10 +43,12 @@ def file_digest(path: str | Path) -> str:
 def load_plain(path: str | Path, map_location: Any = 'cpu') -> Any:
     """Load tensors and plain data from a file of ``torch.save``.
 
+    The options of a training script (``argparse.Namespace``), paths and numpy's numbers are plain data.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, damaged, inflates, is no PyTorch file, or carries code; the code is
-            named and not run.
+        ValueError: the file is empty, damaged, inflates, is no PyTorch file or one of TorchScript, or carries
+            code; the code is named and not run.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -45,9 +58,8 @@ def load_plain(path: str | Path, map_location: Any = 'cpu') -> Any:
         raise ValueError(f'checkpoint {path}: the file is empty')
     try:
         if zipfile.is_zipfile(path):
-            _refuse_inflation(path, size)
-        with _numpy_scalars():
-            return torch.load(path, map_location=map_location, weights_only=True)
+            _refuse_other_archives(path, size)
+        return _load(path, map_location)
     except pickle.UnpicklingError as error:
         code = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', str(error))
         if code is None:
@@ -67,10 +79,24 @@ class _RefusedError(ValueError):
     """A file that is whole, and not wanted."""
 
 
-def _refuse_inflation(path: Path, size: int) -> None:
-    # torch.save stores without compression; a member larger than the file is a bomb.
+def _refuse_other_archives(path: Path, size: int) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+    # Below the archive's own folder.
+    names = {member.filename.partition('/')[2] for member in members}
+    if 'constants.pkl' in names and any(name.startswith('code/') for name in names):
+        raise _RefusedError(
+            f'checkpoint {path}: a TorchScript file (torch.jit.save), a program with its weights; expected a '
+            'state dict. Where you trust its maker, torch.save(torch.jit.load(FILE).state_dict(), NEW) makes '
+            'one'
+        )
+    if 'data.pkl' not in names:
+        kind = 'a program of torch.export' if 'archive_format' in names else 'a zip file of something else'
+        raise _RefusedError(
+            f'checkpoint {path}: not a PyTorch file of weights, but {kind}: it has no data.pkl, which '
+            f'torch.save writes. First of what it has: {[member.filename for member in members[:3]]}'
+        )
+    # torch.save stores without compression; a member larger than the file is a bomb.
     total = sum(member.file_size for member in members)
     if total > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise _RefusedError(
@@ -79,7 +105,32 @@ def _refuse_inflation(path: Path, size: int) -> None:
         )
 
 
-def _numpy_scalars() -> contextlib.AbstractContextManager:
-    # torch before 2.6 has no such list, and refuses numpy scalars.
-    allow = getattr(torch.serialization, 'safe_globals', None)
-    return allow(_NUMPY_SCALARS) if allow else contextlib.nullcontext()
+def _load(path: Path, map_location: Any) -> Any:
+    if not _takes_names():
+        return torch.load(path, map_location=map_location, pickle_module=_PICKLE, weights_only=False)
+    with torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()]):
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def _takes_names() -> bool:
+    """Whether torch can be told what is plain data, by its name in the file: from 2.6 on."""
+    return tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """For torch before 2.6: makes what torch's own safe reader allows, and plain data, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        from torch._weights_only_unpickler import _get_allowed_globals
+
+        # Files are of protocol 2, which has Python 2's names.
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        allowed = {**_get_allowed_globals(), **_PLAIN, '_codecs.encode': encode, 'builtins.set': set}
+        if f'{module}.{name}' not in allowed:
+            raise pickle.UnpicklingError(f'Unsupported class {module}.{name}')
+        return allowed[f'{module}.{name}']
+
+
+_PICKLE = types.ModuleType('plain_pickle')
+_PICKLE.Unpickler = _PlainUnpickler
+_PICKLE.load = lambda file, **options: _PlainUnpickler(file, **options).load()

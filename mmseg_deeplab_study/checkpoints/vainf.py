@@ -70,8 +70,8 @@ LAYOUTS = tuple(
 def load_from_vainf(filename: str, map_location: Any = None) -> dict:
     """Load ``vainf://PATH``, on ResNet-50, ResNet-101 or MobileNetV2, as an MMSeg checkpoint.
 
-    Takes the repository's own files (``model_state`` beside optimizer and scores) and bare state dicts, with
-    or without ``module.``. A file does not say its output stride: the config does.
+    Takes the repository's own files (``model_state`` beside optimizer and scores), bare state dicts, and what
+    other scripts wrap around them. A file does not say its output stride: the config does.
 
     Raises:
         FileNotFoundError, ValueError: as ``load_peer``.

@@ -127,8 +127,10 @@ def check_sums(path: Path) -> None:
 
 def describe_mmseg(data: Mapping[str, Any]) -> str:
     if 'state_dict' not in data:
-        return 'a bare state dict of an MMSegmentation model'
-    meta = data.get('meta') or {}
+        wrapped = any(isinstance(value, Mapping) for value in data.values())
+        origin = "a training script's" if wrapped else 'a bare'
+        return f'{origin} state dict of an MMSegmentation model'
+    meta = data['meta'] if isinstance(data.get('meta'), Mapping) else {}
     where = f' at iteration {meta["iter"]}' if 'iter' in meta else ''
     if 'random_states' in data:
         return f'a checkpoint of a run with this project{where}, can be resumed'
@@ -152,6 +154,9 @@ def refusal(path: Path, error: ValueError) -> Finding:
         cure = 'where you trust its maker, save its state_dict alone: docs/troubleshooting.md has the line'
     elif 'carries code' in text:
         cure = 'ask its maker for the state_dict alone, saved by torch.save'
+    elif 'TorchScript' in text:
+        text, _, cure = text.partition('. Where')
+        cure = f'where{cure}'
     elif 'is compressed' in text:
         cure = 'ask its maker for the file as torch.save wrote it'
     elif str(path) in text:

@@ -16,19 +16,18 @@ from prettytable import PrettyTable
 from torch import Tensor, nn
 
 from ..atomic_file import write_atomically
+from ..checkpoints.bare_state import bare_name, unwrap
 from ..datasets.label_spaces import BACKGROUND, Match, match_classes, resolve_classes
 from ..evaluation.adaptation_metric import AdaptationMetric
 
 SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
-_MASK_CLASSIFIER = re.compile(
-    r'^(?:module\.)?decode_head\..*\b(?:cls_embed|class_embed|classes_proj|query_embed)\b'
-)
+_MASK_CLASSIFIER = re.compile(r'^decode_head\..*\b(?:cls_embed|class_embed|classes_proj|query_embed)\b')
 MATCHED_RULES = ('copy', 'reinit')
 UNMATCHED_RULES = ('background', 'random', 'zero')
 # MMSeg's own initialisation of conv_seg.
 RANDOM_STD = 0.01
 
-_CLASSIFIER = re.compile(r'^(?:module\.)?((?:decode|auxiliary)_head(?:\.\d+)?)\.conv_seg\.weight$')
+_CLASSIFIER = re.compile(r'^((?:decode|auxiliary)_head(?:\.\d+)?)\.conv_seg\.weight$')
 
 
 class RowOrigin(NamedTuple):
@@ -129,8 +128,8 @@ def transfer_head(
         ValueError: there is no classifier, one fits neither label space, or one is of masks.
     """
     result, changed = dict(state_dict), []
-    heads = {match[1]: key for key in state_dict if (match := _CLASSIFIER.match(key))}
-    if masks := [key for key in state_dict if _MASK_CLASSIFIER.match(key)]:
+    heads = {match[1]: key for key in state_dict if (match := _CLASSIFIER.match(bare_name(key)))}
+    if masks := [key for key in state_dict if _MASK_CLASSIFIER.match(bare_name(key))]:
         raise ValueError(
             f'{masks[0]}: a classifier of masks (as in MaskFormer and Segmenter), not of pixels; head '
             'transfer takes heads that classify pixels by conv_seg. Train this head from initial weights '
@@ -140,7 +139,8 @@ def transfer_head(
     if not heads:
         raise ValueError(
             'the checkpoint has no classifier to transfer: expected decode_head.conv_seg.weight, got '
-            f'{len(state_dict)} keys, first {list(state_dict)[:3]}'
+            f'{len(state_dict)} keys, first {list(state_dict)[:3]}. tools/doctor.py --checkpoint FILE says '
+            'what it is, and the load_from that takes it'
         )
     for head, key in heads.items():
         weight = state_dict[key]
@@ -167,7 +167,7 @@ def check_fits(state_dict: Mapping[str, Tensor], model: nn.Module) -> None:
     Raises:
         ValueError: lists the first few keys that are missing and of another shape.
     """
-    given = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    given = {bare_name(key): value for key, value in state_dict.items()}
     missing, mismatched = [], []
     for key, value in model.state_dict().items():
         if not key.startswith(('backbone.', 'decode_head.')) or key.endswith('num_batches_tracked'):
@@ -186,7 +186,7 @@ def check_fits(state_dict: Mapping[str, Tensor], model: nn.Module) -> None:
 
 def _classifier(state_dict: Mapping[str, Tensor], rows: int) -> dict[str, Tensor] | None:
     """The decode head's classifier as it came, if it is one head with as many rows."""
-    given = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    given = {bare_name(key): value for key, value in state_dict.items()}
     weight = given.get('decode_head.conv_seg.weight')
     if weight is None or len(weight) != rows:
         return None
@@ -256,7 +256,7 @@ class HeadTransferHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = True
-        state_dict, changed = checkpoint.get('state_dict', checkpoint), []
+        state_dict, changed = unwrap(checkpoint), []
         resumed = getattr(runner, '_resume', False)
         if resumed:
             self.source_classifier = checkpoint.get(SOURCE_CLASSIFIER)

@@ -1,5 +1,6 @@
 """vainf:// and tvseg://: parity with golden logits and with torchvision itself, round trips, refusals."""
 
+import argparse
 import copy
 import json
 import subprocess
@@ -106,6 +107,20 @@ def test_vainf_takes_module_prefixes_and_bare_state_dicts(tmp_path: Path):
     checkpoint = CheckpointLoader.load_checkpoint(f'vainf://{tmp_path}/bare.pth')
 
     assert set(checkpoint['state_dict']) == set(our_state(V3_MOBILE))
+
+
+def test_readers_take_what_other_scripts_wrap_around(tmp_path: Path):
+    state = layouts.export_state(our_state(V3_MOBILE), V3_MOBILE)
+    wrapped = {f'_orig_mod.module.{key}': value for key, value in state.items()}
+    wrapped['_orig_mod.n_averaged'] = torch.tensor(3)
+    torch.save({'model': wrapped, 'epoch': 3, 'args': argparse.Namespace(lr=0.02)}, tmp_path / 'script.pth')
+
+    checkpoint = CheckpointLoader.load_checkpoint(f'vainf://{tmp_path}/script.pth')
+
+    assert set(checkpoint['state_dict']) == set(our_state(V3_MOBILE))
+    assert (
+        conversion.load_any(tmp_path / 'script.pth')['meta']['source_format'] == 'vainf deeplabv3_mobilenet'
+    )
 
 
 def test_missing_surplus_and_misshapen_keys_are_listed(tmp_path: Path):

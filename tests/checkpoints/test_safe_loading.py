@@ -1,12 +1,15 @@
+import argparse
 import os
 import pickle
+import types
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 import torch
 
+from mmseg_deeplab_study.checkpoints import safe_loading
 from mmseg_deeplab_study.checkpoints.safe_loading import file_digest, load_plain
 
 
@@ -29,6 +32,52 @@ def test_loads_tensors_plain_data_and_numpy_scalars(tmp_path: Path):
     assert loaded['best_score'] == 0.7 and loaded['cur_itrs'] == 3
 
 
+def script_s_extras() -> dict:
+    """What stands beside the weights in files of torchvision's references and the like."""
+    return {
+        'args': argparse.Namespace(
+            lr=0.02,
+            data_path=Path('/data/coco'),
+            device=torch.device('cpu'),
+            inner=argparse.Namespace(amp=True),
+        ),
+        'options': types.SimpleNamespace(seed=3),
+        'confusion': np.arange(4).reshape(2, 2),
+        'best': np.float32(0.5),
+        'done': np.bool_(True),
+    }
+
+
+# Before torch 2.6 a reader of ours does what torch's does since.
+@pytest.mark.parametrize('takes_names', [True, False])
+@pytest.mark.parametrize('new_format', [True, False])
+def test_loads_what_scripts_save_beside_the_weights(tmp_path, monkeypatch, new_format, takes_names):
+    monkeypatch.setattr(safe_loading, '_takes_names', lambda: takes_names)
+    data = {'model': {'w': torch.ones(2, dtype=torch.half)}, **script_s_extras()}
+    torch.save(data, tmp_path / 'script.pth', _use_new_zipfile_serialization=new_format)
+
+    loaded = load_plain(tmp_path / 'script.pth')
+
+    assert torch.equal(loaded['model']['w'], data['model']['w'])
+    assert vars(loaded['args']) == {**vars(data['args']), 'data_path': PurePosixPath('/data/coco')}
+    assert loaded['options'] == data['options'] and loaded['best'] == 0.5 and loaded['done']
+    assert loaded['confusion'].tolist() == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize('takes_names', [True, False])
+@pytest.mark.parametrize('new_format', [True, False])
+def test_code_among_the_options_is_refused(tmp_path, monkeypatch, new_format, takes_names):
+    monkeypatch.setattr(safe_loading, '_takes_names', lambda: takes_names)
+    path, trace = tmp_path / 'evil.pth', tmp_path / 'trace'
+    data = {'model': {'w': torch.ones(2)}, 'args': argparse.Namespace(lr=0.1, hook=Payload(trace))}
+    torch.save(data, path, _use_new_zipfile_serialization=new_format)
+
+    with pytest.raises(ValueError, match=r'evil\.pth: refused.*code \((posix|os)\.system\)'):
+        load_plain(path)
+
+    assert not trace.exists()
+
+
 def test_loads_the_old_format(tmp_path: Path):
     torch.save({'w': torch.ones(2)}, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
 
@@ -47,7 +96,10 @@ def test_code_is_refused_by_name_and_not_run(tmp_path: Path, new_format: bool):
     assert not trace.exists()
 
 
-def test_getattr_is_refused(tmp_path: Path):
+@pytest.mark.parametrize('takes_names', [True, False])
+def test_getattr_is_refused(tmp_path: Path, monkeypatch, takes_names: bool):
+    monkeypatch.setattr(safe_loading, '_takes_names', lambda: takes_names)
+
     class Getter:
         def __reduce__(self):
             return getattr, ('text', 'upper')
@@ -95,6 +147,29 @@ def test_zip_bomb_is_refused(tmp_path: Path):
 
     with pytest.raises(ValueError, match=r'bomb\.pth: refused, because it is compressed .* 10000000'):
         load_plain(tmp_path / 'bomb.pth')
+
+
+@pytest.mark.parametrize('make', [torch.jit.script, lambda m: torch.jit.trace(m, torch.ones(1, 2))])
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_torchscript_is_named_and_not_run(tmp_path: Path, make):
+    torch.jit.save(make(torch.nn.Linear(2, 2)), tmp_path / 'model.pth')
+
+    with pytest.raises(
+        ValueError, match=r'model\.pth: a TorchScript file .* expected a state dict\. Where you'
+    ):
+        load_plain(tmp_path / 'model.pth')
+
+
+@pytest.mark.parametrize(
+    ('member', 'kind'),
+    [('m/archive_format', 'a program of torch.export'), ('readme.txt', 'a zip file of something else')],
+)
+def test_other_archives_are_named(tmp_path: Path, member: str, kind: str):
+    with zipfile.ZipFile(tmp_path / 'other.pth', 'w') as archive:
+        archive.writestr(member, 'text')
+
+    with pytest.raises(ValueError, match=f'not a PyTorch file of weights, but {kind}.*{member}'):
+        load_plain(tmp_path / 'other.pth')
 
 
 def test_digest(tmp_path: Path):

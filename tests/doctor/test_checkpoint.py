@@ -5,6 +5,7 @@ import os
 import pickle
 import sys
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,10 @@ def test_a_peers_file_that_lacks_a_layer(tmp_path):
     ('content', 'form'),
     [
         (HEAD, 'a bare state dict of an MMSegmentation model'),
+        (
+            {'model': {f'_orig_mod.{key}': value for key, value in HEAD.items()}, 'args': Namespace(lr=0.1)},
+            "a training script's state dict of an MMSegmentation model",
+        ),
         (
             {'state_dict': HEAD, 'meta': {'iter': 40}},
             'an MMEngine checkpoint at iteration 40, without what --resume needs',
@@ -206,6 +211,14 @@ def test_a_file_that_was_compressed(tmp_path):
             archive.writestr(name, whole.read(name))
     finding = look_at(path)
     assert 'refused, because it is compressed' in finding.text and 'ask its maker' in finding.cure
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_a_program_of_torchscript(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / 'model.pth')
+    finding = look_at(tmp_path / 'model.pth')
+    assert finding.level == 'error' and 'model.pth: a TorchScript file' in finding.text
+    assert finding.cure.startswith('where you trust its maker, torch.save(')
 
 
 def test_no_file(tmp_path):

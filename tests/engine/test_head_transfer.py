@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from argparse import Namespace
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -234,6 +235,9 @@ def test_heirs_tie_and_argmax_takes_the_first_of_them_which_is_road():
         ('', 'decode_head.1'),
         ('module.', 'decode_head'),
         ('module.', 'auxiliary_head.0'),
+        ('_orig_mod.', 'decode_head'),
+        ('_orig_mod.module.', 'auxiliary_head'),
+        ('module._orig_mod.', 'decode_head'),
     ],
 )
 def test_every_kind_of_head(prefix, name):
@@ -290,7 +294,8 @@ def test_head_that_fits_neither_label_space():
 @pytest.mark.parametrize('state_dict', [{}, {'classifier.4.weight': torch.ones(3), 'a': torch.ones(1)}])
 def test_no_classifier(state_dict):
     message = rf'no classifier .* expected decode_head\.conv_seg\.weight, got {len(state_dict)} keys, first '
-    with pytest.raises(ValueError, match=message + re.escape(str(list(state_dict)))):
+    doctor = r'\. tools/doctor\.py --checkpoint FILE says what it is'
+    with pytest.raises(ValueError, match=message + re.escape(str(list(state_dict))) + doctor):
         transfer_head(state_dict, SOURCE, TARGET, plan_rows(SOURCE, TARGET, MATCHES))
 
 
@@ -328,7 +333,8 @@ class Model(nn.Module):
 def test_what_fits_passes_with_and_without_prefix():
     weights = Model().state_dict()
     check_fits(weights, Model())
-    check_fits({f'module.{key}': value for key, value in weights.items()}, Model())
+    for prefix in ('module.', '_orig_mod.', 'module._orig_mod.'):
+        check_fits({f'{prefix}{key}': value for key, value in weights.items()}, Model())
 
 
 def test_counters_auxiliary_head_and_surplus_keys_are_not_asked_for():
@@ -385,6 +391,18 @@ def test_hook_takes_a_bare_state_dict(tmp_path):
     checkpoint = source_checkpoint()['state_dict']
     make_hook().after_load_checkpoint(make_runner(tmp_path), checkpoint)
     assert len(checkpoint['decode_head.conv_seg.bias']) == 4
+
+
+@pytest.mark.parametrize('key', ['state_dict', 'model', None])
+def test_hook_unwraps_what_a_script_saved(tmp_path, key):
+    """MMEngine goes on with the same dict, and strips nothing but ``module.``."""
+    state = {f'_orig_mod.module.{name}': value for name, value in Model(3).state_dict().items()}
+    state['_orig_mod.n_averaged'] = torch.tensor(3)
+    checkpoint = {key: state, 'args': Namespace(lr=0.1)} if key else state
+    runner, hook = make_runner(tmp_path), make_hook()
+    hook.after_load_checkpoint(runner, checkpoint)
+    runner.model.load_state_dict(checkpoint.get('state_dict', checkpoint), strict=True)
+    assert len(hook.source_classifier['weight']) == 3
 
 
 def test_hook_records_the_rows(tmp_path):

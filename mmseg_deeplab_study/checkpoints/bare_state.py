@@ -1,0 +1,56 @@
+"""The state dict inside of what a training script saves: under which key, behind which prefixes."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# Keys that scripts save a state dict under: VainF's, PyTorch's tutorials', MMEngine's, torchvision's.
+WRAPPERS = ('model_state', 'model_state_dict', 'state_dict', 'model')
+# Modules that torch puts around a model or parts of it: torch.compile, FSDP, activation checkpointing.
+_WRAPPED = re.compile(r'(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+# DataParallel and AveragedModel stand around the whole model: a part of it may be called `module`.
+_LEADING = re.compile(r'^(?:module\.)+')
+# What AveragedModel and MMEngine's averages count beside the weights.
+_COUNTERS = ('n_averaged', 'steps')
+
+
+def bare_name(name: str) -> str:
+    """The name that a weight has in the model itself, without wrappers, in whatever order they are."""
+    return _LEADING.sub('', _WRAPPED.sub('', name))
+
+
+def bare_state(checkpoint: Any) -> dict[str, Any]:
+    """Take the state dict out of a checkpoint, under the model's own names and without counters.
+
+    Raises:
+        ValueError: it is not a dict by names.
+    """
+    state = checkpoint
+    while isinstance(state, Mapping):
+        inner = next((state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)
+        if inner is None:
+            break
+        state = inner
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise ValueError(f'expected a state dict, got {type(state).__name__}')
+    named = ((bare_name(key), value) for key, value in state.items())
+    return {name: value for name, value in named if name not in _COUNTERS}
+
+
+def unwrap(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Make a loaded checkpoint one that MMEngine takes, in place; return its state dict.
+
+    What is bare already is left as it is, and so is all that stands beside the state dict.
+
+    Raises:
+        ValueError: as ``bare_state``.
+    """
+    state = bare_state(checkpoint)
+    if any(isinstance(checkpoint.get(key), Mapping) for key in WRAPPERS):
+        if list(state) != list(checkpoint.get('state_dict', ())):
+            checkpoint['state_dict'] = state
+        return checkpoint['state_dict']
+    if list(state) != list(checkpoint):
+        checkpoint.clear()
+        checkpoint.update(state)
+    return checkpoint
