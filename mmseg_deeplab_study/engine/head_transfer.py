@@ -3,10 +3,11 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from mmengine.dist import broadcast, master_only
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -113,16 +114,31 @@ def transfer_rows(
     return new_weight, new_bias
 
 
+def two_rows(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of two classes for a classifier of one channel, ``(1, C, 1, 1)`` and ``(1,)``.
+
+    The softmax of 0 and z is the sigmoid of z, so both give the same probabilities.
+    """
+    return torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(bias), bias])
+
+
+def one_row(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """A classifier of one channel for rows of two classes; the other way round of ``two_rows``."""
+    return weight[1:] - weight[:1], bias[1:] - bias[:1]
+
+
 def transfer_head(
     state_dict: Mapping[str, Tensor],
     source: Sequence[str],
     target: Sequence[str],
     rows: Sequence[RowOrigin],
+    single: Container[str] = (),
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return ``state_dict`` with every classifier carried over, and the names of the heads that were.
 
     A classifier that has as many rows as the target has classes is taken as the target's and left alone,
-    unless the source has as many.
+    unless the source has as many. One of a single channel, MMSeg's binary form, is of two classes. Those of
+    the heads in ``single``, whose model has that form, get it.
 
     Raises:
         ValueError: there is no classifier, one fits neither label space, or one is of masks.
@@ -143,18 +159,24 @@ def transfer_head(
             'what it is, and the load_from that takes it'
         )
     for head, key in heads.items():
-        weight = state_dict[key]
         bias_key = key.removesuffix('weight') + 'bias'
-        found = len(weight)
-        if found == len(source):
-            result[key], result[bias_key] = transfer_rows(weight, state_dict[bias_key], source, rows)
+        weight, bias = state_dict[key], state_dict[bias_key]
+        rows_given = f'{len(weight)} rows'
+        if len(weight) == 1 and 1 not in (len(source), len(target)):
+            weight, bias = two_rows(weight, bias)
+            rows_given = 'one row, which tells two classes apart'
+        if len(weight) == len(source):
+            weight, bias = transfer_rows(weight, bias, source, rows)
             changed.append(head)
-        elif found != len(target):
+        elif len(weight) != len(target):
             raise ValueError(
-                f'{head}: its classifier has {found} rows; expected {len(source)} for the source '
+                f'{head}: its classifier has {rows_given}; expected {len(source)} for the source '
                 f'label space or {len(target)} for the target. Give HeadTransferHook the classes that '
                 'the checkpoint was trained on as source='
             )
+        elif (head in single) == (len(state_dict[key]) == 1):
+            continue
+        result[key], result[bias_key] = one_row(weight, bias) if head in single else (weight, bias)
     return result, changed
 
 
@@ -188,9 +210,18 @@ def _classifier(state_dict: Mapping[str, Tensor], rows: int) -> dict[str, Tensor
     """The decode head's classifier as it came, if it is one head with as many rows."""
     given = {bare_name(key): value for key, value in state_dict.items()}
     weight = given.get('decode_head.conv_seg.weight')
-    if weight is None or len(weight) != rows:
+    if weight is None:
         return None
-    return {'weight': weight.clone(), 'bias': given['decode_head.conv_seg.bias'].clone()}
+    bias = given['decode_head.conv_seg.bias']
+    if len(weight) == 1 and rows == 2:
+        weight, bias = two_rows(weight, bias)
+    return {'weight': weight.clone(), 'bias': bias.clone()} if len(weight) == rows else None
+
+
+def _channels(model: nn.Module) -> list[tuple[str, int]]:
+    """Name of each head of a segmentor that classifies pixels, and the channels of its classifier."""
+    shapes = ((_CLASSIFIER.match(key), value.shape) for key, value in model.state_dict().items())
+    return [(match[1], shape[0]) for match, shape in shapes if match]
 
 
 def bare_model(model: nn.Module) -> nn.Module:
@@ -256,7 +287,7 @@ class HeadTransferHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = True
-        state_dict, changed = unwrap(checkpoint), []
+        state_dict, changed, model = unwrap(checkpoint), [], bare_model(runner.model)
         resumed = getattr(runner, '_resume', False)
         if resumed:
             self.source_classifier = checkpoint.get(SOURCE_CLASSIFIER)
@@ -268,13 +299,14 @@ class HeadTransferHook(Hook):
                     "project's tools/train.py"
                 )
             self.source_classifier = self.source_classifier or _classifier(state_dict, len(self.source))
-            transferred, changed = transfer_head(state_dict, self.source, self.target, self.rows)
+            single = {head for head, channels in _channels(model) if channels == 1 and len(self.target) == 2}
+            transferred, changed = transfer_head(state_dict, self.source, self.target, self.rows, single)
             # Ranks that draw from different seeds would otherwise train different heads.
             for key in (key for key in transferred if '.conv_seg.' in key):
                 broadcast(transferred[key])
             # The loader goes on with the dict it has, so that one is changed.
             state_dict.update(transferred)
-        check_fits(state_dict, bare_model(runner.model))
+        check_fits(state_dict, model)
         if changed:
             self._report(runner, changed)
         elif not resumed:

@@ -60,7 +60,9 @@ class TrainedInferencer(MMSegInferencer):
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Labels ``(H, W)`` of an image ``(H, W, 3)`` in uint8 and BGR, as OpenCV reads it."""
-        return np.asarray(self(image)['predictions'])
+        labels = np.asarray(self(image)['predictions'])
+        # MMSeg's labels of a head of one channel are float.
+        return labels.astype(np.uint8) if labels.dtype.kind == 'f' else labels
 
 
 def with_long_side(pipeline: Sequence[Mapping[str, Any]], long_side: int) -> list[Mapping[str, Any]]:

@@ -74,12 +74,19 @@ def _load_weights(model: nn.Module, state: Mapping[str, Tensor], name: str) -> N
     given = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
     wanted = model.state_dict()
     for key in (key for key in given if key.endswith('conv_seg.weight') and key in wanted):
-        found, expected = len(given[key]), len(wanted[key])
-        if found != expected:
+        channels = len(given[key]), len(wanted[key])
+        if channels[0] != channels[1]:
+            # One channel tells two classes apart.
+            found, expected = (max(number, 2) for number in channels)
+            form = [' in one channel' if number == 1 else '' for number in channels]
+            own = f'model.decode_head.num_classes={found}'
+            if 1 in channels:
+                own += f' model.decode_head.out_channels={channels[0]}'
             raise ValueError(
-                f"checkpoint {name}: it has {found} classes, and the config's head {expected}. To see it in "
-                f'its own {found} give --cfg-options model.decode_head.num_classes={found}; to carry it over '
-                f'to the {expected}, adapt it first: tools/train.py CONFIG --cfg-options load_from={name}'
+                f'checkpoint {name}: it has {found} classes{form[0]}, '
+                f"and the config's head {expected}{form[1]}. To see it in its own {found} give --cfg-options "
+                f'{own}; to carry it over to the {expected}, adapt it first: tools/train.py CONFIG '
+                f'--cfg-options load_from={name}'
             )
     try:
         check_fits(given, model)

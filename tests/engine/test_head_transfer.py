@@ -21,9 +21,11 @@ from mmseg_deeplab_study.datasets.label_spaces import Match, match_classes
 from mmseg_deeplab_study.engine.head_transfer import (
     RowOrigin,
     check_fits,
+    one_row,
     plan_rows,
     transfer_head,
     transfer_rows,
+    two_rows,
 )
 from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric
 from mmseg_deeplab_study.evaluation.boundary_metric import BoundaryMetric
@@ -291,6 +293,69 @@ def test_head_that_fits_neither_label_space():
         transfer_head(state_dict, SOURCE, TARGET, plan_rows(SOURCE, TARGET, MATCHES))
 
 
+# MMSeg's binary form: one channel for two classes. Its rows are 0 and (7, 8), biases 0 and 3.
+ONE = {
+    'decode_head.conv_seg.weight': torch.tensor([7.0, 8.0])[None, :, None, None],
+    'decode_head.conv_seg.bias': torch.tensor([3.0]),
+}
+TWO = ('background', 'car')
+
+
+def transferred(state: dict, source, target, single=()) -> tuple[list, list, list]:
+    rows = plan_rows(source, target, match_classes(source, target))
+    result, changed = transfer_head(state, source, target, rows, single)
+    return (
+        result['decode_head.conv_seg.weight'][..., 0, 0].tolist(),
+        result['decode_head.conv_seg.bias'].tolist(),
+        changed,
+    )
+
+
+def test_one_channel_of_the_source_is_two_rows():
+    weight, bias, changed = transferred(ONE, TWO, ('car', 'sky', 'road'))
+    assert weight == [[7, 8], [0, 0], [0, 0]] and changed == ['decode_head']
+    # sky and road share background's bias, 0
+    assert bias == pytest.approx([3, -math.log(2), -math.log(2)])
+
+
+def test_one_channel_of_the_target_is_the_difference_of_its_rows():
+    # car's row (10, 11) less background's (0, 1), biases 1.5 and 0.5, shared by nobody
+    weight, bias, changed = transferred(head(), SOURCE, TWO, {'decode_head'})
+    assert weight == [[10, 10]] and bias == [1] and changed == ['decode_head']
+
+
+def test_one_channel_on_both_sides_keeps_every_probability():
+    weight, bias, _ = transferred(ONE, TWO, TWO, {'decode_head'})
+    assert (weight, bias) == ([[7, 8]], [3])
+    # the other way round: the sigmoid of -z is 1 less that of z
+    weight, bias, _ = transferred(ONE, TWO, TWO[::-1], {'decode_head'})
+    assert (weight, bias) == ([[-7, -8]], [-3])
+
+
+def test_a_target_of_another_form_gets_the_models():
+    target = ('ground', 'thing')
+    assert transferred(ONE, VOC, target, {'decode_head'}) == ([[7, 8]], [3], [])
+    assert transferred(ONE, VOC, target) == ([[0, 0], [7, 8]], [0, 3], [])
+    assert transferred(head(rows=2), VOC, target, {'decode_head'}) == ([[10, 10]], [1], [])
+
+
+def test_one_channel_where_no_label_space_has_two_classes():
+    message = r'decode_head: its classifier has one row, which tells two classes apart; expected 3 .* source='
+    with pytest.raises(ValueError, match=message):
+        transfer_head(ONE, SOURCE, TARGET, plan_rows(SOURCE, TARGET, MATCHES))
+
+
+def test_sigmoid_and_softmax_are_one():
+    features = torch.randn(2, 9, generator=torch.Generator().manual_seed(0)).double()
+    weight, bias = torch.tensor([[0.3, -0.7]]).double(), torch.tensor([0.2]).double()
+    rows, biases = two_rows(weight, bias)
+    softmax = (rows @ features + biases[:, None]).softmax(0)[1]
+    torch.testing.assert_close(softmax, (weight @ features + bias).sigmoid()[0])
+    back = one_row(rows + 5, biases - 2)  # a softmax does not see what all its rows share
+    torch.testing.assert_close(back[0], weight)
+    torch.testing.assert_close(back[1], bias)
+
+
 @pytest.mark.parametrize('state_dict', [{}, {'classifier.4.weight': torch.ones(3), 'a': torch.ones(1)}])
 def test_no_classifier(state_dict):
     message = rf'no classifier .* expected decode_head\.conv_seg\.weight, got {len(state_dict)} keys, first '
@@ -403,6 +468,19 @@ def test_hook_unwraps_what_a_script_saved(tmp_path, key):
     hook.after_load_checkpoint(runner, checkpoint)
     runner.model.load_state_dict(checkpoint.get('state_dict', checkpoint), strict=True)
     assert len(hook.source_classifier['weight']) == 3
+
+
+def test_hook_carries_one_channel_into_one_channel(tmp_path):
+    checkpoint, runner = source_checkpoint(1), make_runner(tmp_path, Model(1))
+    old = {key: value.clone() for key, value in checkpoint['state_dict'].items() if 'conv_seg' in key}
+    hook = make_hook(source=TWO, target=TWO[::-1])
+    hook.after_load_checkpoint(runner, checkpoint)
+    runner.model.load_state_dict(checkpoint['state_dict'], strict=True)
+    for key, value in old.items():
+        torch.testing.assert_close(checkpoint['state_dict'][key], -value)
+    # The source's own view needs a row for each class.
+    weight = hook.source_classifier['weight']
+    assert weight[0].eq(0).all() and weight[1].equal(old['decode_head.conv_seg.weight'][0])
 
 
 def test_hook_records_the_rows(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from mmseg.apis import MMSegInferencer
 
 from mmseg_deeplab_study.inference.inferencer import TrainedInferencer, with_long_side
+from mmseg_deeplab_study.inference.overlay import paint
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -44,6 +45,31 @@ def test_labels_are_those_of_mmsegs_own_inferencer(trained, size):
     theirs = MMSegInferencer(stock, device='cpu')
     theirs.model.load_state_dict(checkpoint['state_dict'])
     assert (labels == theirs(photograph(*size))['predictions']).mean() > 0.999
+
+
+@pytest.mark.parametrize('kind', ['StudyEncoderDecoder', 'EncoderDecoder'])
+def test_one_channel_for_two_classes(make_config, write_trained, tmp_path, kind):
+    """MMSeg's binary form, whose labels are float: no index of a palette."""
+    cfg = make_config(tmp_path / 'data', tmp_path / 'work')
+    cfg.model.type = kind
+    loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    cfg.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.5, loss_decode=loss)
+    path, meta = tmp_path / 'a.pth', dict(classes=['ground', 'thing'])
+    # Liven the classifier's bias until both labels are there.
+    state = write_trained(cfg, path, dataset_meta=meta)
+    inferencer = TrainedInferencer(cfg, str(path), 'cpu')
+    image = photograph(65, 97)
+    scores = inferencer(image, return_datasamples=True).seg_logits.data[0]
+    state['state_dict']['decode_head.conv_seg.bias'] -= scores.median().logit()
+    torch.save(state, path)
+    inferencer = TrainedInferencer(cfg, str(path), 'cpu')
+    labels = inferencer.predict(image)
+    assert labels.dtype == np.uint8 and labels.shape == (65, 97)
+    assert np.unique(labels).tolist() == [0, 1]
+    scores = inferencer(image, return_datasamples=True).seg_logits.data[0]
+    assert (labels == (scores > 0.5).numpy()).all()
+    # What used to end in an IndexError.
+    assert paint(image, labels, [(0, 0, 0), (255, 0, 0)], 1.0)[labels == 1].tolist()[0] == [255, 0, 0]
 
 
 def test_colours_are_not_swapped(trained):

@@ -81,6 +81,33 @@ def test_another_number_of_classes_is_refused(cfg, write_trained, tmp_path):
         load_model(cfg, str(tmp_path / 'a.pth'))
 
 
+def binary(cfg):
+    """MMSeg's form of two classes: one channel and a threshold."""
+    loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    cfg.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.5, loss_decode=loss)
+    return cfg
+
+
+def test_one_channel_for_two_classes(cfg, write_trained, tmp_path):
+    classes = dict(classes=['ground', 'thing'])
+    write_trained(binary(cfg), tmp_path / 'one.pth', dataset_meta=classes)
+    assert load_model(cfg, str(tmp_path / 'one.pth')).dataset_meta['classes'] == ('ground', 'thing')
+    cfg.model.decode_head.out_channels = 2
+    with pytest.raises(
+        ValueError,
+        match=r"it has 2 classes in one channel, and the config's head 2\. .* give --cfg-options "
+        r'model\.decode_head\.num_classes=2 model\.decode_head\.out_channels=1; to',
+    ):
+        load_model(cfg, str(tmp_path / 'one.pth'))
+    write_trained(cfg, tmp_path / 'two.pth', dataset_meta=classes)
+    cfg.model.decode_head.out_channels = 1
+    with pytest.raises(
+        ValueError,
+        match=r"it has 2 classes, and the config's head 2 in one channel\. .*\.out_channels=2; to",
+    ):
+        load_model(cfg, str(tmp_path / 'two.pth'))
+
+
 def test_names_of_another_number_than_the_classes_are_refused(cfg, write_trained, tmp_path):
     cfg.model.decode_head.num_classes = 3
     write_trained(cfg, tmp_path / 'a.pth')
