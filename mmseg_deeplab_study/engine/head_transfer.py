@@ -28,6 +28,11 @@ UNMATCHED_RULES = ('background', 'random', 'zero')
 # MMSeg's own initialisation of conv_seg.
 RANDOM_STD = 0.01
 
+# The parts that a checkpoint must have whole, and the options by which they differ.
+_OPTIONS = {
+    'backbone': 'type, depth and width',
+    'decode_head': 'type, num_classes, channels, dilations and refine',
+}
 _CLASSIFIER = re.compile(r'^((?:decode|auxiliary)_head(?:\.\d+)?)\.conv_seg\.weight$')
 
 
@@ -181,29 +186,58 @@ def transfer_head(
 
 
 def check_fits(state_dict: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Refuse a state dict that leaves part of the backbone or of the decode head as initialised.
+    """Refuse a state dict that is not that of the model's backbone and decode head.
 
-    MMEngine only warns of missing and mismatching weights, and then trains from random ones. Surplus keys and
-    a missing auxiliary head are left to that warning.
+    MMEngine only warns of weights that are missing, of another shape or of no place (a deeper network's), and
+    then trains what is left. A missing auxiliary head and keys of other parts are left to that warning.
 
     Raises:
-        ValueError: lists the first few keys that are missing and of another shape.
+        ValueError: lists the first few keys of each kind, the modules they are in, and what to correct.
     """
-    given = {bare_name(key): value for key, value in state_dict.items()}
-    missing, mismatched = [], []
-    for key, value in model.state_dict().items():
-        if not key.startswith(('backbone.', 'decode_head.')) or key.endswith('num_batches_tracked'):
-            continue
-        if key not in given:
-            missing.append(key)
-        elif given[key].shape != value.shape:
-            mismatched.append(f'{key} {tuple(given[key].shape)} for {tuple(value.shape)}')
+    given = {bare_name(key): value for key, value in state_dict.items() if _is_asked_for(bare_name(key))}
+    own = {key: value for key, value in model.state_dict().items() if _is_asked_for(key)}
+    missing = [key for key in own if key not in given]
+    mismatched = [key for key in own if key in given and given[key].shape != own[key].shape]
+    surplus = [key for key in given if key not in own]
+    if not missing + mismatched + surplus:
+        return
+    problems = []
     if missing or mismatched:
-        raise ValueError(
-            f'the checkpoint does not fit the model: {len(missing)} keys are missing, first '
-            f'{missing[:3]}; {len(mismatched)} have another shape, first {mismatched[:3]}. '
-            'Check that backbone, head and output stride are those it was trained with'
-        )
+        shapes = [f'{key} {tuple(given[key].shape)} for {tuple(own[key].shape)}' for key in mismatched[:3]]
+        problems.append(f'{len(missing)} keys are missing, first {missing[:3]}')
+        problems.append(f'{len(mismatched)} have another shape, first {shapes}')
+    if surplus:
+        problems.append(f'the model has no place for {len(surplus)} of its keys, first {surplus[:3]}')
+    modules = dict.fromkeys('.'.join(key.split('.')[:2]) for key in missing + mismatched + surplus)
+    parts = dict.fromkeys(module.split('.')[0] for module in modules)
+    cure = ' and '.join(f'model.{part} the {_OPTIONS[part]}' for part in parts)
+    raise ValueError(
+        f'the checkpoint does not fit the model: {"; ".join(problems)}. They differ in '
+        f'{", ".join(list(modules)[:6])}: give {cure} that it was trained with'
+    )
+
+
+def _is_asked_for(name: str) -> bool:
+    # Files older than PyTorch 0.4.1 do not count batches.
+    return name.split('.')[0] in _OPTIONS and not name.endswith('num_batches_tracked')
+
+
+def check_classes(model: nn.Module, classes: Sequence[str], target: str) -> None:
+    """Refuse a model whose heads are not of the target's number of classes.
+
+    Raises:
+        ValueError: names the head's option, both numbers and the cure.
+    """
+    for head, channels in _channels(model):
+        single = channels == 1 and len(classes) != 1
+        if (2 if single else channels) != len(classes):
+            option = 'out_channels=1, for two classes' if single else f'num_classes={channels}'
+            undo = f' model.{head}.out_channels={len(classes)}' if single else ''
+            raise ValueError(
+                f'{head}.{option}, but the target {target} has {len(classes)} classes. Give --cfg-options '
+                f'model.{head}.num_classes={len(classes)}{undo}, or HeadTransferHook the classes of the '
+                'model as target='
+            )
 
 
 def _classifier(state_dict: Mapping[str, Tensor], rows: int) -> dict[str, Tensor] | None:
@@ -270,6 +304,7 @@ class HeadTransferHook(Hook):
     ) -> None:
         self.source = resolve_classes(source)
         self.target = resolve_classes(target)
+        self.target_name = target if isinstance(target, str) else f'({", ".join(self.target[:3])}, ...)'
         self.matches = match_classes(self.source, self.target, class_map, approximate)
         self.rows = plan_rows(self.source, self.target, self.matches, matched, unmatched)
         self.source_classifier: dict[str, Tensor] | None = None
@@ -288,6 +323,7 @@ class HeadTransferHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = True
         state_dict, changed, model = unwrap(checkpoint), [], bare_model(runner.model)
+        check_classes(model, self.target, self.target_name)
         resumed = getattr(runner, '_resume', False)
         if resumed:
             self.source_classifier = checkpoint.get(SOURCE_CLASSIFIER)

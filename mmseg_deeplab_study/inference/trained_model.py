@@ -93,10 +93,10 @@ def _load_weights(model: nn.Module, state: Mapping[str, Tensor], name: str) -> N
     except ValueError as error:
         raise ValueError(f'checkpoint {name}: {error}') from error
     if surplus := [key for key in given if key not in wanted]:
-        # A deeper network's, for one, the rest of which would fit.
+        # Of parts that check_fits does not look at.
         raise ValueError(
             f'checkpoint {name}: the model has no place for {len(surplus)} of its keys, first {surplus[:3]}. '
-            'Check that backbone and head are those it was trained with'
+            'Give the config the parts (such as model.neck) that it was trained with'
         )
     model.load_state_dict(given, strict=False)  # of a few old files, batches are not counted
 

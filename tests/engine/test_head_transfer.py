@@ -419,10 +419,86 @@ def test_what_does_not_fit_lists_missing_and_mismatched():
         'does not fit the model: 4 keys are missing, first '
         "['backbone.0.weight', 'backbone.0.bias', 'backbone.1.weight']; 2 have another shape, first "
         "['decode_head.conv_seg.weight (5, 2, 1, 1) for (4, 2, 1, 1)', "
-        "'decode_head.conv_seg.bias (5,) for (4,)']"
+        "'decode_head.conv_seg.bias (5,) for (4,)']. They differ in backbone.0, backbone.1, "
+        'decode_head.conv_seg: give model.backbone the type, depth and width and model.decode_head the type, '
+        'num_classes, channels, dilations and refine that it was trained with'
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         check_fits(weights, Model())
+
+
+@pytest.mark.parametrize(
+    ('of_checkpoint', 'of_model', 'message'),
+    [
+        # A shallower network's, and a deeper one's, the rest of which would fit.
+        (
+            {},
+            {'backbone.layer3.6': 1},
+            '1 keys are missing, .* They differ in backbone.layer3: give model.back',
+        ),
+        (
+            {'backbone.layer3.22': 1},
+            {},
+            'model: the model has no place for 1 of its keys, .* in backbone.layer3',
+        ),
+        (
+            {'backbone.stem': 2},
+            {'backbone.stem': 1},
+            r'0 keys are missing, .* 1 have another shape, .* \(2,\) ',
+        ),
+        ({}, {'decode_head.refine': 1}, 'They differ in decode_head.refine: give model.decode_head the type'),
+        (
+            {'decode_head.refine': 1},
+            {},
+            'no place for 1 .* They differ in decode_head.refine: give model.deco',
+        ),
+    ],
+)
+def test_what_does_not_fit_names_the_part_and_its_options(of_checkpoint, of_model, message):
+    def state(extra: dict[str, int]) -> dict[str, Tensor]:
+        return Model().state_dict() | {f'{key}.weight': torch.ones(size) for key, size in extra.items()}
+
+    model = SimpleNamespace(state_dict=lambda: state(of_model))
+    with pytest.raises(ValueError, match=message) as error:
+        check_fits(state(of_checkpoint), model)
+    # It is not in any key.
+    assert 'output stride' not in str(error.value)
+    assert ('model.decode_head' in str(error.value)) != ('model.backbone' in str(error.value))
+
+
+@pytest.mark.parametrize(
+    ('name', 'channels', 'target', 'message'),
+    [
+        (
+            'decode_head',
+            20,
+            'cityscapes',
+            r'decode_head\.num_classes=20, but the target cityscapes has 19 classes',
+        ),
+        (
+            'auxiliary_head',
+            20,
+            'cityscapes',
+            r'auxiliary_head\.num_classes=20, .* model\.auxiliary_head\.num_cl',
+        ),
+        (
+            'decode_head',
+            1,
+            'cityscapes',
+            r'out_channels=1, for two .*\.num_classes=19 model\.\w+\.out_channels=19',
+        ),
+        ('decode_head', 3, TARGET, r'=3, but the target \(road, car, sky, \.\.\.\) has 4 .* as target='),
+    ],
+)
+@pytest.mark.parametrize('given', [21, 19])
+def test_heads_of_another_number_of_classes_than_the_target(tmp_path, name, channels, target, message, given):
+    model = Model(len(make_hook(source='voc', target=target).target))
+    setattr(model, name, Head(channels))
+    with pytest.raises(ValueError, match=message):
+        make_hook(source='voc', target=target).after_load_checkpoint(
+            make_runner(tmp_path, model), source_checkpoint(given)
+        )
+    assert not list(tmp_path.iterdir())
 
 
 # The hook
