@@ -178,3 +178,15 @@ def test_real_weights_on_a_real_photograph(run, shared):
     # a sheep, PASCAL's class 17, and a background of grass; little else
     shares = np.bincount(labels.ravel(), minlength=21) / labels.size
     assert shares[17] > 0.2 and shares[0] > 0.6 and shares[17] + shares[0] > 0.98
+
+
+def test_one_channel_for_two_classes(run, make_config, write_trained, tmp_path):
+    cfg = make_config(tmp_path / 'data', tmp_path / 'work')
+    loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    cfg.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.5, loss_decode=loss)
+    cfg.dump(tmp_path / 'binary.py')
+    write_trained(cfg, tmp_path / 'binary.pth', dataset_meta=dict(classes=['ground', 'thing']))
+    model = (str(tmp_path / 'binary.py'), str(tmp_path / 'binary.pth'))
+    code, output, errors = run(photograph('a.png'), '-o', 'new/out', model=model)
+    assert (code, output, errors) == (0, 'Wrote new/out/a_overlay.jpg, new/out/a_labels.png\n', '')
+    assert set(np.unique(np.asarray(Image.open('new/out/a_labels.png')))) <= {0, 1}
