@@ -7,12 +7,13 @@ from argparse import Namespace
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.model import BaseTTAModel
+from mmengine.runner import Runner, ValLoop
 from mmengine.runner import TestLoop as LoopOfTests
-from mmengine.runner import ValLoop
 from mmseg.registry import HOOKS
 from mmseg.utils import get_classes
 from torch import Tensor, nn
@@ -717,3 +718,34 @@ def test_hook_tells_every_metric_what_it_has_matched(matched):
     metrics = [metric for loop in loops for metric in loop.evaluator.metrics[::2]]
     assert [metric.seen for metric in metrics] == [('sky', 'motorcycle')] * 4
     assert all(metric.matches == hook.matches for metric in metrics)
+
+
+@pytest.mark.slow
+def test_a_run_of_one_channel_begins_as_that_of_two(make_config, tiny_cityscapes, write_trained, tmp_path):
+    """From a source of one channel, of classes ground and road, to sidewalk and road: record and pictures."""
+    root, rows = tiny_cityscapes(classes=(0, 1)), {}
+    loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    form = dict(num_classes=2, out_channels=1, threshold=0.5, loss_decode=loss)
+    for channels in (1, 2):
+        cfg = make_config(root, tmp_path / f'work{channels}')
+        cfg.model.decode_head.update(form)
+        write_trained(cfg, tmp_path / 'source.pth')
+        if channels == 2:
+            cfg.model.decode_head.update(
+                out_channels=2, threshold=None, loss_decode=dict(type='CrossEntropyLoss')
+            )
+        target = ['sidewalk', 'road']
+        for loader in (cfg.train_dataloader, cfg.val_dataloader):
+            loader.dataset.metainfo = dict(classes=target, palette=[[0, 0, 0], [255, 0, 0]])
+        source = ['background', 'road']
+        cfg.load_from, cfg.val_evaluator.source = str(tmp_path / 'source.pth'), source
+        transfer = dict(type='HeadTransferHook', source=source, target=target)
+        cfg.custom_hooks = [transfer, dict(type='AdaptationHook', snapshots=1)]
+        Runner.from_cfg(cfg).train()
+        lines = (tmp_path / f'work{channels}/adaptation.jsonl').read_text().splitlines()[1:]
+        rows[channels] = [
+            (row['kind'], row['confusion']) for row in map(json.loads, lines) if row['iter'] == 0
+        ]
+    assert [kind for kind, _ in rows[1]] == ['source', 'validation']
+    assert rows[1] == rows[2]
+    assert np.count_nonzero(rows[1][1][1]) == 4
