@@ -109,6 +109,12 @@ def _classes(meta: Mapping[str, Any], cfg: Config, model: nn.Module, name: str) 
     if not trained.get('classes'):
         trained, origin = dataset_meta(cfg), "checkpoint names no classes, and the config's dataset"
     classes = tuple(trained.get('classes') or ())
+    if getattr(model.decode_head, 'num_classes', None) == 1:
+        raise ValueError(
+            'model.decode_head.num_classes=1: labels of one channel are 0 and 1, which are two classes. '
+            'Give --cfg-options model.decode_head.num_classes=2 model.decode_head.out_channels=1, and the '
+            "dataset's metainfo two class names"
+        )
     rows = getattr(model.decode_head, 'num_classes', len(classes))
     if len(classes) != rows:
         raise ValueError(

@@ -92,7 +92,12 @@ def test_one_channel_for_two_classes(cfg, write_trained, tmp_path):
     classes = dict(classes=['ground', 'thing'])
     write_trained(binary(cfg), tmp_path / 'one.pth', dataset_meta=classes)
     assert load_model(cfg, str(tmp_path / 'one.pth')).dataset_meta['classes'] == ('ground', 'thing')
-    cfg.model.decode_head.out_channels = 2
+    cfg.model.decode_head.num_classes = 1
+    with pytest.raises(
+        ValueError, match=r'num_classes=1: .* two classes\. Give .*num_classes=2 .*out_channels=1'
+    ):
+        load_model(cfg, str(tmp_path / 'one.pth'))
+    cfg.model.decode_head.update(num_classes=2, out_channels=2)
     with pytest.raises(
         ValueError,
         match=r"it has 2 classes in one channel, and the config's head 2\. .* give --cfg-options "
