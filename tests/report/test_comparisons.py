@@ -142,8 +142,9 @@ def test_experiments_that_share_seeds_are_compared_in_pairs():
 def test_each_is_compared_with_the_first():
     found = compared(a=seeds(20.0, 22.0), b=seeds(17.0, 19.0), c=seeds(10.0, 12.0))[0]
     assert found.endswith(
-        '; a0 and 1 more less b0 and 1 more, paired by n = 2 seeds: 3.00 in each of them, which has no interval; '
-        'a0 and 1 more less c0 and 1 more, paired by n = 2 seeds: 10.00 in each of them, which has no interval.'
+        '; a0 and 1 more less b0 and 1 more, paired by n = 2 seeds: 3.00 in each of them, which has no '
+        'interval; a0 and 1 more less c0 and 1 more, paired by n = 2 seeds: 10.00 in each of them, which has '
+        'no interval.'
     )
 
 
