@@ -84,7 +84,7 @@ def run_tool(load_tool, monkeypatch, capsys) -> Callable[..., tuple[int, str, st
     def run(name: str, *arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
         try:
-            code = load_tool(name).main()
+            code = load_tool('_arguments').exit_code(load_tool(name).main)
         except SystemExit as error:
             code = error.code
         return code, *capsys.readouterr()

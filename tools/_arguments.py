@@ -1,10 +1,127 @@
-"""Flags that several tools share. Imports torch or MMEngine only for a flag that needs it.
+"""How every tool starts and ends, and the flags that several share. Imports the standard library alone, torch
+or MMEngine only for a flag that needs it.
 
 Found beside the tool, so not with `python -P`.
 """
 
+from __future__ import annotations
+
 import argparse
-from typing import Any
+import contextlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn, TextIO
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of a tool, with the flag that all have."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_argument('--debug', action='store_true', help='show the traceback of an error')
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Call a tool's ``main`` and end with its exit code, as ``exit_code`` says.
+
+    Outputs may be closed, or a pipe that nobody reads: what is written to these is dropped, and the tool does
+    the rest of its work.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Else the next file that is opened would be taken for it.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout, sys.stderr = _open_stream(1, sys.stdout), _open_stream(2, sys.stderr)
+    status = exit_code(main)
+    if launch := sys.modules.get('mmseg_deeplab_study.engine.launch'):
+        launch.leave_ranks(status)
+    sys.exit(status)
+
+
+class _Stream(io.FileIO):
+    """An output; after an error, which is none where a pipe's reader has gone, what is written is dropped."""
+
+    failed = False
+
+    def write(self, content: Any) -> int:
+        try:
+            return len(content) if self.failed else super().write(content)
+        except OSError as error:
+            self.failed = True
+            if not isinstance(error, BrokenPipeError):
+                raise
+            return len(content)
+
+
+def _open_stream(number: int, stream: TextIO | None) -> TextIO:
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Stream(number, 'w', closefd=False)),
+        stream.encoding if stream else 'utf-8',
+        'backslashreplace',
+        line_buffering=stream is None or stream.line_buffering or stream.write_through,
+    )
+
+
+def exit_code(main: Callable[[], int | None]) -> int:
+    """Call a tool's ``main``; an error becomes one line on standard error, and code 1.
+
+    Ctrl-C is code 130. SystemExit passes, such as argparse's for usage (2). ``--debug`` shows the traceback;
+    where the run has a log file, it is in there too.
+    """
+    try:
+        status = main() or 0
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        log = _log_traceback()
+        if '--debug' in sys.argv:
+            traceback.print_exc()
+        else:
+            print(f'error: {_describe(error, log)}', file=sys.stderr)
+        return 1
+    return status
+
+
+def _log_traceback() -> str | None:
+    """Write the traceback into the log file of the run; returns its path, None if there is none."""
+    if (logging := sys.modules.get('mmengine.logging')) is None:
+        return None
+    for handler in logging.MMLogger.get_current_instance().handlers:
+        if path := getattr(handler, 'baseFilename', None):
+            with contextlib.suppress(OSError), open(path, 'a', encoding='utf-8') as log:
+                log.write(traceback.format_exc())
+                return path
+    return None
+
+
+def _describe(error: Exception, log: str | None) -> str:
+    """An error in one line; with its type, and where its traceback is, if it was not raised for a user."""
+    # KeyError shows its message as it would be typed.
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    before, caught, worker = text.rpartition('Traceback (most recent call last):')
+    if caught:
+        # What a data loader's worker raised comes with its traceback; frames are indented.
+        text = '\n'.join(line for line in worker.splitlines() if not line.startswith(' '))
+    text = ' '.join(line.strip() for line in text.splitlines() if line.strip())
+    rank = f'rank {os.environ.get("RANK")}: ' if int(os.environ.get('WORLD_SIZE') or 1) > 1 else ''
+    if isinstance(error, OSError) or caught or _raised_by_us(error):
+        return rank + text
+    where = f'traceback in {log}' if log else '--debug shows the traceback'
+    return f'{rank}{": ".join(filter(None, (type(error).__name__, text)))} ({where})'
+
+
+def _raised_by_us(error: Exception) -> bool:
+    """Whether our own code raised an error for a user: of a kind that carries a message."""
+    if not isinstance(error, (ValueError, RuntimeError, ImportError, KeyError)):
+        return False
+    module = [frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+    return module == '__main__' or module.startswith('mmseg_deeplab_study')
 
 
 class DictAction(argparse.Action):

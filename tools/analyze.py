@@ -10,14 +10,15 @@ the background's row (road) has an IoU at iteration 0 that it has not learnt.
 
 import argparse
 import os
-import sys
 from pathlib import Path
+
+from _arguments import Parser, run
 
 REGISTERS_NOTHING = True
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='or its adaptation.jsonl')
     parser.add_argument('--iou', type=float, default=20, help='iterations to this IoU, in %% (default: 20)')
     parser.add_argument(
@@ -46,32 +47,32 @@ def main() -> int:
     from mmseg_deeplab_study.report.comparisons import SIDE_BY_SIDE, compare
     from mmseg_deeplab_study.report.runs import read_runs
 
-    try:
-        runs = read_runs(args.work_dirs)
-        if args.export and len(runs) != 1:
-            raise ValueError(f'--export takes the record of one run, but got {len(runs)}')
-        out = args.out or Path(os.path.commonpath([run.folder for run in runs.values()]))
-        histories = {name: run.history for name, run in runs.items()}
-        analysis = analyse(histories, args.iou, args.share)
-        files = {'analysis.json': as_json(analysis), 'analysis.csv': as_csv(analysis)}
-        print(as_text(analysis))
-        if compared := compare(analysis.groups):
-            print('', SIDE_BY_SIDE, *compared, sep='\n')
-        for name, text in files.items():
-            write_atomically(out / name, text.encode())
-            print(f'Wrote {out / name}')
-        if args.figure:
-            from mmseg_deeplab_study.report.figures import draw_adaptation
+    runs = read_runs(args.work_dirs)
+    if args.export and len(runs) != 1:
+        raise ValueError(f'--export takes the record of one run, but got {len(runs)}')
+    out = args.out or Path(os.path.commonpath([run.folder for run in runs.values()]))
+    histories = {name: run.history for name, run in runs.items()}
+    analysis = analyse(histories, args.iou, args.share)
+    files = {'analysis.json': as_json(analysis), 'analysis.csv': as_csv(analysis)}
+    text, compared = as_text(analysis), compare(analysis.groups)
+    # Files first: who reads the text may have seen enough of it.
+    for name, content in files.items():
+        write_atomically(out / name, content.encode())
+    written = [out / name for name in files]
+    if args.figure:
+        from mmseg_deeplab_study.report.figures import draw_adaptation
 
-            print(f'Wrote {draw_adaptation(histories, args.figure)}')
-        if args.export:
-            write_study_record(next(iter(histories.values())), args.export)
-            print(f'Wrote {args.export}')
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+        written.append(draw_adaptation(histories, args.figure))
+    if args.export:
+        write_study_record(next(iter(histories.values())), args.export)
+        written.append(args.export)
+    print(text)
+    if compared:
+        print('', SIDE_BY_SIDE, *compared, sep='\n')
+    for path in written:
+        print(f'Wrote {path}')
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -1,12 +1,13 @@
 """Convert a published DeepLab checkpoint to MMSegmentation's form, or an adapted one back to its peer's."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from _arguments import Parser, run
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         'src',
         type=Path,
@@ -35,24 +36,20 @@ def main() -> int:
     from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, load_any, to_peer
     from mmseg_deeplab_study.checkpoints.parity import compare_with_peer
 
-    try:
-        if args.dst.exists():
-            raise FileExistsError(f'{args.dst} exists; give another file, or remove it')
-        checkpoint = load_any(args.src)
-        meta = checkpoint['meta']
-        print(f'{args.src}: {meta["source_format"]}, {len(checkpoint["state_dict"])} tensors')
-        if args.to == 'mmseg':
-            written = checkpoint
-        else:
-            written, layout = to_peer(checkpoint['state_dict'], args.to)
-            print(f'written as {layout.peer} {layout.name}')
-        if args.verify:
-            print(compare_with_peer(args.src, checkpoint))
-        args.dst.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(written, args.dst)
-    except (ValueError, OSError, ImportError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    if args.dst.exists():
+        raise FileExistsError(f'{args.dst} exists; give another file, or remove it')
+    checkpoint = load_any(args.src)
+    meta = checkpoint['meta']
+    print(f'{args.src}: {meta["source_format"]}, {len(checkpoint["state_dict"])} tensors')
+    if args.to == 'mmseg':
+        written = checkpoint
+    else:
+        written, layout = to_peer(checkpoint['state_dict'], args.to)
+        print(f'written as {layout.peer} {layout.name}')
+    if args.verify:
+        print(compare_with_peer(args.src, checkpoint))
+    args.dst.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(written, args.dst)
     print(f'{args.dst}: written')
     if args.to == 'mmseg' and (config := CONFIGS.get(meta['source_format'])):
         print(f'config that fits: configs/{config}_*.py')
@@ -60,4 +57,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -6,16 +6,15 @@ adapts, not how good it is. What is complete is not run again, what was cut shor
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from _arguments import add_study_arguments, check_study_arguments
+from _arguments import Parser, add_study_arguments, check_study_arguments, run
 
 BACKBONES = ('MobileNetV2', 'ResNet-50', 'SegFormer-B0')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='default: %(default)s')
     parser.add_argument(
         '--seeds',
@@ -51,4 +50,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

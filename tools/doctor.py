@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from _arguments import run
+
 HERE = Path(__file__).resolve()
 
 
@@ -28,4 +30,4 @@ def load_main() -> Callable[[], int]:
 
 
 if __name__ == '__main__':
-    sys.exit(load_main()())
+    run(lambda: load_main()())

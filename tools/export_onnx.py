@@ -6,16 +6,15 @@ Nothing is written where the logits differ by more than 1e-4 of the largest.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from _arguments import add_config_arguments
+from _arguments import Parser, add_config_arguments, run
 
 SMALLEST = 32
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
     parser.add_argument('-o', '--out', type=Path, required=True, help='file to write; never an existing one')
@@ -48,4 +47,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

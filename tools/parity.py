@@ -2,13 +2,14 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
+
+from _arguments import Parser, run
 
 
 def parse_args() -> argparse.Namespace:
     beside = Path(__file__).resolve().parents[2] / 'shared'
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         '--golden',
         type=Path,
@@ -28,4 +29,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -7,14 +7,13 @@ dataset.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from _arguments import add_config_arguments, add_device_argument, check_device
+from _arguments import Parser, add_config_arguments, add_device_argument, check_device, run
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
     parser.add_argument(
@@ -60,4 +59,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

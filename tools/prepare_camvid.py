@@ -7,12 +7,13 @@ that is there is written over, so calling it again goes on where it stopped, and
 """
 
 import argparse
-import sys
 from pathlib import Path
+
+from _arguments import Parser, run
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('source', type=Path, metavar='SOURCE', help='the folder CamVid')
     parser.add_argument(
         '-o', '--out', type=Path, default=Path('data/camvid_cityscapes'), help='default: %(default)s'
@@ -48,4 +49,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

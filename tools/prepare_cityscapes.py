@@ -8,12 +8,13 @@ there is written over, so calling it again goes on where it stopped, and checks.
 """
 
 import argparse
-import sys
 from pathlib import Path
+
+from _arguments import Parser, run
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('source', type=Path, metavar='SOURCE', help='folder of the archives, or extracted')
     parser.add_argument(
         '-o', '--out', type=Path, default=Path('data/cityscapes'), help='default: %(default)s'
@@ -39,4 +40,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

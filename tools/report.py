@@ -6,14 +6,15 @@ tools/analyze.py.
 """
 
 import argparse
-import sys
 from pathlib import Path
+
+from _arguments import Parser, run
 
 REGISTERS_NOTHING = True
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='or its adaptation.jsonl')
     parser.add_argument(
         '-o', '--out', type=Path, default=Path('report.html'), help='the page (default: report.html)'
@@ -66,4 +67,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

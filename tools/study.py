@@ -7,14 +7,13 @@ them; with --cluster the jobs go on without this command, and the same command l
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from _arguments import DictAction, add_study_arguments, check_study_arguments
+from _arguments import DictAction, Parser, add_study_arguments, check_study_arguments, run
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         'study', type=Path, metavar='STUDY', help='study file, such as configs/studies/camvid.py'
     )
@@ -49,4 +48,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -2,11 +2,11 @@
 
 import argparse
 
-from _arguments import add_run_arguments
+from _arguments import Parser, add_run_arguments, run
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     add_run_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
     parser.add_argument('--out', help='the dir to save predicted label maps for offline evaluation')
@@ -36,7 +36,6 @@ def main() -> None:
     from mmseg_deeplab_study.engine.launch import (
         enable_dense_crf,
         enable_ranks,
-        leave_ranks,
         load_config,
     )
 
@@ -51,8 +50,8 @@ def main() -> None:
         enable_dense_crf(cfg)
     if args.tta:
         if (cfg.model.get('test_cfg') or {}).get('crf') is not None:
-            raise SystemExit(
-                'error: --tta with dense CRF (--crf, or model.test_cfg.crf of the config): each of the views '
+            raise ValueError(
+                '--tta with dense CRF (--crf, or model.test_cfg.crf of the config): each of the views '
                 'would be refined for itself; give one of them'
             )
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
@@ -73,8 +72,7 @@ def main() -> None:
     runner = Runner.from_cfg(cfg)
     check_headers(runner.test_dataloader.dataset)
     runner.test()
-    leave_ranks()
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -2,11 +2,11 @@
 
 import argparse
 
-from _arguments import add_run_arguments
+from _arguments import Parser, add_run_arguments, run
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     add_run_arguments(parser)
     parser.add_argument(
         '--resume',
@@ -41,7 +41,6 @@ def main() -> None:
     from mmseg_deeplab_study.engine.launch import (
         enable_amp,
         enable_ranks,
-        leave_ranks,
         load_config,
         prepare_work_dir,
     )
@@ -71,8 +70,7 @@ def main() -> None:
     if args.overwrite and not tracked and checkpoint is None and is_main_process():
         clear_work_dir(cfg.work_dir)
     runner.train()
-    leave_ranks()
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

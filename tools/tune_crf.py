@@ -8,16 +8,15 @@ config that inherits CONFIG.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from _arguments import add_config_arguments, add_device_argument, check_device
+from _arguments import Parser, add_config_arguments, add_device_argument, check_device, run
 
 METRICS = ('mIoU', 'BIoU', *(f'trimap.{width}' for width in (1, 2, 4, 8, 16, 32)))
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
     parser.add_argument(
@@ -54,4 +53,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,8 +74,7 @@ def compare_all(folder: Path) -> int:
     """Print a table of all golden logits in a folder; returns an exit code."""
     files = sorted(folder.glob('*.keys.json'))
     if not files:
-        print(f'error: {folder}: no golden logits (PEER_MODEL.keys.json)', file=sys.stderr)
-        return 1
+        raise FileNotFoundError(f'{folder}: no golden logits (PEER_MODEL.keys.json)')
     spec = importlib.util.spec_from_file_location('reference_weights', folder / 'reference_weights.py')
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)

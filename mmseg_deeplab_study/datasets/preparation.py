@@ -39,14 +39,8 @@ class PreparedSplit(NamedTuple):
 
 
 def run_command(make_plan: Callable[[], Plan], out: Path, copy: bool) -> int:
-    """What both tools do: prepare, and say what is there now or what is wrong; returns the exit code."""
-    try:
-        splits = prepare(make_plan(), out, copy)
-    except (OSError, ValueError, ImportError) as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    """What both tools do: prepare, and say what is there; returns the exit code, raises as ``prepare``."""
+    splits = prepare(make_plan(), out, copy)
     Console().print(pixel_table(splits), count_table(splits))
     for line in remarks(splits):
         sys.stderr.write(f'warning: {line}\n')

@@ -7,6 +7,7 @@ look at these too; each may stand several times.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--strict', action='store_true', help='warnings make the exit code 1, too')
     parser.add_argument('--json', action='store_true', help='print a list of objects in place of lines')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser.parse_args()
 
 
@@ -50,15 +52,25 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
         yield from run_check(check, *arguments)
 
 
+def say(text: str) -> None:
+    """Write to standard output, unless nobody reads it: the exit code may still be asked for."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def main() -> int:
     args = parse_args()
     found = []
     for finding in findings(args):
         found.append(finding)
         if not args.json:
-            sys.stdout.write(as_text(finding))
-            sys.stdout.flush()
-    sys.stdout.write(as_json(found) if args.json else summary(found))
+            say(as_text(finding))
+    say(as_json(found) if args.json else summary(found))
     return exit_code(found, args.strict)
 
 

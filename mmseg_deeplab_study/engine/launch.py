@@ -120,8 +120,8 @@ def enable_ranks(cfg: Config) -> None:
     cfg.setdefault('model_wrapper_cfg', wrapper)
 
 
-def leave_ranks() -> None:
-    """End a process of several, with code 0, behind its exit handlers; a single process goes on.
+def leave_ranks(status: int = 0) -> None:
+    """End a process of several, with ``status``, after its exit handlers; a single process goes on.
 
     The interpreter is not taken apart. Gloo's threads outlive ``destroy_process_group``, as the model's
     wrapper holds the group, and one may still have to free the last broadcast's tensors, for which it needs
@@ -129,11 +129,13 @@ def leave_ranks() -> None:
     """
     if not torch.distributed.is_initialized():
         return
-    torch.distributed.destroy_process_group()
+    if status == 0:
+        # After an error other ranks may wait for this one, and this would wait for them.
+        torch.distributed.destroy_process_group()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def enable_amp(cfg: Config) -> None:

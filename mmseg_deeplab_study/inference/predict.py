@@ -117,12 +117,6 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict what the flags name; returns an exit code."""
+    """Predict what the flags name; returns an exit code. Raises as ``predict``."""
     keep_freed_memory()
-    try:
-        return int(predict(args) > 0)
-    except (OSError, ValueError, ImportError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return int(predict(args) > 0)

@@ -124,9 +124,6 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     try:
         tune(args)
-    except (OSError, ValueError, ImportError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print(
             f'interrupted: the same command resumes after the trials in {args.out / "trials.jsonl"}',

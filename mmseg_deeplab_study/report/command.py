@@ -68,12 +68,10 @@ def watch(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the report that the flags ask for; returns an exit code."""
-    try:
-        (watch if args.watch else make_report)(args)
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    """Make the report that the flags ask for; returns an exit code.
+
+    Raises:
+        OSError, ValueError: as ``make_report``; also if a file cannot be written.
+    """
+    (watch if args.watch else make_report)(args)
     return 0

@@ -29,7 +29,10 @@ def carry_out_study(
     """Make a study, check it, carry it out, and ``conclude`` over the adaptations that have ended well.
 
     Returns:
-        The exit code: that of ``conclude``, 1 for an error or a run that has not ended well, 130 for Ctrl-C.
+        The exit code: that of ``conclude``, 1 for a run that has not ended well, 130 for Ctrl-C.
+
+    Raises:
+        OSError, ValueError, RuntimeError, ImportError: the study cannot be carried out.
     """
     try:
         study = make_study()
@@ -38,9 +41,6 @@ def carry_out_study(
             show_plan(study, args, console)
             return 0
         states = run_study(study, args, console)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        console.print(f'error: {error}', style='red')
-        return 1
     except KeyboardInterrupt:
         console.print('Interrupted: the same command goes on')
         return 130

@@ -3,12 +3,15 @@
 import argparse
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MMLogger
 
 from mmseg_deeplab_study.datasets.downloads import CAMVID_COUNTS, CITYSCAPES_COUNTS
+from mmseg_deeplab_study.engine.launch import read_config
 from mmseg_deeplab_study.evaluation.boundary_metric import WIDTHS
 from mmseg_deeplab_study.evaluation.history import FILE_NAME
 from mmseg_deeplab_study.hub import config_path
@@ -50,6 +53,83 @@ def test_help_and_mistakes_import_nothing_heavy(name: str, flag: str):
     done = python('-S', '-c', code, TOOLS / f'{name}.py', flag)
     output = done.stdout if flag == '--help' else done.stderr
     assert (done.returncode, output[:6]) == (0 if flag == '--help' else 2, 'usage:'), done.stderr
+    assert '--debug' in output
+
+
+@pytest.fixture
+def end(load_tool, capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
+    """A function of a tool's main and its flags; returns exit code and errors."""
+    # A log of another test's run.
+    monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
+
+    def call(main: Callable[[], object], *flags: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, 'argv', ['tool.py', *flags])
+        return load_tool('_arguments').exit_code(main), capsys.readouterr().err
+
+    return call
+
+
+def fail(error: BaseException) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ('main', 'line'),
+    [
+        (lambda: read_config('a  b.py'), 'config a  b.py: no such file'),
+        (lambda: read_study(Path('a.py')), 'study a.py: no such file'),
+        (Path('nowhere/a.png').read_text, "[Errno 2] No such file or directory: 'nowhere/a.png'"),
+        (lambda: [][1], 'IndexError: list index out of range (--debug shows the traceback)'),
+        (lambda: {}['a'], 'KeyError: a (--debug shows the traceback)'),
+        (
+            fail(RuntimeError('sizes differ:\n\n\tdecode_head: [21]\n')),
+            'RuntimeError: sizes differ: decode_head: [21] (--debug shows the traceback)',
+        ),
+        (fail(MemoryError()), 'MemoryError (--debug shows the traceback)'),
+        (
+            # As torch raises again what a data loader's worker raised.
+            fail(
+                ValueError(
+                    'Caught ValueError in DataLoader worker process 0.\n'
+                    'Original Traceback (most recent call last):\n'
+                    '  File "a.py", line 1, in b\n    raise c\n'
+                    'ValueError: a.png: label ids [33]\n'
+                )
+            ),
+            'ValueError: a.png: label ids [33]',
+        ),
+    ],
+)
+def test_an_error_is_one_line(end, main, line):
+    assert end(main) == (1, f'error: {line}\n')
+
+
+def test_how_a_tool_ends(end, monkeypatch):
+    assert end(lambda: None) == end(lambda: 0) == (0, '')
+    assert end(lambda: 3) == (3, '')
+    assert end(fail(KeyboardInterrupt())) == (130, '')
+    with pytest.raises(SystemExit, match='^143$'):
+        end(fail(SystemExit(143)))
+    code, errors = end(lambda: [][1], '--debug')
+    assert code == 1 and errors.startswith('Traceback') and errors.endswith('list index out of range\n')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    monkeypatch.setenv('RANK', '1')
+    assert end(lambda: read_config('a.py')) == (1, 'error: rank 1: config a.py: no such file\n')
+
+
+def test_the_log_of_a_run_has_the_traceback(end, tmp_path):
+    log = tmp_path / 'run.log'
+
+    def main() -> None:
+        MMLogger.get_instance('traced', log_file=str(log))
+        [][1]
+
+    assert end(main) == (1, f'error: IndexError: list index out of range (traceback in {log})\n')
+    text = log.read_text()
+    assert text.startswith('Traceback') and text.endswith('IndexError: list index out of range\n')
 
 
 @pytest.fixture
