@@ -110,7 +110,7 @@ def _describe(error: Exception, log: str | None) -> str:
         text = '\n'.join(line for line in worker.splitlines() if not line.startswith(' '))
     text = ' '.join(line.strip() for line in text.splitlines() if line.strip())
     rank = f'rank {os.environ.get("RANK")}: ' if int(os.environ.get('WORLD_SIZE') or 1) > 1 else ''
-    if isinstance(error, OSError) or caught or _raised_by_us(error):
+    if text and (isinstance(error, OSError) or caught or _raised_by_us(error)):
         return rank + text
     where = f'traceback in {log}' if log else '--debug shows the traceback'
     return f'{rank}{": ".join(filter(None, (type(error).__name__, text)))} ({where})'

@@ -82,6 +82,20 @@ def test_the_doctors_name_as_an_argument_leaves_no_import_out():
     assert done.stdout.splitlines()[-1:] == ['mmseg_deeplab_study.engine'], done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('command', [SCRIPT, MODULE], ids=['script', 'module'])
+@pytest.mark.parametrize('after', ['| head -1', '>&-'])
+def test_nobody_reads_it(tmp_path, command, after):
+    names = ('torch', 'numpy', 'cv2', 'PIL', 'rich', 'packaging', 'pip', 'mmcv', 'mmengine')
+    path = os.pathsep.join(map(str, (without(tmp_path, *names), REPO)))
+    line = f'set -o pipefail; {sys.executable} {" ".join(command)} {after}'
+    done = subprocess.run(
+        ['bash', '-c', line], cwd=REPO, env={**os.environ, 'PYTHONPATH': path}, capture_output=True, text=True
+    )
+    # That of its findings.
+    assert (done.returncode, done.stderr) == (1, '')
+
+
 def test_lines_and_exit_codes():
     ok, warning = Finding('ok', 'disk', '61.3 GB free'), Finding('warning', 'disk', '1 GB', 'make room')
     error = Finding('error', 'mmcv', 'absent', 'pip install it')

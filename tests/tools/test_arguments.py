@@ -132,6 +132,64 @@ def test_the_log_of_a_run_has_the_traceback(end, tmp_path):
     assert text.startswith('Traceback') and text.endswith('IndexError: list index out of range\n')
 
 
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [
+        ('', '| head -1'),
+        ('', '>&-'),
+        ('', '2>&-'),
+        ('', '<&- >&- 2>&-'),
+        ('HOME= ', '| head -1'),
+        ('env -u HOME ', '| head -1'),
+    ],
+)
+@pytest.mark.parametrize(
+    ('name', 'files'), [('analyze', {'analysis.json', 'analysis.csv'}), ('report', {'page'})]
+)
+def test_files_are_written_whoever_reads(tmp_path, name, files, before, after):
+    (tmp_path / FILE_NAME).write_text(RECORD)
+    out = tmp_path / 'out' / ('page' if name == 'report' else '')
+    command = f'set -o pipefail; {before}{sys.executable} {TOOLS / name}.py {tmp_path} -o {out} {after}'
+    done = subprocess.run(['bash', '-c', command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == files
+
+
+TALKER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from _arguments import run
+def main():
+    file = open('first', 'w')
+    for i in range(100_000):
+        print(i)
+    file.close()
+    Path('last').write_text('')
+    raise ValueError(Path('first').read_text())
+run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ('after', 'goes_on', 'errors'),
+    [
+        # What is opened is not taken for a closed output.
+        ('>&-', True, 'error: ValueError (--debug shows the traceback)'),
+        ('| head -1', True, 'error: ValueError (--debug shows the traceback)'),
+        ('>&- 2>&-', True, ''),
+        ('2>&- | head -1', True, ''),
+        ('>/dev/full', False, 'error: [Errno 28] No space left on device'),
+    ],
+)
+def test_a_tool_does_its_work_whoever_reads(tmp_path, after, goes_on, errors):
+    (tmp_path / 'tool.py').write_text(TALKER)
+    command = f'set -o pipefail; {sys.executable} tool.py {TOOLS} {after}'
+    done = subprocess.run(['bash', '-c', command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (1, errors)
+    assert (tmp_path / 'last').is_file() == goes_on
+
+
 @pytest.fixture
 def help_of(run_tool) -> Callable[[str], str]:
     return lambda name: ' '.join(run_tool(name, '--help')[1].split())
