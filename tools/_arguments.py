@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -124,13 +125,44 @@ def _raised_by_us(error: Exception) -> bool:
     return module == '__main__' or module.startswith('mmseg_deeplab_study')
 
 
-class DictAction(argparse.Action):
-    """MMEngine's action of this name, imported only where the flag is given."""
+# Keys whose values are paths, and taken as they are typed.
+PATHS = ('load_from', 'work_dir', 'data_root', 'ann_file', 'out_dir', 'img_path', 'seg_map_path')
 
-    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
+
+class DictAction(argparse.Action):
+    """MMEngine's action of this name, imported only where the flag is given.
+
+    MMEngine splits a value at commas, reads digits as a number and drops white space. A path stays as it is
+    typed, and so does white space between words.
+    """
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *args: Any
+    ) -> None:
         from mmengine.config import DictAction as MMEngineDictAction
 
-        MMEngineDictAction(self.option_strings, self.dest, nargs=self.nargs)(parser, *args)
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for pair in values:
+            key, equals, value = pair.partition('=')
+            path = value.strip('\'"')
+            if not key or not equals:
+                parser.error(f'argument {self.option_strings[0]}: expected key=value, but got {pair!r}')
+            if (key.split('.')[-1] in PATHS or key.endswith('init_cfg.checkpoint')) and path != 'None':
+                options[key] = path
+                continue
+            try:
+                # Between words, and not beside a comma or bracket.
+                kept = re.sub(r'(?<=[^\s,([]) +(?=[^\s,)\]])', lambda blanks: '\0' * len(blanks[0]), path)
+                options[key] = _with_blanks(MMEngineDictAction._parse_iterable(kept))
+            except AssertionError as error:
+                parser.error(f'argument {self.option_strings[0]}: {pair!r}: {error}')
+        setattr(namespace, self.dest, options)
+
+
+def _with_blanks(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_with_blanks, value))
+    return value.replace('\0', ' ') if isinstance(value, str) else value
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -157,8 +189,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override settings of the config, as key=value pairs: load_from=PATH '
-        'train_dataloader.batch_size=2 key="[a,b]"; no white space inside a pair',
+        help='override settings of the config, as key=value pairs: train_dataloader.batch_size=2 key="[a,b]"',
     )
 
 

@@ -9,6 +9,12 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add_run_arguments(parser)
     parser.add_argument(
+        '--load-from',
+        metavar='CHECKPOINT',
+        help="the source checkpoint, in place of the config's load_from: a path, or scheme and path such as "
+        'tflite://FILE',
+    )
+    parser.add_argument(
         '--resume',
         action='store_true',
         help='go on from the newest checkpoint in the work_dir that loads',
@@ -48,6 +54,8 @@ def main() -> None:
 
     keep_freed_memory()
     cfg = load_config(args)
+    if args.load_from is not None:
+        cfg.load_from = args.load_from
     if args.amp:
         enable_amp(cfg)
     if args.seed is not None:

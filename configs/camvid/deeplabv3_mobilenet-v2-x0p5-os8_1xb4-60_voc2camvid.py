@@ -1,5 +1,5 @@
 # TensorFlow's mobile DeepLabV3 (PASCAL VOC) to CamVid's street photographs, in a minute on a CPU:
-#   CAMVID_ROOT=... python tools/train.py THIS --cfg-options load_from=tflite://deeplabv3_257_mv_gpu.tflite
+#   CAMVID_ROOT=... python tools/train.py THIS --load-from tflite://deeplabv3_257_mv_gpu.tflite
 # 92 photographs to train on, 26 to validate on, 480x360, in the Cityscapes layout.
 _base_ = ['../_base_/models/deeplabv3_mobilenet-v2-os16.py', '../_base_/adaptation.py']
 data_root = '{{$CAMVID_ROOT:data/camvid_cityscapes}}'

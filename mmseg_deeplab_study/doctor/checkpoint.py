@@ -199,7 +199,7 @@ def check_config(path: Path) -> Iterator[Finding]:
         yield Finding('ok', 'config', f'{path}: its data roots are there')
     load_from = config.get('load_from')
     if not load_from:
-        cure = 'an adaptation needs its source model: --cfg-options load_from=FILE'
+        cure = 'an adaptation needs its source model: --load-from FILE'
         yield Finding('info', 'config', f'{path}: no load_from', cure)
     else:
         yield from check_load_from(path, load_from)

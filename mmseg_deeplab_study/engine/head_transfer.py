@@ -363,7 +363,7 @@ class HeadTransferHook(Hook):
         if not self._loaded and not self.allow_no_source:
             raise ValueError(
                 'HeadTransferHook: no source checkpoint was loaded, and training would start from initial '
-                'weights; give it with --cfg-options load_from=CHECKPOINT, or set allow_no_source=True in '
+                'weights; give it with --load-from CHECKPOINT, or set allow_no_source=True in '
                 'HeadTransferHook to train without one'
             )
 

@@ -40,29 +40,34 @@ def check_data_roots(
                 )
 
 
-def check_load_from(load_from: str | None, option_prefix: str = '') -> None:
+def check_load_from(load_from: str | None, flag: str = '--load-from ') -> None:
     """Refuse a source checkpoint that is not there, or whose reader is not named; one that is fetched passes.
 
-    ``option_prefix`` is as in ``check_data_roots``.
+    ``flag`` is what gives another, up to its value.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a ``.tflite`` file without its scheme.
+        ValueError: it is not text, or a ``.tflite`` file without its scheme.
     """
     if load_from is None:
         return
+    if not isinstance(load_from, str):
+        raise ValueError(
+            f'load_from={load_from!r}: expected a path as text, but got a value of type '
+            f'{type(load_from).__name__}; give it with {flag}CHECKPOINT'
+        )
     scheme, found, path = load_from.rpartition('://')
     if found and f'{scheme}://' not in SCHEMES.values():
         return
     if not Path(path).expanduser().is_file():
         raise FileNotFoundError(
-            f'load_from={load_from}: no such file (seen from {Path.cwd()}); give another with --cfg-options '
-            f'{option_prefix}load_from=CHECKPOINT'
+            f'load_from={load_from}: {"a folder" if Path(path).is_dir() else "no such file"} (seen from '
+            f'{Path.cwd()}); expected a checkpoint, give it with {flag}CHECKPOINT'
         )
     if not found and path.endswith('.tflite'):
         raise ValueError(
-            f'load_from={load_from}: a TensorFlow Lite file wants its reader named, --cfg-options '
-            f'{option_prefix}load_from={SCHEMES["tflite"]}{path}; tools/doctor.py --checkpoint knows formats'
+            f'load_from={load_from}: a TensorFlow Lite file needs its reader named, '
+            f'{flag}{SCHEMES["tflite"]}{path}; tools/doctor.py --checkpoint knows formats'
         )
 
 

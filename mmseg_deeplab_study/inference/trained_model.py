@@ -86,7 +86,7 @@ def _load_weights(model: nn.Module, state: Mapping[str, Tensor], name: str) -> N
                 f'checkpoint {name}: it has {found} classes{form[0]}, '
                 f"and the config's head {expected}{form[1]}. To see it in its own {found} give --cfg-options "
                 f'{own}; to carry it over to the {expected}, adapt it first: tools/train.py CONFIG '
-                f'--cfg-options load_from={name}'
+                f'--load-from {name}'
             )
     try:
         check_fits(given, model)

@@ -155,7 +155,7 @@ def check_study(study: Study) -> None:
             # Adaptations share their data, but not what they start from.
             check_data_roots(cfg, TRAINING_DATA, 'options.' if run in adaptations else own)
             if run.source is None:
-                check_load_from(cfg.get('load_from'), own)
+                check_load_from(cfg.get('load_from'), f'--cfg-options {own}load_from=')
             _check_rates(cfg)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f'run {run.name}: {error}') from error

@@ -654,9 +654,7 @@ def test_hook_looks_through_test_time_augmentation(tmp_path):
 
 
 def test_hook_refuses_to_train_without_a_source(tmp_path):
-    message = (
-        'no source checkpoint was loaded, .* --cfg-options load_from=CHECKPOINT, or set allow_no_source=True'
-    )
+    message = 'no source checkpoint was loaded, .* --load-from CHECKPOINT, or set allow_no_source=True'
     with pytest.raises(ValueError, match=message):
         make_hook().before_train(make_runner(tmp_path))
     make_hook(allow_no_source=True).before_train(make_runner(tmp_path))

@@ -68,7 +68,7 @@ def test_home_is_understood_and_data_without_a_root_too(monkeypatch, tmp_path):
 
 def test_a_source_checkpoint_that_is_not_there(tmp_path):
     for load_from in ('no/such.pth', 'vainf://no/such.pth'):
-        message = f'load_from={load_from}: no such file .* --cfg-options load_from=CHECKPOINT'
+        message = f'load_from={load_from}: no such file .* give it with --load-from CHECKPOINT'
         with pytest.raises(FileNotFoundError, match=message):
             check_load_from(load_from)
     for load_from in (None, 'https://example.org/x.pth', 'torchvision://resnet50', 'open-mmlab://x'):
@@ -80,6 +80,26 @@ def test_a_forgotten_scheme(tmp_path):
     path.touch()
     check_load_from(f'tflite://{path}')
     with pytest.raises(
-        ValueError, match=f'wants its reader named, --cfg-options options.load_from=tflite://{path}'
+        ValueError, match=f'needs its reader named, --cfg-options options.load_from=tflite://{path}'
     ):
-        check_load_from(str(path), 'options.')
+        check_load_from(str(path), '--cfg-options options.load_from=')
+
+
+@pytest.mark.parametrize(
+    ('load_from', 'message'),
+    [
+        (
+            ['/x/a', 'b.pth'],
+            r"load_from=\['/x/a', 'b.pth'\]: expected a path as text, .* of type list;",
+        ),
+        (2026, 'load_from=2026: expected a path as text, .* of type int; give it with --load-from'),
+    ],
+)
+def test_a_source_checkpoint_that_is_no_text(load_from, message):
+    with pytest.raises(ValueError, match=f'^{message}'):
+        check_load_from(load_from)
+
+
+def test_a_source_checkpoint_that_is_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f'^load_from={tmp_path}: a folder .*expected a checkpoint'):
+        check_load_from(str(tmp_path))

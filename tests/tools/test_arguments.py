@@ -244,7 +244,7 @@ def test_help_explains_every_flag_but_the_launchers_own(parse, capsys):
     text = ' '.join(capsys.readouterr().out.split())
     assert 'config config file path' in text
     assert '--work-dir WORK_DIR the dir to save logs and models (default: work_dirs/<config name>)' in text
-    assert 'load_from=PATH train_dataloader.batch_size=2 key="[a,b]"' in text
+    assert 'train_dataloader.batch_size=2 key="[a,b]"' in text
     assert 'job launcher (default: none)' in text
     assert 'local' not in text
 
@@ -256,6 +256,33 @@ def test_options_are_those_of_mmengine(parse):
     # Given again, it adds.
     again = parse('c.py', '--cfg-options', *options, '--cfg-options', 'lr=1', 'a=None')
     assert again.cfg_options == {**expected, 'lr': 1, 'a': None}
+
+
+@pytest.mark.parametrize('path', ['/x/a,b.pth', '2026', 'my file.pth', '[a](b).pth', 'tflite:///a, b', '1e3'])
+def test_paths_are_taken_as_they_are_typed(parse, path):
+    keys = (
+        'load_from',
+        'options.load_from',
+        'train_dataloader.dataset.data_root',
+        'a.init_cfg.checkpoint',
+    )
+    expected = dict.fromkeys(keys, path)
+    assert parse('c.py', '--cfg-options', *(f'{key}={path}' for key in keys)).cfg_options == expected
+    assert parse('c.py', '--cfg-options', 'load_from=None').cfg_options == {'load_from': None}
+
+
+def test_white_space_between_words_stays(parse):
+    options = ('name=my run', 'a="[traffic light, (1, 2), b c ]"', 'b=1, 2')
+    expected = {'name': 'my run', 'a': ['traffic light', (1, 2), 'b c'], 'b': [1, 2]}
+    assert parse('c.py', '--cfg-options', *options).cfg_options == expected
+
+
+@pytest.mark.parametrize(('pair', 'message'), [('load_from', 'expected key=value'), ('a=[1,2', 'Imbalanced')])
+def test_a_pair_that_is_none_is_a_usage_error(parse, capsys, pair, message):
+    with pytest.raises(SystemExit, match='^2$'):
+        parse('c.py', '--cfg-options', pair)
+    errors = capsys.readouterr().err
+    assert 'argument --cfg-options: ' in errors and message in errors and repr(pair) in errors
 
 
 @pytest.mark.parametrize('name', ['analyze', 'report'])

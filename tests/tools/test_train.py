@@ -155,6 +155,16 @@ def test_what_the_options_get_wrong(forked, tmp_path, weights, camvid, extra, er
     assert not list((tmp_path / 'work').glob('*.jsonl')) + list((tmp_path / 'work').glob('*.pth'))
 
 
+@pytest.mark.parametrize('path', ['/x/a,b.pth', '2026', 'tflite://a b.tflite'])
+@pytest.mark.parametrize('flag', [['--load-from'], ['--cfg-options', 'load_from=']])
+def test_a_source_checkpoint_is_named_as_it_was_typed(forked, tmp_path, camvid, flag, path):
+    *flags, last = flag
+    argv = [*flags, f'{last}{path}'] if flags else [last, path]
+    done = forked.run(TRAIN, CAMVID, *argv, cwd=tmp_path, env={'CAMVID_ROOT': camvid})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f'error: load_from={path}: no such file') and done.stderr.count('\n') == 1
+
+
 def test_missing_data_root(forked, tmp_path):
     done = forked.run(TRAIN, CAMVID, cwd=tmp_path, env={'CAMVID_ROOT': '/nowhere'})
     assert done.returncode != 0
