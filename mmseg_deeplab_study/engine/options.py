@@ -1,14 +1,21 @@
 """What overrides a config: one form for it, and what cannot be meant."""
 
+import contextlib
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
+from functools import cache
 from inspect import signature
 from typing import Any
 
+import mmseg.registry
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.logging import print_log
+from mmengine.registry import Registry
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
 
 # What is read of a config: the parameters of MMEngine's Runner, and what it, its kin and our tools look for
 # besides.
@@ -77,9 +84,11 @@ def check_options(options: Mapping[str, Any], config: str, content: Mapping[str,
         first = key.split('.')[0]
         named = [place for place, _ in places if place.split('.')[-1] == first]
         if first not in known and first not in content:
-            near = [*named, *get_close_matches(first, {*known, *content}, n=1)]
-            hint = f'; did you mean {near[0]!r}?' if near else f', and {config} has no {first!r} either'
-            raise ValueError(f'option {key!r}: no part of a config is called {first!r}{hint}')
+            unknown = f'option {key!r}: no part of a config is called {first!r}'
+            if near := [*named, *_near(first, {*known, *content})]:
+                raise ValueError(f'{unknown}; did you mean {near[0]!r}?')
+            _warn(f'{unknown}, and {config} has no {first!r} either: only code of your own can read it')
+            continue
         if first not in known:
             value = content[first]
             # A number or a flag can be the same by chance.
@@ -90,6 +99,7 @@ def check_options(options: Mapping[str, Any], config: str, content: Mapping[str,
                     f'option {key!r}: {first!r} is a variable of {config}, whose value is in its places '
                     f'already; name the place: {", ".join(named)}'
                 )
+            _warn(f'option {key!r}: {first!r} is a variable of {config}: only code of your own can read it')
         _check_spelling(key, config, content)
 
 
@@ -103,19 +113,87 @@ def _places(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def _check_spelling(key: str, config: str, node: Any) -> None:
-    """Refuse a new key that is nearly one that is there: MMEngine would take both."""
-    for depth, part in enumerate(key.split('.')):
+    """Refuse a new key that is nearly one that is there, if its class does not take it; else warn.
+
+    MMEngine would take both.
+    """
+    parts = key.split('.')
+    for depth, part in enumerate(parts):
         if isinstance(node, list) and part.isdigit() and int(part) < len(node):
             node = node[int(part)]
             continue
         if not isinstance(node, dict):
             return  # a value, of which merging says what is wrong
         if part not in node:
-            near = get_close_matches(part, map(str, node), n=1, cutoff=0.85) if depth else []
-            if near and not _are_two_names(part, near[0]):
+            taken = _taken('.'.join(parts[:depth]), node)
+            near = (
+                [] if depth == 0 or part in (taken or ()) else _near(part, {*map(str, node), *(taken or ())})
+            )
+            if near and taken is not None:
                 raise ValueError(f'option {key!r}: {config} has no {part!r}, but {near[0]!r}')
+            if near:
+                _warn(f'option {key!r}: {config} has no {part!r}, but {near[0]!r}; is that what is meant?')
             return
         node = node[part]
+
+
+def _taken(name: str, node: Mapping[str, Any]) -> set[str] | None:
+    """What is read of a config's part at the key ``name``: by its class, or MMEngine; None if unknown."""
+    if 'type' in node:
+        kinds = _classes(node['type'])
+    elif name == 'train_cfg':
+        kinds = [IterBasedTrainLoop, EpochBasedTrainLoop, lambda by_epoch: None]
+    elif name == 'randomness':
+        kinds = [Runner.set_randomness]
+    elif name.endswith('dataloader'):
+        kinds = [DataLoader, Runner.build_dataloader]
+    else:
+        return None
+    found = [_parameters(kind) for kind in kinds]
+    return set().union(*found) if found and None not in found else None
+
+
+def _classes(kind: Any) -> list[Any]:
+    """The classes or functions of a name, in whichever registries have it."""
+    if not isinstance(kind, str):
+        return [kind]
+    # All of MMEngine's registries, in MMSegmentation's scope, which looks into its parents too.
+    registries = [value for value in vars(mmseg.registry).values() if isinstance(value, Registry)]
+    found = []
+    for registry in registries:
+        with contextlib.suppress(Exception):  # a scope that is not installed, say
+            found.append(registry.get(kind))
+    return [kind for kind in found if kind is not None]
+
+
+def _parameters(kind: Any) -> set[str] | None:
+    """Names of what a class takes, with what it hands on to its bases; None if that is not to be seen."""
+    names: set[str] = set()
+    functions = [kind]
+    if isinstance(kind, type):
+        functions = [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(base)]
+    for function in functions:
+        if function is object.__init__:
+            return None
+        try:
+            parameters = signature(function).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        names |= {parameter.name for parameter in parameters}
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+            return names
+    return None
+
+
+@cache
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)
+
+
+def _near(part: str, names: Iterable[str]) -> list[str]:
+    """The name that a part may be a misspelling of, if any."""
+    near = get_close_matches(part, names, n=1, cutoff=0.85)
+    return [name for name in near if not _are_two_names(part, name)]
 
 
 def _are_two_names(one: str, other: str) -> bool:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.options import KNOWN_KEYS
-
 # What the study itself says of each run, and where.
 _TAKEN = {
     'randomness.seed': 'seeds',
@@ -14,15 +12,11 @@ _TAKEN = {
 }
 
 
-def check_study_options(
-    name: str, options: Mapping[str, Any], config: str, content: Mapping[str, Any], has_source: bool
-) -> None:
-    """Refuse options of the run ``name`` that are the study's to say, and variables of its config.
+def check_study_options(name: str, options: Mapping[str, Any], has_source: bool) -> None:
+    """Refuse options of the run ``name`` that are the study's to say.
 
     Args:
         options: by dotted key.
-        config: the file name of the leaf config.
-        content: what is in it.
         has_source: whether the study trains what the run starts from.
 
     Raises:
@@ -36,9 +30,4 @@ def check_study_options(
             raise ValueError(
                 "option 'load_from': it starts from its source, which the study trains; to leave that out "
                 f'give runs.{name.split("/")[0]}.source='
-            )
-        if first in content and first not in KNOWN_KEYS:
-            raise ValueError(
-                f'option {key!r}: {first!r} is a variable of {config}, whose value is in its places already; '
-                'name the place, as in train_dataloader.dataset.data_root'
             )

@@ -65,7 +65,7 @@ class Run:
         cfg = deepcopy(_read_config(self.config, tuple(sorted(self.environment.items()))))
         config = self.config.name
         try:
-            check_study_options(self.name, self.options, config, cfg.to_dict(), self.source is not None)
+            check_study_options(self.name, self.options, self.source is not None)
             merge_options(cfg, self.options, config)
         except ValueError as error:
             raise ValueError(f'run {self.name}: {error}') from error

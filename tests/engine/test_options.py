@@ -7,8 +7,16 @@ import pytest
 from mmengine.config import Config
 
 from mmseg_deeplab_study import get_config
+from mmseg_deeplab_study.engine import options
 from mmseg_deeplab_study.engine.launch import read_config
-from mmseg_deeplab_study.engine.options import flatten, merge_options
+from mmseg_deeplab_study.engine.options import (
+    KNOWN_KEYS,
+    _places,
+    _taken,
+    check_options,
+    flatten,
+    merge_options,
+)
 
 STUDY = 'deeplabv3_r50-os16_1xb4-200_voc2cityscapes-768x768'
 CAMVID = 'deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid'
@@ -58,10 +66,51 @@ def test_an_unknown_part_is_refused_with_the_nearest(leaves, key, near):
     assert first not in cfg
 
 
-def test_a_part_that_is_like_nothing(leaves):
-    message = "^option 'qqq': no part of a config is called 'qqq', and leaf.py has no 'qqq' either$"
-    with pytest.raises(ValueError, match=message):
-        merge(leaves[STUDY], {'qqq': 1})
+@pytest.fixture
+def warned(monkeypatch) -> list[str]:
+    """The warnings of a test."""
+    found = []
+    monkeypatch.setattr(options, '_warn', found.append)
+    return found
+
+
+@pytest.mark.parametrize('key', ['qqq', 'my_optimizer', 'train_dataloader_extra', 'load_from2'])
+def test_what_only_code_of_the_user_s_own_can_read_is_a_warning(leaves, warned, key):
+    assert merge(leaves[STUDY], {key: 1})[key] == 1
+    assert warned == [
+        f'option {key!r}: no part of a config is called {key!r}, and leaf.py has no {key!r} either: only '
+        'code of your own can read it'
+    ]
+
+
+@pytest.mark.parametrize(
+    ('key', 'wrong', 'right'),
+    [
+        ('model.test_cfg.mod', 'mod', 'mode'),
+        ('default_hooks.checkpint.interval', 'checkpint', 'checkpoint'),
+        # CheckpointHook hands on whatever else it is given.
+        ('default_hooks.checkpoint.intervl', 'intervl', 'interval'),
+        ('env_cfg.cudnn_benchmrk', 'cudnn_benchmrk', 'cudnn_benchmark'),
+        ('optim_wrapper.paramwise_cfg.custom_keys.backbon.lr_mult', 'backbon', 'backbone'),
+        ('optim_wrapper.paramwise_cfg.custom_keys.backbone.lrmult', 'lrmult', 'lr_mult'),
+    ],
+)
+def test_where_nobody_knows_what_is_read_a_near_spelling_is_a_warning(leaves, warned, key, wrong, right):
+    assert get(merge(leaves[CAMVID], {key: 1}), key) == 1
+    assert warned == [f"option '{key}': leaf.py has no '{wrong}', but '{right}'; is that what is meant?"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('leaf', [STUDY, CAMVID])
+def test_what_a_class_takes_is_never_refused(leaves, warned, leaf):
+    content = leaves[leaf].to_dict()
+    nodes = [(key, node) for key, node in _places(content) if isinstance(node, dict) and '_scope_' not in key]
+    nodes = [(key, node) for key, node in nodes if key.split('.')[0] in KNOWN_KEYS - {'data_preprocessor'}]
+    keys = [f'{key}.{name}' for key, node in nodes for name in _taken(key, node) or ()]
+    check_options(dict.fromkeys(keys, 1), 'leaf.py', content)
+    assert warned == []
+    for part in ('loss_decode.class_weight', 'loss_decode.loss_name', 'backbone.output_stride'):
+        assert any(key.endswith(part) for key in keys), part
 
 
 @pytest.mark.parametrize(
@@ -69,15 +118,9 @@ def test_a_part_that_is_like_nothing(leaves):
     [
         ('train_cfg.max_iter', 'max_iter', 'max_iters'),
         ('model.decode_head.num_clases', 'num_clases', 'num_classes'),
-        ('model.test_cfg.mod', 'mod', 'mode'),
-        ('default_hooks.checkpint.interval', 'checkpint', 'checkpoint'),
-        ('default_hooks.checkpoint.intervl', 'intervl', 'interval'),
         ('randomness.sed', 'sed', 'seed'),
-        ('env_cfg.cudnn_benchmrk', 'cudnn_benchmrk', 'cudnn_benchmark'),
         ('train_dataloader.batchsize', 'batchsize', 'batch_size'),
         ('custom_hooks.0.sorce', 'sorce', 'source'),
-        ('optim_wrapper.paramwise_cfg.custom_keys.backbon.lr_mult', 'backbon', 'backbone'),
-        ('optim_wrapper.paramwise_cfg.custom_keys.backbone.lrmult', 'lrmult', 'lr_mult'),
     ],
 )
 def test_a_misspelt_part_of_a_part_is_refused(leaves, key, wrong, right):
@@ -109,6 +152,8 @@ def test_a_misspelt_part_of_a_part_is_refused(leaves, key, wrong, right):
         'optim_wrapper.paramwise_cfg.custom_keys.backbone2.lr_mult',
         # A word more than in_channels.
         'model.decode_head.c1_in_channels',
+        'model.decode_head.loss_decode.class_weight',
+        'train_dataloader.pin_memory_device',
         'train_dataloader.dataset.indices',
     ],
 )

@@ -192,10 +192,6 @@ def test_weights_that_are_fetched_are_not_looked_for(make_study_file):
             r"run a/seed0: option 'custom_hook.0': no part of a config is called 'custom_hook'; "
             r"did you mean 'custom_hooks'\?",
         ),
-        (
-            {'size': 3},
-            "run a/seed0: option 'size': 'size' is a variable of well.py, whose value is in its places",
-        ),
         ({'randomness.seed': 3}, "run a/seed0: option 'randomness.seed': the study says that by seeds"),
         (
             {'train_cfg.max_iter': 3},
