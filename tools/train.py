@@ -42,6 +42,7 @@ def main() -> None:
     from mmengine.runner import Runner
 
     from mmseg_deeplab_study.allocator import keep_freed_memory
+    from mmseg_deeplab_study.datasets.label_maps import check_headers
     from mmseg_deeplab_study.engine import AdaptationHook
     from mmseg_deeplab_study.engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
     from mmseg_deeplab_study.engine.launch import (
@@ -50,6 +51,7 @@ def main() -> None:
         load_config,
         prepare_work_dir,
     )
+    from mmseg_deeplab_study.engine.main_process import from_main_process
     from mmseg_deeplab_study.engine.work_dir import clear_work_dir
 
     keep_freed_memory()
@@ -75,6 +77,10 @@ def main() -> None:
         # Not a setting of the config, which is kept with the run and may be used again. It deletes once
         # everything is checked.
         hook.overwrite = args.overwrite
+    if not tracked:
+        # AdaptationHook looks at these itself.
+        loaders = [runner.train_dataloader, *([runner.val_dataloader] if runner.val_loop else [])]
+        from_main_process(lambda: [check_headers(loader.dataset) for loader in loaders])
     if args.overwrite and not tracked and checkpoint is None and is_main_process():
         clear_work_dir(cfg.work_dir)
     runner.train()

@@ -154,7 +154,8 @@ def transfer_head(
         raise ValueError(
             f'{masks[0]}: a classifier of masks (as in MaskFormer and Segmenter), not of pixels; head '
             'transfer takes heads that classify pixels by conv_seg. Train this head from initial weights '
-            "instead: without load_from, and with model.backbone.init_cfg=dict(type='Pretrained', "
+            "instead: without load_from, with HeadTransferHook's allow_no_source=True, and with "
+            "model.backbone.init_cfg=dict(type='Pretrained', "
             "checkpoint=..., prefix='backbone.')"
         )
     if not heads:

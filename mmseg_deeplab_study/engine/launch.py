@@ -88,7 +88,7 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
             refuse_recorded(cfg.work_dir)
         if resume:
             print_log(
-                f'--resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero',
+                f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -153,7 +153,7 @@ def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, mon
     monkeypatch.setattr(launch, 'print_log', lambda message, **_: said.append(message))
     cfg = Config(dict(work_dir=str(tmp_path / 'mistyped')))
     assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
-    assert said == [f'--resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero']
+    assert said == [f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero']
 
 
 def test_resume_of_a_config_looks_into_its_own_folder(tmp_path):
