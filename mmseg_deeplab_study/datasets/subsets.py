@@ -24,7 +24,8 @@ def base_datasets(dataset: Dataset) -> Iterator[Dataset]:
 def image_list(dataset: Dataset) -> list[str]:
     """Image files of a dataset in its order, relative to their common folder, so that a digest of them does
     not depend on where the data lie."""
-    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    # Absolute: the parts of a ConcatDataset may have a relative root beside an absolute one.
+    paths = [os.path.abspath(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
     if not paths:
         return []
     common = os.path.commonpath([os.path.dirname(path) for path in paths])

@@ -136,6 +136,22 @@ def test_digest_is_sha256_of_the_lines():
     assert digest([]) == hashlib.sha256(b'').hexdigest()
 
 
+@pytest.mark.parametrize('roots', [('b', '{here}/a'), ('{here}/b', 'a'), ('b', './a'), ('../{name}/b', 'a')])
+def test_relative_beside_absolute_roots(
+    tiny_cityscapes: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, roots: tuple[str, str]
+):
+    tiny_cityscapes(train=1, folder='a')
+    here = tiny_cityscapes(train=2, folder='b').parent
+    monkeypatch.chdir(here)
+    parts = [train_split(root.format(here=here, name=here.name)) for root in roots]
+    # In the dataset's order, and the same however the roots are written.
+    assert image_list(DATASETS.build(dict(type='ConcatDataset', datasets=parts))) == [
+        'b/leftImg8bit/train/tiny/tiny_000000_leftImg8bit.png',
+        'b/leftImg8bit/train/tiny/tiny_000001_leftImg8bit.png',
+        'a/leftImg8bit/train/tiny/tiny_000000_leftImg8bit.png',
+    ]
+
+
 def test_image_list_of_nothing():
     assert image_list([]) == []
 
