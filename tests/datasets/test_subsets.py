@@ -136,6 +136,7 @@ def test_digest_is_sha256_of_the_lines():
     assert digest([]) == hashlib.sha256(b'').hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('roots', [('b', '{here}/a'), ('{here}/b', 'a'), ('b', './a'), ('../{name}/b', 'a')])
 def test_relative_beside_absolute_roots(
     tiny_cityscapes: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, roots: tuple[str, str]
