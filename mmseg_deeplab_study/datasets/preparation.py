@@ -20,6 +20,7 @@ from rich.table import Table
 
 from ..atomic_file import write_atomically, write_image
 from .downloads import CLASSES, IGNORE_INDEX, Frame, Plan, StoredFile, ZipMember
+from .file_lists import list_files
 from .image_headers import DAMAGED, damaged, label_size
 from .label_maps import count_label_pixels
 
@@ -76,7 +77,8 @@ def _refuse_others(split: str, frames: Iterable[Frame], out: Path) -> None:
     """Training would read every photograph of the folder, also those of an earlier, larger choice."""
     wanted = {photograph_path(out, split, frame.place) for frame in frames}
     folder = out / 'leftImg8bit' / split
-    if others := sorted(set(folder.glob('**/*_leftImg8bit.png')) - wanted):
+    found = list_files(folder, '_leftImg8bit.png') if folder.is_dir() else []
+    if others := [path for path in found if path not in wanted]:
         raise FileExistsError(
             f'{folder}: {len(others)} photographs are there that are not asked for, such as '
             f'{others[0].name}, and training would read them too; remove them, or give another --out'

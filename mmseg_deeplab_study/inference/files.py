@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..atomic_file import write_image
+from ..datasets.file_lists import list_files
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.mkv', '.mov', '.mp4')
@@ -55,7 +56,7 @@ def find_inputs(paths: Sequence[Path], out: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES + VIDEOS)
+    files = [path for path in list_files(folder, recursive=False) if path.suffix.lower() in IMAGES + VIDEOS]
     if not files:
         inside = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
         hint = f'; folders inside are not searched, such as {inside[0]}' if inside else ''

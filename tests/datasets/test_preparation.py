@@ -635,6 +635,32 @@ def test_photographs_of_a_larger_choice(camvid: Path, tmp_path: Path):
     assert state(out) == before
 
 
+@pytest.mark.parametrize('link', ['leftImg8bit', 'leftImg8bit/train', 'leftImg8bit/train/camvid'])
+def test_photographs_of_a_larger_choice_behind_a_link(camvid: Path, tmp_path: Path, link: str):
+    """Training follows it."""
+    out = tmp_path / 'out'
+    prepare(plan_camvid(camvid, ['train']), out)
+    elsewhere = (out / link).rename(tmp_path / 'elsewhere')
+    (out / link).symlink_to(elsewhere)
+    with pytest.raises(FileExistsError, match=r'leftImg8bit/train: 3 photographs are there that are not'):
+        prepare(plan_camvid(camvid, ['train'], every=4), out)
+    assert prepare(plan_camvid(camvid, ['train']), out)[0].photographs == 5
+
+
+@pytest.mark.parametrize('dataset', ['cityscapes', 'camvid'])
+def test_companions_of_macos_are_no_photographs(extracted: Path, camvid: Path, tmp_path: Path, dataset: str):
+    plan, source = (plan_cityscapes, extracted) if dataset == 'cityscapes' else (plan_camvid, camvid)
+    out = tmp_path / 'out'
+    for _ in range(2):
+        before = prepare(plan(source), out)
+        for root in (source, out):
+            for path in [*root.rglob('*.png')]:
+                path.with_name(f'._{path.name}').write_bytes(b'\0\5\x16\7')
+    after = prepare(plan(source), out)
+    assert [split.photographs for split in after] == [split.photographs for split in before]
+    assert [split.written for split in after] == [0, 0]
+
+
 def test_file_system_without_links(extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: object) -> None:
         raise PermissionError(1, 'Operation not permitted')
@@ -678,5 +704,5 @@ def test_check_of_a_split_names_what_is_wrong(tiny_cityscapes: Callable[..., Pat
     with pytest.raises(ValueError, match=rf'^{path}: label ids \[26\] lie outside'):
         check_split(root, 'train')
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=rf'^{path}: no label map for .*tiny_000001_leftImg8bit.png'):
+    with pytest.raises(ValueError, match=rf'^{path}: no label map for .*tiny_000001_leftImg8bit.png'):
         check_split(root, 'train')

@@ -44,6 +44,21 @@ def test_folders_give_photographs_and_videos_by_name(files):
     ]
 
 
+def test_what_is_no_photograph_in_spite_of_its_name(files):
+    """Companions of macOS, folders, links to nothing: training would not read them either."""
+    files('a/x.png', 'a/._x.png', 'a/.hidden.jpg', 'a/folder.png/y.png', 'c/._x.png')
+    Path('a/gone.png').symlink_to('nowhere.png')
+    Path('a/link.png').symlink_to('x.png')
+    Path('b').symlink_to('a')
+    assert names(find_inputs([Path('b')], Path('out'))) == ['b/link.png']
+    Path('a/link.png').unlink()
+    assert names(find_inputs([Path('b')], Path('out'))) == ['b/x.png']
+    with pytest.raises(FileNotFoundError, match='c: no photograph or video'):
+        find_inputs([Path('c')], Path('out'))
+    # Whoever names one means it.
+    assert names(find_inputs([Path('a/._x.png')], Path('out'))) == ['a/._x.png']
+
+
 def test_each_once(files):
     files('a/1.jpg')
     assert names(find_inputs([Path('a/1.jpg'), Path('a'), Path('a/../a/1.jpg')], Path('out'))) == ['a/1.jpg']

@@ -1,0 +1,69 @@
+"""The files of a folder beside those that MMEngine lists."""
+
+from pathlib import Path
+
+import pytest
+from mmengine import fileio
+
+from mmseg_deeplab_study.datasets.file_lists import list_files
+
+NAMES = (
+    'city/b.png',
+    'city/a.png',
+    'city/._a.png',
+    'city/.hidden.png',
+    'city/c.PNG',
+    'city/d.jpg',
+    'city/.png',
+    '.folder/in_hidden.png',
+    'folder.png/inside.png',
+    'deep/er/x.png',
+    'top.png',
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What macOS, editors and links make of a data root."""
+    elsewhere = tmp_path / 'elsewhere'
+    for root, names in (
+        (tmp_path / 'root', NAMES),
+        (elsewhere, ('linked.png', '._linked.png', 'in/side.png')),
+    ):
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+    root = tmp_path / 'root'
+    (root / 'city_link').symlink_to(elsewhere)
+    (root / 'file_link.png').symlink_to(elsewhere / 'linked.png')
+    (root / 'link_to_nothing.png').symlink_to(elsewhere / 'gone.png')
+    return root
+
+
+@pytest.mark.parametrize('recursive', [True, False])
+@pytest.mark.parametrize('suffix', ['.png', ('.png', '.jpg'), 'a.png'])
+def test_the_same_as_mmengine(folder: Path, suffix: str | tuple[str, ...], recursive: bool):
+    theirs = fileio.list_dir_or_file(folder, list_dir=False, suffix=suffix, recursive=recursive)
+    assert list_files(folder, suffix, recursive) == sorted(folder / name for name in theirs)
+
+
+def test_what_is_listed(folder: Path):
+    assert [path.relative_to(folder).as_posix() for path in list_files(folder, '.png')] == [
+        '.folder/in_hidden.png',
+        'city/a.png',
+        'city/b.png',
+        'city_link/in/side.png',
+        'city_link/linked.png',
+        'deep/er/x.png',
+        'file_link.png',
+        'folder.png/inside.png',
+        'top.png',
+    ]
+
+
+def test_no_folder(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        list_files(tmp_path / 'absent')
+    (tmp_path / 'file').touch()
+    with pytest.raises(NotADirectoryError):
+        list_files(tmp_path / 'file')
