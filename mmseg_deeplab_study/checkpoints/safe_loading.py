@@ -37,7 +37,12 @@ _PLAIN = {
 
 def file_digest(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with Path(path).expanduser().open('rb') as file:
+        # Not hashlib.file_digest, which came with Python 3.11.
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def load_plain(path: str | Path, map_location: Any = 'cpu') -> Any:
