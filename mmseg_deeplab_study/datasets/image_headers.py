@@ -13,7 +13,7 @@ from typing import BinaryIO
 from PIL import Image
 
 _ORIENTATION = 0x0112  # tag of EXIF and TIFF
-_LOSSY = ('JPEG', 'MPO')
+_LOSSY = ('JPEG', 'MPO', 'JPEG2000')
 _TURN = 'write the photograph without orientation (PIL.ImageOps.exif_transpose), and the label map to fit it'
 DAMAGED = (OSError, SyntaxError)  # what Pillow raises, the second for a broken PNG
 _UNREADABLE = (*DAMAGED, ValueError, struct.error, Image.DecompressionBombError)

@@ -90,7 +90,9 @@ def count_label_pixels(dataset: Dataset, num_classes: int, ignore_index: int = 2
     none = np.zeros(max(256, num_classes), np.int64)
     infos = (dataset.get_data_info(i) for i in range(len(dataset)))
     pixels = np.array([counts.get(info.get('seg_map_path'), none) for info in infos], np.int64)
-    return LabelPixels(pixels[:, :num_classes], pixels[:, ignore_index])
+    ignored = pixels[:, ignore_index].copy()
+    pixels[:, ignore_index] = 0  # it may be the id of a class
+    return LabelPixels(pixels[:, :num_classes], ignored)
 
 
 def pixel_warnings(
@@ -98,7 +100,7 @@ def pixel_warnings(
 ) -> list[str]:
     """What to say of a split in which classes have no labelled pixel, or most pixels are ignored."""
     labelled, ignored = pixels.labelled.sum(0), int(pixels.ignored.sum())
-    absent = [name for name, count in zip(classes, labelled, strict=True) if not count]
+    absent = [name for i, name in enumerate(classes) if not labelled[i] and i != ignore_index]
     found = []
     if absent:
         text = f'{split}: no labelled pixel of {", ".join(absent)}'
@@ -118,8 +120,10 @@ def pixel_warnings(
 
 
 def _labelled(dataset: Dataset) -> list[dict[str, Any]]:
+    if not hasattr(dataset, 'get_data_info'):
+        return []  # not one of MMSeg's
     infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-    return [info for info in infos if 'seg_map_path' in info]
+    return [info for info in infos if 'seg_map_path' in info and 'img_path' in info]
 
 
 def _loaders(dataset: Dataset, kind: type) -> dict[str, Any]:

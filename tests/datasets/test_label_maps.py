@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmseg.datasets import BaseSegDataset, CityscapesDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 from mmseg.utils import register_all_modules
 from PIL import Image
+from torch.utils.data import TensorDataset
 
 from mmseg_deeplab_study.datasets import label_maps
 from mmseg_deeplab_study.datasets.decoded_cache import keep_decoded
@@ -325,3 +327,16 @@ def test_pixels_of_each_image(cityscapes: Path):
 def test_pixel_warnings(labelled, ignored, expected):
     pixels = LabelPixels(np.array(labelled), np.array(ignored))
     assert pixel_warnings('train', pixels, ['road', 'car']) == expected
+
+
+def test_a_dataset_of_another_kind_has_nothing_to_look_at():
+    check_headers(TensorDataset(torch.zeros(2, 3)))
+
+
+def test_an_ignored_class_is_neither_labelled_nor_missed():
+    pixels = LabelPixels(np.array([[0, 10, 0]]), np.array([90]))
+    assert pixel_warnings('val', pixels, ('void', 'road', 'car'), ignore_index=0) == [
+        'val: no labelled pixel of car',
+        'val: 90 % of the pixels are ignored (label 0), expected less than half; look whether the label maps '
+        'have the ids of these classes',
+    ]

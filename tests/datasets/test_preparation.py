@@ -704,5 +704,5 @@ def test_check_of_a_split_names_what_is_wrong(tiny_cityscapes: Callable[..., Pat
     with pytest.raises(ValueError, match=rf'^{path}: label ids \[26\] lie outside'):
         check_split(root, 'train')
     path.unlink()
-    with pytest.raises(ValueError, match=rf'^{path}: no label map for .*tiny_000001_leftImg8bit.png'):
+    with pytest.raises(FileNotFoundError, match=rf'^{path}: no label map for .*tiny_000001_leftImg8bit.png'):
         check_split(root, 'train')
