@@ -113,7 +113,7 @@ def test_quick_start(shared, tmp_path):
     }
     for command in commands:
         # A fifth of the iterations: it is the commands that are tested.
-        code = command.replace('--work-dir', 'train_cfg.max_iters=10 --work-dir').replace(
+        code = command.replace('--work-dir', '--cfg-options train_cfg.max_iters=10 --work-dir').replace(
             'iter_60', 'iter_10'
         )
         done = subprocess.run(['bash', '-ec', code], cwd=tmp_path, env=env, capture_output=True, text=True)
