@@ -92,6 +92,14 @@ class ExactResumeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         require_iterations(runner, self)
+        if self._resumed_at is not None and runner.iter < runner.max_iters:
+            rates = [rate for some in runner.optim_wrapper.get_lr().values() for rate in some]
+            if not any(rates):
+                runner.logger.warning(
+                    f'resumed at iteration {runner.iter} of {runner.max_iters} with a learning rate of 0: '
+                    'the schedule has ended, and nothing will be learnt unless param_scheduler goes on; give '
+                    'it a later end, as --cfg-options param_scheduler.0.end=...'
+                )
         if get_world_size() == 1 and threading.current_thread() is threading.main_thread():
             previous = signal.signal(signal.SIGTERM, self._note_termination)
             if isinstance(owner := getattr(previous, '__self__', None), ExactResumeHook):

@@ -402,3 +402,16 @@ def test_an_optimiser_of_another_type_is_another(whole, config, tmp_path):
         ValueError, match="checkpoint's optimiser has the type RAdam, the config SGD: it cannot"
     ):
         train(cfg)
+
+
+@pytest.mark.slow
+def test_a_schedule_that_has_ended_is_said(config, tmp_path, warnings):
+    cfg = config(tmp_path / 'work')
+    cfg.param_scheduler[0].end = cfg.train_cfg.max_iters = 5
+    train(cfg)
+    cfg = config(tmp_path / 'work')
+    cfg.param_scheduler[0].end, cfg.train_cfg.max_iters = 5, 7
+    cfg.resume, cfg.load_from = True, str(tmp_path / 'work/iter_5.pth')
+    train(cfg)
+    (message,) = [message for message in warnings if 'learning rate of 0' in message]
+    assert message.startswith('resumed at iteration 5 of 7 with a learning rate of 0: the schedule has ended')
