@@ -1,13 +1,12 @@
 """Read PyTorch files without running anything that is in them."""
 
 import argparse
+import contextlib
 import hashlib
 import pickle
 import re
 import types
 import zipfile
-from _codecs import encode
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -111,31 +110,9 @@ def _refuse_other_archives(path: Path, size: int) -> None:
 
 
 def _load(path: Path, map_location: Any) -> Any:
-    if not _takes_names():
-        return torch.load(path, map_location=map_location, pickle_module=_PICKLE, weights_only=False)
-    with torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()]):
+    allowed = contextlib.nullcontext()
+    # Before 2.6 torch cannot be told what is plain data by its name in the file, and refuses it.
+    if tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6):
+        allowed = torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()])
+    with allowed:
         return torch.load(path, map_location=map_location, weights_only=True)
-
-
-def _takes_names() -> bool:
-    """Whether torch can be told what is plain data, by its name in the file: from 2.6 on."""
-    return tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6)
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """For torch before 2.6: makes what torch's own safe reader allows, and plain data, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        from torch._weights_only_unpickler import _get_allowed_globals
-
-        # Files are of protocol 2, which has Python 2's names.
-        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-        allowed = {**_get_allowed_globals(), **_PLAIN, '_codecs.encode': encode, 'builtins.set': set}
-        if f'{module}.{name}' not in allowed:
-            raise pickle.UnpicklingError(f'Unsupported class {module}.{name}')
-        return allowed[f'{module}.{name}']
-
-
-_PICKLE = types.ModuleType('plain_pickle')
-_PICKLE.Unpickler = _PlainUnpickler
-_PICKLE.load = lambda file, **options: _PlainUnpickler(file, **options).load()

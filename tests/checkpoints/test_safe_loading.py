@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from mmseg_deeplab_study.checkpoints import safe_loading
 from mmseg_deeplab_study.checkpoints.safe_loading import file_digest, load_plain
 
 
@@ -49,10 +48,8 @@ def script_s_extras() -> dict:
 
 
 # Before torch 2.6 a reader of ours does what torch's does since.
-@pytest.mark.parametrize('takes_names', [True, False])
 @pytest.mark.parametrize('new_format', [True, False])
-def test_loads_what_scripts_save_beside_the_weights(tmp_path, monkeypatch, new_format, takes_names):
-    monkeypatch.setattr(safe_loading, '_takes_names', lambda: takes_names)
+def test_loads_what_scripts_save_beside_the_weights(tmp_path, new_format):
     data = {'model': {'w': torch.ones(2, dtype=torch.half)}, **script_s_extras()}
     torch.save(data, tmp_path / 'script.pth', _use_new_zipfile_serialization=new_format)
 
@@ -64,10 +61,8 @@ def test_loads_what_scripts_save_beside_the_weights(tmp_path, monkeypatch, new_f
     assert loaded['confusion'].tolist() == [[0, 1], [2, 3]]
 
 
-@pytest.mark.parametrize('takes_names', [True, False])
 @pytest.mark.parametrize('new_format', [True, False])
-def test_code_among_the_options_is_refused(tmp_path, monkeypatch, new_format, takes_names):
-    monkeypatch.setattr(safe_loading, '_takes_names', lambda: takes_names)
+def test_code_among_the_options_is_refused(tmp_path, new_format):
     path, trace = tmp_path / 'evil.pth', tmp_path / 'trace'
     data = {'model': {'w': torch.ones(2)}, 'args': argparse.Namespace(lr=0.1, hook=Payload(trace))}
     torch.save(data, path, _use_new_zipfile_serialization=new_format)
@@ -96,9 +91,7 @@ def test_code_is_refused_by_name_and_not_run(tmp_path: Path, new_format: bool):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize('takes_names', [True, False])
-def test_getattr_is_refused(tmp_path: Path, monkeypatch, takes_names: bool):
-    monkeypatch.setattr(safe_loading, '_takes_names', lambda: takes_names)
+def test_getattr_is_refused(tmp_path: Path):
 
     class Getter:
         def __reduce__(self):
