@@ -1,5 +1,9 @@
 # The study's MobileNetV2 run: a DeepLabV3 of PASCAL VOC on the first quarter of Cityscapes.
 #   python tools/train.py THIS --load-from SOURCE_CHECKPOINT
 # SOURCE_CHECKPOINT: what deeplabv3_mobilenet-v2-os16_1xb16-30k_voc12aug-512x512.py trains.
-_base_ = ['../_base_/models/deeplabv3_mobilenet-v2-os16.py', '../_base_/voc2cityscapes-768x768.py']
-model = dict(data_preprocessor=dict(size=(768, 768)))
+_base_ = [
+    '../_base_/models/deeplabv3_mobilenet-v2-os16.py',
+    '../_base_/datasets/cityscapes-first-quarter_768x768.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adaptation_200.py',
+]

@@ -1,4 +1,8 @@
 # DeepLabV3 on VainF's MobileNetV2, from PASCAL VOC to the first quarter of Cityscapes with the study's recipe.
 #   python tools/train.py THIS --load-from vainf://best_deeplabv3_mobilenet_voc_os16.pth
-_base_ = ['../_base_/models/deeplabv3_mobilenet-v2-padded-os16.py', '../_base_/voc2cityscapes-768x768.py']
-model = dict(data_preprocessor=dict(size=(768, 768)))
+_base_ = [
+    '../_base_/models/deeplabv3_mobilenet-v2-padded-os16.py',
+    '../_base_/datasets/cityscapes-first-quarter_768x768.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adaptation_200.py',
+]

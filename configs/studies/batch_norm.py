@@ -1,4 +1,4 @@
-# What the backbone's batch norm does while it adapts to four images at a time.
+# Run by tools/study.py: what the backbone's batch norm does while it adapts to four images at a time.
 _base_ = './voc2cityscapes.py'
 variants = {
     'slow-statistics': {'model.backbone.norm_momentum': 0.01},  # the study's

@@ -1,4 +1,5 @@
-# Three seeds of the real run on CamVid's photographs, with the head transferred and with a new one: minutes on a CPU.
+# Run by tools/study.py: three seeds of the real run on CamVid's photographs, with the head transferred and with a
+# new one; minutes on a CPU.
 #   python tools/study.py configs/studies/camvid.py
 # Data and weights as docs/quickstart.md puts them; elsewhere CAMVID_ROOT=..., --cfg-options options.load_from=...
 runs = {'mobilenet-v2': dict(config='camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py')}

@@ -1,5 +1,5 @@
-# The study's future work: CNNs and transformers, adapted in the same way from three seeds, both as the study trains
-# (SGD) and as the field trains transformers (AdamW, layer-wise decay, warm-up), so that neither has its own way alone;
+# Run by tools/study.py: CNNs and transformers, the study's future work, adapted in the same way from three seeds, both
+# as the study trains (SGD) and as the field trains transformers (AdamW, layer-wise decay, warm-up), so that neither has its own way alone;
 # MobileNetV2, whose layers mmpretrain does not count, without the decay.
 #   python tools/study.py configs/studies/cnn_vs_transformer.py
 # Each source model is trained once, by the configs that are its own.
@@ -15,33 +15,33 @@ runs = {
     # The same head on every backbone. Swin and MiT have stride 32 under it, and all but the CNNs of the
     # study stochastic depth.
     'convnext-t': dict(
-        config='transformers/deeplabv3_convnext-t-os16_1xb4-200_voc2cityscapes-768x768.py',
-        source='transformers/deeplabv3_convnext-t-os16_1xb16-30k_voc12aug-512x512.py',
+        config='deeplabv3/deeplabv3_convnext-t-os16_1xb4-200_voc2cityscapes-768x768.py',
+        source='deeplabv3/deeplabv3_convnext-t-os16_1xb16-30k_voc12aug-512x512.py',
     ),
     'deit-s': dict(
-        config='transformers/deeplabv3_deit-s16_1xb4-200_voc2cityscapes-768x768.py',
-        source='transformers/deeplabv3_deit-s16_1xb16-30k_voc12aug-512x512.py',
+        config='deeplabv3/deeplabv3_deit-s16_1xb4-200_voc2cityscapes-768x768.py',
+        source='deeplabv3/deeplabv3_deit-s16_1xb16-30k_voc12aug-512x512.py',
     ),
     'swin-t': dict(
-        config='transformers/deeplabv3_swin-t_1xb4-200_voc2cityscapes-768x768.py',
-        source='transformers/deeplabv3_swin-t_1xb16-30k_voc12aug-512x512.py',
+        config='deeplabv3/deeplabv3_swin-t_1xb4-200_voc2cityscapes-768x768.py',
+        source='deeplabv3/deeplabv3_swin-t_1xb16-30k_voc12aug-512x512.py',
     ),
     'mit-b2': dict(
-        config='transformers/deeplabv3_mit-b2_1xb4-200_voc2cityscapes-768x768.py',
-        source='transformers/deeplabv3_mit-b2_1xb16-30k_voc12aug-512x512.py',
+        config='deeplabv3/deeplabv3_mit-b2_1xb4-200_voc2cityscapes-768x768.py',
+        source='deeplabv3/deeplabv3_mit-b2_1xb16-30k_voc12aug-512x512.py',
     ),
     # And each with its own.
     'segformer-b2': dict(
-        config='transformers/segformer_mit-b2_1xb4-200_voc2cityscapes-768x768.py',
-        source='transformers/segformer_mit-b2_1xb16-30k_voc12aug-512x512.py',
+        config='segformer/segformer_mit-b2_1xb4-200_voc2cityscapes-768x768.py',
+        source='segformer/segformer_mit-b2_1xb16-30k_voc12aug-512x512.py',
     ),
     'upernet-swin-t': dict(
-        config='transformers/upernet_swin-t_1xb4-200_voc2cityscapes-768x768.py',
-        source='transformers/upernet_swin-t_1xb16-30k_voc12aug-512x512.py',
+        config='upernet/upernet_swin-t_1xb4-200_voc2cityscapes-768x768.py',
+        source='upernet/upernet_swin-t_1xb16-30k_voc12aug-512x512.py',
     ),
 }
 variants = {
-    # configs/_base_/adaptation.py
+    # configs/_base_/schedules/adaptation_200.py
     'sgd': dict(
         optim_wrapper=dict(
             _delete_=True,
@@ -51,7 +51,7 @@ variants = {
         ),
         param_scheduler=[dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=200, by_epoch=False)],
     ),
-    # configs/_base_/adamw.py
+    # configs/_base_/schedules/adamw.py
     'adamw': dict(
         optim_wrapper=dict(
             _delete_=True,

@@ -1,5 +1,5 @@
-# The demonstration: three backbones learn drawn objects and adapt to drawn streets (not photographs).
-#   tools/demo.py draws the data and runs this.
+# Run by tools/study.py, for tools/demo.py, which draws the data: three backbones learn drawn objects and adapt to
+# drawn streets (not photographs).
 runs = {
     'MobileNetV2': dict(
         config='demo/deeplabv3_mobilenet-v2-os16_1xb4-60_drawn-voc2drawn-cityscapes-96x192.py',

@@ -1,4 +1,4 @@
-# What the new classifier is made from: the study with each rule of HeadTransferHook.
+# Run by tools/study.py: what the new classifier is made from: the study with each rule of HeadTransferHook.
 _base_ = './voc2cityscapes.py'
 variants = {
     'copy-background': {'custom_hooks.0.matched': 'copy', 'custom_hooks.0.unmatched': 'background'},

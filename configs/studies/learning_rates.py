@@ -1,4 +1,4 @@
-# The learning rate of the backbone as a share of the head's, which is the study's 0.001.
+# Run by tools/study.py: the backbone's learning rate as a share of the head's, which is the study's 0.001.
 _base_ = './voc2cityscapes.py'
 variants = {
     'frozen': {

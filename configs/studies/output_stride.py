@@ -1,4 +1,4 @@
-# The stride at which the target is learnt; the source model, learnt at 16, is the same for all.
+# Run by tools/study.py: the stride at which the target is learnt. The source model, learnt at 16, is the same for all.
 _base_ = './voc2cityscapes.py'
 # Chen et al. 2017, section 4.1: the rates of the head double where the stride is halved.
 variants = {

@@ -1,4 +1,4 @@
-# How much of Cityscapes' training split it takes.
+# Run by tools/study.py: how much of Cityscapes' training split it takes.
 _base_ = './voc2cityscapes.py'
 variants = {
     'sixteenth': {'train_dataloader.dataset': dict(name='first-sixteenth', fraction=0.0625)},

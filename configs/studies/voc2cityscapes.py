@@ -1,4 +1,4 @@
-# The study: two backbones, each trained on PASCAL VOC and then adapted to Cityscapes from three seeds.
+# Run by tools/study.py: the study, two backbones, each trained on PASCAL VOC and adapted to Cityscapes from three seeds.
 #   python tools/study.py configs/studies/voc2cityscapes.py
 # With checkpoints of your own instead of the source stage:
 #   ... --cfg-options runs.resnet-50.source= runs.resnet-50.options.load_from=CHECKPOINT (and the other)

@@ -3,6 +3,7 @@ _base_ = 'mmseg::_base_/models/fcn_r50-d8.py'
 norm_cfg = dict(type='BN')
 model = dict(
     type='StudyEncoderDecoder',
+    data_preprocessor=dict(size=(768, 768)),
     pretrained=None,
     backbone=dict(
         _delete_=True,

@@ -3,6 +3,7 @@ _base_ = 'mmseg::_base_/models/upernet_vit-b16_ln_mln.py'
 norm_cfg = dict(type='BN')
 model = dict(
     type='StudyEncoderDecoder',
+    data_preprocessor=dict(size=(768, 768)),
     pretrained=None,
     backbone=dict(
         _delete_=True,

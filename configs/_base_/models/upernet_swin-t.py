@@ -3,6 +3,7 @@ _base_ = 'mmseg::_base_/models/upernet_swin.py'
 norm_cfg = dict(type='BN')
 model = dict(
     type='StudyEncoderDecoder',
+    data_preprocessor=dict(size=(768, 768)),
     backbone=dict(
         _delete_=True,
         type='TransformerBackbone',

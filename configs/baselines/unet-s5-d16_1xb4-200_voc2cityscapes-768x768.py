@@ -1,5 +1,0 @@
-# U-Net of PASCAL VOC on the first quarter of Cityscapes.
-#   python tools/train.py THIS --load-from SOURCE_CHECKPOINT
-# SOURCE_CHECKPOINT: what unet-s5-d16_1xb16-30k_voc12aug-512x512.py trains.
-_base_ = ['../_base_/models/unet-s5-d16.py', '../_base_/voc2cityscapes-768x768.py']
-model = dict(data_preprocessor=dict(size=(768, 768)))

@@ -1,5 +1,0 @@
-# DeepLabV3 on MiT-B0 of PASCAL VOC on the first quarter of Cityscapes.
-#   python tools/train.py THIS --load-from SOURCE_CHECKPOINT
-# SOURCE_CHECKPOINT: what deeplabv3_mit-b0_1xb16-30k_voc12aug-512x512.py trains.
-_base_ = ['../_base_/models/deeplabv3_mit-b0.py', '../_base_/voc2cityscapes-768x768-adamw.py']
-model = dict(data_preprocessor=dict(size=(768, 768)))
