@@ -79,8 +79,9 @@ def main() -> None:
         hook.overwrite = args.overwrite
     if not tracked:
         # AdaptationHook looks at these itself.
-        loaders = [runner.train_dataloader, *([runner.val_dataloader] if runner.val_loop else [])]
-        from_main_process(lambda: [check_headers(loader.dataset) for loader in loaders])
+        from_main_process(lambda: check_headers(runner.train_dataloader.dataset, trained=True))
+        if runner.val_loop:
+            from_main_process(lambda: check_headers(runner.val_dataloader.dataset))
     if args.overwrite and not tracked and checkpoint is None and is_main_process():
         clear_work_dir(cfg.work_dir)
     runner.train()

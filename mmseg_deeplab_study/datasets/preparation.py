@@ -127,7 +127,7 @@ def _read_ids(original: StoredFile | ZipMember) -> np.ndarray:
     label_size(BytesIO(content), original)
     try:
         with Image.open(BytesIO(content)) as image:
-            return np.asarray(image)
+            return np.asarray(image, np.uint8)
     except DAMAGED as error:
         raise damaged(original, error) from error
 
@@ -197,7 +197,7 @@ def _verify_photograph(path: str) -> None:
         with Image.open(path, formats=('PNG',)) as image:
             image.verify()
     except DAMAGED as error:
-        raise ValueError(f'{path}: damaged photograph ({error}); extract or download it again') from error
+        raise damaged(path, error, 'photograph') from error
 
 
 def remarks(splits: Iterable[PreparedSplit]) -> list[str]:

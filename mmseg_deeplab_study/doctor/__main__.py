@@ -20,12 +20,18 @@ from .findings import Finding, as_json, as_text, exit_code, run_check, summary
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog='doctor')
-    for option, metavar, what in (
-        ('--data-root', 'DIR', 'a data root in the layout of Cityscapes or VOC: files and label ids'),
-        ('--checkpoint', 'FILE', 'what it is, and the load_from that takes it; runs nothing that is in it'),
-        ('--config', 'FILE', 'whether what it points to is there; a config is code, which is run'),
+    for option, metavar, kind, what in (
+        ('--data-root', 'DIR', Path, 'a data root in the layout of Cityscapes or VOC: files and label ids'),
+        # Not a Path, which makes one slash of the two of a scheme.
+        (
+            '--checkpoint',
+            'FILE',
+            str,
+            'what it is, and the load_from that takes it; runs nothing that is in it',
+        ),
+        ('--config', 'FILE', Path, 'whether what it points to is there; a config is code, which is run'),
     ):
-        parser.add_argument(option, type=Path, metavar=metavar, action='append', default=[], help=what)
+        parser.add_argument(option, type=kind, metavar=metavar, action='append', default=[], help=what)
     parser.add_argument(
         '--work-dir',
         type=Path,
@@ -33,6 +39,7 @@ def parse_args() -> argparse.Namespace:
         default=Path('work_dirs'),
         help='where runs will write (default: %(default)s)',
     )
+    parser.add_argument('--deep', action='store_true', help='decode the photographs of a data root, too')
     parser.add_argument('--strict', action='store_true', help='warnings make the exit code 1, too')
     parser.add_argument('--json', action='store_true', help='print a list of objects in place of lines')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
@@ -44,7 +51,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     checks: list[tuple[Callable[..., Iterator[Finding]], ...]] = [
         *((check,) for check in (*packages.CHECKS, *machine.CHECKS)),
         (machine.check_disk, args.work_dir),
-        *((check_data_root, root) for root in args.data_root),
+        *((check_data_root, root, args.deep) for root in args.data_root),
         *((check_checkpoint, path) for path in args.checkpoint),
         *((check_config, path) for path in args.config),
     ]

@@ -13,6 +13,7 @@ from typing import Any
 from .findings import Finding
 from .packages import NAME, ROOT
 
+SCHEMES = ('vainf', 'tvseg', 'tflite')  # as in checkpoints.conversion, which needs torch
 LABEL_SPACES = {21: 'as many as PASCAL VOC has', 19: 'as many as Cityscapes has'}
 # What is often found under a checkpoint's name, by its first bytes.
 STRANGERS = (
@@ -21,9 +22,23 @@ STRANGERS = (
 )
 
 
-def check_checkpoint(path: Path) -> Iterator[Finding]:
-    """Say what a checkpoint is. Unpickles nothing but tensors and plain data."""
-    yield examine(path)[0]
+def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Iterator[Finding]:
+    """Say what a checkpoint is, and whether its scheme is right. Unpickles tensors and plain data alone.
+
+    Without a ``config`` that names it, its scheme may be left out.
+    """
+    where = '' if config is None else f'{config}: load_from='
+    scheme, _, name = str(load_from).rpartition('://')
+    if scheme not in ('', *SCHEMES):
+        text = f'{where}{load_from} is fetched by the run, and was not looked into'
+        yield Finding('info', 'checkpoint', text, 'download it, and give the file to --checkpoint')
+        return
+    finding, right = examine(Path(name).expanduser())
+    yield finding
+    if right is not None and right.rpartition('://')[0] != scheme and (scheme or config):
+        yield Finding(
+            'error', 'checkpoint', f'{where}{load_from} does not say what the file is', f'load_from={right}'
+        )
 
 
 def examine(path: Path) -> tuple[Finding, str | None]:
@@ -192,30 +207,14 @@ def check_config(path: Path) -> Iterator[Finding]:
         yield Finding('error', 'config', text, 'correct it')
         return
     try:
-        check_data_roots(config)
-    except FileNotFoundError as error:
+        check_data_roots(config, option_prefix=None)
+    except (FileNotFoundError, ValueError) as error:
         yield Finding('error', 'config', f'{path}: {error}', 'and then --data-root DIR looks into it')
     else:
         yield Finding('ok', 'config', f'{path}: its data roots are there')
     load_from = config.get('load_from')
     if not load_from:
-        cure = 'an adaptation needs its source model: --load-from FILE'
+        cure = 'an adaptation needs its source model: tools/train.py --load-from FILE'
         yield Finding('info', 'config', f'{path}: no load_from', cure)
     else:
-        yield from check_load_from(path, load_from)
-
-
-def check_load_from(path: Path, load_from: str) -> Iterator[Finding]:
-    """Whether the checkpoint of a config is there, and has the scheme that takes it."""
-    from mmseg_deeplab_study.checkpoints.conversion import SCHEMES
-
-    scheme, found, name = load_from.rpartition('://')
-    if found and f'{scheme}://' not in SCHEMES.values():
-        text = f'{path}: load_from={load_from} is fetched by the run, and was not looked into'
-        yield Finding('info', 'config', text, 'download it, and give the file to --checkpoint')
-        return
-    finding, right = examine(Path(name).expanduser())
-    yield finding
-    if right is not None and right.rpartition('://')[0] != scheme:
-        text = f'{path}: load_from={load_from} does not say what the file is'
-        yield Finding('error', 'config', text, f'load_from={right}')
+        yield from check_checkpoint(load_from, path)

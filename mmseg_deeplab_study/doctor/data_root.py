@@ -9,8 +9,7 @@ from typing import NamedTuple
 from .findings import Finding
 from .packages import load_alone
 
-IGNORED = 255
-TRAIN_IDS = '_gtFine_labelTrainIds.png'
+PHOTOGRAPH, TRAIN_IDS = '_leftImg8bit.png', '_gtFine_labelTrainIds.png'
 # Label maps of a list of PASCAL VOC, as MMSegmentation's configs and VainF's code take them.
 VOC_LABELS = {
     'train': 'SegmentationClass',
@@ -19,22 +18,25 @@ VOC_LABELS = {
     'aug': 'SegmentationClassAug',
     'trainaug': 'SegmentationClassAug',
 }
-MAKE_TRAIN_IDS = 'python tools/prepare_cityscapes.py {root} -o {root}'
-MAKE_AUG = (
-    "MMSegmentation's tools/dataset_converters/voc_aug.py makes it from SBD; the source configs read it"
-)
 
 
 class Split(NamedTuple):
-    """Images and the label map that each of them needs; ``labelled`` is whether a run reads those."""
+    """Photographs and the label map that each needs; ``labelled`` is whether a run reads those.
+
+    ``nothing`` is what to say if there is no photograph.
+    """
 
     name: str
     pairs: Sequence[tuple[Path, Path]]
     labelled: bool
+    nothing: str
 
 
-def check_data_root(root: Path) -> Iterator[Finding]:
-    """Layout, counts per split, files that are missing, and ids outside of the label space."""
+def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
+    """Layout, counts per split and, by the checks that training has, every photograph and label map.
+
+    Label maps are decoded for their ids, 10 ms for one of 1024x2048; with ``deep`` photographs are, too.
+    """
     found = find_cityscapes(root) or find_voc(root)
     if found is None:
         text = f'{root}: neither the Cityscapes layout (leftImg8bit/, gtFine/) nor that of VOC (JPEGImages/)'
@@ -43,29 +45,32 @@ def check_data_root(root: Path) -> Iterator[Finding]:
         return
     layout, classes, splits = found
     yield Finding('ok', 'data', f'{root}: the layout of {layout}')
-    for split in splits:
-        yield from check_split(split, root, classes)
-    names = {split.name for split in splits if split.pairs}
+    yield from check_splits(splits, classes, deep)
+    names = {split.name for split in splits}
     for name in ('train', 'val'):
         if name not in names:
             yield Finding(
                 'warning', 'data', f'{root}: no images of {name}', f'runs that need {name} will fail'
             )
     if layout == 'VOC' and 'aug' not in names:
-        yield Finding('warning', 'data', f'{root}: no ImageSets/Segmentation/aug.txt', MAKE_AUG)
+        text = f'{root}: no ImageSets/Segmentation/aug.txt'
+        cure = "MMSegmentation's tools/dataset_converters/voc_aug.py makes it; the source configs read it"
+        yield Finding('warning', 'data', text, cure)
 
 
 def find_cityscapes(root: Path) -> tuple[str, int, list[Split]] | None:
     images, labels = root / 'leftImg8bit', root / 'gtFine'
     if not images.is_dir():
         return None
+    lists = load_alone('datasets/file_lists.py')
     splits = []
     for folder in sorted(path for path in images.iterdir() if path.is_dir()):
         pairs = []
-        for image in sorted(folder.rglob('*_leftImg8bit.png')):
-            city = image.parent.relative_to(images)
-            pairs.append((image, labels / city / image.name.replace('_leftImg8bit.png', TRAIN_IDS)))
-        splits.append(Split(folder.name, pairs, folder.name in ('train', 'val')))
+        for image in lists.list_files(folder, PHOTOGRAPH):
+            label = labels / image.parent.relative_to(images) / image.name.replace(PHOTOGRAPH, TRAIN_IDS)
+            pairs.append((image, label))
+        nothing = '' if pairs else lists.nothing_in(folder, PHOTOGRAPH)
+        splits.append(Split(folder.name, pairs, folder.name in ('train', 'val'), nothing))
     return 'Cityscapes', 19, splits
 
 
@@ -78,80 +83,52 @@ def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
     for name, labels in VOC_LABELS.items():
         path = root / f'ImageSets/Segmentation/{name}.txt'
         if path.is_file():
-            stems = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+            # An empty line is a name to MMSegmentation.
+            stems = [line.strip() for line in path.read_text().splitlines()]
             pairs = [(root / f'JPEGImages/{stem}.jpg', root / f'{labels}/{stem}.png') for stem in stems]
-            splits.append(Split(name, pairs, True))
+            splits.append(Split(name, pairs, True, f'{path}: names no photograph'))
     return 'VOC', 21, splits
 
 
-def check_split(split: Split, root: Path, classes: int) -> Iterator[Finding]:
-    images = [image for image, _ in split.pairs if image.is_file()]
-    labelled = [(image, label) for image, label in split.pairs if label.is_file()]
-    text = f'{split.name}: {len(images)} images, {len(labelled)} label maps'
-    yield Finding('ok' if split.labelled else 'info', 'data', text)
-    if absent := [image for image, _ in split.pairs if not image.is_file()]:
-        text = f'{split.name}: {len(absent)} of {len(split.pairs)} images are not there, first {absent[0]}'
-        yield Finding('error', 'data', text, f'complete the folder, or correct the list {split.name}.txt')
-    if not split.labelled:
-        return
-    if missing := [(image, label) for image, label in split.pairs if not label.is_file()]:
-        image, label = missing[0]
-        text = f'{split.name}: {len(missing)} of {len(split.pairs)} images have no label map, first {label}'
-        yield Finding('error', 'data', text, _cure_of_missing(label, root))
-    yield from check_labels(split.name, labelled, root, classes)
-
-
-def _cure_of_missing(label: Path, root: Path) -> str:
-    if label.name.endswith(TRAIN_IDS):
-        return MAKE_TRAIN_IDS.format(root=root)
-    return MAKE_AUG if label.parent.name.endswith('Aug') else 'complete the folder, or shorten the list'
-
-
-def check_labels(
-    split: str, pairs: Sequence[tuple[Path, Path]], root: Path, classes: int
-) -> Iterator[Finding]:
-    """Check headers as training does, and read every label map, 10 ms for one of 1024x2048."""
+def check_splits(splits: Sequence[Split], classes: int, deep: bool) -> Iterator[Finding]:
+    """Count the files of each split and check them; of each kind of fault there is one finding for all."""
     try:
-        from PIL import Image
+        checks = load_alone('datasets/image_headers.py')
     except ImportError:
-        yield Finding('warning', 'data', f'{split}: label maps not checked', 'pip install pillow')
-        return
-    headers = load_alone('datasets/image_headers.py')
-    wrong: list[tuple[Path, list[int]]] = []
-    unfit: dict[str, list[str]] = {}
-    turned: dict[Path, int] = {}
-    for image, path in track(pairs, f'Label maps of {split}'):
-        try:
-            orientation = headers.check_pair(image, path)
-            with Image.open(path) as label:
-                counts = label.histogram()
-        except (headers.UnfitImageError, *headers.DAMAGED) as error:
-            if not isinstance(error, headers.UnfitImageError):
-                error = headers.damaged(path, error)
-            unfit.setdefault(error.cure, []).append(error.text)
+        checks = None
+        yield Finding('warning', 'data', 'photographs and label maps not checked', 'pip install pillow')
+
+    def look_inside(image: Path, label: Path | None) -> None:
+        if label is not None and (fault := checks.ids_outside(label, checks.label_ids(label), classes)):
+            raise fault
+        if deep:
+            checks.decode_photograph(image)
+
+    faults, turned, photographs = {}, {}, set()
+    for name, pairs, labelled, nothing in splits:
+        images, labels = (sum(pair[i].is_file() for pair in pairs) for i in (0, 1))
+        text = f'{name}: {images} images, {labels} label maps'
+        yield Finding('ok' if labelled else 'info', 'data', text)
+        if not pairs:
+            cure = 'complete it; where photographs have other names, set img_suffix of the dataset'
+            yield Finding('error' if labelled else 'info', 'data', nothing, cure)
+        if not pairs or checks is None:
             continue
-        if orientation != 1:
-            turned[image] = orientation
-        if outside := [i for i, n in enumerate(counts) if n and classes <= i != IGNORED]:
-            wrong.append((path, outside))
-    for cure, texts in unfit.items():
-        more = f' (and {len(texts) - 1} more of {split})' if len(texts) > 1 else ''
-        yield Finding('error', 'data', texts[0] + more, cure)
-    if turned:
-        yield Finding('warning', 'data', *headers.orientation_warning(turned, len(pairs)))
-    if wrong:
-        ids = sorted({i for _, outside in wrong for i in outside})
-        text = (
-            f'{split}: ids {ids} in {len(wrong)} of {len(pairs)} label maps, expected 0 to {classes - 1} '
-            f'and {IGNORED}, first {wrong[0][0]}'
+        looked_at = track(
+            [(image, label if labelled else None) for image, label in pairs], f'Files of {name}'
         )
-        if classes == 19 and max(ids) <= 33:  # the last of labelIds
-            cure = f'these are labelIds: delete them and run {MAKE_TRAIN_IDS.format(root=root)}'
-        else:
-            cure = f'write them anew, with {IGNORED} for what is to be ignored'
-        yield Finding('error', 'data', text, cure)
-    elif pairs and not unfit:
-        yield Finding('ok', 'data', f'{split}: all ids in 0 to {classes - 1} and {IGNORED}')
+        found, orientations = checks.find_faults(looked_at, look_inside)
+        # VOC's lists share photographs.
+        faults |= {fault.text: fault for fault in found}
+        turned |= orientations
+        photographs |= {image for image, _ in pairs}
+        if labelled and not found:
+            yield Finding('ok', 'data', f'{name}: all ids in 0 to {classes - 1} and 255')
+    if checks is not None:
+        for fault in checks.by_kind(faults.values()):
+            yield Finding('error', 'data', fault.text, fault.cure)
+    if turned:
+        yield Finding('warning', 'data', *checks.orientation_warning(turned, len(photographs)))
 
 
 def track(paths: Iterable[Path], what: str) -> Iterable[Path]:

@@ -186,9 +186,11 @@ class AdaptationHook(Hook):
         pixels = None
         for split, loader in (('train', runner.train_dataloader), ('val', loop.dataloader)):
             if not self.check_labels and (split == 'train' or not isinstance(loop, ProbeValLoop)):
-                check_headers(loader.dataset)
+                check_headers(loader.dataset, split == 'train')
                 continue
-            pixels = count_label_pixels(loader.dataset, len(metric.classes), metric.ignore_index)
+            pixels = count_label_pixels(
+                loader.dataset, len(metric.classes), metric.ignore_index, split == 'train'
+            )
             for warning in pixel_warnings(split, pixels, metric.classes, metric.ignore_index):
                 runner.logger.warning(warning)
         return choose_probe(pixels.labelled, loop.probe_images) if isinstance(loop, ProbeValLoop) else None

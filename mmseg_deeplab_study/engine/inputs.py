@@ -5,32 +5,41 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
 
 from ..checkpoints.conversion import SCHEMES
+from ..datasets.file_lists import nothing_in
 
 # What training reads; a hook may have data of its own, as AdaptationHook's forgetting.
 TRAINING_DATA = ('train_dataloader', 'val_dataloader', 'custom_hooks')
 
 
 def check_data_roots(
-    cfg: Config, parts: tuple[str, ...] = (*TRAINING_DATA, 'test_dataloader'), option_prefix: str = ''
+    cfg: Config,
+    parts: tuple[str, ...] = (*TRAINING_DATA, 'test_dataloader'),
+    option_prefix: str | None = '',
 ) -> None:
     """Refuse a config whose data are not there.
 
-    ``parts`` of the config are looked at; ``option_prefix`` is what ``--cfg-options`` wants before a key.
+    ``parts`` of the config are looked at; ``option_prefix`` is what ``--cfg-options`` needs before a key,
+    None where there is no such flag.
 
     Raises:
         FileNotFoundError: names the key, the folder or list of images, and the cure.
+        ValueError: a dataset of MMSeg's would be empty.
     """
+    change = 'set {} in the config'
+    if option_prefix is not None:
+        change = f'give another with --cfg-options {option_prefix}{{}}'
     for part in parts:
         for key, dataset in _datasets(cfg.get(part) or {}, part):
             root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
             if not root.is_dir():
                 raise FileNotFoundError(
                     f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
-                    f'{Path.cwd()}). Link the data there, give another with --cfg-options '
-                    f'{option_prefix}{key}.data_root=DIR, or set the variable that the config names, if it '
-                    'names one (CAMVID_ROOT for configs/camvid)'
+                    f'{Path.cwd()}). Link the data there, {change.format(f"{key}.data_root=DIR")}, or set '
+                    'the variable that the config names, if it names one (CAMVID_ROOT for configs/camvid)'
                 )
             if images and not (root / images).exists():
                 raise FileNotFoundError(
@@ -38,6 +47,29 @@ def check_data_roots(
                     'tools/doctor.py --data-root DIR says what a folder lacks, and docs/data.md where it is '
                     'from'
                 )
+            _check_photographs(key, dataset, root, change)
+
+
+def _check_photographs(key: str, dataset: dict, root: Path, change: str) -> None:
+    """Have a dataset of MMSeg's list its photographs; without one MMEngine fails at its array of them."""
+    folder = (dataset.get('data_prefix') or {}).get('img_path')
+    if folder is not None and not (root / folder).is_dir():
+        raise FileNotFoundError(
+            f'{key}.data_prefix.img_path: {dataset["data_root"]!r} has no folder {folder!r}, in which the '
+            f'photographs are; put them there, or {change.format(f"{key}.data_prefix.img_path=FOLDER")}'
+        )
+    kind = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else dataset.get('type')
+    if not (isinstance(kind, type) and issubclass(kind, BaseSegDataset)):
+        return
+    options = {name: value for name, value in dataset.items() if name != 'type'}
+    listed = kind(**{**options, 'data_root': str(root), 'pipeline': [], 'serialize_data': False})
+    if len(listed) == 0:
+        if listed.ann_file and Path(listed.ann_file).is_file():
+            raise ValueError(f'{key}.ann_file: {listed.ann_file} names no photograph; complete the list')
+        raise ValueError(
+            f'{key}: {nothing_in(listed.data_prefix["img_path"], listed.img_suffix)}; put photographs there, '
+            f'or {change.format(f"{key}.img_suffix=SUFFIX")}'
+        )
 
 
 def check_load_from(load_from: str | None, flag: str = '--load-from ') -> None:

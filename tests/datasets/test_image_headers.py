@@ -11,11 +11,19 @@ import pytest
 from PIL import Image
 
 from mmseg_deeplab_study.datasets.image_headers import (
+    AbsentFileError,
     UnfitImageError,
+    by_kind,
     check_pair,
+    damaged,
+    decode_photograph,
+    find_faults,
+    ids_outside,
+    label_ids,
     label_size,
     orientation_warning,
     photograph_size,
+    refuse,
 )
 
 IDS = np.resize(np.array([0, 1, 18, 255], np.uint8), (6, 8))
@@ -57,6 +65,9 @@ GREY = Image.fromarray(IDS)
         palette(),
         palette(transparency=0),
         palette(bits=1),
+        palette(bits=2),
+        palette(bits=4),
+        encoded(Image.fromarray(IDS % 2 == 1)),
         encoded(GREY, 'TIFF'),
         encoded(GREY, 'TIFF', compression='tiff_lzw'),
         encoded(GREY, 'BMP'),
@@ -67,6 +78,9 @@ GREY = Image.fromarray(IDS)
         'transparent',
         'palette',
         'transparent palette',
+        'palette of 1 bit',
+        'palette of 2 bits',
+        'palette of 4 bits',
         '1 bit',
         'tiff',
         'lzw',
@@ -77,8 +91,9 @@ GREY = Image.fromarray(IDS)
 def test_one_channel_of_8_bits_passes_as_mmseg_reads_it(content: bytes, tmp_path: Path):
     (tmp_path / 'label').write_bytes(content)
     assert label_size(tmp_path / 'label') == (8, 6)
-    read = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
+    read = mmcv.imfrombytes(content, flag='unchanged', backend='pillow').astype(np.uint8)
     np.testing.assert_array_equal(read, IDS if read.max() == 255 else IDS % 2)
+    assert label_ids(tmp_path / 'label') == np.unique(read).tolist()
 
 
 @pytest.mark.parametrize(
@@ -87,7 +102,7 @@ def test_one_channel_of_8_bits_passes_as_mmseg_reads_it(content: bytes, tmp_path
         (encoded(IDS.astype(np.uint16) * 256 + 3), 'I;16'),
         (encoded(IDS.astype(np.int32) * 256, 'TIFF'), 'I'),
         (encoded(IDS.astype(np.float32), 'TIFF'), 'F'),
-        *((encoded(GREY.convert(mode)), mode) for mode in ('RGB', 'RGBA', 'LA', '1')),
+        *((encoded(GREY.convert(mode)), mode) for mode in ('RGB', 'RGBA', 'LA')),
         (encoded(GREY.convert('CMYK'), 'TIFF'), 'CMYK'),
         (encoded(GREY, 'WEBP', lossless=True), 'RGB'),
         (grey_png(2), 'L;2'),
@@ -134,7 +149,10 @@ def test_what_is_no_image(content: bytes, tmp_path: Path):
         UnfitImageError, match=rf'^{path}: damaged label map \(.*\); copy, unpack or download'
     ):
         label_size(path)
-    assert photograph_size(path) == (None, 1)
+    with pytest.raises(
+        UnfitImageError, match=rf'^{path}: damaged photograph \(.*\); copy, unpack or download'
+    ):
+        photograph_size(path)
 
 
 def test_palette_where_the_decoder_would_give_its_colours(tmp_path: Path):
@@ -213,3 +231,166 @@ def test_warning_of_orientations():
         'but turns no label map'
     )
     assert cure.startswith('look whether their label maps fit')
+
+
+# Files that are cut or damaged
+
+
+def noise(form: str, **options) -> bytes:
+    return encoded(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8), form, **options)
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('form', 'options'),
+    [('PNG', {}), ('JPEG', {}), ('JPEG', dict(progressive=True)), ('MPO', {})],
+    ids=['png', 'jpeg', 'progressive', 'mpo'],
+)
+def test_a_photograph_that_was_cut(tmp_path: Path, form: str, options: dict):
+    whole = noise(form, **options)
+    path = write(tmp_path / 'a', whole)
+    assert photograph_size(path)[0] == (64, 48)
+    for length in (0, 10, 30, len(whole) // 2, len(whole) - 20, len(whole) - 1):
+        write(path, whole[:length])
+        with pytest.raises(
+            UnfitImageError, match=rf'^{path}: damaged photograph \(.*\); .* download it again'
+        ):
+            photograph_size(path)
+
+
+@pytest.mark.parametrize('form', ['PNG', 'JPEG'])
+@pytest.mark.parametrize('more', [2, 2**17], ids=['a little', 'a film'])
+def test_more_after_the_end_is_no_fault(tmp_path: Path, form: str, more: int):
+    path = write(tmp_path / 'a', noise(form) + bytes(more))
+    assert mmcv.imread(path).shape == (48, 64, 3) and photograph_size(path) == ((64, 48), 1)
+
+
+def test_a_small_picture_in_the_header_is_not_the_end(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x927C] = noise('JPEG')  # a maker's note
+    whole = noise('JPEG', exif=exif)
+    assert b'\xff\xd9' in whole[:-100]
+    with pytest.raises(UnfitImageError, match=r'\(cut short: a JPEG without its end\)'):
+        photograph_size(write(tmp_path / 'a.jpg', whole[:-100]))
+
+
+def test_a_label_map_that_was_cut(tmp_path: Path):
+    whole = encoded(GREY)
+    for length in (0, 10, 40, len(whole) - 20, len(whole) - 1):
+        path = write(tmp_path / 'label.png', whole[:length])
+        with pytest.raises(
+            UnfitImageError, match=rf'^{path}: damaged label map \(.*\); .* download it again'
+        ):
+            label_size(path)
+
+
+def test_what_opencv_reads_and_pillow_does_not_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write(tmp_path / 'a.png', noise('PNG'))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 64)  # a bomb to Pillow
+    assert photograph_size(path) == (None, 1)
+    decode_photograph(path)
+
+
+def test_decoding_finds_what_headers_do_not_show(tmp_path: Path):
+    content = bytearray(noise('PNG'))
+    path = write(tmp_path / 'a.png', content)
+    decode_photograph(path)
+    content[len(content) // 2] ^= 1
+    write(path, content)
+    assert photograph_size(path) == ((64, 48), 1) and mmcv.imread(path) is None
+    with pytest.raises(UnfitImageError, match=rf'^{path}: damaged photograph \(broken PNG'):
+        decode_photograph(path)
+    content = encoded(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8), 'BMP')
+    write(tmp_path / 'a.bmp', content[:-100])
+    with pytest.raises(UnfitImageError, match=r'damaged photograph \(image file is truncated'):
+        decode_photograph(tmp_path / 'a.bmp')
+
+
+# What is said
+
+
+def test_a_file_that_is_not_there(tmp_path: Path):
+    photograph = write(tmp_path / 'a_leftImg8bit.png', noise('PNG'))
+    label = '/gtFine/val/a/a_gtFine_labelTrainIds.png'
+    for name, cure in (
+        (f'{tmp_path}{label}', f'python tools/prepare_cityscapes.py {tmp_path} -o {tmp_path}'),
+        (tmp_path / 'SegmentationClassAug/a.png', 'voc_aug.py makes it'),
+        (tmp_path / 'a.png', 'complete the folder'),
+    ):
+        with pytest.raises(AbsentFileError, match=rf'^{name}: no label map for {photograph}; .*{cure}'):
+            check_pair(photograph, name)
+    with pytest.raises(AbsentFileError, match=rf'^{tmp_path}/b.jpg: no such photograph; complete the folder'):
+        check_pair(tmp_path / 'b.jpg', None)
+
+
+def test_what_is_not_looked_at_may_be_anything(tmp_path: Path):
+    photograph, label = write(tmp_path / 'a.png', noise('PNG')), write(tmp_path / 'b.png', encoded(GREY))
+    assert check_pair(photograph, None) == check_pair(None, label) == check_pair(None, None) == 1
+    assert check_pair(photograph, label, same_size=False) == 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'ids', 'cure'),
+    [
+        ('a_gtFine_labelIds.png', [0, 26], 'for Cityscapes use *_labelTrainIds.png, not *_labelIds.png'),
+        (
+            'gtFine/val/a_gtFine_labelTrainIds.png',
+            [0, 33],
+            'these are labelIds: delete them and run python tools/prepare_cityscapes.py /d -o /d',
+        ),
+        (
+            'a_gtFine_labelTrainIds.png',
+            [200],
+            'write the class ids, with 255 for what is to be ignored; a palette only shows them',
+        ),
+        (
+            '2007.png',
+            [21],
+            'write the class ids, with 255 for what is to be ignored; a palette only shows them',
+        ),
+    ],
+)
+def test_ids_of_no_class(name: str, ids: list[int], cure: str):
+    error = ids_outside(f'/d/{name}', [*ids, 255], 19)
+    assert str(error) == (
+        f'/d/{name}: label ids {ids[-1:]} lie outside the label space of 19 classes (0 to 18, 255 ignored); '
+        f'{cure}'
+    )
+    assert ids_outside(f'/d/{name}', [0, 18, 255], 19) is None
+
+
+@pytest.mark.parametrize(
+    ('count', 'more'),
+    [(1, ''), (2, '; likewise 1'), (10, '8, 9'), (11, '8, 9 and 1 more'), (118, ' and 108 more')],
+)
+def test_ten_files_of_a_kind_are_listed(count: int, more: str):
+    errors = [damaged(i, 'empty', 'photograph' if i % 2 else 'label map') for i in range(count)]
+    [error] = by_kind(errors)
+    assert error.text.startswith('0: damaged label map (empty)') and error.text.endswith(more)
+    assert len(error.text.partition('likewise ')[2].split(', ')) == max(1, min(count, 10) - 1)
+    with pytest.raises(
+        ValueError, match=rf'^0: damaged label map \(empty\).*{more}; copy, unpack or download'
+    ):
+        refuse(errors)
+
+
+def test_each_kind_is_said(tmp_path: Path):
+    content = [encoded(GREY), encoded(GREY)[:-5], b'', encoded(GREY.convert('RGB'))]
+    labels = [write(tmp_path / f'{i}.png', part) for i, part in enumerate(content)]
+    faults, turned = find_faults([(None, path) for path in [*labels, tmp_path / 'absent.png']])
+    assert turned == {} and [error.name for error in faults] == [*labels[1:], tmp_path / 'absent.png']
+    with pytest.raises(ValueError) as error:
+        refuse(faults)
+    assert str(error.value) == (
+        f'{labels[1]}: damaged label map (cut short: a PNG without its end); likewise {labels[2]}; copy, '
+        f'unpack or download it again. {labels[3]}: a label map of mode RGB, expected ids in one channel '
+        'of 8 bits (mode L or P); write the class ids as PNG of 8 bits, not colours, instances or other bits'
+        f'. {tmp_path}/absent.png: no such label map; complete the folder, or shorten the list'
+    )
+    with pytest.raises(FileNotFoundError, match='no such label map'):
+        refuse(faults[-1:])
+    refuse([])

@@ -240,9 +240,102 @@ def test_opencv_would_read_the_colours_of_a_palette(cityscapes: Path):
         check_headers(split(cityscapes, pipeline=opencv))
 
 
-def test_files_that_are_not_on_the_disk_are_left_out(cityscapes: Path):
+def test_files_of_another_backend_are_left_out(cityscapes: Path):
     label_file(cityscapes).unlink()
-    check_headers(split(cityscapes))
+    with pytest.raises(FileNotFoundError, match=f'^{label_file(cityscapes)}: no label map for '):
+        check_headers(split(cityscapes, pipeline=LOADERS))
+    with pytest.raises(FileNotFoundError):
+        check_headers(split(cityscapes, backend_args=dict(backend='local')))
+    far = dict(backend_args=dict(backend='lmdb'))
+    check_headers(split(cityscapes, pipeline=[LOADERS[0], LOADERS[1] | far]))
+    dataset = split(cityscapes)
+    dataset.backend_args = far['backend_args']
+    check_headers(dataset)
+
+
+def photograph_file(root: Path, number: int = 4) -> Path:
+    return root / f'leftImg8bit/train/tiny/tiny_{number:06d}_leftImg8bit.png'
+
+
+@pytest.mark.parametrize('labels', [True, False], ids=['with label maps', 'without'])
+@pytest.mark.parametrize('length', [0, 20, -100, -5])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda dataset: dataset,
+        lambda dataset: ConcatDataset([dataset, dataset]),
+        lambda dataset: RepeatDataset(dataset, 3),
+    ],
+    ids=['plain', 'concatenated', 'repeated'],
+)
+def test_a_photograph_that_was_cut_is_named(cityscapes: Path, wrap, length: int, labels: bool):
+    path = photograph_file(cityscapes)
+    path.write_bytes(path.read_bytes()[:length])
+    pipeline = LOADERS if labels else LOADERS[:1]
+    with pytest.raises(ValueError, match=rf'^{path}: damaged photograph \(.*\); copy, unpack or download it'):
+        check_headers(wrap(split(cityscapes, pipeline=pipeline)))
+
+
+@pytest.mark.parametrize(
+    'load',
+    [dict(ignore_empty=True), dict(imdecode_backend='tifffile'), dict(backend_args=dict(backend='lmdb'))],
+)
+def test_photographs_that_a_loader_may_do_without_or_reads_otherwise(cityscapes: Path, load: dict):
+    photograph_file(cityscapes).write_bytes(b'')
+    check_headers(split(cityscapes, pipeline=[LOADERS[0] | load, LOADERS[1]]))
+
+
+def test_a_repeated_photograph_is_listed_once(cityscapes: Path):
+    for number in (2, 4):
+        photograph_file(cityscapes, number).write_bytes(b'')
+    dataset = ConcatDataset([split(cityscapes), split(cityscapes)])
+    with pytest.raises(ValueError, match=f'likewise {photograph_file(cityscapes)}; copy'):
+        check_headers(dataset)
+
+
+def test_a_list_that_names_what_is_not_there(shared: Path, tmp_path: Path):
+    root = shared / 'data/voc_samples/VOCdevkit/VOC2012'
+    (tmp_path / 'val.txt').write_text('sample_000001\n\nother\n')
+    dataset = BaseSegDataset(
+        ann_file=str(tmp_path / 'val.txt'),
+        data_root=str(root),
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+        pipeline=LOADERS,
+    )
+    # An empty line is a name to MMSeg.
+    with pytest.raises(
+        FileNotFoundError, match=rf'^{root}/JPEGImages/.jpg: no such .*; likewise .*/other.jpg;'
+    ):
+        check_headers(dataset)
+
+
+def test_a_photograph_that_is_resized_before_its_label_map_is_loaded(cityscapes: Path):
+    """In training both must fit after it; what is evaluated is compared in the photograph's own size."""
+    resized = [LOADERS[0], dict(type='Resize', scale=(32, 32)), LOADERS[1]]
+    for number in range(5):
+        Image.new('L', (32, 32)).save(label_file(cityscapes, f'train/tiny/tiny_{number:06d}'))
+    dataset = split(cityscapes, pipeline=resized)
+    assert dataset[0]['img'].shape[:2] == dataset[0]['gt_seg_map'].shape
+    check_headers(dataset, trained=True)
+    count_label_pixels(dataset, 19, trained=True)
+    for other, trained in ((resized, False), (LOADERS, True), (LOADERS[::-1], True)):
+        with pytest.raises(ValueError, match='64x64 pixels, but its label map .* has 32x32; .*likewise'):
+            check_headers(split(cityscapes, pipeline=other), trained)
+
+
+def test_a_label_map_of_1_bit(cityscapes: Path):
+    ids = np.resize(np.array([False, True]), (64, 64))
+    Image.fromarray(ids).save(label_file(cityscapes))
+    assert count_label_pixels(split(cityscapes, pipeline=LOADERS), 19).labelled[4, :3].tolist() == [
+        2048,
+        2048,
+        0,
+    ]
+    # OpenCV reads 0 and 255, tifffile no PNG.
+    for backend in ('cv2', 'tifffile'):
+        other = [LOADERS[0], LOADERS[1] | dict(imdecode_backend=backend)]
+        with pytest.raises(ValueError, match='a label map of mode 1, expected'):
+            check_headers(split(cityscapes, pipeline=other))
 
 
 def turn(root: Path, number: int, orientation: int) -> Path:
@@ -284,8 +377,24 @@ def test_a_quarter_turn_fits_where_the_pipeline_ignores_it(tiny_cityscapes, warn
 
 def test_damaged_label_map_is_named(cityscapes: Path):
     path = label_file(cityscapes)
-    path.write_bytes(path.read_bytes()[:-40])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    for check in (check_headers, lambda dataset: count_label_pixels(dataset, 19)):
+        with pytest.raises(ValueError, match=rf'^{path}: damaged label map \(.*\); copy, unpack or download'):
+            check(split(cityscapes))
+    # Only decoding shows this.
+    path.write_bytes(whole[:60] + bytes(20) + whole[80:])
     with pytest.raises(ValueError, match=rf'^{path}: damaged label map \(.*\); copy, unpack or download'):
+        count_label_pixels(split(cityscapes), 19)
+
+
+def test_every_label_map_of_a_kind_is_counted(cityscapes: Path):
+    for number in range(5):
+        paint(label_file(cityscapes, f'train/tiny/tiny_{number:06d}'), 0, 19 + number)
+    first, last = (label_file(cityscapes, f'train/tiny/tiny_00000{number}') for number in (0, 4))
+    with pytest.raises(
+        ValueError, match=rf'^{first}: label ids \[19\] .*; likewise .*, {last}; these are labelIds'
+    ):
         count_label_pixels(split(cityscapes), 19)
 
 

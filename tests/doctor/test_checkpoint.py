@@ -14,10 +14,12 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
+from mmseg_deeplab_study.checkpoints.conversion import SCHEMES
 from mmseg_deeplab_study.checkpoints.layouts import expected_shapes, export_state, model_config
 from mmseg_deeplab_study.checkpoints.safe_loading import load_plain
 from mmseg_deeplab_study.checkpoints.torchvision import LAYOUTS as TORCHVISION
 from mmseg_deeplab_study.checkpoints.vainf import LAYOUTS as VAINF
+from mmseg_deeplab_study.doctor import checkpoint
 from mmseg_deeplab_study.doctor.checkpoint import check_checkpoint, check_config
 from mmseg_deeplab_study.doctor.findings import Finding
 
@@ -225,6 +227,20 @@ def test_no_file(tmp_path):
     assert 'no such file' in look_at(tmp_path / 'absent.pth').text
 
 
+def test_a_scheme_before_a_path(shared, tmp_path):
+    path = shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
+    [finding] = check_checkpoint(f'tflite://{path}')
+    assert finding.level == 'ok' and finding.text.endswith(f'load_from=tflite://{path}')
+    finding, wrong = check_checkpoint(f'vainf://{path}')
+    assert finding.level == 'ok' and wrong.level == 'error' and wrong.cure == f'load_from=tflite://{path}'
+    for scheme in SCHEMES.values():
+        [finding] = check_checkpoint(f'{scheme}{tmp_path}/absent.pth')
+        assert finding.level == 'error' and finding.text == f'{tmp_path}/absent.pth: no such file'
+    [finding] = check_checkpoint('https://example.org/a.pth')
+    assert finding.level == 'info' and finding.text.startswith('https://example.org/a.pth is fetched')
+    assert {f'{scheme}://' for scheme in checkpoint.SCHEMES} == set(SCHEMES.values())
+
+
 def write_config(folder: Path, root: Path, load_from: str | None) -> Path:
     path = folder / 'run.py'
     loader = dict(dataset=dict(data_root=str(root)))
@@ -243,9 +259,22 @@ def test_a_config_whose_data_and_checkpoint_are_there(tmp_path):
 def test_a_config_that_points_nowhere(tmp_path):
     found = list(check_config(write_config(tmp_path, tmp_path / 'absent', str(tmp_path / 'absent.pth'))))
     assert [finding.level for finding in found] == ['error', 'error']
-    assert 'train_dataloader.dataset.data_root' in found[0].text and 'absent.pth' in found[1].text
+    assert 'absent.pth' in found[1].text and '--cfg-options' not in found[0].text
+    assert 'set train_dataloader.dataset.data_root=DIR in the config' in found[0].text
     [finding] = check_config(tmp_path / 'absent.py')
     assert 'no such file' in finding.text
+
+
+def test_a_config_whose_split_is_empty(tmp_path):
+    path = tmp_path / 'run.py'
+    (tmp_path / 'images').mkdir()
+    dataset = dict(type='BaseSegDataset', data_root=str(tmp_path), data_prefix=dict(img_path='images'))
+    Config(dict(val_dataloader=dict(dataset=dataset))).dump(path)
+    finding = next(check_config(path))
+    assert (
+        finding.level == 'error'
+        and '/images: no photograph whose name ends in .jpg; it has no' in finding.text
+    )
 
 
 @pytest.mark.parametrize('load_from', ['torchvision://resnet50', 'https://example.org/a.pth'])

@@ -1,6 +1,7 @@
 """Data roots: real ones, and ones with a fault made on purpose."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,19 +50,23 @@ def test_label_ids_in_place_of_train_ids(shared, tmp_path):
     # What a real labelIds.png has in it.
     shutil.copy(str(train_ids).replace('labelTrainIds', 'labelIds'), train_ids)
     [finding] = [finding for finding in check_data_root(root) if finding.level == 'error']
-    assert 'val: ids [' in finding.text and 'in 1 of 1 label maps, expected 0 to 18 and 255' in finding.text
-    assert finding.text.endswith(f'first {train_ids}')
-    assert 'these are labelIds' in finding.cure and 'tools/prepare_cityscapes.py' in finding.cure
+    assert finding.text.startswith(f'{train_ids}: label ids [') and '(0 to 18, 255 ignored)' in finding.text
+    command = f'python tools/prepare_cityscapes.py {root} -o {root}'
+    assert finding.cure == f'these are labelIds: delete them and run {command}'
 
 
-def test_ids_outside_are_counted_and_the_first_file_is_named(tiny_cityscapes):
+def test_ids_outside_are_one_finding(tiny_cityscapes):
     root = tiny_cityscapes()
     write_ids(label_of(root, 'train', 1), 0, 19, 200)
     write_ids(label_of(root, 'train', 3), 18, 255, 200)
     found = list(check_data_root(root))
+    first, second = (label_of(root, 'train', number) for number in (1, 3))
     [error] = texts(found, 'error')
-    assert 'train: ids [19, 200] in 2 of 4 label maps' in error
-    assert error.endswith(f'first {label_of(root, "train", 1)}')
+    assert error == (
+        f'{first}: label ids [19, 200] lie outside the label space of 19 classes (0 to 18, 255 ignored); '
+        f'likewise {second}'
+    )
+    assert 'train: all ids in 0 to 18 and 255' not in texts(found, 'ok')
     assert 'val: all ids in 0 to 18 and 255' in texts(found, 'ok')
 
 
@@ -69,7 +74,10 @@ def test_images_without_a_label_map(tiny_cityscapes):
     root = tiny_cityscapes()
     label_of(root).unlink()
     found = list(check_data_root(root))
-    assert texts(found, 'error') == [f'val: 1 of 3 images have no label map, first {label_of(root)}']
+    [error] = [finding for finding in found if finding.level == 'error']
+    photograph = root / 'leftImg8bit/val/tiny/tiny_000000_leftImg8bit.png'
+    assert error.text == f'{label_of(root)}: no label map for {photograph}'
+    assert error.cure == f'python tools/prepare_cityscapes.py {root} -o {root}'
     assert 'val: 3 images, 2 label maps' in texts(found, 'ok')
 
 
@@ -87,10 +95,10 @@ def test_label_maps_that_are_pictures_or_damaged(tiny_cityscapes):
     whole = label_of(root, number=2).read_bytes()
     label_of(root, number=2).write_bytes(whole[: len(whole) // 2])
     errors = texts(list(check_data_root(root)), 'error')
-    # Of one kind the first is named.
+    # Of one kind the first is described.
     assert errors[0].startswith(f'{label_of(root, number=0)}: a label map of mode RGB, expected ids in one')
-    assert errors[0].endswith('(and 1 more of val)')
-    assert errors[1].startswith(f'{label_of(root, number=2)}: damaged label map (image file is truncated')
+    assert errors[0].endswith(f'; likewise {label_of(root, number=1)}')
+    assert errors[1:] == [f'{label_of(root, number=2)}: damaged label map (cut short: a PNG without its end)']
     assert 'val: all ids in 0 to 18 and 255' not in texts(list(check_data_root(root)), 'ok')
 
 
@@ -111,7 +119,7 @@ def test_sizes_and_orientations(tiny_cityscapes):
     ]
     (warning,) = texts(found, 'warning')
     assert warning.startswith(
-        f'1 of 3 photographs have an EXIF orientation other than 1, first {photographs[2]} (3)'
+        f'1 of 7 photographs have an EXIF orientation other than 1, first {photographs[2]} (3)'
     )
 
 
@@ -126,25 +134,112 @@ def test_a_label_map_of_which_a_chunk_is_broken(tiny_cityscapes):
     Image.new('L', (512, 512), 19).save(label_of(root, number=1))
     errors = texts(list(check_data_root(root)), 'error')
     assert errors[0].startswith(f'{label_of(root)}: damaged label map (broken PNG')
-    assert errors[1].startswith('val: ids [19] in 1 of 3 label maps')
+    assert errors[1].startswith(f'{label_of(root, number=1)}: label ids [19] lie outside')
 
 
 def test_lists_of_pascal_voc(shared, tmp_path):
     root = tmp_path / 'VOC2012'
     shutil.copytree(shared / 'data/voc_samples/VOCdevkit/VOC2012', root)
     lists = root / 'ImageSets/Segmentation'
-    (lists / 'train.txt').write_text('sample_000001\nabsent\n')
+    (lists / 'train.txt').write_text('sample_000001\nabsent\n\n')
     (lists / 'aug.txt').write_text('sample_000023\n')
     found = list(check_data_root(root))
     assert texts(found, 'error') == [
-        f'train: 1 of 2 images are not there, first {root}/JPEGImages/absent.jpg',
-        f'train: 1 of 2 images have no label map, first {root}/SegmentationClass/absent.png',
-        f'aug: 1 of 1 images have no label map, first {root}/SegmentationClassAug/sample_000023.png',
+        f'{root}/JPEGImages/absent.jpg: no such photograph; likewise {root}/JPEGImages/.jpg',
+        f'{root}/SegmentationClassAug/sample_000023.png: no label map for '
+        f'{root}/JPEGImages/sample_000023.jpg',
     ]
-    assert 'voc_aug.py' in next(finding.cure for finding in found if finding.text.startswith('aug: 1 of'))
+    assert 'voc_aug.py' in [finding.cure for finding in found if finding.level == 'error'][1]
+    (lists / 'aug.txt').write_text('')
+    assert f'{lists}/aug.txt: names no photograph' in texts(list(check_data_root(root)), 'error')
 
 
 def test_no_data_root(tmp_path):
     for root, cure in ((tmp_path, 'give the folder'), (tmp_path / 'absent', 'the folder does not exist')):
         [finding] = check_data_root(root)
         assert finding.level == 'error' and finding.cure.startswith(cure)
+
+
+# The same files as training reads
+
+
+def photograph_of(root: Path, number: int = 0, split: str = 'val') -> Path:
+    return root / f'leftImg8bit/{split}/tiny/tiny_{number:06d}_leftImg8bit.png'
+
+
+def test_companions_of_macos_and_links(tiny_cityscapes, tmp_path):
+    root = tiny_cityscapes()
+    for path in [*root.rglob('*.png')]:
+        path.with_name(f'._{path.name}').write_bytes(b'\0\5\x16\7')
+    for folder in (root / 'leftImg8bit/val/tiny', root / 'gtFine/train'):
+        folder.symlink_to(folder.rename(tmp_path / folder.name))
+    found = list(check_data_root(root))
+    assert texts(found, 'error') == texts(found, 'warning') == []
+    assert 'train: 4 images, 4 label maps' in texts(found, 'ok')
+    assert 'val: 3 images, 3 label maps' in texts(found, 'ok')
+
+
+@pytest.mark.parametrize('length', [0, 20, -100, -5])
+def test_a_photograph_that_was_cut(tiny_cityscapes, length):
+    """Also of a split that has no label maps; all are one finding, with what to do."""
+    root = tiny_cityscapes()
+    shutil.copytree(root / 'leftImg8bit/val', root / 'leftImg8bit/test')
+    cut = [photograph_of(root, 1, split) for split in ('test', 'train', 'val')]
+    for path in (*cut, label_of(root, number=2)):
+        path.write_bytes(path.read_bytes()[:length])
+    found = list(check_data_root(root))
+    [error] = [finding for finding in found if finding.level == 'error']
+    assert error.text.startswith(f'{cut[0]}: damaged photograph (')
+    listed = f'; likewise {cut[1]}, {cut[2]}, {label_of(root, number=2)}'
+    assert error.text.endswith(listed) and error.cure == 'copy, unpack or download it again'
+    assert not [text for text in texts(found, 'ok') if 'all ids' in text]
+
+
+def test_ten_files_are_listed_and_the_others_counted(tiny_cityscapes):
+    root = tiny_cityscapes(train=92, val=26, size=(16, 16))
+    for path in (root / 'gtFine').rglob('*.png'):
+        Image.open(path).convert('RGB').save(path)
+    found = list(check_data_root(root))
+    [error] = texts(found, 'error')
+    assert error.endswith(' and 108 more') and error.count('_labelTrainIds.png') == 10
+    assert not [text for text in texts(found, 'ok') if 'all ids' in text]
+
+
+def test_deep_decodes_photographs(tiny_cityscapes):
+    root = tiny_cityscapes()
+    content = bytearray(photograph_of(root).read_bytes())
+    content[len(content) // 2] ^= 1
+    photograph_of(root).write_bytes(content)
+    assert texts(list(check_data_root(root)), 'error') == []
+    [error] = texts(list(check_data_root(root, deep=True)), 'error')
+    assert error.startswith(f'{photograph_of(root)}: damaged photograph (broken PNG')
+
+
+def test_photographs_of_another_name(tiny_cityscapes):
+    root = tiny_cityscapes()
+    for path in (root / 'leftImg8bit/val').rglob('*.png'):
+        path.rename(path.with_suffix('.jpg'))
+    found = list(check_data_root(root))
+    [error] = [finding for finding in found if finding.level == 'error']
+    assert error.text == (
+        f'{root}/leftImg8bit/val: no photograph whose name ends in _leftImg8bit.png; 3 other files are '
+        'there, such as tiny_000000_leftImg8bit.jpg'
+    )
+    assert 'img_suffix' in error.cure and 'val: 0 images, 0 label maps' in texts(found, 'ok')
+    assert texts(found, 'warning') == []
+
+
+def test_a_label_map_of_1_bit(tiny_cityscapes):
+    root = tiny_cityscapes()
+    Image.fromarray(np.resize(np.array([False, True]), (64, 64))).save(label_of(root))
+    assert texts(list(check_data_root(root)), 'error') == []
+
+
+def test_without_pillow_files_are_counted(tiny_cityscapes, monkeypatch):
+    root = tiny_cityscapes()
+    label_of(root).unlink()
+    monkeypatch.setitem(sys.modules, 'PIL', None)
+    found = list(check_data_root(root))
+    assert texts(found, 'ok')[1:] == ['train: 4 images, 4 label maps', 'val: 3 images, 2 label maps']
+    [finding] = [finding for finding in found if finding.level == 'warning']
+    assert finding.text == 'photographs and label maps not checked' and finding.cure == 'pip install pillow'

@@ -103,3 +103,66 @@ def test_a_source_checkpoint_that_is_no_text(load_from, message):
 def test_a_source_checkpoint_that_is_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=f'^load_from={tmp_path}: a folder .*expected a checkpoint'):
         check_load_from(str(tmp_path))
+
+
+# What a dataset would list
+
+
+def loader(root, split: str = 'val', **options) -> Config:
+    prefix = dict(img_path=f'leftImg8bit/{split}', seg_map_path=f'gtFine/{split}')
+    dataset = dict(type='CityscapesDataset', data_root=str(root), data_prefix=prefix, **options)
+    return Config(dict(val_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=dataset))))
+
+
+def test_a_folder_that_is_not_there(tiny_cityscapes):
+    root = tiny_cityscapes()
+    check_data_roots(loader(root))
+    key = 'val_dataloader.dataset.dataset.data_prefix.img_path'
+    message = f"^{key}: '{root}' has no folder 'leftImg8bit/test', .*--cfg-options options.{key}=FOLDER"
+    with pytest.raises(FileNotFoundError, match=message):
+        check_data_roots(loader(root, 'test'), option_prefix='options.')
+    with pytest.raises(FileNotFoundError, match=f'or set {key}=FOLDER in the config'):
+        check_data_roots(loader(root, 'test'), option_prefix=None)
+
+
+def test_no_photograph_of_the_suffix(tiny_cityscapes):
+    root = tiny_cityscapes()
+    for path in (root / 'leftImg8bit/val').rglob('*.png'):
+        path.rename(path.with_suffix('.jpg'))
+    key = 'val_dataloader.dataset.dataset'
+    message = (
+        rf'^{key}: {root}/leftImg8bit/val: no photograph whose name ends in _leftImg8bit.png; 3 other files '
+        rf'are there, such as tiny_000000_leftImg8bit.jpg; put .* --cfg-options {key}.img_suffix=SUFFIX'
+    )
+    with pytest.raises(ValueError, match=message):
+        check_data_roots(loader(root))
+    # The cure that the message names.
+    check_data_roots(loader(root, img_suffix='_leftImg8bit.jpg'))
+    for path in (root / 'leftImg8bit/val').rglob('*.jpg'):
+        path.unlink()
+    with pytest.raises(ValueError, match='it has no files; put photographs there'):
+        check_data_roots(loader(root))
+
+
+def test_an_empty_list(shared, tmp_path):
+    root = shared / 'data/voc_samples/VOCdevkit/VOC2012'
+    prefix = dict(img_path='JPEGImages', seg_map_path='SegmentationClass')
+    dataset = dict(type='PascalVOCDataset', data_root=str(root), data_prefix=prefix)
+    for name, content in (('whole', 'sample_000001\n'), ('empty', '')):
+        (tmp_path / name).write_text(content)
+    check_data_roots(Config(dict(val_dataloader=dict(dataset=dict(dataset, ann_file=f'{tmp_path}/whole')))))
+    with pytest.raises(
+        ValueError, match=rf'ann_file: {tmp_path}/empty names no photograph; complete the list'
+    ):
+        check_data_roots(
+            Config(dict(val_dataloader=dict(dataset=dict(dataset, ann_file=f'{tmp_path}/empty'))))
+        )
+
+
+def test_data_of_a_hook_and_of_other_kinds_of_dataset(tiny_cityscapes, tmp_path):
+    forgetting = loader(tiny_cityscapes(), 'test').val_dataloader
+    hook = dict(type='AdaptationHook', forgetting=dict(dataloader=forgetting))
+    with pytest.raises(FileNotFoundError, match=r"^custom_hooks.0.forgetting.*'leftImg8bit/test'"):
+        check_data_roots(Config(dict(custom_hooks=[hook])))
+    for kind in ('NoSuchDataset', 'ConcatDataset'):
+        check_data_roots(Config(dict(val_dataloader=dict(dataset=dict(type=kind, data_root=str(tmp_path))))))
