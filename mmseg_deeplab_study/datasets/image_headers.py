@@ -56,7 +56,7 @@ def damaged(name: object, error: Exception | str, what: str = 'label map') -> Un
 def absent_label(photograph: object, label: str | Path) -> AbsentFileError:
     cure, (root, _, _) = 'complete the folder, or shorten the list', str(label).rpartition('/gtFine/')
     if str(label).endswith(_TRAIN_IDS):
-        cure = _MAKE_TRAIN_IDS.format(root=root)
+        cure = f'make them with {_MAKE_TRAIN_IDS.format(root=root)}'
     elif Path(label).parent.name == 'SegmentationClassAug':
         cure = _MAKE_AUG
     what = 'no such label map' if photograph is None else f'no label map for {photograph}'

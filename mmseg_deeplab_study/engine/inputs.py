@@ -9,7 +9,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ..checkpoints.conversion import SCHEMES
-from ..datasets.file_lists import nothing_in
+from ..datasets.file_lists import list_files, nothing_in
 
 # What training reads; a hook may have data of its own, as AdaptationHook's forgetting.
 TRAINING_DATA = ('train_dataloader', 'val_dataloader', 'custom_hooks')
@@ -61,14 +61,15 @@ def _check_photographs(key: str, dataset: dict, root: Path, change: str) -> None
     kind = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else dataset.get('type')
     if not (isinstance(kind, type) and issubclass(kind, BaseSegDataset)):
         return
-    options = {name: value for name, value in dataset.items() if name != 'type'}
-    listed = kind(**{**options, 'data_root': str(root), 'pipeline': [], 'serialize_data': False})
+    listed = DATASETS.build({**dataset, 'data_root': str(root), 'pipeline': [], 'serialize_data': False})
     if len(listed) == 0:
         if listed.ann_file and Path(listed.ann_file).is_file():
             raise ValueError(f'{key}.ann_file: {listed.ann_file} names no photograph; complete the list')
+        folder = listed.data_prefix['img_path']
+        option = 'img_suffix=SUFFIX' if list_files(folder) else 'data_prefix.img_path=FOLDER'
         raise ValueError(
-            f'{key}: {nothing_in(listed.data_prefix["img_path"], listed.img_suffix)}; put photographs there, '
-            f'or {change.format(f"{key}.img_suffix=SUFFIX")}'
+            f'{key}: {nothing_in(folder, listed.img_suffix)}; put photographs there, or '
+            f'{change.format(f"{key}.{option}")}'
         )
 
 

@@ -239,6 +239,16 @@ def two_iterations(leaf: Path, source_state: dict) -> None:
         assert torch.isfinite(loss)
 
 
+def test_tool_says_what_it_does_not_find(tmp_path: Path, run_tool):
+    for path, what in ((tmp_path / 'absent.pth', 'no such file'), (tmp_path, 'a folder')):
+        code, _, err = run_tool('convert_checkpoint', path, tmp_path / 'ours.pth')
+        assert code == 1
+        assert err == (
+            f'error: {path}: {what} (seen from {Path.cwd()}); expected a checkpoint of MMSeg, VainF, '
+            'torchvision or TensorFlow Lite, give its path\n'
+        )
+
+
 @pytest.mark.slow
 def test_tool_converts_there_and_back(tmp_path: Path, run_tool):
     layout = torchvision.LAYOUTS[0]

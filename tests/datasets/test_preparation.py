@@ -498,7 +498,9 @@ def test_cut_photograph(tmp_path: Path, cut: int, write: Callable[[Path, dict], 
     files = cityscapes_files()
     name = 'leftImg8bit/val/lindau/lindau_000002_000019_leftImg8bit.png'
     files[name] = files[name][:cut]
-    with pytest.raises(ValueError, match=rf'{name}: damaged photograph \(.*\); extract or download it again'):
+    with pytest.raises(
+        ValueError, match=rf'{name}: damaged photograph \(.*\); copy, unpack or download it again'
+    ):
         prepare(plan_cityscapes(write(tmp_path / 'source', files), ['val']), tmp_path / 'out')
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mmseg_deeplab_study.doctor.__main__ import parse_args
 from mmseg_deeplab_study.doctor.findings import Finding, as_json, as_text, exit_code, run_check, summary
 
 REPO = Path(__file__).resolve().parents[2]
@@ -94,6 +95,14 @@ def test_nobody_reads_it(tmp_path, command, after):
     )
     # That of its findings.
     assert (done.returncode, done.stderr) == (1, '')
+
+
+def test_arguments(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['doctor', '--checkpoint', 'tflite:///a.tflite', '--data-root', 'd'])
+    args = parse_args()
+    assert args.checkpoint == ['tflite:///a.tflite'] and args.data_root == [Path('d')] and not args.deep
+    monkeypatch.setattr(sys, 'argv', ['doctor', '--deep'])
+    assert parse_args().deep
 
 
 def test_lines_and_exit_codes():

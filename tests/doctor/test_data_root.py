@@ -77,7 +77,7 @@ def test_images_without_a_label_map(tiny_cityscapes):
     [error] = [finding for finding in found if finding.level == 'error']
     photograph = root / 'leftImg8bit/val/tiny/tiny_000000_leftImg8bit.png'
     assert error.text == f'{label_of(root)}: no label map for {photograph}'
-    assert error.cure == f'python tools/prepare_cityscapes.py {root} -o {root}'
+    assert error.cure == f'make them with python tools/prepare_cityscapes.py {root} -o {root}'
     assert 'val: 3 images, 2 label maps' in texts(found, 'ok')
 
 

@@ -173,7 +173,9 @@ def test_missing_data_root(forked, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_label_id_names_the_file(forked, tmp_path, weights, camvid):
+@pytest.fixture
+def few_photographs(camvid, tmp_path) -> Path:
+    """A data root of two photographs to train on and two to validate on, to be damaged."""
     root = tmp_path / 'data'
     for split in ('train', 'val'):
         for kind, pattern in (('leftImg8bit', '*_leftImg8bit.png'), ('gtFine', '*_labelTrainIds.png')):
@@ -181,6 +183,35 @@ def test_wrong_label_id_names_the_file(forked, tmp_path, weights, camvid):
             folder.mkdir(parents=True)
             for path in sorted((Path(camvid) / kind / split / 'camvid').glob(pattern))[:2]:
                 shutil.copyfile(path, folder / path.name)
+    return root
+
+
+@pytest.mark.parametrize(
+    ('split', 'kind', 'hook'), [('train', 'leftImg8bit', 'AdaptationHook'), ('val', 'gtFine', 'none')]
+)
+def test_a_file_that_was_cut_is_named(forked, tmp_path, weights, few_photographs, split, kind, hook):
+    bad = sorted((few_photographs / kind / split / 'camvid').iterdir())[1]
+    bad.write_bytes(bad.read_bytes()[:-100])
+    more = ['custom_hooks=[]'] if hook == 'none' else []
+    argv = [CAMVID, '--work-dir', tmp_path / 'work', *options(f'load_from={weights}', *more)]
+    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': str(few_photographs)})
+    assert done.returncode == 1
+    what = 'photograph' if kind == 'leftImg8bit' else 'label map'
+    cause = 'cut short: a PNG without its end'
+    assert done.stderr == f'error: {bad}: damaged {what} ({cause}); copy, unpack or download it again\n'
+
+
+def test_a_split_without_photographs(forked, tmp_path, weights, few_photographs):
+    shutil.rmtree(few_photographs / 'leftImg8bit/val')
+    argv = [CAMVID, '--work-dir', tmp_path / 'work', *options(f'load_from={weights}')]
+    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': str(few_photographs)})
+    assert done.returncode == 1 and done.stderr.count('\n') == 1
+    assert f"error: val_dataloader.dataset.data_prefix.img_path: '{few_photographs}' has no" in done.stderr
+    assert not (tmp_path / 'work').exists()
+
+
+def test_wrong_label_id_names_the_file(forked, tmp_path, weights, few_photographs):
+    root = few_photographs
     bad = sorted((root / 'gtFine/train/camvid').iterdir())[1]
     label = np.array(Image.open(bad))
     label[100, 100:105] = 33
