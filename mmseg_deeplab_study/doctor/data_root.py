@@ -47,11 +47,10 @@ def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
     yield Finding('ok', 'data', f'{root}: the layout of {layout}')
     yield from check_splits(splits, classes, deep)
     names = {split.name for split in splits}
-    for name in ('train', 'val'):
+    # Whoever only tests has no train; whoever trains validates.
+    for name, level in (('train', 'warning'), ('val', 'error')):
         if name not in names:
-            yield Finding(
-                'warning', 'data', f'{root}: no images of {name}', f'runs that need {name} will fail'
-            )
+            yield Finding(level, 'data', f'{root}: no images of {name}', f'runs that need {name} will fail')
     if layout == 'VOC' and 'aug' not in names:
         text = f'{root}: no ImageSets/Segmentation/aug.txt'
         cure = "MMSegmentation's tools/dataset_converters/voc_aug.py makes it; the source configs read it"

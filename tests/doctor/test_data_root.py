@@ -229,6 +229,14 @@ def test_photographs_of_another_name(tiny_cityscapes):
     assert texts(found, 'warning') == []
 
 
+@pytest.mark.parametrize(('split', 'level'), [('train', 'warning'), ('val', 'error')])
+def test_a_split_that_is_not_there(tiny_cityscapes, split, level):
+    root = tiny_cityscapes()
+    shutil.rmtree(root / 'leftImg8bit' / split)
+    found = list(check_data_root(root))
+    assert texts(found, level) == [f'{root}: no images of {split}']
+
+
 def test_a_label_map_of_1_bit(tiny_cityscapes):
     root = tiny_cityscapes()
     Image.fromarray(np.resize(np.array([False, True]), (64, 64))).save(label_of(root))
