@@ -1,7 +1,10 @@
 """A resumed run goes on exactly where the interrupted one was."""
 
+import multiprocessing.util
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -20,6 +23,8 @@ from .schedule import require_iterations
 
 KEY = 'random_states'
 UPDATES = 'updates'
+# One request may come as two signals: `timeout` sends its command one, and its process group another.
+_ONE_REQUEST = 1.0  # seconds
 
 
 def replay(batches: Iterator[Any], steps: int, then: Callable[[], None]) -> Iterator[Any]:
@@ -29,6 +34,22 @@ def replay(batches: Iterator[Any], steps: int, then: Callable[[], None]) -> Iter
     then()
     while True:
         yield next(batches)
+
+
+def obey_parent_alone() -> None:
+    """In a forked child: let SIGTERM pass, unless the parent sends it, as to end a data loader's worker.
+
+    What ends a whole process group, as `timeout` and SLURM do, would take the workers from a run that is to
+    save a checkpoint first. Ctrl-C needs no such thing: a run ends by it without one.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @HOOKS.register_module()
@@ -45,7 +66,8 @@ class ExactResumeHook(Hook):
     - gives every rank the main process's buffers (batch-norm statistics) before validating and saving;
     - on resume follows the config's schedules and optimiser settings, as ``follow_config`` says;
     - has ``CheckpointHook`` save iteration 0, before anything is trained;
-    - on SIGTERM saves a checkpoint and ends with status 143 (in one process; a distributed run ends at once).
+    - on SIGTERM, also to the whole process group, saves a checkpoint and ends with status 143 (in one
+      process; a distributed run ends at once). For the group workers must be forked, as they are by default.
 
     Exact is what the hardware computes the same way twice: on CUDA that needs
     ``randomness=dict(deterministic=True)``. A resume with another number of ranks goes on with new random
@@ -61,7 +83,10 @@ class ExactResumeHook(Hook):
         self._shared_at: int | None = None
         self._resumed_at: int | None = None
         self._begun = False
-        self._terminated = False
+        self._terminated_at: float | None = None
+        if _is_alone() and hasattr(signal, 'sigwaitinfo'):
+            # Here, as the train loop forks its workers before any hook is called. For as long as this lives.
+            multiprocessing.util.register_after_fork(self, lambda hook: obey_parent_alone())
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         # A source checkpoint has random states too, of another run.
@@ -100,7 +125,7 @@ class ExactResumeHook(Hook):
                     'the schedule has ended, and nothing will be learnt unless param_scheduler goes on; give '
                     'it a later end, as --cfg-options param_scheduler.0.end=...'
                 )
-        if get_world_size() == 1 and threading.current_thread() is threading.main_thread():
+        if _is_alone():
             previous = signal.signal(signal.SIGTERM, self._note_termination)
             if isinstance(owner := getattr(previous, '__self__', None), ExactResumeHook):
                 # Of a run in this process that ended with an error.
@@ -177,19 +202,28 @@ class ExactResumeHook(Hook):
         self._states = all_gather_object(random_states())
 
     def _note_termination(self, number: int, frame: FrameType | None) -> None:
-        self._terminated = True
-        # A second one ends at once, whatever training is waiting for.
-        signal.signal(signal.SIGTERM, self._previous_handler)
+        now = time.monotonic()
+        if self._terminated_at is None:
+            self._terminated_at = now
+        elif now - self._terminated_at > _ONE_REQUEST:
+            # A second request ends at once, whatever training is waiting for.
+            signal.signal(signal.SIGTERM, self._previous_handler)
+            signal.raise_signal(signal.SIGTERM)
 
     def end_if_terminated(self, runner: Runner) -> None:
         """Save and leave, if SIGTERM has come."""
-        if not self._terminated:
+        if self._terminated_at is None:
             return
         hook = _checkpoint_hook(runner)
         if hook is not None:
             hook._save_checkpoint_with_step(runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter))
             runner.logger.warning(f'SIGTERM: saved iteration {runner.iter} and end here; go on with --resume')
         raise SystemExit(128 + signal.SIGTERM)
+
+
+def _is_alone() -> bool:
+    """Whether SIGTERM is this process's to handle: it is no rank of several, and in its main thread."""
+    return get_world_size() == 1 and threading.current_thread() is threading.main_thread()
 
 
 def _gradients(runner: Runner) -> dict[str, Tensor]:

@@ -1,12 +1,15 @@
 """A resumed run against the same one uninterrupted, in real runs of a tiny model."""
 
 import copy
+import multiprocessing
 import random
 import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +18,9 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
+from mmseg_deeplab_study.engine import exact_resume
 from mmseg_deeplab_study.engine.exact_resume import KEY, UPDATES, replay
 from mmseg_deeplab_study.evaluation.history import read_history
 
@@ -332,6 +336,34 @@ def test_terminated_run_ends_with_143_and_goes_on_as_if_it_had_not(
     assert rows == [i for i in (0, 5, 10) if i < iteration]
     run = resume(tmp_path / f'work/iter_{saved}.pth')
     assert_same_end(run, whole, since=saved)
+
+
+def test_a_second_request_ends_at_once_and_a_second_signal_of_one_does_not(monkeypatch):
+    calls, times = [], iter((10.0, 11.0, 11.1))
+    signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
+    monkeypatch.setattr(exact_resume.time, 'monotonic', lambda: next(times))
+    hook = exact_resume.ExactResumeHook()
+    hook.before_train(SimpleNamespace(train_loop=IterBasedTrainLoop.__new__(IterBasedTrainLoop)))
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    assert not calls
+    signal.raise_signal(signal.SIGTERM)
+    assert calls == [signal.SIGTERM]
+
+
+def test_a_worker_ends_by_its_parent_alone():
+    hook = exact_resume.ExactResumeHook()  # noqa: F841 (for as long as it lives)
+    fork = multiprocessing.get_context('fork')
+    ready, done = fork.Event(), fork.Event()
+    worker = fork.Process(target=lambda: (ready.set(), done.wait()), daemon=True)
+    worker.start()
+    assert ready.wait(20)
+    subprocess.run(['sh', '-c', f'kill -TERM {worker.pid}'], check=True)
+    worker.join(0.1)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(20)
+    assert worker.exitcode == 0
 
 
 # Gradient accumulation

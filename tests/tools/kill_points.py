@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 from mmengine.runner import IterBasedTrainLoop
@@ -61,12 +62,17 @@ def behind_row(at: int) -> None:
 
 
 def terminated_in_training(at: int) -> None:
-    """SIGTERM in the update that follows iteration `at`."""
+    """SIGTERM to all of the run, its workers too, in the update that follows iteration `at`; twice, as by
+    `timeout`."""
+    os.setpgid(0, 0)
     run_iter = IterBasedTrainLoop.run_iter
 
     def asked_to_end(self, batch) -> None:
         if self.iter == at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            group = f'-{os.getpgid(0)}'
+            subprocess.run(
+                ['setsid', 'sh', '-c', f'kill -TERM {os.getpid()}; kill -TERM {group}'], check=True
+            )
         run_iter(self, batch)
 
     IterBasedTrainLoop.run_iter = asked_to_end
