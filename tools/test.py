@@ -32,6 +32,7 @@ def main() -> None:
 
     from mmseg_deeplab_study.allocator import keep_freed_memory
     from mmseg_deeplab_study.datasets.label_maps import check_headers
+    from mmseg_deeplab_study.engine.batches import check_shared_memory
     from mmseg_deeplab_study.engine.inputs import check_data_roots
     from mmseg_deeplab_study.engine.launch import (
         enable_dense_crf,
@@ -71,6 +72,7 @@ def main() -> None:
     enable_ranks(cfg)
     runner = Runner.from_cfg(cfg)
     check_headers(runner.test_dataloader.dataset)
+    check_shared_memory({'test_dataloader': runner.test_dataloader})
     runner.test()
 
 

@@ -44,6 +44,7 @@ def main() -> None:
     from mmseg_deeplab_study.allocator import keep_freed_memory
     from mmseg_deeplab_study.datasets.label_maps import check_headers
     from mmseg_deeplab_study.engine import AdaptationHook
+    from mmseg_deeplab_study.engine.batches import build_loaders, check_shared_memory
     from mmseg_deeplab_study.engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
     from mmseg_deeplab_study.engine.launch import (
         enable_amp,
@@ -77,11 +78,12 @@ def main() -> None:
         # Not a setting of the config, which is kept with the run and may be used again. It deletes once
         # everything is checked.
         hook.overwrite = args.overwrite
+    loaders = build_loaders(runner)
     if not tracked:
         # AdaptationHook looks at these itself.
-        from_main_process(lambda: check_headers(runner.train_dataloader.dataset, trained=True))
-        if runner.val_loop:
-            from_main_process(lambda: check_headers(runner.val_dataloader.dataset))
+        for name, loader in loaders.items():
+            from_main_process(lambda: check_headers(loader.dataset, trained=name == 'train_dataloader'))
+    check_shared_memory(loaders)
     if args.overwrite and not tracked and checkpoint is None and is_main_process():
         clear_work_dir(cfg.work_dir)
     runner.train()

@@ -1,8 +1,13 @@
 """Batches that training would stop at, found before it begins."""
 
+import contextlib
+import math
+import socket
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.dataset import InfiniteSampler
+from mmengine.dist import all_gather_object
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
@@ -13,11 +18,10 @@ from .random_states import kept_random_states
 
 
 def check_batches(runner: Runner) -> None:
-    """Refuse batches of one image where batch norm cannot take them, and more than workers can share.
+    """Refuse training batches of one image where batch norm cannot take them.
 
     Raises:
         ValueError: a batch of one image would reach a pooling branch's batch norm.
-        RuntimeError: the workers' batches need more shared memory than there is.
     """
     branch = _pooling_branch(runner.model)
     alone = _batch_of_one(runner.train_dataloader)
@@ -28,22 +32,54 @@ def check_batches(runner: Runner) -> None:
             'train_dataloader.drop_last=True if only the last batch is that small, or '
             "decode_head.norm_cfg=dict(type='GN', num_groups=32)"
         )
-    loaders = {'train_dataloader': runner.train_dataloader}
-    if runner.val_loop is not None:
-        loaders['val_dataloader'] = runner.val_dataloader
-    needed = {
-        name: _bytes_in_flight(loader)
-        for name, loader in loaders.items()
-        if loader.num_workers and len(loader.dataset)
-    }
-    free = free_shared_memory()
-    if free is not None and sum(needed.values()) > free:
-        parts = ' and '.join(f'{size / 2**20:.0f} MB for {name}' for name, size in needed.items())
-        name = max(needed, key=needed.get)
+
+
+def build_loaders(runner: Runner) -> dict[str, DataLoader]:
+    """Build the data loaders of a training, in their places, before its loops do, which start the workers."""
+    seeds = dict(seed=runner.seed, diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+    loaders = {}
+    for name in ('train_dataloader', 'val_dataloader'):
+        if (config := getattr(runner, f'_{name}')) is not None:
+            loaders[name] = runner.build_dataloader(config, **seeds)
+            setattr(runner, f'_{name}', loaders[name])
+    for hook in runner.hooks:
+        if forgetting := getattr(hook, 'forgetting', None):
+            loader = runner.build_dataloader(forgetting['dataloader'], **seeds)
+            hook.forgetting = {**forgetting, 'dataloader': loader}
+            loaders['forgetting.dataloader'] = loader
+    return loaders
+
+
+def check_shared_memory(loaders: Mapping[str, DataLoader]) -> None:
+    """Refuse workers whose batches need more shared memory than there is, all ranks of a machine together.
+
+    Before any are started: what they share already is not free any more. Besides ``train_dataloader``, one
+    loader is in use at a time.
+
+    Raises:
+        RuntimeError: on every rank; names the machine, what is free, what each loader needs, and the cure.
+    """
+    needed = {name: _bytes_in_flight(loader) for name, loader in loaders.items()}
+    machines: dict[str, list] = {}
+    for name, *rank in all_gather_object((socket.gethostname(), free_shared_memory(), needed)):
+        machines.setdefault(name, []).append(rank)
+    for name, ranks in machines.items():
+        free = min((free for free, _ in ranks if free is not None), default=math.inf)
+        needed = {loader: sum(sizes[loader] for _, sizes in ranks) for loader in loaders}
+        others = [size for loader, size in needed.items() if loader != 'train_dataloader']
+        if needed.get('train_dataloader', 0) + max(others, default=0) <= free:
+            continue
+        parts = ' and '.join(f'{_megabytes(size)} for {loader}' for loader, size in needed.items() if size)
+        cure = ' '.join(
+            f'{loader}.num_workers=0 {loader}.persistent_workers=False'
+            for loader, size in needed.items()
+            if size
+        )
+        processes = f' of its {len(ranks)} processes' if len(ranks) > 1 else ''
         raise RuntimeError(
-            f'/dev/shm has {free / 2**20:.0f} MB free, but the workers share batches of {parts}, and would '
-            'wait for ever. Start the container with more (docker run --shm-size=8g), or set '
-            f'{name}.num_workers=0 and {name}.persistent_workers=False'
+            f'/dev/shm of {name} has {_megabytes(free)} free, but the workers{processes} share batches of '
+            f'{parts}, and would wait for ever. Start the container with more (docker run --shm-size=8g), or '
+            f'load without workers (--cfg-options {cure})'
         )
 
 
@@ -71,11 +107,20 @@ def _batch_of_one(loader: DataLoader) -> str | None:
 
 
 def _bytes_in_flight(loader: DataLoader) -> int:
-    """What the workers' batches take that are made and not yet asked for, by the first sample's size."""
-    with kept_random_states():
-        sample = loader.dataset[0]
-    batches = loader.num_workers * (loader.prefetch_factor or 2)
-    return _size(sample) * min((loader.batch_size or 1) * batches, len(loader.dataset))
+    """What batches take that the workers have made, and the one in use, by the first sample's size."""
+    samples = (loader.num_workers * (loader.prefetch_factor or 2) + 1) * (loader.batch_size or 1)
+    if not isinstance(loader.sampler, InfiniteSampler):
+        samples = min(samples, len(loader.sampler))
+    if not loader.num_workers or not samples:
+        return 0
+    # What cannot be read is told by the checks of data, with its name.
+    with kept_random_states(), contextlib.suppress(Exception):
+        return _size(loader.dataset[0]) * samples
+    return 0
+
+
+def _megabytes(size: float) -> str:
+    return f'{size / 2**20:.0f} MB'
 
 
 def _size(value: Any) -> int:

@@ -1,5 +1,6 @@
 """Batches that are refused before training."""
 
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmseg_deeplab_study.engine import batches
-from mmseg_deeplab_study.engine.batches import check_batches
+from mmseg_deeplab_study.engine.batches import build_loaders, check_batches, check_shared_memory
 
 HEADS = {
     'ours': dict(type='DeepLabV3Head', dilations=(1, 2)),
@@ -89,19 +90,114 @@ def test_a_batch_of_one_is_what_torch_stops_at():
         model['decode_head']([torch.zeros(1, 8, 9, 9)])
 
 
-def test_workers_share_more_than_there_is(monkeypatch):
-    """2 workers, 2 batches each: 4 batches of 2 x 704 bytes to train on, and 4 of 704 to validate."""
-    runner = make_runner(images=20, batch=2, num_workers=2)
-    monkeypatch.setattr(batches, 'free_shared_memory', lambda: 12 * 704)
-    check_batches(runner)
-    monkeypatch.setattr(batches, 'free_shared_memory', lambda: 12 * 704 - 1)
+# Shared memory
+
+
+def make_loaders(images: int = 20, batch: int = 2, **options) -> dict[str, DataLoader]:
+    runner = make_runner(images=images, batch=batch, **options)
+    return dict(train_dataloader=runner.train_dataloader, val_dataloader=runner.val_dataloader)
+
+
+@pytest.fixture
+def free(monkeypatch) -> Callable[..., None]:
+    """A function that sets the bytes of shared memory that are free to each rank, of this machine if one."""
+
+    def set_free(*ranks: int | None, hosts: Sequence[str] = ()) -> None:
+        def gather(mine: tuple) -> list[tuple]:
+            # The others' loaders are as this rank's.
+            return [
+                (host, size, mine[2])
+                for host, size in zip(hosts or ['node'] * len(ranks), ranks, strict=True)
+            ]
+
+        monkeypatch.setattr(batches, 'free_shared_memory', lambda: ranks[0])
+        monkeypatch.setattr(batches, 'all_gather_object', gather)
+
+    return set_free
+
+
+@pytest.mark.parametrize(
+    ('loaders', 'samples'),
+    [
+        # 2 workers, 2 batches each, and one in use: 5 of 2 samples to train on, and 5 of 1 to validate.
+        (dict(num_workers=2), 15),
+        (dict(num_workers=2, prefetch_factor=3), 14 + 5),
+        # No more than there are, or as many as are asked for.
+        (dict(num_workers=2, images=3), 3 + 3),
+        (dict(num_workers=2, images=3, sampler=InfiniteSampler), 10 + 3),
+        (dict(), 0),
+    ],
+)
+def test_workers_share_more_than_there_is(free, loaders, samples):
+    loaders = make_loaders(**loaders)
+    free(samples * 704)
+    check_shared_memory(loaders)
+    free(None)
+    check_shared_memory(loaders)
+    if samples:
+        free(samples * 704 - 1)
+        with pytest.raises(RuntimeError, match='^/dev/shm of node has 0 MB free'):
+            check_shared_memory(loaders)
+
+
+def test_what_shared_memory_lacks_is_said(free):
+    free(2**20)
+    loaders = make_loaders(images=2000, batch=400, num_workers=2)
     message = (
-        '^/dev/shm has 0 MB free, but the workers share batches of 0 MB for train_dataloader and 0 MB for '
-        'val_dataloader, and would wait for ever. .*--shm-size=8g.*train_dataloader.num_workers=0 and train'
+        '^/dev/shm of node has 1 MB free, but the workers share batches of 1 MB for train_dataloader and '
+        r'0 MB for val_dataloader, and would wait for ever. .*--shm-size=8g.*\(--cfg-options '
+        'train_dataloader.num_workers=0 train_dataloader.persistent_workers=False val_dataloader.num_workers=0 '
     )
     with pytest.raises(RuntimeError, match=message):
-        check_batches(runner)
-    monkeypatch.setattr(batches, 'free_shared_memory', lambda: None)
-    check_batches(runner)
-    monkeypatch.setattr(batches, 'free_shared_memory', lambda: 0)
-    check_batches(make_runner(images=20, batch=2))
+        check_shared_memory(loaders)
+
+
+def test_loaders_beside_the_training_are_used_one_at_a_time(free):
+    loaders = make_loaders(num_workers=2)
+    free(15 * 704)
+    check_shared_memory({**loaders, 'forgetting.dataloader': loaders['val_dataloader']})
+    free(20 * 704 - 1)
+    with pytest.raises(RuntimeError, match='MB for forgetting.dataloader'):
+        check_shared_memory({**loaders, 'forgetting.dataloader': loaders['train_dataloader']})
+
+
+def test_ranks_of_one_machine_share_its_memory(free):
+    loaders = make_loaders(num_workers=2)
+    free(30 * 704, 30 * 704)
+    check_shared_memory(loaders)
+    free(30 * 704, 30 * 704 - 1)
+    with pytest.raises(RuntimeError, match='the workers of its 2 processes share batches of'):
+        check_shared_memory(loaders)
+    free(15 * 704, 15 * 704, hosts=('a', 'b'))
+    check_shared_memory(loaders)
+    # Every rank says so, also those of the other machine.
+    free(15 * 704, 15 * 704 - 1, hosts=('a', 'b'))
+    with pytest.raises(RuntimeError, match='^/dev/shm of b has'):
+        check_shared_memory(loaders)
+
+
+def test_an_unreadable_sample_is_left_to_the_checks_of_data(free):
+    loaders = make_loaders(num_workers=2)
+    loaders['val_dataloader'].dataset.__class__ = type('Broken', (Images,), {'__getitem__': None})
+    free(10 * 704)
+    check_shared_memory(loaders)
+
+
+def test_loaders_are_built_once_and_in_their_places():
+    built, train = [], make_loaders()['train_dataloader']
+
+    def build(config: dict | DataLoader, seed: int, diff_rank_seed: bool) -> DataLoader:
+        built.append((seed, diff_rank_seed))
+        return train
+
+    runner = SimpleNamespace(
+        _train_dataloader=dict(), _val_dataloader=None, seed=3, _randomness_cfg={}, build_dataloader=build
+    )
+    runner.hooks = [
+        SimpleNamespace(forgetting=None),
+        SimpleNamespace(forgetting=dict(dataloader={}, interval=2)),
+    ]
+    assert build_loaders(runner) == {'train_dataloader': train, 'forgetting.dataloader': train}
+    assert runner._train_dataloader is train and runner._val_dataloader is None
+    assert runner.hooks[1].forgetting == dict(dataloader=train, interval=2)
+    assert built == [(3, False)] * 2
