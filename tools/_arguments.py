@@ -81,10 +81,14 @@ def exit_code(main: Callable[[], int | None]) -> int:
         return 130
     except Exception as error:
         log = _log_traceback()
+        message = _describe(error, log)
         if '--debug' in sys.argv:
             traceback.print_exc()
         else:
-            print(f'error: {_describe(error, log)}', file=sys.stderr)
+            print(f'error: {message}', file=sys.stderr)
+        work_dir = sys.modules.get('mmseg_deeplab_study.engine.work_dir')
+        if work_dir and not (log and log in message):
+            work_dir.remove_unbegun()
         return 1
     return status
 

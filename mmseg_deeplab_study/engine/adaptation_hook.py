@@ -88,12 +88,7 @@ class AdaptationHook(Hook):
             )
         self._transfer = next((hook for hook in runner.hooks if isinstance(hook, HeadTransferHook)), None)
         _check_label_spaces(metric, self._transfer)
-        if runner.iter > runner.max_iters:
-            raise ValueError(
-                f'resumed at iteration {runner.iter}, behind max_iters {runner.max_iters}: the checkpoint is '
-                'not one of this run. MMEngine resumes from load_from where it is set; unset it, or use this '
-                "project's tools/train.py"
-            )
+        _check_end(runner)
         resumed = runner._resume and runner._has_loaded
         from_main_process(lambda: self._claim(runner, resumed))
         check_batches(runner)
@@ -255,6 +250,23 @@ def _find_metric(runner: Runner) -> AdaptationMetric:
             f'{[type(metric).__name__ for metric in metrics]}'
         )
     return metric
+
+
+def _check_end(runner: Runner) -> None:
+    if runner.iter <= runner.max_iters:
+        return
+    if runner._load_from is not None and runner._load_from == runner.cfg.get('load_from'):
+        raise ValueError(
+            f'resumed from load_from={runner._load_from} at iteration {runner.iter}, beyond '
+            f'train_cfg.max_iters={runner.max_iters}. A checkpoint of this run needs a larger max_iters; the '
+            'source is none to resume from, as MMEngine does where load_from is set: unset it, or use this '
+            "project's tools/train.py --resume"
+        )
+    raise ValueError(
+        f'the run in {runner.work_dir} is at iteration {runner.iter}, beyond train_cfg.max_iters='
+        f'{runner.max_iters}: nothing is left to train. To go on set max_iters, and the end of '
+        'param_scheduler, to more; to train less start a new run in another --work-dir'
+    )
 
 
 def _check_label_spaces(metric: AdaptationMetric, transfer: HeadTransferHook | None) -> None:

@@ -1,5 +1,6 @@
 """A resumed run goes on exactly where the interrupted one was."""
 
+import itertools
 import multiprocessing.util
 import os
 import signal
@@ -151,6 +152,10 @@ class ExactResumeHook(Hook):
         self._gradients = {}  # the next update frees them
         if self._states is None:
             self._capture(runner, runner.iter)
+        if runner.iter >= runner.max_iters:
+            # MMEngine would load all batches of the run to get to its end.
+            runner.train_loop.dataloader_iterator = itertools.repeat(None)
+            return
         states, loop = self._states[get_rank()], runner.train_loop
         loop.dataloader_iterator = replay(
             loop.dataloader_iterator, loop.iter, lambda: restore_random_states(states)
@@ -185,6 +190,12 @@ class ExactResumeHook(Hook):
         checkpoint[UPDATES] = {**_updates(runner), 'gradients': _gradients(runner)}
 
     def after_train(self, runner: Runner) -> None:
+        if self._resumed_at is not None and self._resumed_at >= runner.max_iters:
+            runner.logger.warning(
+                f'The run is at its end, at iteration {self._resumed_at} of train_cfg.max_iters='
+                f'{runner.max_iters}: nothing was left to train. To go on set max_iters, and the end of '
+                'param_scheduler, to more'
+            )
         if signal.getsignal(signal.SIGTERM) == self._note_termination:
             signal.signal(signal.SIGTERM, self._previous_handler)
 

@@ -22,6 +22,8 @@ LOCK_NAME = '.running'
 _RESUMABLE = ('state_dict', 'optimizer', 'message_hub', 'meta')
 # Open for as long as the process lives: closing the file gives the folder up.
 _claimed: dict[Path, IO[str]] = {}
+# The work_dirs that this process has made, and the topmost folder that it made for each.
+_made: dict[Path, Path] = {}
 
 
 def claim_work_dir(work_dir: str | Path, lock: str = LOCK_NAME) -> None:
@@ -37,6 +39,7 @@ def claim_work_dir(work_dir: str | Path, lock: str = LOCK_NAME) -> None:
     path = Path(work_dir).resolve() / lock
     if path in _claimed:
         return
+    missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open('a+')
@@ -50,12 +53,27 @@ def claim_work_dir(work_dir: str | Path, lock: str = LOCK_NAME) -> None:
             f'work_dir {work_dir}: cannot be written to ({error.strerror}); give another --work-dir',
         ) from error
     _claimed[path] = file
+    if missing:
+        _made[path.parent] = missing[-1]
 
 
 def release_work_dir(work_dir: str | Path, lock: str = LOCK_NAME) -> None:
     """Give up a folder that ``claim_work_dir`` took."""
     if file := _claimed.pop(Path(work_dir).resolve() / lock, None):
         file.close()
+
+
+def remove_unbegun() -> None:
+    """Remove the folders that ``claim_work_dir`` made, where no run has begun a record or saved anything."""
+    while _made:
+        folder, top = _made.popitem()
+        if (folder / FILE_NAME).exists() or _checkpoints(folder):
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: someone else's too
+            while folder != top:
+                folder = folder.parent
+                folder.rmdir()
 
 
 def is_claimed(work_dir: str | Path, lock: str = LOCK_NAME) -> bool:

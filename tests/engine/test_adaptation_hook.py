@@ -535,13 +535,23 @@ def test_a_best_score_of_a_class_that_is_absent_ends_nothing(config):
     assert [row['class_iou']['truck'] for row in read_history(runner.work_dir).rows] == [None] * 3
 
 
-def test_a_checkpoint_of_another_run_is_not_resumed(interrupted):
+@pytest.mark.parametrize(
+    ('load_from', 'message'),
+    [
+        (
+            True,
+            'resumed from load_from=.* at iteration 5, beyond train_cfg.max_iters=4. A checkpoint',
+        ),
+        (False, 'the run in .*work is at iteration 5, beyond train_cfg.max_iters=4: nothing is left'),
+    ],
+)
+def test_an_iteration_beyond_the_end_is_not_resumed(interrupted, load_from, message):
     """As MMEngine does where load_from is set: it would take the source's iterations for the run's."""
     interrupted.train_cfg.max_iters = 4
+    if not load_from:
+        interrupted.load_from = None
     before = (Path(interrupted.work_dir) / FILE_NAME).read_bytes()
-    with pytest.raises(
-        ValueError, match='resumed at iteration 5, behind max_iters 4: the checkpoint is not one'
-    ):
+    with pytest.raises(ValueError, match=message):
         train(interrupted)
     assert (Path(interrupted.work_dir) / FILE_NAME).read_bytes() == before
 

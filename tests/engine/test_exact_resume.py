@@ -67,6 +67,15 @@ class Terminate(Hook):
             signal.raise_signal(signal.SIGTERM)
 
 
+class LoadsNothing(Hook):
+    """Has a batch that is loaded fail the run."""
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner) -> None:
+        runner.train_loop.dataloader_iterator = iter(())
+
+
 def train(cfg: Config, *hooks: Hook) -> Runner:
     runner = Runner.from_cfg(cfg)
     for hook in hooks:
@@ -447,3 +456,12 @@ def test_a_schedule_that_has_ended_is_said(config, tmp_path, warnings):
     train(cfg)
     (message,) = [message for message in warnings if 'learning rate of 0' in message]
     assert message.startswith('resumed at iteration 5 of 7 with a learning rate of 0: the schedule has ended')
+
+
+def test_a_finished_run_says_so_and_loads_nothing(resume, whole, warnings):
+    run = resume(whole.work_dir / 'iter_10.pth', LoadsNothing())
+    assert not run.batches and run.rows == whole.rows
+    assert warnings[-1] == (
+        'The run is at its end, at iteration 10 of train_cfg.max_iters=10: nothing was left to train. To go '
+        'on set max_iters, and the end of param_scheduler, to more'
+    )

@@ -21,6 +21,7 @@ from mmseg_deeplab_study.engine.work_dir import (
     clear_work_dir,
     find_checkpoint,
     refuse_recorded,
+    remove_unbegun,
 )
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter
 
@@ -31,6 +32,7 @@ from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter
 def fresh_process(monkeypatch) -> Iterator[None]:
     """As if this process had claimed nothing, before a test and after it."""
     monkeypatch.setattr(module, '_claimed', {})
+    monkeypatch.setattr(module, '_made', {})
     yield
     for file in module._claimed.values():
         file.close()
@@ -94,6 +96,21 @@ def test_folder_is_made_and_is_free_when_its_run_has_ended(tmp_path):
     # Of the two that have had it, the message names the one that has it.
     message = claim_in_child(folder)[1]
     assert f'process {os.getpid()} on' in message and f'process {child} on' not in message
+
+
+def test_a_refused_run_leaves_nothing_of_what_it_made(tmp_path):
+    for name in ('made/a', 'shared/b', 'begun', 'saved', 'old'):
+        if name == 'old':
+            (tmp_path / name).mkdir()
+        claim_work_dir(tmp_path / name)
+        (tmp_path / name / 'log').touch()
+    (tmp_path / 'shared/another').touch()
+    (tmp_path / 'begun' / FILE_NAME).touch()
+    (tmp_path / 'saved/iter_0.pth').touch()
+    remove_unbegun()
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.glob('**/*') if path.name != LOCK_NAME}
+    kept = {'shared', 'shared/another', 'begun', 'saved', 'old'}
+    assert left == {*kept, 'begun/log', f'begun/{FILE_NAME}', 'saved/log', 'saved/iter_0.pth', 'old/log'}
 
 
 def test_runs_in_different_folders_do_not_meet(tmp_path):
