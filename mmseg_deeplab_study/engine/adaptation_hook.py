@@ -19,6 +19,7 @@ from ..evaluation.bootstrap import bootstrap_interval
 from ..evaluation.counted import Counted, count_pass, find_metric
 from ..evaluation.history import FILE_NAME, PROBE, HistoryWriter, make_row, read_history
 from ..evaluation.scores import scores_from_confusion
+from ..evaluation.sparse import add_sparse
 from .batches import check_batches
 from .dense_crf import refuse_dense_crf
 from .extra_passes import ForgettingPass, source_row
@@ -226,14 +227,15 @@ class AdaptationHook(Hook):
     def _validation_row(self, runner: Runner, counted: Counted, subset: str | None = None) -> dict | None:
         if counted.counts is None:
             return None
-        metric, confusion = self._metric, counted.counts.sum(axis=0)
-        scores = scores_from_confusion(confusion, metric.classes, metric.seen)
+        metric = self._metric
+        scores = scores_from_confusion(counted.confusion, metric.classes, metric.seen)
         if subset == PROBE:
-            scores['interval'] = bootstrap_interval(counted.counts, metric.classes, metric.seen)
+            matrices = (add_sparse([counts], metric.shape) for counts in counted.counts)
+            scores['interval'] = bootstrap_interval(matrices, metric.classes, metric.seen)
         scores |= counted.boundaries
         subset = subset or subset_name(runner.val_dataloader.dataset)
         images = len(counted.counts)
-        return make_row(runner.iter, 'validation', subset, scores, confusion, images, counted.seconds)
+        return make_row(runner.iter, 'validation', subset, scores, counted.confusion, images, counted.seconds)
 
     def _append(self, row: dict[str, Any] | None) -> None:
         # Only the main process has rows.

@@ -104,9 +104,7 @@ class ProbeValLoop(ValLoop):
         metric, scores = self._metric, [None]
         if is_main_process():
             counted = self.counted[PROBE]
-            flat = flat_scalars(
-                scores_from_confusion(counted.counts.sum(axis=0), metric.classes, metric.seen)
-            )
+            flat = flat_scalars(scores_from_confusion(counted.confusion, metric.classes, metric.seen))
             scores = [flat | (flat_boundary_scores(counted.boundaries) if counted.boundaries else {})]
         broadcast_object_list(scores)
         return scores[0]

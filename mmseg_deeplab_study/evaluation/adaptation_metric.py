@@ -11,6 +11,7 @@ from torch import Tensor
 from ..datasets.label_spaces import Match, match_classes, resolve_classes, seen_matches
 from .ids import IDS, check_ids, maps_of, outside, to_uint8
 from .scores import flat_scalars, scores_from_confusion
+from .sparse import SparseCounts, add_sparse, to_sparse
 
 _EXACT = 2**24  # pixels; OpenCV returns its counts as float32, which has every integer up to this
 
@@ -59,8 +60,8 @@ class ConfusionMetric(BaseMetric):
     """One int64 confusion matrix per image, collected from every rank.
 
     The sum is exact and the same in any order and under any number of ranks. After an evaluation the main
-    process has ``counts`` (images, label classes, predicted classes) in the order of the dataset, and their
-    sum as ``confusion``.
+    process has ``counts``, the ``SparseCounts`` of each image in the order of the dataset, and their sum as
+    ``confusion`` (label classes, predicted classes).
 
     Args:
         num_classes: classes of the labels; the evaluated dataset's if not given.
@@ -88,30 +89,34 @@ class ConfusionMetric(BaseMetric):
         self.num_predicted = num_predicted
         self.ignore_index = ignore_index
         self.predictions = predictions
-        self.counts: np.ndarray | None = None
+        self.counts: list[SparseCounts] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a confusion matrix: label classes, predicted classes."""
+        num_classes = self.num_classes or len(self.dataset_meta['classes'])
+        return num_classes, self.num_predicted or num_classes
 
     @property
     def confusion(self) -> np.ndarray | None:
-        return None if self.counts is None else self.counts.sum(axis=0)
+        return None if self.counts is None else add_sparse(self.counts, self.shape)
 
     @property
     def images(self) -> int:
         return 0 if self.counts is None else len(self.counts)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        num_classes = self.num_classes or len(self.dataset_meta['classes'])
+        num_classes, num_predicted = self.shape
         for sample in data_samples:
             prediction, label = maps_of(sample, self.predictions)
             try:
-                counts = confusion_matrix(
-                    prediction, label, num_classes, self.ignore_index, self.num_predicted
-                )
+                counts = confusion_matrix(prediction, label, num_classes, self.ignore_index, num_predicted)
             except ValueError as error:
                 raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
-            self.results.append(counts)
+            self.results.append(to_sparse(counts))
 
-    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
-        self.counts = np.stack(results)
+    def compute_metrics(self, results: list[SparseCounts]) -> dict[str, float]:
+        self.counts = results
         return {}
 
 
@@ -154,6 +159,6 @@ class AdaptationMetric(ConfusionMetric):
         seen = seen_matches(self.matches)
         return tuple(name for name in self.classes if name in seen)
 
-    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
+    def compute_metrics(self, results: list[SparseCounts]) -> dict[str, float]:
         super().compute_metrics(results)
         return flat_scalars(scores_from_confusion(self.confusion, self.classes, self.seen))

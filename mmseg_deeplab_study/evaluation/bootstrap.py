@@ -1,6 +1,6 @@
 """How sure a score is, given the images it was measured on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -9,7 +9,7 @@ _WEIGHTS = 2**22
 
 
 def bootstrap_interval(
-    counts: np.ndarray,
+    counts: Iterable[np.ndarray],
     classes: Sequence[str],
     seen: Sequence[str],
     samples: int = 1000,
@@ -24,7 +24,7 @@ def bootstrap_interval(
     what another training would have.
 
     Args:
-        counts: one confusion matrix per image, true class by row, int64 ``(N, C, C)``.
+        counts: one confusion matrix per image, true class by row, int64 ``(N, C, C)`` or one after the other.
         classes: the C names.
         seen: those of them that the source model knew.
         samples: number of resamples.
@@ -40,27 +40,31 @@ def bootstrap_interval(
 
     Source: B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
-    counts, num_classes = np.asarray(counts, np.int64), len(classes)
-    if counts.shape != (len(counts), num_classes, num_classes) or not len(counts):
-        raise ValueError(
-            f'counts must be (N, {num_classes}, {num_classes}) with N at least 1, one matrix per image over '
-            f'{num_classes} classes, but got {counts.shape}'
-        )
+    num_classes = len(classes)
     if samples < 1:
         raise ValueError(f'samples must be at least 1, but got {samples}')
     if not 0 < level < 1:
         raise ValueError(f'level must lie between 0 and 1, but got {level}')
     # All that the scores need of a matrix, and linear in it: the resampled matrices are never formed.
-    parts = np.stack(
-        [counts.diagonal(axis1=1, axis2=2), counts.sum(axis=2), counts.sum(axis=1)], axis=1
-    ).reshape(len(counts), -1)
+    parts, shape = [], (0,)
+    for matrix in counts:
+        if (shape := np.shape(matrix)) != (num_classes, num_classes):
+            break
+        matrix = np.asarray(matrix, np.int64)
+        parts.append(np.concatenate([matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)]))
+    if shape != (num_classes, num_classes):
+        raise ValueError(
+            f'counts must be (N, {num_classes}, {num_classes}) with N at least 1, one matrix per image over '
+            f'{num_classes} classes, but got {"a matrix " if parts else ""}{shape}'
+        )
+    parts, images = np.stack(parts), len(parts)
     is_seen = np.array([name in seen for name in classes])
     rng = np.random.default_rng(seed)
-    chunk = max(1, _WEIGHTS // len(counts))
+    chunk = max(1, _WEIGHTS // images)
     scores = []
     for start in range(0, samples, chunk):
         size = min(chunk, samples - start)
-        weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size)
+        weights = rng.multinomial(images, np.full(images, 1 / images), size)
         scores.append(_scores((weights @ parts).reshape(size, 3, num_classes), is_seen))
     quantiles = [(1 - level) / 2, (1 + level) / 2]
     intervals = {}

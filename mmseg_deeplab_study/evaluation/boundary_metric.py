@@ -11,6 +11,7 @@ from mmseg.registry import METRICS
 
 from .ids import check_ids, maps_of, outside, to_uint8
 from .scores import mean_known, scores_from_confusion
+from .sparse import SparseCounts, add_sparse, to_sparse
 
 WIDTHS = (1, 2, 4, 8, 16, 32)
 _3X3 = np.ones((3, 3), np.uint8)
@@ -19,15 +20,13 @@ _3X3 = np.ones((3, 3), np.uint8)
 class BoundaryCounts(NamedTuple):
     """Pixels of one image, int64.
 
-    ``intersection`` and ``union`` (C,) are those of Boundary IoU. ``places`` and ``numbers`` are what is not
-    0 of a flat (W, C, C), in which pixels count by ring, true and predicted class: a pixel is in the ring of
-    the narrowest band that it lies in. Dense, 150 classes would take a megabyte an image.
+    ``intersection`` and ``union`` (C,) are those of Boundary IoU. ``rings`` is of (W, C, C), in which pixels
+    count by ring, true and predicted class: a pixel is in the ring of the narrowest band that it lies in.
     """
 
     intersection: np.ndarray
     union: np.ndarray
-    places: np.ndarray
-    numbers: np.ndarray
+    rings: SparseCounts
 
 
 class BoundaryTotals(NamedTuple):
@@ -94,22 +93,20 @@ def count_boundaries(
     near = valid & (apart <= widths[-1])
     ring = np.searchsorted(widths, apart[near])
     joint = np.bincount((ring * num_classes + label[near]) * num_classes + prediction[near])
-    places = np.flatnonzero(joint)
-    return BoundaryCounts(intersection, union, places, joint[places])
+    return BoundaryCounts(intersection, union, to_sparse(joint))
 
 
 def add_boundaries(
     counts: Iterable[BoundaryCounts], num_classes: int, widths: Sequence[int] = WIDTHS
 ) -> BoundaryTotals:
     """Sum the counts of images."""
-    intersection, union = np.zeros((2, num_classes), np.int64)
-    rings = np.zeros(len(widths) * num_classes**2, np.int64)
-    for image in counts:
-        intersection += image.intersection
-        union += image.union
-        rings[image.places] += image.numbers
-    trimaps = rings.reshape(len(widths), num_classes, num_classes).cumsum(axis=0)
-    return BoundaryTotals(intersection, union, trimaps)
+    counts = list(counts)
+    intersection, union = (
+        sum((getattr(image, name) for image in counts), np.zeros(num_classes, np.int64))
+        for name in ('intersection', 'union')
+    )
+    rings = add_sparse((image.rings for image in counts), (len(widths), num_classes, num_classes))
+    return BoundaryTotals(intersection, union, rings.cumsum(axis=0))
 
 
 def _with_frame(band: np.ndarray, width: int) -> np.ndarray:

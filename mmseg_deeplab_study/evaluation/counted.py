@@ -9,27 +9,32 @@ from mmengine.evaluator import BaseMetric, Evaluator
 
 from .adaptation_metric import AdaptationMetric
 from .boundary_metric import BoundaryMetric
+from .sparse import SparseCounts, add_sparse
 
 
 class Counted(NamedTuple):
     """What a pass over a set of images counted, on the main process.
 
-    ``counts`` (images, C, C); ``boundaries`` are the scores of ``BoundaryMetric``, where there is one.
+    ``counts`` are those of ``AdaptationMetric`` of each image, ``confusion`` (C, C) is their sum;
+    ``boundaries`` are the scores of ``BoundaryMetric``, where there is one.
     """
 
-    counts: np.ndarray | None
+    counts: Sequence[SparseCounts] | None
     seconds: float
+    confusion: np.ndarray | None = None
     boundaries: Mapping[str, Any] = MappingProxyType({})
 
 
 def count_pass(evaluator: Evaluator, seconds: float, images: Sequence[int] | None = None) -> Counted:
     """What ``evaluator`` has just counted, of all images or of some by their places in the dataset."""
-    counts = find_metric(evaluator, AdaptationMetric).counts
-    if counts is None:
+    metric = find_metric(evaluator, AdaptationMetric)
+    if metric.counts is None:
         return Counted(None, seconds)
-    images = range(len(counts)) if images is None else images
+    images = range(metric.images) if images is None else images
+    counts = [metric.counts[i] for i in images]
     boundary = find_metric(evaluator, BoundaryMetric)
-    return Counted(counts[images], seconds, boundary.scores(images) if boundary else {})
+    confusion = add_sparse(counts, metric.shape)
+    return Counted(counts, seconds, confusion, boundary.scores(images) if boundary else {})
 
 
 def find_metric(

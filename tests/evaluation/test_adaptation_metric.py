@@ -18,7 +18,9 @@ from mmseg.utils import get_classes
 
 from mmseg_deeplab_study.datasets.label_spaces import match_classes
 from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric, confusion_matrix
+from mmseg_deeplab_study.evaluation.bootstrap import bootstrap_interval
 from mmseg_deeplab_study.evaluation.scores import LABELLED, scores_from_confusion
+from mmseg_deeplab_study.evaluation.sparse import add_sparse
 
 CITYSCAPES = tuple(get_classes('cityscapes'))
 SCORES = ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen', *LABELLED)
@@ -52,6 +54,20 @@ def random_maps(images: int, num_classes: int = 19, seed: int = 0) -> list[tuple
 
 
 # Interface
+
+
+def test_counts_of_images_are_small_and_give_the_interval_of_dense_ones():
+    classes = [f'class {i}' for i in range(150)]
+    metric, dense = make_metric(classes, source=classes[::2]), []
+    for prediction, label in random_maps(30, num_classes=12):
+        metric.process({}, [make_sample(prediction, label)])
+        dense.append(confusion_matrix(prediction, label, 150))
+    metric.evaluate(30)
+    assert sum(part.nbytes for counts in metric.counts for part in counts) < 30 * 2000
+    np.testing.assert_array_equal(metric.confusion, np.sum(dense, axis=0))
+    matrices = (add_sparse([counts], metric.shape) for counts in metric.counts)
+    expected = bootstrap_interval(np.stack(dense), classes, metric.seen, 50)
+    assert bootstrap_interval(matrices, classes, metric.seen, 50) == expected
 
 
 def test_is_registered_and_evaluates_to_flat_scalars():
