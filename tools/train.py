@@ -81,8 +81,11 @@ def main() -> None:
     loaders = build_loaders(runner)
     if not tracked:
         # AdaptationHook looks at these itself.
-        for name, loader in loaders.items():
-            from_main_process(lambda: check_headers(loader.dataset, trained=name == 'train_dataloader'))
+        from_main_process(
+            lambda: [
+                check_headers(loader.dataset, name == 'train_dataloader') for name, loader in loaders.items()
+            ]
+        )
     check_shared_memory(loaders)
     if args.overwrite and not tracked and checkpoint is None and is_main_process():
         clear_work_dir(cfg.work_dir)
