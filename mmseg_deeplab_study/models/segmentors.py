@@ -47,11 +47,13 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
         kwargs: those of ``EncoderDecoder``.
 
     Raises:
-        ValueError: an unknown ``eval_dtype`` or ``output``.
+        ValueError: an unknown ``eval_dtype``, ``output`` or ``test_cfg.mode``, a head whose ``in_index`` or
+            ``in_channels`` do not fit the backbone.
     """
 
     def __init__(self, *args, eval_dtype: str = 'float32', output: str | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self._check_parts()
         if output is None:
             output = (self.test_cfg or {}).get('output', 'full')
         for name, value, known in (('eval_dtype', eval_dtype, DTYPES), ('output', output, OUTPUTS)):
@@ -68,6 +70,34 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
             if isinstance(module, BaseDecodeHead) and getattr(module, 'conv_seg', None) is not None:
                 # Not the head, whose loss() goes round its hooks.
                 module.conv_seg.register_forward_hook(_planes_for_the_loss)
+
+    def _check_parts(self) -> None:
+        test_cfg = self.test_cfg or {}
+        if (mode := test_cfg.get('mode', 'whole')) not in ('whole', 'slide'):
+            raise ValueError(f'test_cfg.mode must be one of whole, slide, but got {mode!r}')
+        if mode == 'slide' and (missing := {'crop_size', 'stride'} - set(test_cfg)):
+            raise ValueError(
+                f"test_cfg.mode='slide' needs {' and '.join(sorted(missing))}, such as "
+                'crop_size=(768, 768), stride=(512, 512)'
+            )
+        # Those that declare it; a neck's, MMSeg does not.
+        given = None if self.with_neck else getattr(self.backbone, 'out_channels', None)
+        heads = [(name, head) for name, head in self.named_modules() if isinstance(head, BaseDecodeHead)]
+        for name, head in heads if isinstance(given, tuple) else ():
+            several = head.input_transform is not None
+            try:
+                channels = [given[i] for i in (head.in_index if several else [head.in_index])]
+            except IndexError:
+                raise ValueError(
+                    f'{name}.in_index={head.in_index}, but the backbone gives {len(given)} feature maps: see '
+                    'its out_indices'
+                ) from None
+            expected = sum(channels) if head.input_transform == 'resize_concat' else channels
+            if head.in_channels != (expected if several else channels[0]):
+                raise ValueError(
+                    f'{name}.in_channels={head.in_channels}, but the backbone gives {channels} at '
+                    f'in_index={head.in_index}: give these'
+                )
 
     def extract_feat(self, inputs: Tensor) -> Tensor | Sequence[Tensor]:
         return super().extract_feat(inputs.contiguous(memory_format=torch.channels_last))

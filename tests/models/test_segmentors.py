@@ -393,12 +393,37 @@ def test_bfloat16():
         (dict(output='logits'), "output must be one of labels, full, but got 'logits'"),
         (dict(output=''), "output must be one of labels, full, but got ''"),
         (dict(test_cfg=dict(output='logits')), "output must be one of labels, full, but got 'logits'"),
+        (dict(test_cfg=dict(mode='hole')), "test_cfg.mode must be one of whole, slide, but got 'hole'"),
+        (
+            dict(test_cfg=dict(mode='slide', stride=(8, 8))),
+            "^test_cfg.mode='slide' needs crop_size, such as",
+        ),
     ],
-    ids=['eval_dtype', 'output', 'empty', 'test_cfg'],
+    ids=['eval_dtype', 'output', 'empty', 'test_cfg', 'mode', 'slide'],
 )
 def test_unknown_options(changes, message):
     with pytest.raises(ValueError, match=message):
         build(model_config(**changes))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            dict(in_channels=5),
+            r'^decode_head.in_channels=5, but the backbone gives \[\d+\] at in_index=\d: give',
+        ),
+        (
+            dict(in_index=4),
+            '^decode_head.in_index=4, but the backbone gives . feature maps: see its out_indices',
+        ),
+    ],
+)
+def test_a_head_that_does_not_fit_its_backbone(changes, message):
+    config = model_config()
+    config.decode_head.update(changes)
+    with pytest.raises(ValueError, match=message):
+        build(config)
 
 
 # Who inherits nothing of ours
