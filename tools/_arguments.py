@@ -114,16 +114,29 @@ def _describe(error: Exception, log: str | None) -> str:
         # What a data loader's worker raised comes with its traceback; frames are indented.
         text = '\n'.join(line for line in worker.splitlines() if not line.startswith(' '))
     text = ' '.join(line.strip() for line in text.splitlines() if line.strip())
+    # Which object of MMEngine's called it says nothing to a user.
+    text = re.sub(r' in <[\w.]+ object at 0x[0-9a-f]+>$', '', text)
     rank = f'rank {os.environ.get("RANK")}: ' if int(os.environ.get('WORLD_SIZE') or 1) > 1 else ''
-    if text and (isinstance(error, OSError) or caught or _raised_by_us(error)):
+    parts = sys.modules.get('mmseg_deeplab_study.engine.parts')
+    named = parts and not caught and parts.name_part(error)
+    if named:
+        text = ' '.join(named.split())
+    if text and (
+        isinstance(error, OSError) or caught or _raised_by_us(error) or (named and _is_refusal(error))
+    ):
         return rank + text
     where = f'traceback in {log}' if log else '--debug shows the traceback'
     return f'{rank}{": ".join(filter(None, (type(error).__name__, text)))} ({where})'
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether an error is of a kind by which code says that it does not take what it was given."""
+    return isinstance(error, (ValueError, TypeError, KeyError, AssertionError, ImportError))
+
+
 def _raised_by_us(error: Exception) -> bool:
     """Whether our own code raised an error for a user: of a kind that carries a message."""
-    if not isinstance(error, (ValueError, RuntimeError, ImportError, KeyError)):
+    if not isinstance(error, (ValueError, RuntimeError, ImportError, KeyError, ArithmeticError)):
         return False
     module = [frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
     return module == '__main__' or module.startswith('mmseg_deeplab_study')

@@ -24,22 +24,26 @@ from ..evaluation.history import FILE_NAME
 from ..models.crf_segmentors import DenseCRFMixin, dense_crf_segmentor
 from .dense_crf import UNREFINED, UNREFINED_FIELD
 from .options import merge_options
+from .parts import check_loops, check_values, read_file
 from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
 
 # Set by each launcher before anything of MMEngine's runs.
 _RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
+_STARTERS = {
+    'pytorch': 'torchrun or tools/dist_train.sh',
+    'slurm': 'srun or tools/slurm_train.sh',
+    'mpi': 'mpirun',
+}
 
 
 def read_config(path: str, options: dict | None = None) -> Config:
     """Read a config, with overrides merged in.
 
     Raises:
-        FileNotFoundError: the config does not exist.
-        ValueError: an override names what is not read, or does not fit; names it.
+        FileNotFoundError, ValueError: as ``read_file``; an override names what is not read, or does not fit.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'config {path}: no such file')
-    cfg = Config.fromfile(path)
+    cfg = read_file(path)
     if options is not None:
         merge_options(cfg, options, Path(path).name)
     return cfg
@@ -49,10 +53,19 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that the flags name, with their overrides merged in.
 
     Raises:
-        FileNotFoundError, ValueError: as ``read_config``.
+        FileNotFoundError, ValueError: as ``read_config``, ``check_loops`` and ``check_values``; or the
+            launcher that the flags name has not started this process.
     """
+    rank = _RANKS.get(args.launcher)
+    if rank and rank not in os.environ:
+        raise ValueError(
+            f'--launcher {args.launcher}: {rank} is not set, so no launcher has started this process. '
+            f'Start it by {_STARTERS[args.launcher]}, or leave the flag out for one process'
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
+    check_loops(cfg)
+    check_values(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     return cfg

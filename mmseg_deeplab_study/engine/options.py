@@ -10,6 +10,7 @@ from functools import cache
 from inspect import signature
 from typing import Any
 
+import mmengine.registry
 import mmseg.registry
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -33,6 +34,9 @@ KNOWN_KEYS = {
     'tta_model',
     'tta_pipeline',
 } - {'self', 'cfg'}
+_found: dict[
+    str, list[Any]
+] = {}  # classes by their registered name: a look-up in each registry takes a while
 
 
 def flatten(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -57,7 +61,14 @@ def merge_options(cfg: Config, options: Mapping[str, Any], config: str) -> None:
         # MMEngine takes _delete_ out of what it merges.
         cfg.merge_from_dict(deepcopy(dict(options)))
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f'an option does not fit {config}: {error}') from error
+        fitting = Config(cfg.to_dict())
+        for key, value in options.items():
+            try:
+                fitting.merge_from_dict({key: deepcopy(value)})
+            except (KeyError, TypeError, IndexError) as reason:
+                text = reason.args[0] if reason.args else reason
+                raise ValueError(f'option {key!r} does not fit {config}: {text}') from reason
+        raise ValueError(f'the options do not fit {config}: {error}') from error
 
 
 def check_options(options: Mapping[str, Any], config: str, content: Mapping[str, Any]) -> None:
@@ -79,10 +90,10 @@ def check_options(options: Mapping[str, Any], config: str, content: Mapping[str,
         # MMEngine takes the model's, and that of the whole only where there is none.
         known = known - {'data_preprocessor'}
     # Parts and not variables.
-    places = list(_places({part: content[part] for part in content if part in known}))
+    parts = list(places_of({part: content[part] for part in content if part in known}))
     for key in options:
         first = key.split('.')[0]
-        named = [place for place, _ in places if place.split('.')[-1] == first]
+        named = [place for place, _ in parts if place.split('.')[-1] == first]
         if first not in known and first not in content:
             unknown = f'option {key!r}: no part of a config is called {first!r}'
             if near := [*named, *_near(first, {*known, *content})]:
@@ -93,7 +104,7 @@ def check_options(options: Mapping[str, Any], config: str, content: Mapping[str,
             value = content[first]
             # A number or a flag can be the same by chance.
             if value and isinstance(value, str | dict | list | tuple):
-                named += [place for place, other in places if other == value and place not in named]
+                named += [place for place, other in parts if other == value and place not in named]
             if named:
                 raise ValueError(
                     f'option {key!r}: {first!r} is a variable of {config}, whose value is in its places '
@@ -103,13 +114,13 @@ def check_options(options: Mapping[str, Any], config: str, content: Mapping[str,
         _check_spelling(key, config, content)
 
 
-def _places(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
+def places_of(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
     """Dotted keys of all that is in a config, and their values."""
     if isinstance(node, list | tuple):
         node = dict(enumerate(node))
     for key, value in node.items() if isinstance(node, dict) else ():
         yield f'{prefix}{key}', value
-        yield from _places(value, f'{prefix}{key}.')
+        yield from places_of(value, f'{prefix}{key}.')
 
 
 def _check_spelling(key: str, config: str, node: Any) -> None:
@@ -139,34 +150,44 @@ def _check_spelling(key: str, config: str, node: Any) -> None:
 
 def _taken(name: str, node: Mapping[str, Any]) -> set[str] | None:
     """What is read of a config's part at the key ``name``: by its class, or MMEngine; None if unknown."""
-    if 'type' in node:
-        kinds = _classes(node['type'])
-    elif name == 'train_cfg':
-        kinds = [IterBasedTrainLoop, EpochBasedTrainLoop, lambda by_epoch: None]
-    elif name == 'randomness':
-        kinds = [Runner.set_randomness]
-    elif name.endswith('dataloader'):
-        kinds = [DataLoader, Runner.build_dataloader]
-    else:
-        return None
-    found = [_parameters(kind) for kind in kinds]
+    kinds = classes_of_part(name, node)
+    found = [parameters_of(kind) for kind in kinds or ()]
     return set().union(*found) if found and None not in found else None
 
 
-def _classes(kind: Any) -> list[Any]:
+def classes_of_part(name: str, node: Mapping[str, Any]) -> list[Any] | None:
+    """The classes or functions that a config's part at the key ``name`` is for; None if unknown."""
+    if 'type' in node:
+        return classes_of(node['type'])
+    if name == 'train_cfg':
+        return [IterBasedTrainLoop, EpochBasedTrainLoop, lambda by_epoch: None]
+    if name == 'randomness':
+        return [Runner.set_randomness]
+    if name.endswith('dataloader'):
+        return [DataLoader, Runner.build_dataloader]
+    return None
+
+
+def classes_of(kind: Any) -> list[Any]:
     """The classes or functions of a name, in whichever registries have it."""
     if not isinstance(kind, str):
         return [kind]
+    if kind in _found:
+        return _found[kind]
     # All of MMEngine's registries, in MMSegmentation's scope, which looks into its parents too.
-    registries = [value for value in vars(mmseg.registry).values() if isinstance(value, Registry)]
+    known = {**vars(mmengine.registry), **vars(mmseg.registry)}
+    registries = [value for value in known.values() if isinstance(value, Registry)]
     found = []
     for registry in registries:
         with contextlib.suppress(Exception):  # a scope that is not installed, say
             found.append(registry.get(kind))
-    return [kind for kind in found if kind is not None]
+    if found := list(dict.fromkeys(kind for kind in found if kind is not None)):
+        # Of a name that nothing has, something may be registered later.
+        _found[kind] = found
+    return found
 
 
-def _parameters(kind: Any) -> set[str] | None:
+def parameters_of(kind: Any) -> set[str] | None:
     """Names of what a class takes, with what it hands on to its bases; None if that is not to be seen."""
     names: set[str] = set()
     functions = [kind]

@@ -16,6 +16,7 @@ from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from ..engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
 from ..engine.options import flatten, merge_options
+from ..engine.parts import check_values, read_file
 from ..engine.run_header import config_digest
 from ..evaluation.history import FILE_NAME
 from ..hub import config_path
@@ -121,14 +122,9 @@ def read_study(path: Path, work_dir: Path | None = None, overrides: Mapping[str,
 
     Raises:
         FileNotFoundError: the file or a config that it names is missing.
-        ValueError: it has parts that a study does not have, or of another kind.
+        ValueError: it cannot be read, or has parts that a study does not have, or of another kind.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f'study {path}: no such file')
-    try:
-        cfg = Config.fromfile(path)
-    except SyntaxError as error:
-        raise ValueError(f'study {path}, line {error.lineno}: {error.msg}') from error
+    cfg = read_file(path, 'study')
     cfg.merge_from_dict(dict(overrides or {}))
     content = cfg.to_dict()
     _check_parts(path, content)
@@ -153,6 +149,7 @@ def check_study(study: Study) -> None:
         own = f'runs.{run.name.split("/")[0]}.{part}.'
         try:
             # Adaptations share their data, but not what they start from.
+            check_values(cfg)
             check_data_roots(cfg, TRAINING_DATA, 'options.' if run in adaptations else own)
             if run.source is None:
                 check_load_from(cfg.get('load_from'), f'--cfg-options {own}load_from=')
@@ -274,4 +271,4 @@ def _variables(environment: Mapping[str, str]) -> Iterator[None]:
 @cache
 def _read_config(path: Path, environment: tuple[tuple[str, str], ...]) -> Config:
     with _variables(dict(environment)):
-        return Config.fromfile(path)
+        return read_file(path)

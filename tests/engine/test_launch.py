@@ -72,8 +72,12 @@ def test_local_rank_of_the_environment_goes_first(config, monkeypatch, before, a
 
 
 def test_missing_config(tmp_path):
-    for path in (tmp_path / 'nowhere.py', tmp_path):
-        with pytest.raises(FileNotFoundError, match=f'config {path}: no such file'):
+    (tmp_path / 'nowhere_else.py').touch()
+    for path, what in (
+        (tmp_path / 'nowhere.py', r"no such file; did you mean 'nowhere_else.py'\?"),
+        (tmp_path, 'a folder'),
+    ):
+        with pytest.raises(FileNotFoundError, match=f'^config {path}: {what}$'):
             load_config(flags(path))
 
 
@@ -280,3 +284,21 @@ def test_a_single_process_goes_on(monkeypatch):
     monkeypatch.setattr(torch.distributed, 'destroy_process_group', lambda: ended.append('group'))
     leave_ranks()
     assert not ended
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'variable', 'starter'),
+    [
+        ('pytorch', 'RANK', 'torchrun'),
+        ('slurm', 'SLURM_PROCID', 'srun'),
+        ('mpi', 'OMPI_COMM_WORLD_RANK', 'mpirun'),
+    ],
+)
+def test_a_launcher_that_has_not_started_the_process(config, monkeypatch, launcher, variable, starter):
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(
+        ValueError, match=f'^--launcher {launcher}: {variable} is not set.* Start it by {starter}'
+    ):
+        load_config(flags(config, launcher=launcher))
+    monkeypatch.setenv(variable, '0')
+    assert load_config(flags(config, launcher=launcher)).launcher == launcher

@@ -11,11 +11,11 @@ from mmseg_deeplab_study.engine import options
 from mmseg_deeplab_study.engine.launch import read_config
 from mmseg_deeplab_study.engine.options import (
     KNOWN_KEYS,
-    _places,
     _taken,
     check_options,
     flatten,
     merge_options,
+    places_of,
 )
 
 STUDY = 'deeplabv3_r50-os16_1xb4-200_voc2cityscapes-768x768'
@@ -104,7 +104,9 @@ def test_where_nobody_knows_what_is_read_a_near_spelling_is_a_warning(leaves, wa
 @pytest.mark.parametrize('leaf', [STUDY, CAMVID])
 def test_what_a_class_takes_is_never_refused(leaves, warned, leaf):
     content = leaves[leaf].to_dict()
-    nodes = [(key, node) for key, node in _places(content) if isinstance(node, dict) and '_scope_' not in key]
+    nodes = [
+        (key, node) for key, node in places_of(content) if isinstance(node, dict) and '_scope_' not in key
+    ]
     nodes = [(key, node) for key, node in nodes if key.split('.')[0] in KNOWN_KEYS - {'data_preprocessor'}]
     keys = [f'{key}.{name}' for key, node in nodes for name in _taken(key, node) or ()]
     check_options(dict.fromkeys(keys, 1), 'leaf.py', content)
@@ -210,7 +212,7 @@ def test_a_model_without_a_data_preprocessor_gets_the_runner_s():
     [('custom_hooks.9.unmatched', 'zero'), ('train_cfg.max_iters.deep', 3), ('load_from.a', 1)],
 )
 def test_what_does_not_fit_is_one_line(leaves, key, value):
-    with pytest.raises(ValueError, match='^an option does not fit leaf.py: .*$'):
+    with pytest.raises(ValueError, match=f'^option {key!r} does not fit leaf.py: .*$'):
         merge(leaves[STUDY], {key: value})
 
 

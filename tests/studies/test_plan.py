@@ -198,8 +198,8 @@ def test_weights_that_are_fetched_are_not_looked_for(make_study_file):
             "run a/seed0: option 'train_cfg.max_iter': well.py has no 'max_iter', but 'max_iters'",
         ),
         ({'work_dir': 'x'}, "run a/seed0: option 'work_dir': the study says that by --work-dir"),
-        ({'custom_hooks.3.unmatched': 'zero'}, 'run a/seed0: an option does not fit .*well.py: .*3'),
-        ({'optim_wrapper.head.deep': 3}, 'run a/seed0: an option does not fit .*well.py'),
+        ({'custom_hooks.3.unmatched': 'zero'}, 'run a/seed0: option .*unmatched. does not fit well.py: .*3'),
+        ({'optim_wrapper.head.deep': 3}, 'run a/seed0: option .*deep. does not fit well.py'),
     ],
 )
 def test_options_that_do_not_fit(make_study_file, options, message):

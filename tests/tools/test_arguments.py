@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.logging import MMLogger
+from mmseg.registry import HOOKS
 
 from mmseg_deeplab_study.datasets.downloads import CAMVID_COUNTS, CITYSCAPES_COUNTS
 from mmseg_deeplab_study.engine.launch import read_config
@@ -79,14 +80,23 @@ def fail(error: BaseException) -> Callable[[], None]:
 @pytest.mark.parametrize(
     ('main', 'line'),
     [
-        (lambda: read_config('a  b.py'), 'config a  b.py: no such file'),
-        (lambda: read_study(Path('a.py')), 'study a.py: no such file'),
+        (lambda: read_config('a  b.py'), f'config a  b.py: no such file (seen from {Path.cwd()})'),
+        (lambda: read_study(Path('a.py')), f'study a.py: no such file (seen from {Path.cwd()})'),
         (Path('nowhere/a.png').read_text, "[Errno 2] No such file or directory: 'nowhere/a.png'"),
         (lambda: [][1], 'IndexError: list index out of range (--debug shows the traceback)'),
         (lambda: {}['a'], 'KeyError: a (--debug shows the traceback)'),
         (
             fail(RuntimeError('sizes differ:\n\n\tdecode_head: [21]\n')),
             'RuntimeError: sizes differ: decode_head: [21] (--debug shows the traceback)',
+        ),
+        (
+            # As MMEngine passes on what a hook raised.
+            fail(TypeError('no int in <mmengine.hooks.logger_hook.LoggerHook object at 0x7fca0a>')),
+            'TypeError: no int (--debug shows the traceback)',
+        ),
+        (
+            lambda: HOOKS.build(dict(type='AdaptationHook', snapshots=-1)),
+            'AdaptationHook: snapshots must be a number of images, or their stems, but got -1',
         ),
         (fail(MemoryError()), 'MemoryError (--debug shows the traceback)'),
         (
@@ -117,7 +127,10 @@ def test_how_a_tool_ends(end, monkeypatch):
     assert code == 1 and errors.startswith('Traceback') and errors.endswith('list index out of range\n')
     monkeypatch.setenv('WORLD_SIZE', '2')
     monkeypatch.setenv('RANK', '1')
-    assert end(lambda: read_config('a.py')) == (1, 'error: rank 1: config a.py: no such file\n')
+    assert end(lambda: read_config('a.py')) == (
+        1,
+        f'error: rank 1: config a.py: no such file (seen from {Path.cwd()})\n',
+    )
 
 
 def test_the_log_of_a_run_has_the_traceback(end, tmp_path):
