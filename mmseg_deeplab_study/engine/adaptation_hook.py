@@ -27,10 +27,11 @@ from .head_transfer import HeadTransferHook, bare_model
 from .main_process import from_main_process
 from .probe_loop import FULL, ProbeValLoop
 from .random_states import random_states, restore_random_states
+from .rehearsal import rehearse
 from .run_header import check_continuation, run_header, subset_name
 from .schedule import is_validated, require_iterations
 from .snapshots import Snapshots, choose_images
-from .validation_scores import add_nulls, checkpoint_hooks, forget_stale_scores, metrics_of
+from .validation_scores import add_nulls, check_best_scores, checkpoint_hooks, forget_stale_scores, metrics_of
 from .work_dir import claim_work_dir, clear_work_dir, refuse_recorded
 
 
@@ -54,8 +55,9 @@ class AdaptationHook(Hook):
             a validation set of the source, on the shared classes, every ``interval`` validations and last.
 
     Raises:
-        ValueError: before training, if the metric is missing, the data do not fit the label space, or the
-            model refines each prediction by a dense CRF.
+        ValueError: at construction for arguments of another kind; before training, if the metric is missing,
+            the data do not fit the label space or the model, a hook is there twice, or the model refines each
+            prediction by a dense CRF.
         FileExistsError: before training, if a fresh run would write over another's record.
         RuntimeError: before training, if another run is going on in the folder.
     """
@@ -69,6 +71,16 @@ class AdaptationHook(Hook):
         check_labels: bool = True,
         forgetting: Mapping[str, Any] | None = None,
     ) -> None:
+        if not isinstance(snapshots, int | str | list | tuple) or (
+            isinstance(snapshots, int) and snapshots < 0
+        ):
+            raise ValueError(f'snapshots must be a number of images, or their stems, but got {snapshots!r}')
+        if forgetting is not None and 'dataloader' not in (
+            forgetting if isinstance(forgetting, Mapping) else ()
+        ):
+            raise ValueError(
+                f'forgetting must be None or dict(dataloader=dict(...), interval=1), but got {forgetting!r}'
+            )
         self.snapshots = snapshots
         self.check_labels = check_labels
         self.forgetting = forgetting
@@ -79,6 +91,7 @@ class AdaptationHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         require_iterations(runner, self)
+        _refuse_twice(runner)
         metric = self._metric = _find_metric(runner)
         refuse_dense_crf(runner)
         head_classes = getattr(bare_model(runner.model).decode_head, 'num_classes', len(metric.classes))
@@ -93,7 +106,9 @@ class AdaptationHook(Hook):
         resumed = runner._resume and runner._has_loaded
         from_main_process(lambda: self._claim(runner, resumed))
         check_batches(runner)
+        check_best_scores(runner, metric)
         probe = from_main_process(lambda: self._check_data(runner))
+        rehearse(runner)
         self._forgetting = self._build_forgetting(runner)
         dataset = runner.val_dataloader.dataset
         looked_at = range(len(dataset)) if probe is None else probe
@@ -241,6 +256,14 @@ class AdaptationHook(Hook):
         # Only the main process has rows.
         if row is not None:
             self._writer.append(row)
+
+
+def _refuse_twice(runner: Runner) -> None:
+    for kind in (AdaptationHook, HeadTransferHook):
+        if (count := sum(isinstance(hook, kind) for hook in runner.hooks)) > 1:
+            raise ValueError(
+                f'{kind.__name__} is there {count} times, but works once: leave one of it in custom_hooks'
+            )
 
 
 def _find_metric(runner: Runner) -> AdaptationMetric:

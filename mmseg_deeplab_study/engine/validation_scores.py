@@ -1,11 +1,13 @@
 """What MMEngine's own hooks are told of a validation's scores."""
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.boundary_metric import flat_boundary_scores
 from ..evaluation.history import PROBE
 from ..evaluation.scores import LABELLED, MEAN_IOUS, flat_scalars
@@ -16,6 +18,26 @@ PARTS = ('IoU.', 'BIoU', 'trimap.')
 
 def checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
     return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+
+
+def check_best_scores(runner: Runner, metric: AdaptationMetric) -> None:
+    """Refuse a best checkpoint by a score that no validation gives.
+
+    Raises:
+        ValueError: names ``save_best``, and the scores that there are.
+    """
+    if any(not isinstance(other, AdaptationMetric) or other.prefix for other in runner.val_evaluator.metrics):
+        return  # whose scores only they know
+    known = [*MEANS, *(f'IoU.{name}' for name in metric.classes)]
+    for hook in checkpoint_hooks(runner):
+        for key in [hook.save_best] if isinstance(hook.save_best, str) else hook.save_best or ():
+            if key != 'auto' and key.removeprefix(f'{PROBE}/') not in known:
+                near = get_close_matches(key, known, n=1)
+                raise ValueError(
+                    f'default_hooks.checkpoint.save_best={key!r}: no score of a validation'
+                    f'{f"; did you mean {near[0]!r}?" if near else "."} There are {", ".join(MEANS)} and '
+                    'IoU.CLASS'
+                )
 
 
 def add_nulls(runner: Runner, metrics: dict[str, float | None]) -> None:

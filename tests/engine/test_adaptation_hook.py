@@ -15,6 +15,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmseg_deeplab_study.datasets.subsets import digest
+from mmseg_deeplab_study.engine import AdaptationHook
 from mmseg_deeplab_study.engine.run_header import config_digest
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
 
@@ -357,6 +358,10 @@ def other_source(cfg: Config) -> None:
     cfg.custom_hooks[0].update(unmatched='zero')
 
 
+def twice(cfg: Config) -> None:
+    cfg.custom_hooks.append(cfg.custom_hooks[-1])
+
+
 def existing_record(cfg: Config) -> None:
     Path(cfg.work_dir).mkdir()
     (Path(cfg.work_dir) / FILE_NAME).write_text('somebody worked for this\n')
@@ -422,6 +427,11 @@ def existing_record(cfg: Config) -> None:
             other_source,
             ValueError,
             "HeadTransferHook's source has the classes wall, .* has background",
+        ),
+        (
+            twice,
+            ValueError,
+            'AdaptationHook is there 2 times, but works once: leave one of it in custom_hooks',
         ),
         (existing_record, FileExistsError, r'adaptation\.jsonl already holds a record'),
         (
@@ -590,3 +600,17 @@ def test_truth_of_few_classes_keeps_the_ignored_pixels(tiny_cityscapes, make_con
         truth = np.asarray(Image.open(Path(runner.work_dir) / 'snapshots/reference' / name))
         label = np.asarray(Image.open(path))
         np.testing.assert_array_equal(truth, np.where(label == 13, 1, label))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(snapshots=-1), 'snapshots must be a number of images, or their stems, but got -1'),
+        (dict(snapshots=0.5), 'snapshots must be a number of images, or their stems, but got 0.5'),
+        (dict(forgetting=5), r'forgetting must be None or dict\(dataloader=.*, but got 5'),
+        (dict(forgetting=dict(interval=2)), r"forgetting must be .*, but got {'interval': 2}"),
+    ],
+)
+def test_arguments_of_another_kind(arguments, message):
+    with pytest.raises(ValueError, match=f'^{message}$'):
+        AdaptationHook(**arguments)

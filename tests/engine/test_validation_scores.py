@@ -1,8 +1,40 @@
 """What MMEngine's own hooks are told of a validation's scores."""
 
+from types import SimpleNamespace
+
+import pytest
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub
 
-from mmseg_deeplab_study.engine.validation_scores import forget_stale_scores, metrics_of
+from mmseg_deeplab_study.engine.validation_scores import check_best_scores, forget_stale_scores, metrics_of
+from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric
+
+
+def best_by(save_best: str | list[str] | None, *others: object) -> None:
+    metric = AdaptationMetric()
+    metric.dataset_meta = dict(classes=('road', 'car'))
+    hooks = [CheckpointHook(save_best=save_best, rule='greater')]
+    check_best_scores(
+        SimpleNamespace(hooks=hooks, val_evaluator=SimpleNamespace(metrics=[metric, *others])), metric
+    )
+
+
+@pytest.mark.parametrize('key', [None, 'auto', 'mIoU', 'IoU.car', ['probe/mIoU', 'mIoU.seen']])
+def test_best_scores_that_there_are(key):
+    best_by(key)
+
+
+@pytest.mark.parametrize(
+    ('key', 'meant'), [('mIOU', "; did you mean 'mIoU'\\?"), (['mIoU', 'IoU.wall'], '.*'), ('loss', '.')]
+)
+def test_a_best_score_that_no_validation_gives(key, meant):
+    unknown = key if isinstance(key, str) else key[-1]
+    with pytest.raises(
+        ValueError, match=f'save_best={unknown!r}: no score of a validation{meant} There are mIoU,'
+    ):
+        best_by(key)
+    # Whose scores only it knows.
+    best_by(key, SimpleNamespace(prefix=None))
 
 
 def test_forgetting_absent_scores_leaves_everything_else():
