@@ -20,10 +20,11 @@ from ..evaluation.counted import Counted, count_pass, find_metric
 from ..evaluation.history import FILE_NAME, PROBE, HistoryWriter, make_row, read_history
 from ..evaluation.scores import scores_from_confusion
 from ..evaluation.sparse import add_sparse
+from ..models.segmentors import bare_model
 from .batches import check_batches
 from .dense_crf import refuse_dense_crf
 from .extra_passes import ForgettingPass, source_row
-from .head_transfer import HeadTransferHook, bare_model
+from .head_transfer import HeadTransferHook
 from .main_process import from_main_process
 from .probe_loop import FULL, ProbeValLoop
 from .random_states import random_states, restore_random_states

@@ -18,7 +18,7 @@ from ..evaluation.boundary_metric import BoundaryMetric
 from ..evaluation.counted import find_metric
 from ..evaluation.history import CRF, FILE_NAME, HistoryWriter, make_row, read_history
 from ..evaluation.scores import scores_from_confusion
-from .head_transfer import bare_model
+from ..models.segmentors import bare_model
 from .main_process import from_main_process
 from .probe_loop import ProbeValLoop
 from .random_states import kept_random_states

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import Tensor
 
-from .head_transfer import bare_model
+from ..models.segmentors import bare_model
 from .random_states import random_states, restore_random_states
 from .resumed_optimizer import follow_config, refuse_optimizer
 from .schedule import require_iterations

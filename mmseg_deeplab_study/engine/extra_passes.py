@@ -18,8 +18,9 @@ from ..datasets.label_spaces import Match, seen_matches
 from ..evaluation.across_spaces import forgetting_scores, source_scores
 from ..evaluation.adaptation_metric import AdaptationMetric, ConfusionMetric
 from ..evaluation.history import make_row
+from ..models.segmentors import bare_model
 from .exact_resume import ExactResumeHook
-from .head_transfer import HeadTransferHook, bare_model
+from .head_transfer import HeadTransferHook
 from .random_states import kept_random_states
 from .run_header import subset_name
 from .schedule import is_due

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from mmengine.dist import broadcast, master_only
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
 from prettytable import PrettyTable
@@ -20,6 +19,7 @@ from ..atomic_file import write_atomically
 from ..checkpoints.bare_state import bare_name, unwrap
 from ..datasets.label_spaces import BACKGROUND, Match, match_classes, resolve_classes
 from ..evaluation.adaptation_metric import AdaptationMetric
+from ..models.segmentors import bare_model
 
 SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
 _MASK_CLASSIFIER = re.compile(r'^decode_head\..*\b(?:cls_embed|class_embed|classes_proj|query_embed)\b')
@@ -257,12 +257,6 @@ def _channels(model: nn.Module) -> list[tuple[str, int]]:
     """Name of each head of a segmentor that classifies pixels, and the channels of its classifier."""
     shapes = ((_CLASSIFIER.match(key), value.shape) for key, value in model.state_dict().items())
     return [(match[1], shape[0]) for match, shape in shapes if match]
-
-
-def bare_model(model: nn.Module) -> nn.Module:
-    """The segmentor without what distributed training or test-time augmentation wraps around it."""
-    wrapped = is_model_wrapper(model) or isinstance(model, BaseTTAModel)
-    return bare_model(model.module) if wrapped else model
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

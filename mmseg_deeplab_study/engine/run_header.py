@@ -18,8 +18,8 @@ from ..datasets.subsets import digest, image_list
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.history import FILE_NAME, flat_recipe
 from ..hardware import describe_hardware
+from ..models.segmentors import bare_model
 from ..version import __version__
-from .head_transfer import bare_model
 from .model_size import describe_model
 from .random_states import kept_random_states
 from .resumed_optimizer import list_changes

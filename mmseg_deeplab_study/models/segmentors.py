@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
@@ -184,6 +185,12 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
             # The next update makes it worthless, and training wants the memory.
             self._folded = None
         return super().train(mode)
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """The segmentor inside what distributed training or test-time augmentation wraps."""
+    wrapped = is_model_wrapper(model) or isinstance(model, BaseTTAModel)
+    return bare_model(model.module) if wrapped else model
 
 
 def _labels_alone(sample: SegDataSample) -> SegDataSample:

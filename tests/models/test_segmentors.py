@@ -9,6 +9,7 @@ from mmcv.cnn import ConvModule
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import METRICS, MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes, register_all_modules
@@ -16,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from mmseg_deeplab_study.models import bands
-from mmseg_deeplab_study.models.segmentors import StudyEncoderDecoder, upsampled_labels
+from mmseg_deeplab_study.models.segmentors import StudyEncoderDecoder, bare_model, upsampled_labels
 
 INPUTS = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 BACKBONES = {
@@ -424,6 +425,12 @@ def test_a_head_that_does_not_fit_its_backbone(changes, message):
     config.decode_head.update(changes)
     with pytest.raises(ValueError, match=message):
         build(config)
+
+
+def test_bare_model_is_without_all_that_wraps_it():
+    model = MODELS.build(model_config())
+    assert bare_model(model) is model
+    assert bare_model(nn.DataParallel(SegTTAModel(model))) is model
 
 
 # Who inherits nothing of ours
