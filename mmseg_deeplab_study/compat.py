@@ -151,15 +151,6 @@ def train_depthwise_in_planes(model: 'nn.Module') -> None:
     """
     import torch
 
-    def planes(conv: 'nn.Module', inputs: tuple) -> tuple | None:
-        if not inputs:
-            return None  # given by name
-        (images,) = inputs
-        in_bfloat16 = images.dtype is torch.bfloat16 or _autocasts_on_the_cpu()
-        if in_bfloat16 and images.device.type == 'cpu' and torch.is_grad_enabled():
-            return (images.contiguous(),)
-        return None
-
     for conv in model.modules():
         if (
             isinstance(conv, torch.nn.Conv2d)
@@ -168,7 +159,19 @@ def train_depthwise_in_planes(model: 'nn.Module') -> None:
         ):
             # Weights in channels-last make it that, too. These, of one input channel, are contiguous in both.
             conv.weight.data = conv.weight.data.flatten().view(conv.weight.shape)
-            conv.register_forward_pre_hook(planes)
+            conv.register_forward_pre_hook(_in_planes)
+
+
+def _in_planes(conv: 'nn.Module', inputs: tuple) -> tuple | None:
+    import torch
+
+    if not inputs:
+        return None  # given by name
+    (images,) = inputs
+    in_bfloat16 = images.dtype is torch.bfloat16 or _autocasts_on_the_cpu()
+    if in_bfloat16 and images.device.type == 'cpu' and torch.is_grad_enabled():
+        return (images.contiguous(),)
+    return None
 
 
 def _autocasts_on_the_cpu() -> bool:

@@ -102,4 +102,14 @@ def dense_crf_segmentor(segmentor: str | type = 'EncoderDecoder', **kwargs) -> B
 def _refining(base: type[BaseSegmentor]) -> type[BaseSegmentor]:
     if issubclass(base, DenseCRFMixin):
         return base
-    return type(f'DenseCRF{base.__name__}', (DenseCRFMixin, base), {})
+
+    def reduce(model: BaseSegmentor) -> tuple:
+        # Nobody finds the class by its name.
+        return _blank, (base,), model.__dict__
+
+    return type(f'DenseCRF{base.__name__}', (DenseCRFMixin, base), {'__reduce__': reduce})
+
+
+def _blank(base: type[BaseSegmentor]) -> BaseSegmentor:
+    cls = _refining(base)
+    return cls.__new__(cls)

@@ -1,5 +1,8 @@
 """Segmentors with dense CRF: what they refine, in which size, and what is left as it was."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -111,6 +114,16 @@ def test_full_output_has_the_log_of_the_marginals():
     logits = sample.seg_logits.data
     torch.testing.assert_close(logits.exp().sum(dim=0), torch.ones(40, 56))
     assert torch.equal(sample.pred_sem_seg.data, logits.argmax(dim=0, keepdim=True))
+
+
+@pytest.mark.parametrize('kind', ['StudyEncoderDecoder', 'DenseCRFSegmentor'])
+def test_survives_pickling_and_copying(kind):
+    model = build(model_config(kind, crf=dict(iterations=1)))
+    expected = predict(model, draw_image())[0].pred_sem_seg.data
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert type(twin) is type(model) and twin is not model
+        assert list(twin.state_dict()) == list(model.state_dict())
+        assert torch.equal(predict(twin, draw_image())[0].pred_sem_seg.data, expected)
 
 
 def test_any_segmentor_has_its_own_state_dict_and_losses():
