@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .atrous import AtrousStep, plan_atrous
-from .families import FAMILIES, check_rising, find_family
+from .families import FAMILIES, build_network, stride_of, windows
 
 # What the adapter sets itself: in the backbone's own dict they would contradict it.
 ADAPTER_OPTIONS = (
@@ -28,18 +28,6 @@ ADAPTER_OPTIONS = (
 DILATED = ('all_blocks', 'first_block')
 
 
-def _windows(*modules: nn.Module) -> Iterator[nn.Module]:
-    """All that has a stride, in the order of registration."""
-    for module in chain.from_iterable(m.modules() for m in modules):
-        if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
-            yield module
-
-
-def _stride(window: nn.Module) -> int:
-    stride = window.stride
-    return stride if isinstance(stride, int) else stride[0]
-
-
 def dilate_block(block: nn.Module, step: AtrousStep, dilate_strided: bool = False) -> None:
     """Give the convolutions of ``block`` the stride and the dilations of ``step``, in place.
 
@@ -50,13 +38,13 @@ def dilate_block(block: nn.Module, step: AtrousStep, dilate_strided: bool = Fals
         ValueError: something other than a convolution downsamples.
     """
     dilation = step.dilation
-    for window in _windows(block):
+    for window in windows(block):
         if not isinstance(window, nn.Conv2d):
             raise ValueError(
                 f'a stride can become dilation only in a convolution, but got {window} in '
                 f'{type(block).__name__} (avg_down=True?)'
             )
-        if _stride(window) > 1:
+        if stride_of(window) > 1:
             # Parallel branches each have a strided convolution: all read the same grid.
             _set_window(window, step.next_dilation if dilate_strided else step.dilation, step.stride)
             dilation = step.next_dilation
@@ -96,7 +84,8 @@ class AtrousBackbone(BaseModule):
         output_stride: stride of the last feature map to the image: 8, 16 or 32.
         dilated: ``'all_blocks'`` of a converted stage, as DeepLab means it, or ``'first_block'`` alone, as
             MMSeg's MobileNetV2 does: for the checkpoints of its zoo, whose keys are mmpretrain's.
-        out_indices: the stages to return in rising order, counted as mmpretrain's backbone counts them.
+        out_indices: the stages to return in rising order, counted as mmpretrain's backbone counts them; -1
+            is the last.
         norm_eval: keep batch-norm statistics fixed while training; needed where batch norm was folded
             into the weights.
         norm_momentum: momentum of the batch-norm statistics in PyTorch's sense; None keeps the network's.
@@ -122,34 +111,21 @@ class AtrousBackbone(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__()
-        if taken := sorted(set(backbone) & set(ADAPTER_OPTIONS)):
-            raise ValueError(f'{taken} in backbone={backbone!r}: set by AtrousBackbone, not inside')
         if dilated not in DILATED:
             raise ValueError(f'dilated must be one of {DILATED}, but got {dilated!r}')
         # Before anything is built: a wrong output stride should not cost a ResNet-152.
         plan_atrous((output_stride,), output_stride)
-        family = find_family('AtrousBackbone', FAMILIES, backbone.get('type'))
-        check_rising(out_indices, 'stages')
-        out_indices = tuple(out_indices)
-        options = {**family.options, **({} if init_cfg is None else {'init_cfg': init_cfg})}
-        # Stage 0 is in every network; which others are, only the built one says.
-        first = out_indices if family.norm_per_output else (0,)
-        network = MODELS.build({**backbone, 'out_indices': first, **options})
-        count = len(family.stages(network))
-        if out_indices[-1] >= count:
-            raise ValueError(
-                f'out_indices must be in [0, {count - 1}], the stages of {backbone["type"]}, but got '
-                f'{out_indices}'
-            )
-        network.out_indices = out_indices
+        network, family, wanted = build_network(
+            'AtrousBackbone', FAMILIES, ADAPTER_OPTIONS, backbone, out_indices, init_cfg
+        )
         self._adopt(network)
-        family.keep(network, out_indices[-1] + 1)
-        stem, stages = family.stem(network), family.stages(network)
+        family.keep(network, wanted[-1] + 1)
+        stem, stages = family.stem(network), family.blocks(network)
         if not -1 <= frozen_stages <= len(stages):
             raise ValueError(f'frozen_stages must be in [-1, {len(stages)}], but got {frozen_stages}')
         stage_strides = self._dilate(stem, stages, output_stride, family.dilate_strided, dilated)
-        self.out_strides = tuple(stage_strides[i] for i in out_indices)
-        self.out_channels = tuple(family.channels(stages[i]) for i in out_indices)
+        self.out_strides = tuple(stage_strides[i] for i in wanted)
+        self.out_channels = tuple(family.channels(stages[i]) for i in wanted)
         self.norm_eval = norm_eval
         frozen = [*stem, *chain(*stages[:frozen_stages])] if frozen_stages >= 0 else []
         for module in frozen:
@@ -176,8 +152,8 @@ class AtrousBackbone(BaseModule):
         dilated: str,
     ) -> list[int]:
         """Dilate the blocks in place and return each stage's stride to the image."""
-        stem_stride = prod(_stride(window) for window in _windows(*stem))
-        strides = [max(map(_stride, _windows(block)), default=1) for block in chain(*stages)]
+        stem_stride = prod(stride_of(window) for window in windows(*stem))
+        strides = [max(map(stride_of, windows(block)), default=1) for block in chain(*stages)]
         steps = iter(plan_atrous([stem_stride, *strides], output_stride)[1:])
         reached = []
         for stage in stages:

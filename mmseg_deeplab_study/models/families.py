@@ -1,10 +1,11 @@
 """How mmpretrain's families of backbones are laid out, and the one that mmpretrain lacks."""
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, takewhile
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
+import torch
 from mmpretrain.models.backbones import (
     ConvNeXt,
     EfficientNet,
@@ -53,78 +54,76 @@ class PreExpandPadMobileNetV2(MobileNetV2):
                 block.conv = _PadFirst(*block.conv)
 
 
-_Family = TypeVar('_Family')
+def windows(*modules: nn.Module) -> Iterator[nn.Module]:
+    """Yield all that has a stride, in the order of registration."""
+    for module in chain.from_iterable(m.modules() for m in modules):
+        if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.Unfold)):
+            yield module
+
+
+def stride_of(window: nn.Module) -> int:
+    """Return the stride of rows, which is that of columns, too."""
+    return window.stride if isinstance(window.stride, int) else window.stride[0]
 
 
 class Family(NamedTuple):
-    """How a family of mmpretrain backbones is laid out.
+    """Where a family of backbones keeps its stages, and what must be known to build it.
 
-    ``stem`` gives the modules before the stages, ``stages`` each stage's modules in the order of the data,
-    ``keep`` drops all stages but the first so many, ``channels`` gives a stage's output channels. ``options``
-    go into the network's config; ``norm_per_output`` says that it builds a norm for each wanted stage. With
-    ``dilate_strided`` a convolution that lost its stride gets the new dilation at once.
+    What a network registers before its first stage is its stem.
+
+    Attributes:
+        stages: names of the network's lists of stages; a list holds modules or the names of modules, and a
+            stage has one entry of each list.
+        joined: names of the parallel branches of a stage's first block that its output concatenates.
+        options: go into the network's config.
+        norm_per_output: the network builds a norm for each wanted stage.
+        dilate_strided: a convolution that lost its stride gets the new dilation at once.
+        shrinks_after: a stage downsamples after its map was taken.
     """
 
-    stem: Callable[[nn.Module], list[nn.Module]]
-    stages: Callable[[nn.Module], list[list[nn.Module]]]
-    keep: Callable[[nn.Module, int], None]
-    channels: Callable[[list[nn.Module]], int] = lambda stage: _convs(*stage)[-1].out_channels
+    stages: Sequence[str]
+    joined: Sequence[str] = ()
     options: Mapping[str, Any] = MappingProxyType({})
     norm_per_output: bool = False
     dilate_strided: bool = False
+    shrinks_after: bool = False
+
+    def blocks(self, network: nn.Module) -> list[list[nn.Module]]:
+        """Return each stage's modules, in the order of the data."""
+        lists = [
+            [getattr(network, entry) if isinstance(entry, str) else entry for entry in getattr(network, name)]
+            for name in self.stages
+        ]
+        return [
+            [block for part in parts for block in (part if isinstance(part, nn.Sequential) else [part])]
+            for parts in zip(*lists, strict=True)
+        ]
+
+    def stem(self, network: nn.Module) -> list[nn.Module]:
+        """Return the modules before the stages."""
+        first = set(self.blocks(network)[0])
+        return list(takewhile(lambda child: first.isdisjoint(child.modules()), network.children()))
+
+    def keep(self, network: nn.Module, count: int) -> None:
+        """Drop all stages but the first ``count``."""
+        for stages in (getattr(network, name) for name in self.stages):
+            for dropped in stages[count:]:
+                if isinstance(dropped, str):
+                    delattr(network, dropped)
+            del stages[count:]
+
+    def channels(self, stage: Sequence[nn.Module]) -> int:
+        """Return the channels of a stage's map."""
+        modules = list(chain.from_iterable(block.modules() for block in stage))
+        if width := next((module.embed_dims for module in modules if hasattr(module, 'embed_dims')), None):
+            return width  # a transformer's
+        branches = [getattr(stage[0], name) for name in self.joined if hasattr(stage[0], name)]
+        ends = [list(branch.modules()) for branch in branches] or [modules]
+        return sum([m for m in end if isinstance(m, nn.Conv2d)][-1].out_channels for end in ends)
 
 
-def _convs(*modules: nn.Module) -> list[nn.Conv2d]:
-    return [m for m in chain.from_iterable(m.modules() for m in modules) if isinstance(m, nn.Conv2d)]
-
-
-def _by_name(attribute: str, stem: Callable[[nn.Module], list[nn.Module]], **kwargs: Any) -> Family:
-    """A family whose ``attribute`` lists the names of its stages."""
-
-    def stages(network: nn.Module) -> list[list[nn.Module]]:
-        return [_blocks(getattr(network, name)) for name in getattr(network, attribute)]
-
-    def keep(network: nn.Module, count: int) -> None:
-        names = getattr(network, attribute)
-        for name in names[count:]:
-            delattr(network, name)
-        del names[count:]
-
-    return Family(stem, stages, keep, **kwargs)
-
-
-def _by_list(
-    attributes: Sequence[str], stem: Callable[[nn.Module], list[nn.Module]], **kwargs: Any
-) -> Family:
-    """A family whose ``attributes`` are lists, of which a stage has one entry each."""
-
-    def stages(network: nn.Module) -> list[list[nn.Module]]:
-        entries = zip(*(getattr(network, attribute) for attribute in attributes), strict=True)
-        return [[block for part in parts for block in _blocks(part)] for parts in entries]
-
-    def keep(network: nn.Module, count: int) -> None:
-        for attribute in attributes:
-            del getattr(network, attribute)[count:]
-
-    return Family(stem, stages, keep, **kwargs)
-
-
-def _blocks(stage: nn.Module) -> list[nn.Module]:
-    return list(stage) if isinstance(stage, nn.Sequential) else [stage]
-
-
-def _resnet_stem(network: nn.Module) -> list[nn.Module]:
-    first = [network.stem] if network.deep_stem else [network.conv1, network.norm1]
-    return [*first, network.maxpool]
-
-
-def _shuffled_channels(stage: list[nn.Module]) -> int:
-    branches = [stage[0].branch1, stage[0].branch2] if hasattr(stage[0], 'branch1') else stage
-    return sum(_convs(branch)[-1].out_channels for branch in branches)
-
-
-_RESNET = _by_name('res_layers', _resnet_stem)
-_MOBILENET_V2 = _by_name('layers', lambda network: [network.conv1])
+_RESNET = Family(['res_layers'])
+_MOBILENET_V2 = Family(['layers'])
 # By exact class: a subclass may downsample elsewhere (ResNetV1d and ResNeSt pool in their shortcuts).
 FAMILIES = {
     ResNet: _RESNET,
@@ -132,51 +131,61 @@ FAMILIES = {
     ResNeXt: _RESNET,
     SEResNet: _RESNET,
     SEResNeXt: _RESNET,
-    RegNet: _by_name('res_layers', lambda network: [network.conv1, network.norm1]),
+    RegNet: _RESNET,
     MobileNetV2: _MOBILENET_V2,
     PreExpandPadMobileNetV2: _MOBILENET_V2,
     # torchvision's rule, by which its checkpoints were trained.
-    MobileNetV3: _by_name('layers', lambda network: [], dilate_strided=True),
-    EfficientNet: _by_list(['layers'], lambda network: []),
-    ShuffleNetV2: _by_list(
-        ['layers'], lambda network: [network.conv1, network.maxpool], channels=_shuffled_channels
-    ),
-    ConvNeXt: _by_list(
-        ['downsample_layers', 'stages'],
-        lambda network: [],
-        options={'gap_before_final_norm': False},
-        norm_per_output=True,
+    MobileNetV3: Family(['layers'], dilate_strided=True),
+    EfficientNet: Family(['layers']),
+    ShuffleNetV2: Family(['layers'], joined=['branch1', 'branch2']),
+    ConvNeXt: Family(
+        ['downsample_layers', 'stages'], options={'gap_before_final_norm': False}, norm_per_output=True
     ),
 }
 
 
-def find_family(adapter: str, families: Mapping[type, _Family], kind: str | type | None) -> _Family:
-    """What an adapter knows of a network by its ``type``, in a config a name or the class itself.
+def build_network(
+    adapter: str,
+    families: Mapping[type, Family],
+    taken: Sequence[str],
+    backbone: dict,
+    out_indices: Sequence[int],
+    init_cfg: dict | list[dict] | None,
+) -> tuple[nn.Module, Family, tuple[int, ...]]:
+    """Build the network of ``adapter``, which sets the options ``taken`` itself.
+
+    Returns:
+        the network, its family, and the wanted maps, counted from 0; negative ``out_indices`` count from the
+        end.
 
     Raises:
-        ValueError: names the type and those that ``adapter`` supports.
+        ValueError: unsupported family, maps that do not exist or do not rise, or one of the options in
+            ``backbone``.
     """
+    if found := sorted(set(backbone) & set(taken)):
+        raise ValueError(f'{found} in backbone={backbone!r}: set by {adapter}, not inside')
+    kind = backbone.get('type')
     cls = MODELS.get(kind) if isinstance(kind, str) else kind
     if cls not in families:
         scopes = {known: 'mmpretrain.' * known.__module__.startswith('mmpretrain.') for known in families}
         supported = ', '.join(scope + known.__name__ for known, scope in scopes.items())
         raise ValueError(f'{adapter} does not support type={kind!r} ({cls}); supported: {supported}')
-    return families[cls]
-
-
-def check_rising(out_indices: Sequence[int], what: str) -> None:
-    """Refuse what does not say which maps of a network an adapter shall return.
-
-    Raises:
-        ValueError: names ``what`` is counted, and what was given.
-    """
+    family, options = families[cls], {} if init_cfg is None else {'init_cfg': init_cfg}
+    config = {**backbone, **family.options, **options}
     numbers = list(out_indices) if isinstance(out_indices, Sequence) else []
-    if (
-        not numbers
-        or not all(isinstance(number, int) for number in numbers)
-        or numbers[0] < 0
-        or numbers != sorted(set(numbers))
-    ):
+    if not numbers or not all(isinstance(number, int) for number in numbers):
+        raise ValueError(f'out_indices must be numbers, such as (2, 3) or (-1,), but got {out_indices!r}')
+    # How many maps there are, only a built network says; the first is in every one.
+    with torch.random.fork_rng(devices=[], enabled=family.norm_per_output):
+        network = MODELS.build({**config, 'out_indices': [0]})
+    count = len(family.blocks(network))
+    wanted = [number + count if number < 0 else number for number in numbers]
+    if wanted != sorted(set(wanted) & set(range(count))):
         raise ValueError(
-            f'out_indices must be {what} from 0 on in rising order, such as (2, 3), but got {out_indices!r}'
+            f'out_indices must be in [{-count}, {count - 1}], the maps of {kind}, in rising order, but got '
+            f'{out_indices!r}'
         )
+    if family.norm_per_output:
+        network = MODELS.build({**config, 'out_indices': wanted})
+    network.out_indices = tuple(wanted)
+    return network, family, network.out_indices

@@ -23,6 +23,8 @@ R18 = dict(type='mmpretrain.ResNet', depth=18)
 # As narrow as it gets, for tests that any network would do for.
 MOBILE = dict(type='mmpretrain.MobileNetV2', widen_factor=0.35)
 
+CONVNEXT = dict(type='mmpretrain.ConvNeXt', arch='atto')
+
 RESNETS = {
     'resnet18': R18,
     'resnet50': dict(type='mmpretrain.ResNet', depth=50),
@@ -220,8 +222,21 @@ def test_stages_behind_the_last_wanted_one_are_gone():
     assert build(MOBILE, out_indices=(7,)).out_channels == (1280,)
 
 
+@pytest.mark.parametrize('backbone', [R18, MOBILE, CONVNEXT], ids=['resnet', 'mobilenet', 'convnext'])
+def test_negative_out_indices_count_from_the_end(backbone: dict):
+    count = 8 if backbone is MOBILE else 4
+    networks = []
+    for out_indices in ((1, count - 2), (1, -2)):
+        torch.manual_seed(0)
+        networks.append(build(backbone, output_stride=8, out_indices=out_indices).eval())
+    expected, found = networks
+    assert (found.out_channels, found.out_strides) == (expected.out_channels, expected.out_strides)
+    assert list(found.state_dict()) == list(expected.state_dict())
+    assert all(map(torch.equal, found(images(32, 32)), expected(images(32, 32))))
+
+
 def test_config_is_not_mutated():
-    config = dict(backbone=dict(R18), output_stride=8, out_indices=[1, 3], init_cfg=dict(type='Pretrained'))
+    config = dict(backbone=dict(R18), output_stride=8, out_indices=[1, -1], init_cfg=dict(type='Pretrained'))
     before = copy.deepcopy(config)
     build(**config)
     assert config == before
@@ -456,14 +471,14 @@ def error_cases() -> Iterator[tuple[dict, dict, str]]:
     yield R18, dict(frozen_stages=5), r'frozen_stages must be in \[-1, 4\], but got 5'
     yield R18, dict(frozen_stages=-2), r'frozen_stages must be in \[-1, 4\], but got -2'
     yield R18, dict(out_indices=(0, 1, 2), frozen_stages=4), r'must be in \[-1, 3\], but got 4'
-    yield R18, dict(out_indices=(0, 4)), r'in \[0, 3\], the stages of mmpretrain.ResNet, but got \(0, 4\)'
-    yield MOBILE, dict(out_indices=(8,)), r'in \[0, 7\], the stages of mmpretrain.MobileNetV2, but got \(8,\)'
-    for out_indices in ((), (-1,), (3, 2), (2, 2), 3, ('3',)):
-        yield (
-            R18,
-            dict(out_indices=out_indices),
-            rf'stages from 0 on in rising order, .* but got {re.escape(repr(out_indices))}',
-        )
+    for out_indices in ((0, 4), (-5,), (3, 2), (2, 2), (3, -1)):
+        got = re.escape(repr(out_indices))
+        message = rf'must be in \[-4, 3\], the maps of mmpretrain.ResNet, in rising order, but got {got}'
+        yield R18, dict(out_indices=out_indices), message
+    yield MOBILE, dict(out_indices=(8,)), r'in \[-8, 7\], the maps of mmpretrain.MobileNetV2, .* \(8,\)'
+    for out_indices in ((), 3, ('3',)):
+        got = re.escape(repr(out_indices))
+        yield R18, dict(out_indices=out_indices), rf'numbers, such as \(2, 3\) or \(-1,\), but got {got}'
 
 
 @pytest.mark.parametrize(('backbone', 'options', 'message'), error_cases())

@@ -23,11 +23,11 @@ VIT = dict(
 MIT = dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8])
 NETWORKS = {
     'swin': (SWIN, (0, 1, 2, 3), (12, 24, 48, 96), (4, 8, 16, 32)),
-    'swin, last map': (SWIN, (3,), (96,), (32,)),
+    'swin, last map': (SWIN, (-1,), (96,), (32,)),
     'vit': (VIT, (0, 1, 2), (48, 48, 48), (16, 16, 16)),
-    'vit, last map': (VIT, (2,), (48,), (16,)),
+    'vit, last map': (VIT, (-1,), (48,), (16,)),
     'mit': (MIT, (0, 1, 2, 3), (8, 16, 40, 64), (4, 8, 16, 32)),
-    'mit, last map': (MIT, (3,), (64,), (32,)),
+    'mit, last maps': (MIT, (-2, -1), (40, 64), (16, 32)),
 }
 
 each_network = pytest.mark.parametrize('name', NETWORKS)
@@ -191,20 +191,15 @@ def test_the_segmentor_evaluates_them_as_mmsegs_does(name):
             dict(backbone=dict(VIT, out_type='raw')),
             r"\['out_type'\] in backbone=.*: set by TransformerBackbone",
         ),
-        (
-            dict(out_indices=(1, 0)),
-            r'out_indices must be maps from 0 on in rising order, .* but got \(1, 0\)',
-        ),
-        (dict(out_indices=()), r'out_indices must be maps from 0 on in rising order, .* but got \(\)'),
-        (dict(out_indices=3), 'out_indices must be maps from 0 on in rising order, .* but got 3'),
-        (dict(out_indices=(0, 1)), r'out_indices must end with 2, the last of mmpretrain.VisionTransformer'),
+        (dict(out_indices=()), r'out_indices must be numbers, such as .* but got \(\)'),
+        (dict(out_indices=(0, 1)), r'out_indices must end with 2 or -1, the last of mmpretrain.VisionTran'),
         (dict(backbone={}), 'does not support type=None'),
         *(
             (
                 dict(backbone=backbone, out_indices=(0, 12)),
-                r'out_indices=\(0, 12\); are there as many maps\? \w',
+                rf'in \[-{n}, {n - 1}\], the maps .*\(0, 12\)',
             )
-            for backbone in (SWIN, VIT, MIT)
+            for backbone, n in ((SWIN, 4), (VIT, 3), (MIT, 4))
         ),
     ],
 )
