@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 
-from mmseg_deeplab_study.datasets.street_scenes import write_voc_like
+from mmseg_deeplab_study.datasets.drawn.scenes import write_voc_like
 from mmseg_deeplab_study.evaluation.history import read_history
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..atomic_file import write_atomically
-from ..datasets.street_scenes import write_cityscapes_like, write_voc_like
+from ..datasets.drawn.scenes import write_cityscapes_like, write_voc_like
 from ..evaluation.adaptation import Adaptation, summarise_adaptation, summarise_forgetting
 from ..evaluation.history import FILE_NAME, History, read_history
 from ..hardware import usable_cores

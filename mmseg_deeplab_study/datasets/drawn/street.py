@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from .canvas import Canvas, Colour, Pen, Random, pick, shade
-from .drawn_objects import DARK, GLASS, PAINTS, THINGS, foliage
+from .objects import DARK, GLASS, PAINTS, THINGS, foliage
 
 PLASTERS = ((190, 165, 130), (165, 90, 70), (175, 175, 172), (205, 195, 160), (120, 115, 118))
 # Seldom seen in a street, so that every scene has one of them in front.

@@ -13,18 +13,8 @@ from .canvas import Pen, Random, pick, shade
 
 GLASS, DARK, RED, LIGHT = (58, 76, 92), (28, 28, 32), (205, 30, 30), (250, 240, 190)
 SKINS = ((240, 200, 170), (205, 150, 115), (130, 88, 62))
-PAINTS = (
-    (190, 40, 40),
-    (40, 75, 160),
-    (235, 235, 235),
-    (35, 37, 42),
-    (150, 155, 160),
-    (225, 180, 40),
-    (45, 120, 75),
-    (110, 40, 60),
-    (90, 165, 200),
-    (215, 110, 40),
-)
+PAINTS = ((190, 40, 40), (40, 75, 160), (235, 235, 235), (35, 37, 42), (150, 155, 160))
+PAINTS += ((225, 180, 40), (45, 120, 75), (110, 40, 60), (90, 165, 200), (215, 110, 40))
 
 
 def _wheels(pen: Pen, centres: Sequence[float], radius: float) -> None:
@@ -39,7 +29,7 @@ def _lamps(pen: Pen, rng: Random, x: float, y: float, radius: float) -> None:
         pen.disc(side * x, y, radius, colour)
 
 
-def person(pen: Pen, rng: Random) -> None:
+def _person(pen: Pen, rng: Random) -> None:
     shirt, trousers, stride = pick(rng, PAINTS), pick(rng, PAINTS, 0.3), rng.uniform(0.05, 0.32)
     skin, hair = pick(rng, SKINS), pick(rng, ((40, 30, 25), (120, 80, 40)))
     swing = rng.uniform(0.2, 0.4)
@@ -54,7 +44,7 @@ def person(pen: Pen, rng: Random) -> None:
     pen.disc(0.03, 1.6, 0.14, skin)
 
 
-def rider(pen: Pen, rng: Random) -> None:
+def _rider(pen: Pen, rng: Random) -> None:
     """A person as seated on a bicycle or a motorbike, which is drawn before."""
     shirt, trousers, skin = pick(rng, PAINTS), pick(rng, PAINTS, 0.3), pick(rng, SKINS)
     pen.stroke([(-0.22, 0.98), (0.16, 0.75), (0.02, 0.28)], 0.18, trousers)
@@ -64,7 +54,7 @@ def rider(pen: Pen, rng: Random) -> None:
     pen.disc(0.2, 1.62, 0.13, skin)
 
 
-def bicycle(pen: Pen, rng: Random) -> None:
+def _bicycle(pen: Pen, rng: Random) -> None:
     frame, wheel = pick(rng, PAINTS), 0.35
     turns = np.linspace(0, 2 * np.pi, 17)
     pen.shadow(0.8)
@@ -82,7 +72,7 @@ def bicycle(pen: Pen, rng: Random) -> None:
     pen.stroke([(-0.32, 0.97), (-0.08, 0.97)], 0.09, DARK)
 
 
-def motorbike(pen: Pen, rng: Random) -> None:
+def _motorbike(pen: Pen, rng: Random) -> None:
     body = pick(rng, PAINTS)
     pen.shadow(1.0)
     pen.polygon([(-0.7, 0.35), (-0.5, 0.7), (0.5, 0.7), (0.7, 0.35), (0, 0.2)], (70, 70, 74))
@@ -97,7 +87,7 @@ def motorbike(pen: Pen, rng: Random) -> None:
     pen.disc(0.56, 0.88, 0.12, LIGHT)
 
 
-def car(pen: Pen, rng: Random) -> None:
+def _car(pen: Pen, rng: Random) -> None:
     paint = pick(rng, PAINTS)
     if pen.end_on:
         pen.shadow(1.0)
@@ -122,7 +112,7 @@ def car(pen: Pen, rng: Random) -> None:
     pen.disc(-2.05, 0.75, 0.1, RED)
 
 
-def bus(pen: Pen, rng: Random) -> None:
+def _bus(pen: Pen, rng: Random) -> None:
     paint, roof = pick(rng, PAINTS[:3] + PAINTS[5:]), pick(rng, ((240, 240, 235), (200, 205, 210)))
     if pen.end_on:
         pen.shadow(1.4)
@@ -146,7 +136,7 @@ def bus(pen: Pen, rng: Random) -> None:
     pen.disc(half - 0.15, 0.75, 0.15, LIGHT)
 
 
-def train(pen: Pen, rng: Random) -> None:
+def _train(pen: Pen, rng: Random) -> None:
     paint, stripe = pick(rng, PAINTS), pick(rng, ((240, 240, 235), (225, 200, 60)))
     for arm in (-0.55, 0.55):  # the pantograph
         pen.stroke([(0, 3.4), (arm, 3.75), (0, 4.1)], 0.07, (60, 60, 62))
@@ -174,7 +164,7 @@ def train(pen: Pen, rng: Random) -> None:
     pen.stroke([(-1.8, 0.5), (-1.8, 3.1)], 0.12, DARK)  # the joint of two coaches
 
 
-def truck(pen: Pen, rng: Random) -> None:
+def _truck(pen: Pen, rng: Random) -> None:
     cab, cargo = pick(rng, PAINTS), pick(rng, ((225, 225, 220), (170, 150, 110), (80, 105, 140)))
     if pen.end_on:
         pen.shadow(1.4)
@@ -207,7 +197,7 @@ def foliage(pen: Pen, rng: Random, height: float, radius: float) -> None:
         pen.disc(x, height + y, rng.uniform(0.35, 0.55) * radius, leaves)
 
 
-def pottedplant(pen: Pen, rng: Random) -> None:
+def _pottedplant(pen: Pen, rng: Random) -> None:
     pen.shadow(0.3)
     foliage(pen, rng, 0.75, 0.42)
     pot = pick(rng, ((185, 90, 50), (225, 220, 210), (90, 95, 110)))
@@ -215,7 +205,7 @@ def pottedplant(pen: Pen, rng: Random) -> None:
     pen.box(-0.3, 0.36, 0.3, 0.46, shade(pot, 1.15))
 
 
-def aeroplane(pen: Pen, rng: Random) -> None:
+def _aeroplane(pen: Pen, rng: Random) -> None:
     body = pick(rng, ((235, 235, 238), (200, 205, 215), (225, 180, 60)))
     fin = pick(rng, PAINTS)
     pen.polygon([(-9, 3.6), (-9, 2.9), (7, 2.2), (9.6, 3.1), (6, 4.2), (-5, 4.2)], body)
@@ -227,7 +217,7 @@ def aeroplane(pen: Pen, rng: Random) -> None:
         pen.disc(x, 3.6, 0.25, GLASS)
 
 
-def boat(pen: Pen, rng: Random) -> None:
+def _boat(pen: Pen, rng: Random) -> None:
     hull, sail = pick(rng, PAINTS), pick(rng, ((245, 240, 230), (215, 70, 50), (240, 200, 90)))
     pen.polygon([(-2.2, 0.9), (2.9, 1.1), (2.0, 0), (-1.9, 0)], hull)
     pen.stroke([(-2.2, 0.9), (2.9, 1.1)], 0.14, (240, 240, 240))
@@ -236,7 +226,7 @@ def boat(pen: Pen, rng: Random) -> None:
     pen.polygon([(0.4, 4.6), (0.4, 1.4), (2.3, 1.5)], shade(sail, 0.88))
 
 
-def bottle(pen: Pen, rng: Random) -> None:
+def _bottle(pen: Pen, rng: Random) -> None:
     glass = pick(rng, ((35, 95, 50), (110, 60, 25), (120, 175, 190), (50, 60, 120)))
     pen.polygon([(-0.043, 0), (0.043, 0), (0.043, 0.19), (0, 0.27), (-0.043, 0.19)], glass)
     pen.box(-0.016, 0.2, 0.016, 0.32, glass)
@@ -244,7 +234,7 @@ def bottle(pen: Pen, rng: Random) -> None:
     pen.box(-0.018, 0.305, 0.018, 0.33, RED)
 
 
-def chair(pen: Pen, rng: Random) -> None:
+def _chair(pen: Pen, rng: Random) -> None:
     wood, seat = pick(rng, ((130, 85, 45), (70, 50, 40), (215, 185, 140))), pick(rng, PAINTS)
     pen.shadow(0.35)
     for x, y in ((-0.24, 0), (0.24, 0), (-0.1, 0.08), (0.34, 0.08)):
@@ -255,7 +245,7 @@ def chair(pen: Pen, rng: Random) -> None:
     pen.polygon([(-0.3, 0.7), (-0.34, 1.02), (-0.14, 1.08), (-0.1, 0.76)], seat)
 
 
-def dog(pen: Pen, rng: Random) -> None:
+def _dog(pen: Pen, rng: Random) -> None:
     fur = pick(rng, ((150, 100, 55), (60, 45, 38), (225, 205, 170), (110, 105, 100)))
     pen.shadow(0.5)
     for x in (-0.35, -0.22, 0.2, 0.33):
@@ -269,7 +259,7 @@ def dog(pen: Pen, rng: Random) -> None:
     pen.disc(0.79, 0.71, 0.03, DARK)
 
 
-def tvmonitor(pen: Pen, rng: Random) -> None:
+def _tvmonitor(pen: Pen, rng: Random) -> None:
     screen = pick(rng, ((40, 60, 90), (25, 28, 32), (70, 130, 170), (90, 150, 90)), 0.3)
     pen.polygon([(-0.2, 0), (0.2, 0), (0, 0.2)], (70, 70, 74))
     pen.box(-0.48, 0.12, 0.48, 0.7, (32, 32, 35))
@@ -288,19 +278,19 @@ class Thing:
 
 
 THINGS = {
-    'person': Thing(person, 0.9, 1.82),
-    'car': Thing(car, 4.3, 1.5, 1.85),
-    'bus': Thing(bus, 10.4, 3.0, 2.5),
-    'train': Thing(train, 16.0, 4.15, 2.6),
-    'motorbike': Thing(motorbike, 2.1, 1.15),
-    'bicycle': Thing(bicycle, 1.85, 1.1),
-    'aeroplane': Thing(aeroplane, 20.0, 6.6),
-    'boat': Thing(boat, 5.2, 5.2),
-    'bottle': Thing(bottle, 0.1, 0.33),
-    'chair': Thing(chair, 0.75, 1.1),
-    'dog': Thing(dog, 1.4, 0.95),
-    'pottedplant': Thing(pottedplant, 0.9, 1.2),
-    'tvmonitor': Thing(tvmonitor, 1.0, 0.7),
-    'truck': Thing(truck, 7.6, 3.5, 2.5),
-    'rider': Thing(rider, 0.9, 1.85),
+    'person': Thing(_person, 0.9, 1.82),
+    'car': Thing(_car, 4.3, 1.5, 1.85),
+    'bus': Thing(_bus, 10.4, 3.0, 2.5),
+    'train': Thing(_train, 16.0, 4.15, 2.6),
+    'motorbike': Thing(_motorbike, 2.1, 1.15),
+    'bicycle': Thing(_bicycle, 1.85, 1.1),
+    'aeroplane': Thing(_aeroplane, 20.0, 6.6),
+    'boat': Thing(_boat, 5.2, 5.2),
+    'bottle': Thing(_bottle, 0.1, 0.33),
+    'chair': Thing(_chair, 0.75, 1.1),
+    'dog': Thing(_dog, 1.4, 0.95),
+    'pottedplant': Thing(_pottedplant, 0.9, 1.2),
+    'tvmonitor': Thing(_tvmonitor, 1.0, 0.7),
+    'truck': Thing(_truck, 7.6, 3.5, 2.5),
+    'rider': Thing(_rider, 0.9, 1.85),
 }

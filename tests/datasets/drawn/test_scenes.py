@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_deeplab_study.datasets.drawn_objects import THINGS
-from mmseg_deeplab_study.datasets.street_scenes import (
+from mmseg_deeplab_study.datasets.drawn.objects import THINGS
+from mmseg_deeplab_study.datasets.drawn.scenes import (
     IGNORE_INDEX,
     SHARED,
     draw_object_photo,

@@ -2,7 +2,7 @@
 
 They show what the study is about on a machine without data: a network that learnt the objects of
 the source set meets some of them again in the street scenes of the target set, drawn by the same
-code (`drawn_objects.THINGS`) but smaller, in other colours, in haze, one behind the other, and
+code (`objects.THINGS`) but smaller, in other colours, in haze, one behind the other, and
 among classes it has never seen. Image `k` of a split depends on the seed, the split and `k` only.
 """
 
@@ -20,8 +20,8 @@ from mmseg.utils import get_classes, get_palette
 from PIL import Image
 
 from .canvas import Canvas, Look, Pen, Random, pick, shade
-from .drawn_objects import THINGS
-from .drawn_street import draw_backdrop, draw_street
+from .objects import THINGS
+from .street import draw_backdrop, draw_street
 
 VERSION = 2  # raise it with any change that draws other pictures: it tells written sets apart
 SPLITS = ('train', 'val')
