@@ -25,6 +25,7 @@ from .image_headers import (
     orientation_warning,
     refuse,
 )
+from .palettes import Palette, colour_table
 from .subsets import base_datasets
 
 
@@ -199,10 +200,8 @@ def _turns(load: LoadImageFromFile) -> bool:
     return load.color_type in ('color', 'grayscale') and load.imdecode_backend in ('cv2', 'pillow', None)
 
 
-def write_label_map(path: Path, labels: np.ndarray, palette: Sequence[Sequence[int]]) -> None:
+def write_label_map(path: Path, labels: np.ndarray, palette: Palette) -> None:
     """Write ids ``(H, W)`` as a palette PNG: the ids stay exact and a person sees the dataset's colours."""
     image = Image.fromarray(labels.astype(np.uint8), mode='P')
-    # All 256 entries: Pillow saves a palette of up to 16 in 4 bits, which turns id 255 into 15.
-    colours = [channel for colour in palette for channel in colour]
-    image.putpalette(colours + [0] * (768 - len(colours)))
+    image.putpalette(colour_table(palette).tobytes())
     write_image(path, image, 'PNG')

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.label_maps import count_label_pixels
 from ..datasets.label_spaces import Match, seen_matches
+from ..datasets.palettes import voc_palette
 from ..evaluation.across_spaces import forgetting_scores, source_scores
 from ..evaluation.adaptation_metric import AdaptationMetric, ConfusionMetric
 from ..evaluation.history import make_row
@@ -24,7 +25,7 @@ from .head_transfer import HeadTransferHook
 from .random_states import kept_random_states
 from .run_header import subset_name
 from .schedule import is_due
-from .snapshots import Snapshots, source_palette
+from .snapshots import Snapshots
 
 
 @contextlib.contextmanager
@@ -93,7 +94,7 @@ def source_row(
     counted = ConfusionMetric(
         len(transfer.target), len(transfer.source), metric.ignore_index, prefix='source'
     )
-    palette = source_palette(len(transfer.source))
+    palette = voc_palette(len(transfer.source))
     with as_source_model(bare_model(runner.model), transfer.source_classifier):
         seconds = count_confusion(
             runner,

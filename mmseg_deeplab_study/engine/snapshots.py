@@ -9,9 +9,8 @@ from mmseg.structures import SegDataSample
 
 from ..atomic_file import write_atomically
 from ..datasets.label_maps import write_label_map
+from ..datasets.palettes import Palette
 from ..evaluation.history import CRF, SOURCE
-
-Palette = Sequence[Sequence[int]]
 
 
 def choose_images(paths: Sequence[str], wanted: int | str | Sequence[str]) -> list[str]:
@@ -39,15 +38,6 @@ def choose_images(paths: Sequence[str], wanted: int | str | Sequence[str]) -> li
             'overwrite each other; name the images to take'
         )
     return chosen
-
-
-def source_palette(classes: int) -> list[tuple[int, int, int]]:
-    """PASCAL VOC's colours: the bits of an id spread over the channels, the highest value first."""
-
-    def channel(label: int, first: int) -> int:
-        return sum(((label >> (3 * bit + first)) & 1) << (7 - bit) for bit in range(3))
-
-    return [tuple(channel(label, first) for first in range(3)) for label in range(classes)]
 
 
 class Snapshots:

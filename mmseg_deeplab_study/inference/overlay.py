@@ -10,8 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..engine.snapshots import Palette
-from ..report.pictures import UNLABELLED
+from ..datasets.palettes import UNLABELLED, Palette, colour_table
 
 PAPER, INK, FAINT = (255, 255, 255), (30, 30, 30), (165, 165, 165)
 
@@ -32,8 +31,7 @@ def paint(image: np.ndarray, labels: np.ndarray, palette: Palette, opacity: floa
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f'an image of {image.shape[:2]} pixels cannot take labels of {labels.shape}')
-    table = np.full((256, 3), UNLABELLED, np.uint8)
-    table[: len(palette)] = palette
+    table = colour_table(palette, UNLABELLED)
     return cv2.addWeighted(table[labels], opacity, np.ascontiguousarray(image), 1 - opacity, 0)
 
 

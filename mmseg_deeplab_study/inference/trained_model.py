@@ -16,9 +16,9 @@ from mmseg.utils import dataset_aliases, get_classes, get_palette
 from torch import Tensor, nn
 
 from ..checkpoints.conversion import SCHEMES, load_any
+from ..datasets.palettes import Palette, voc_palette
 from ..engine.head_transfer import check_fits
 from ..engine.launch import refining_model
-from ..engine.snapshots import Palette, source_palette
 
 
 def load_checkpoint(name: str) -> dict[str, Any]:
@@ -163,4 +163,4 @@ def class_colours(classes: Sequence[str], palette: Palette | None = None) -> Pal
     for dataset in dataset_aliases:
         if tuple(get_classes(dataset)) == tuple(classes):
             return get_palette(dataset)
-    return source_palette(len(classes))
+    return voc_palette(len(classes))

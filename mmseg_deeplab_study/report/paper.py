@@ -19,6 +19,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from ..atomic_file import write_atomically
+from ..datasets.palettes import UNLABELLED, colour_table
 from ..evaluation.adaptation import (
     CLASS_PREFIX,
     class_names,
@@ -31,7 +32,7 @@ from ..evaluation.scores import LABELLED
 from .analysis import Analysis, Group, Run, leading
 from .comparisons import label
 from .curves import COLOURS, MEANS, marks
-from .pictures import UNLABELLED, UNREADABLE
+from .pictures import UNREADABLE
 from .runs import RunFolder
 
 COLUMN, PAGE = 3.3, 6.9  # inches: one and two columns of a paper
@@ -199,8 +200,7 @@ def _label_map(path: Path | None, names: Sequence[str]) -> Picture | None:
         return None
     # The ids behind the classes are those of pixels without a label.
     ids, names = np.minimum(np.asarray(image, int), len(names)), [*names, 'unlabelled']
-    palette = [*image.getpalette(), *[0] * 768][: 3 * len(names) - 3]
-    colours = np.array([*palette, *UNLABELLED], np.uint8).reshape(-1, 3)
+    colours = colour_table(np.reshape(image.getpalette(), (-1, 3))[: len(names) - 1], UNLABELLED)
     classes = frozenset((int(i), names[i], tuple(colours[i].tolist())) for i in np.unique(ids))
     return Picture(colours[ids], classes)
 

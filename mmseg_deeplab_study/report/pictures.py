@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..datasets.palettes import UNLABELLED, colour_table
 from ..evaluation.scores import scores_from_confusion
 
-# Of pixels without a label; the script of the page knows it, too.
-UNLABELLED = (136, 136, 136)
 # Missing, or cut short: Pillow says so in any of these ways. ValueError also says: of another label space.
 UNREADABLE = (OSError, SyntaxError, ValueError)
 
@@ -42,8 +41,8 @@ def encode_label_map(path: Path, width: int, classes: int = 256) -> str | None:
     except UNREADABLE:
         return None
     if small.mode == 'P' and classes < 256:
-        colours = small.getpalette()[: 3 * classes]
-        small.putpalette(colours + list(UNLABELLED) * (256 - len(colours) // 3))
+        colours = np.reshape(small.getpalette(), (-1, 3))[:classes]
+        small.putpalette(colour_table(colours, UNLABELLED).tobytes())
     return _data_uri(small, 'png', optimize=True)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mmseg_deeplab_study.datasets.palettes import UNLABELLED
 from mmseg_deeplab_study.inference.overlay import (
     PAPER,
     Entry,
@@ -11,7 +12,6 @@ from mmseg_deeplab_study.inference.overlay import (
     paint,
     with_legend,
 )
-from mmseg_deeplab_study.report.pictures import UNLABELLED
 
 PALETTE = [(200, 0, 0), (0, 100, 0), (0, 0, 40)]
 CLASSES = ['road', 'car', 'sky']

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
+from mmseg_deeplab_study.datasets.palettes import UNLABELLED
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter
 from mmseg_deeplab_study.report.analysis import Analysis, analyse
 from mmseg_deeplab_study.report.curves import COLOURS
 from mmseg_deeplab_study.report.paper import curves_figure, predictions_figure, source_figure, write_figures
-from mmseg_deeplab_study.report.pictures import UNLABELLED
 from mmseg_deeplab_study.report.runs import RunFolder, read_runs
 
 CLASSES, PALETTE = ['road', 'car'], [(128, 64, 128), (0, 0, 142)]

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
+from mmseg_deeplab_study.datasets.palettes import UNLABELLED
 from mmseg_deeplab_study.evaluation.adaptation_metric import confusion_matrix
 from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
 from mmseg_deeplab_study.report.pictures import (
-    UNLABELLED,
     choose_iterations,
     encode_label_map,
     encode_photograph,

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from mmseg.utils import get_classes, get_palette
+from mmseg.utils import get_classes
 from PIL import Image
 
+from ..palettes import colour_table, voc_palette
 from .canvas import Canvas, Look, Pen, Random, pick, shade
 from .objects import THINGS
 from .street import draw_backdrop, draw_street
@@ -128,9 +129,8 @@ def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: tuple[
         FileExistsError: If `root` holds something else.
         ValueError: If an argument is out of its range.
     """
-    palette = np.zeros((256, 3), np.uint8)
-    palette[: len(get_classes('voc'))] = get_palette('voc')
-    palette[IGNORE_INDEX] = (224, 224, 192)
+    colours = colour_table(voc_palette(21))
+    colours[IGNORE_INDEX] = voc_palette(256)[IGNORE_INDEX]
 
     def write(folder: Path, counts: dict[str, int]) -> None:
         base = folder / 'VOCdevkit' / 'VOC2012'
@@ -144,7 +144,7 @@ def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: tuple[
                 image, label = draw_object_photo(seed, split, index, size)
                 Image.fromarray(image).save(images / f'{name}.jpg', quality=92)
                 coloured = Image.fromarray(label)
-                coloured.putpalette(palette.tobytes())
+                coloured.putpalette(colours.tobytes())
                 coloured.save(labels / f'{name}.png')
             (lists / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names))
 

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from mmseg.utils import get_palette
 from PIL import Image
 
 from mmseg_deeplab_study.datasets.drawn.objects import THINGS
@@ -15,7 +16,6 @@ from mmseg_deeplab_study.datasets.drawn.scenes import (
     draw_object_photo,
     draw_street_scene,
     get_classes,
-    get_palette,
     label_ids,
     write_cityscapes_like,
     write_voc_like,
