@@ -1,13 +1,14 @@
 """The runs of an analysis or a report: their records, and what else lies in their work_dirs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..evaluation.history import CRF, FILE_NAME, SOURCE, History, read_history
 from ..evaluation.study_record import read_study_record
+from ..json_lines import read_objects
 
 ROW_KEYS = {'iter', 'kind', 'subset'}
 PICKLES = ('.pickle', '.pkl')
@@ -88,8 +89,8 @@ class RunFolder:
         """Iterations times their mean time in MMEngine's logs; None where there is none."""
         times: dict[int, float] = {}
         for path in sorted(self.folder.glob('*/vis_data/scalars.json')):
-            for line in path.read_text('utf-8', errors='replace').splitlines():
-                if (row := _logged(line)) and 'lr' in row and 'time' in row:
+            for row in read_objects(path):
+                if 'lr' in row and 'time' in row:
                     times[row.get('step', 0)] = row['time']
         rows = self.history.select('validation')
         return sum(times.values()) / len(times) * rows[-1]['iter'] if times and rows else None
@@ -131,12 +132,3 @@ class RunFolder:
     @property
     def _reference(self) -> Path:
         return self._snapshots / 'reference'
-
-
-def _logged(line: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        # A line that a crash cut short.
-        return {}
-    return row if isinstance(row, dict) else {}

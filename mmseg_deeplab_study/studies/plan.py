@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,9 @@ class Run:
         cfg.merge_from_dict({'randomness.seed': self.seed})
         return cfg
 
-    @property
+    @cached_property
     def max_iters(self) -> int:
+        """Updates in all."""
         return self.resolve().train_cfg.max_iters
 
     @property

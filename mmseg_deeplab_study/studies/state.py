@@ -1,16 +1,15 @@
 """How far a run of a study is, read from its folder alone: the same here and on a cluster."""
 
-import contextlib
 import json
-import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from ..atomic_file import write_atomically
 from ..engine.work_dir import is_claimed
 from ..evaluation.history import FILE_NAME
+from ..json_lines import read_objects
 from .plan import Run
 
 LOCK = '.study'
@@ -18,9 +17,8 @@ LOG = 'train.log'
 MARK = 'run.json'
 # Apart from the mark: what submits a job and the job itself may write at the same moment.
 JOB = 'job.json'
-# Of a file's end: enough for some rows of a record, or some hundred lines of a log.
+# Bytes at a file's end: some rows of a record, some hundred lines of a log.
 TAIL = 200_000
-_LINE = re.compile(r'^(\d\d/\d\d \d\d:\d\d:\d\d) .*Iter\(train\) \[ *(\d+)/(\d+)\]', re.MULTILINE)
 
 
 class RunState(NamedTuple):
@@ -29,10 +27,10 @@ class RunState(NamedTuple):
     Attributes:
         status: ``waiting`` (not begun), ``queued`` (in a cluster's queue), ``running``, ``done``, ``failed``,
             ``interrupted`` (begun, and nobody is at it), or ``blocked`` (its source has failed).
-        iteration: updates done; None before the first is logged.
+        iteration: updates done, as last logged; None before.
         max_iters: updates in all.
         miou: of the last validation, in percent.
-        seconds_left: at the pace of the log; None where there is none.
+        seconds_left: at the pace so far; None of what does not run, or has logged nothing yet.
         problem: why it could not be started.
     """
 
@@ -117,64 +115,35 @@ def _brief(value: Any, other: Any) -> Any:
 def look(run: Run) -> RunState:
     """How far a run is; what only a cluster knows is not in it."""
     mark = read_mark(run)
-    iteration, max_iters, seconds = _progress(_tail(run.folder / LOG))
+    record = [row for row in read_objects(run.folder / FILE_NAME, TAIL) if 'iter' in row]
+    logged = _training_rows(run.folder)
+    iteration = logged[-1]['step'] if logged else record[-1]['iter'] if record else None
     if (code := mark.get('exit_code')) is not None:
         status = 'failed' if code else 'done'
     elif is_claimed(run.folder, LOCK) or is_claimed(run.folder):
         status = 'running'
     else:
         status = 'interrupted' if mark.get('attempts') else 'waiting'
-    left = seconds if status == 'running' else None
-    return RunState(status, iteration, max_iters, _last_miou(_tail(run.folder / FILE_NAME)), left)
+    if iteration is None:
+        return RunState(status)
+    scored = [row for row in record if row.get('kind') == 'validation' and row.get('mIoU') is not None]
+    miou = scored[-1]['mIoU'] if scored else None
+    left = (run.max_iters - iteration) * _pace(logged, record) if logged and status == 'running' else None
+    return RunState(status, iteration, run.max_iters, miou, left)
 
 
-def _tail(path: Path) -> str:
-    # NotADirectoryError too: something else stands where the run's folder should be.
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), path.open('rb') as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
-        return file.read().decode(errors='replace')
-    return ''
+def _training_rows(folder: Path) -> list[dict[str, Any]]:
+    """What MMEngine logged of the iterations of the last attempt that came to any."""
+    for path in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
+        if rows := [row for row in read_objects(path, TAIL) if 'lr' in row and 'time' in row]:
+            return rows
+    return []
 
 
-def _progress(log: str) -> tuple[int | None, int | None, float | None]:
-    """Iteration, iterations in all and seconds left, from MMEngine's log.
-
-    The pace is that between the first and the last line of the last attempt, validations included.
-    """
-    found = _LINE.findall(log)
-    if not found:
-        return None, None, None
-    last_time, last, total = found[-1]
-    done, max_iters = int(last), int(total)
-    # A resumed run may step back; what is before that is another attempt's pace.
-    attempt = [(time, int(n)) for time, n, _ in found]
-    for i in range(len(attempt) - 1, 0, -1):
-        if attempt[i - 1][1] >= attempt[i][1]:
-            attempt = attempt[i:]
-            break
-    first_time, first = attempt[0]
-    if first == done:
-        return done, max_iters, None
-    seconds = (_clock(last_time) - _clock(first_time)) / (done - first) * (max_iters - done)
-    return done, max_iters, seconds if seconds >= 0 else None
-
-
-def _clock(text: str) -> float:
-    # The log has no year; any leap year will do, as only differences are asked for.
-    return datetime.strptime(f'2000/{text}', '%Y/%m/%d %H:%M:%S').timestamp()
-
-
-def _last_miou(record: str) -> float | None:
-    for line in reversed(record.splitlines()):
-        row = _row(line)
-        if row.get('kind') == 'validation' and row.get('mIoU') is not None:
-            return row['mIoU']
-    return None
-
-
-def _row(line: str) -> Mapping[str, Any]:
-    # The first line of a tail and the last of a record that is being written are not whole.
-    with contextlib.suppress(ValueError):
-        row = json.loads(line)
-        return row if isinstance(row, dict) else {}
-    return {}
+def _pace(logged: Sequence[Mapping[str, Any]], record: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds of an iteration, with its share of the validations."""
+    seconds = fmean(row['time'] for row in logged)
+    if record and (iterations := record[-1]['iter'] - record[0]['iter']):
+        validating = (row.get('seconds', 0) for row in record if row['iter'] > record[0]['iter'])
+        seconds += sum(validating) / iterations
+    return seconds

@@ -14,8 +14,9 @@ exec(Path(sys.argv[1]).read_text(), config)
 folder = Path(sys.argv[sys.argv.index('--work-dir') + 1])
 calls = folder / 'calls'
 calls.write_text((calls.read_text() if calls.exists() else '') + 'x')
-for i in (1, 2, 3):
-    print(f'11/23 10:00:0{i} - mmengine - INFO - Iter(train) [{i}/3]  lr: 1', flush=True)
+logged = folder / f'attempt {len(calls.read_text())}' / 'vis_data' / 'scalars.json'
+logged.parent.mkdir(parents=True)
+logged.write_text(''.join(json.dumps(dict(lr=1, time=0.1, step=i)) + '\\n' for i in (1, 2, 3)))
 behaviour = config['behaviour']
 if behaviour == 'fails':
     raise SystemExit('no such label: 77')

@@ -7,15 +7,13 @@ import pytest
 from mmseg_deeplab_study.engine.work_dir import claim_work_dir, release_work_dir
 from mmseg_deeplab_study.evaluation.history import FILE_NAME
 from mmseg_deeplab_study.studies.plan import read_study
-from mmseg_deeplab_study.studies.state import LOCK, LOG, RunState, check_mark, look, read_mark, write_mark
-
-LINE = '11/23 10:{minute:02d}:00 - mmengine - INFO - Iter(train) [{i}/60]  lr: 1.0e-04  eta: 0:00:01\n'
+from mmseg_deeplab_study.studies.state import LOCK, RunState, check_mark, look, read_mark, write_mark
 
 
 @pytest.fixture
 def run(make_study_file, tmp_path):
-    (run,) = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out').runs
-    return run
+    path = make_study_file(runs={'a': dict(config='well.py')}, options={'train_cfg.max_iters': 60})
+    return read_study(path, tmp_path / 'out').runs[0]
 
 
 def test_status_in_the_order_of_a_life(run):
@@ -35,42 +33,50 @@ def test_status_in_the_order_of_a_life(run):
     assert read_mark(run)['attempts'] == 1
 
 
+def log(run, attempt: str, *rows: dict) -> None:
+    """Write rows as MMEngine's LocalVisBackend does; the last line is torn."""
+    path = run.folder / attempt / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(''.join(json.dumps(row) + '\n' for row in rows) + '{"lr": 0.1, "ti')
+
+
 def test_progress_of_a_run_that_is_going_on(run):
     claim_work_dir(run.folder, LOCK)
-    (run.folder / LOG).write_text(
-        # An earlier attempt, at another pace.
-        LINE.format(minute=0, i=5)
-        + LINE.format(minute=1, i=40)
-        + LINE.format(minute=10, i=25)
-        + 'Iter(val) [ 5/26]\n'
-        + LINE.format(minute=14, i=45)
-    )
+    assert look(run) == RunState('running')
+    log(run, '20261123_100000', dict(lr=0.1, time=99, step=40))  # an earlier attempt, at another pace
+    log(run, '20261123_110000', dict(mIoU=9, time=7, step=20), dict(lr=0.1, time=2, step=25))
+    log(run, '20261123_120000', dict(mIoU=9, time=7, step=25))  # this one has not trained yet
+    # 35 iterations of 2 seconds
+    assert look(run) == RunState('running', 25, 60, None, 70)
     rows = [
         {'schema': 1},
-        {'iter': 40, 'kind': 'validation', 'subset': 'full', 'mIoU': 23.5},
-        {'iter': 40, 'kind': 'forgetting', 'subset': 'full', 'mIoU': 60},
+        {'iter': 10, 'kind': 'validation', 'subset': 'full', 'mIoU': 22, 'seconds': 1000},
+        {'iter': 20, 'kind': 'validation', 'subset': 'full', 'mIoU': 23.5, 'seconds': 20},
+        {'iter': 20, 'kind': 'forgetting', 'subset': 'full', 'mIoU': 60, 'seconds': 10},
     ]
     text = ''.join(json.dumps(row) + '\n' for row in rows)
     (run.folder / FILE_NAME).write_text(text + '{"iter": 45, "kind": "valid')
-    # 20 iterations in 4 minutes, 15 to go: 3 minutes.
-    assert look(run) == RunState('running', 45, 60, 23.5, 180)
-    release_work_dir(run.folder, LOCK)
-
-
-def test_no_time_left_is_said_of_what_does_not_run_or_has_one_line(run):
-    claim_work_dir(run.folder, LOCK)
-    (run.folder / LOG).write_text(LINE.format(minute=0, i=5))
-    assert look(run) == RunState('running', 5, 60)
+    # 30 seconds of validating in the 10 iterations after the first row: 3 for each.
+    assert look(run) == RunState('running', 25, 60, 23.5, 175)
     release_work_dir(run.folder, LOCK)
     write_mark(run, attempts=1, exit_code=1)
-    assert look(run) == RunState('failed', 5, 60)
+    assert look(run) == RunState('failed', 25, 60, 23.5)
+
+
+def test_without_logged_scalars_the_record_says_the_iteration(run):
+    run.folder.mkdir(parents=True)
+    (run.folder / FILE_NAME).write_text('{"iter": 5, "kind": "validation", "subset": "full", "mIoU": null}\n')
+    claim_work_dir(run.folder, LOCK)
+    assert look(run) == RunState('running', 5, 60)
+    release_work_dir(run.folder, LOCK)
 
 
 def test_a_folder_of_another_recipe_is_refused(run, make_study_file, tmp_path):
     check_mark(run)
     write_mark(run, recipe=run.recipe())
     check_mark(run)
-    path = make_study_file(runs={'a': dict(config='well.py')}, options={'optim_wrapper.head': 3})
+    options = {'train_cfg.max_iters': 60, 'optim_wrapper.head': 3}
+    path = make_study_file(runs={'a': dict(config='well.py')}, options=options)
     (other,) = read_study(path, tmp_path / 'out').runs
     message = (
         r'run a/seed0: .*seed0 was begun with another recipe \(config_digest was .*; '
