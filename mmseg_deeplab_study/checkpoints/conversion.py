@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ..digests import file_digest
 from . import tflite, torchvision, vainf
 from .layouts import Layout, export_state, load_peer, peer_state, recognise
-from .safe_loading import file_digest, load_plain
+from .safe_loading import load_plain
 
 LAYOUTS = {'vainf': vainf.LAYOUTS, 'torchvision': torchvision.LAYOUTS}
 # What `load_from` has before the path of a file, by whose form it is; nothing for MMSeg's.

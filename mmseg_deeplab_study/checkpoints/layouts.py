@@ -9,8 +9,9 @@ from mmseg.registry import MODELS
 from mmseg.utils import get_classes
 from torch import Tensor, nn
 
+from ..digests import file_digest
 from .bare_state import bare_state
-from .safe_loading import file_digest, load_plain
+from .safe_loading import load_plain
 
 DATASET_BY_CLASSES = {21: 'voc', 19: 'cityscapes'}
 NORM = dict(type='BN', requires_grad=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import hashlib
 import pickle
 import re
 import types
@@ -32,16 +31,6 @@ _PLAIN = {
         for kind in (PurePosixPath, PureWindowsPath)
     },
 }
-
-
-def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).expanduser().open('rb') as file:
-        # Not hashlib.file_digest, which came with Python 3.11.
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def load_plain(path: str | Path, map_location: Any = 'cpu') -> Any:

@@ -1,6 +1,5 @@
 """``tflite://``: TensorFlow's mobile DeepLabV3 as an MMSeg state dict."""
 
-import hashlib
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from mmpretrain.models.backbones import MobileNetV2
 from torch import Tensor
 
 from ..datasets.label_spaces import resolve_classes
+from ..digests import file_digest
 
 SCHEME = 'tflite://'
 # PyTorch's default, which MobileNetV2 is built with: running_var + eps is exactly 1.
@@ -202,7 +202,7 @@ def load_from_tflite(filename: str, map_location: object = None) -> dict:
         raise ValueError(f'{path}: expected {len(classes)} PASCAL VOC classes, got {rows}')
     meta = {
         'source_format': 'tflite',
-        'source_digest': hashlib.sha256(path.read_bytes()).hexdigest(),
+        'source_digest': file_digest(path),
         'dataset_meta': {'classes': classes},
     }
     device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'

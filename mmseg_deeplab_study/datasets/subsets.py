@@ -1,6 +1,5 @@
 """Parts of a dataset that have a name, a fixed order and a digest."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 from mmengine.logging import print_log
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
+
+from ..digests import names_digest
 
 
 def base_datasets(dataset: Dataset) -> Iterator[Dataset]:
@@ -30,11 +31,6 @@ def image_list(dataset: Dataset) -> list[str]:
         return []
     common = os.path.commonpath([os.path.dirname(path) for path in paths])
     return [os.path.relpath(path, common).replace(os.sep, '/') for path in paths]
-
-
-def digest(names: Sequence[str]) -> str:
-    """SHA-256 of a list of file names, in hexadecimal."""
-    return hashlib.sha256('\n'.join(names).encode()).hexdigest()
 
 
 @DATASETS.register_module()
@@ -66,7 +62,7 @@ class NamedSubset(Dataset):
         by_path = sorted(range(total), key=lambda i: self.dataset.get_data_info(i)['img_path'])
         self.dataset.get_subset_(by_path[:count])
         print_log(
-            f'Subset {name}: {count} of {total} images, digest {digest(image_list(self))[:12]}',
+            f'Subset {name}: {count} of {total} images, digest {names_digest(image_list(self))[:12]}',
             logger='current',
         )
 

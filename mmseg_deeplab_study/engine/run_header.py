@@ -1,6 +1,5 @@
 """What a record says of its run: label spaces, recipe, digests, versions, hardware."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -13,8 +12,8 @@ from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from ..checkpoints.safe_loading import file_digest
-from ..datasets.subsets import digest, image_list
+from ..datasets.subsets import image_list
+from ..digests import data_digest, file_digest, names_digest
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.history import FILE_NAME, flat_recipe
 from ..hardware import describe_hardware
@@ -46,7 +45,7 @@ def recipe(cfg: Config) -> dict[str, Any]:
 
 def config_digest(cfg: Config) -> str:
     """SHA-256 of the recipe: runs of one recipe have one digest."""
-    return hashlib.sha256(json.dumps(recipe(cfg), sort_keys=True).encode()).hexdigest()
+    return data_digest(recipe(cfg))
 
 
 def _recipe(node: Any) -> Any:
@@ -58,7 +57,7 @@ def _recipe(node: Any) -> Any:
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     """Name, number of images and digest of the file list of a dataset."""
     names = image_list(dataset)
-    return {'subset': subset_name(dataset), 'images': len(names), 'digest': digest(names)}
+    return {'subset': subset_name(dataset), 'images': len(names), 'digest': names_digest(names)}
 
 
 def subset_name(dataset: Dataset) -> str:
@@ -103,7 +102,7 @@ def run_header(
         },
     }
     if probe is not None:
-        header['probe'] = {'images': len(probe), 'digest': digest(probe), 'names': probe}
+        header['probe'] = {'images': len(probe), 'digest': names_digest(probe), 'names': probe}
     return header
 
 

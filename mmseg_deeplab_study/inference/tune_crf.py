@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from ..allocator import keep_freed_memory
 from ..atomic_file import write_atomically
-from ..checkpoints.safe_loading import file_digest
+from ..digests import file_digest
 from ..engine.inputs import check_data_roots
 from ..engine.launch import read_config, refining_model
 from ..engine.run_header import config_digest

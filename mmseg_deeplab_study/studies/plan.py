@@ -1,6 +1,5 @@
 """Which runs a study consists of, from its file, checked before any of them starts."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from mmengine.config import Config
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
+from ..digests import data_digest
 from ..engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
 from ..engine.options import flatten, merge_options
 from ..engine.parts import check_values, read_file
@@ -94,7 +94,7 @@ class Run:
             'options': json.loads(json.dumps(dict(self.options), default=str)),
             'seed': self.seed,
             'load_from': cfg.get('load_from') if self.source is None else self.source.name,
-            'source': None if self.source is None else _digest(self.source.recipe()),
+            'source': None if self.source is None else data_digest(self.source.recipe()),
             'processes': max(1, self.gpus),
             'environment': dict(self.environment),
         }
@@ -172,10 +172,6 @@ def _check_rates(cfg: Config) -> None:
         OPTIM_WRAPPER_CONSTRUCTORS.build(
             dict(type=constructor, optim_wrapper_cfg=wrapper, paramwise_cfg=paramwise)
         )
-
-
-def _digest(recipe: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def _check_parts(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmseg_deeplab_study.checkpoints.safe_loading import file_digest, load_plain
+from mmseg_deeplab_study.checkpoints.safe_loading import load_plain
 
 
 class Payload:
@@ -163,11 +163,3 @@ def test_other_archives_are_named(tmp_path: Path, member: str, kind: str):
 
     with pytest.raises(ValueError, match=f'not a PyTorch file of weights, but {kind}.*{member}'):
         load_plain(tmp_path / 'other.pth')
-
-
-def test_digest(tmp_path: Path):
-    (tmp_path / 'abc').write_bytes(b'abc')
-    # FIPS 180-2, appendix B.1
-    assert file_digest(tmp_path / 'abc') == (
-        'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
-    )

@@ -14,7 +14,7 @@ from mmseg.utils import get_classes, get_palette
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mmseg_deeplab_study.datasets.subsets import digest
+from mmseg_deeplab_study.digests import names_digest
 from mmseg_deeplab_study.engine import AdaptationHook
 from mmseg_deeplab_study.engine.run_header import config_digest
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
@@ -123,8 +123,8 @@ def test_header(finished):
     assert header['experiment'] == runner.experiment_name
     assert header['config_digest'] == config_digest(runner.cfg)
     names = [f'tiny_{i:06d}_leftImg8bit.png' for i in range(4)]
-    assert header['validation'] == {'subset': 'full', 'images': 3, 'digest': digest(names[:3])}
-    assert header['train'] == {'subset': 'full', 'images': 4, 'digest': digest(names)}
+    assert header['validation'] == {'subset': 'full', 'images': 3, 'digest': names_digest(names[:3])}
+    assert header['train'] == {'subset': 'full', 'images': 4, 'digest': names_digest(names)}
     versions = header['versions']
     assert versions['torch'] == torch.__version__.split('+')[0] or versions['torch'] == torch.__version__
     assert {'mmseg_deeplab_study', 'mmsegmentation', 'mmengine', 'mmpretrain', 'numpy'} <= set(versions)

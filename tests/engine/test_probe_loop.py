@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
-from mmseg_deeplab_study.datasets.subsets import digest
+from mmseg_deeplab_study.digests import names_digest
 from mmseg_deeplab_study.evaluation.bootstrap import bootstrap_interval
 from mmseg_deeplab_study.evaluation.history import read_history
 
@@ -63,7 +63,7 @@ def test_the_probe_is_recorded_and_has_every_class(run):
     runner, witness = run
     header = read_history(runner.work_dir).header
     names = header['probe']['names']
-    assert header['probe'] == {'images': 2, 'digest': digest(names), 'names': names}
+    assert header['probe'] == {'images': 2, 'digest': names_digest(names), 'names': names}
     assert 'tiny_000003_leftImg8bit.png' in names
     row = read_history(runner.work_dir).select('validation', 'probe')[0]
     present = [

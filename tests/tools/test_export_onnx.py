@@ -10,7 +10,7 @@ from mmseg.utils import get_classes, get_palette
 from PIL import Image
 
 from mmseg_deeplab_study.checkpoints.parity import Parity, measure
-from mmseg_deeplab_study.checkpoints.safe_loading import file_digest
+from mmseg_deeplab_study.digests import file_digest
 from mmseg_deeplab_study.inference import export_onnx
 from mmseg_deeplab_study.inference.onnx_export import OnnxNetwork
 
