@@ -71,13 +71,15 @@ def _open_stream(number: int, stream: TextIO | None) -> TextIO:
 def exit_code(main: Callable[[], int | None]) -> int:
     """Call a tool's ``main``; an error becomes one line on standard error, and code 1.
 
-    Ctrl-C is code 130. SystemExit passes, such as argparse's for usage (2). ``--debug`` shows the traceback;
-    where the run has a log file, it is in there too.
+    Ctrl-C is code 130, with a line if it says what to do next. SystemExit passes, such as argparse's for
+    usage (2). ``--debug`` shows the traceback; where the run has a log file, it is in there too.
     """
     try:
         status = main() or 0
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            print(f'interrupted: {interrupt}', file=sys.stderr)
         return 130
     except Exception as error:
         log = _log_traceback()

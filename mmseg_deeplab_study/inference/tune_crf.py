@@ -1,7 +1,6 @@
 """The search of a dense CRF's parameters from config to config, for tools/tune_crf.py."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -125,9 +124,6 @@ def run(args: argparse.Namespace) -> int:
     try:
         tune(args)
     except KeyboardInterrupt:
-        print(
-            f'interrupted: the same command resumes after the trials in {args.out / "trials.jsonl"}',
-            file=sys.stderr,
-        )
-        return 130
+        trials = args.out / 'trials.jsonl'
+        raise KeyboardInterrupt(f'the same command resumes after the trials in {trials}') from None
     return 0

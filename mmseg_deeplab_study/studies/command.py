@@ -29,10 +29,11 @@ def carry_out_study(
     """Make a study, check it, carry it out, and ``conclude`` over the adaptations that have ended well.
 
     Returns:
-        The exit code: that of ``conclude``, 1 for a run that has not ended well, 130 for Ctrl-C.
+        The exit code: that of ``conclude``, or 1 for a run that has not ended well.
 
     Raises:
         OSError, ValueError, RuntimeError, ImportError: the study cannot be carried out.
+        KeyboardInterrupt: by Ctrl-C; says what the next call does.
     """
     try:
         study = make_study()
@@ -42,8 +43,7 @@ def carry_out_study(
             return 0
         states = run_study(study, args, console)
     except KeyboardInterrupt:
-        console.print('Interrupted: the same command goes on')
-        return 130
+        raise KeyboardInterrupt('the same command resumes the study') from None
     done = report_failures(study, states, console)
     if not done:
         console.print('No adaptation has ended: no report')

@@ -121,6 +121,7 @@ def test_how_a_tool_ends(end, monkeypatch):
     assert end(lambda: None) == end(lambda: 0) == (0, '')
     assert end(lambda: 3) == (3, '')
     assert end(fail(KeyboardInterrupt())) == (130, '')
+    assert end(fail(KeyboardInterrupt('again'))) == (130, 'interrupted: again\n')
     with pytest.raises(SystemExit, match='^143$'):
         end(fail(SystemExit(143)))
     code, errors = end(lambda: [][1], '--debug')

@@ -20,7 +20,10 @@ def test_a_killed_study_goes_on_and_repeats_nothing(study):
     study.wait_for(lambda marks: marks.get('tiny/seed1', {}).get('attempts') == 1)
     second.send_signal(signal.SIGINT)
     output, _ = second.communicate(timeout=150)
-    assert (second.returncode, output.splitlines()[-1]) == (130, 'Interrupted: the same command goes on')
+    assert (second.returncode, output.splitlines()[-1]) == (
+        130,
+        'interrupted: the same command resumes the study',
+    )
     before = study.marks()
     assert before['tiny/seed0']['exit_code'] == 0
     assert before['tiny/seed1']['exit_code'] is None
