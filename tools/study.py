@@ -35,7 +35,7 @@ def main() -> int:
 
     from rich.console import Console
 
-    from mmseg_deeplab_study.studies.command import analyse_and_report, carry_out_study
+    from mmseg_deeplab_study.studies.carry_out import analyse_and_report, carry_out_study
     from mmseg_deeplab_study.studies.plan import read_study
 
     console = Console(highlight=False, markup=False, soft_wrap=True)

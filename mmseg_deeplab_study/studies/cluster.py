@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .execute import RunProcess
-from .local import Slots
-from .plan import Run, Study
+from .plan import Study, StudyRun
+from .processes import Pool, RunProcess, Slots
 from .state import is_alive, look, read_job, write_job, write_mark
 
 try:
@@ -20,7 +19,7 @@ except ModuleNotFoundError as error:
 
 # submitit's own are 5 minutes, with which no training gets anywhere, and 90 seconds before their end.
 DEFAULTS = {'timeout_min': 24 * 60, 'signal_delay_s': 180}
-# Behind the checkpoint, for submitit to put the job back into the queue.
+# After the checkpoint, for submitit to put the job back into the queue.
 SECONDS_TO_REQUEUE = 30
 # In the script of a dry run: the job that would be submitted before.
 UNKNOWN_JOB = 'ID-OF-THE-FIRST'
@@ -30,20 +29,21 @@ _ACTIVE = ('PENDING', 'REQUEUED', 'CONFIGURING', 'SUSPENDED')
 
 
 class Perform:
-    """What a job does. At the end of its time it has the run save a checkpoint, and is queued again.
-
-    Args:
-        seconds_to_stop: how long the run may take for that.
-        variables: what the environment of the run must say.
-    """
+    """What a job does. At the end of its time it has the run save a checkpoint, and is queued again."""
 
     def __init__(self, seconds_to_stop: float, variables: Mapping[str, str] | None = None) -> None:
+        """Let the run take ``seconds_to_stop`` for that, and add ``variables`` to its environment."""
         self._arguments = (seconds_to_stop, variables)
         self._process: RunProcess | None = None
 
-    def __call__(self, run: Run) -> int:
+    def __call__(self, run: StudyRun) -> int:
+        """Carry out the run; returns 0.
+
+        Raises:
+            RuntimeError: it failed, or its source has not been trained.
+        """
         if look(run).status == 'done':
-            # Somebody has ended it while the job was in the queue.
+            # Another process has ended it while the job was in the queue.
             return 0
         if run.source is not None and look(run.source).status != 'done':
             raise RuntimeError(
@@ -56,27 +56,29 @@ class Perform:
             raise RuntimeError(f'run {run.name}: failed with exit code {code}')
         return code
 
-    def checkpoint(self, run: Run) -> submitit.helpers.DelayedSubmission:
+    def checkpoint(self, run: StudyRun) -> submitit.helpers.DelayedSubmission:
         """Called by submitit before the job is taken from its node."""
         if self._process is not None:
             self._process.stop(self._arguments[0])
         return submitit.helpers.DelayedSubmission(Perform(*self._arguments), run)
 
 
-class LocalCluster:
-    """submitit's executor for one machine: jobs that outlive the study, at most ``jobs`` at a time."""
+class LocalCluster(Pool):
+    """submitit's executor for one machine: jobs that outlive the study."""
 
     def __init__(self, study: Study, jobs: int | None) -> None:
+        """Make a pool with the slots of ``Slots`` for the study's runs."""
         self._slots = Slots(jobs, study.resources.get('gpus_per_node') or 0)
-        self._executor = submitit.LocalExecutor(jobs_folder(study), max_num_timeout=REQUEUES)
-        _set_parameters(self._executor, {**DEFAULTS, **study.resources})
+        self._executor = _executor(submitit.LocalExecutor, study, study.resources)
         self._study = study
 
     def free(self) -> bool:
-        return len(self._taken()) < self._slots.count
+        """Whether another run can start."""
+        return self._slots.first_free(self._taken()) is not None
 
-    def start(self, run: Run) -> None:
-        slot = min(set(range(self._slots.count)) - set(self._taken()))
+    def start(self, run: StudyRun) -> None:
+        """Hand a run to a job of its own."""
+        slot = self._slots.first_free(self._taken())
         write_mark(run, recipe=run.recipe(), exit_code=None)
         # Not left to submitit, which gives every job the same GPUs.
         perform = Perform(seconds_to_stop(self._study), self._slots.variables(slot))
@@ -84,51 +86,43 @@ class LocalCluster:
             job = self._executor.submit(perform, run)
         write_job(run, 'local', job.job_id, slot)
 
-    def poll(self) -> None:
-        """Nothing to do: jobs note their end themselves."""
-
-    def status(self, run: Run) -> str | None:
+    def status(self, run: StudyRun) -> str | None:
+        """``running`` for a job whose process is there."""
         return 'running' if is_alive(run) else None
-
-    def close(self) -> None:
-        """Nothing to do: the jobs go on."""
 
     def _taken(self) -> list[int]:
         return [read_job(run)['slot'] for run in self._study.runs if is_alive(run)]
 
 
-class SlurmCluster:
-    """SLURM through submitit: all runs at once, as one array, behind another of the sources."""
+class SlurmCluster(Pool):
+    """SLURM through submitit: all runs at once, as one array, after another of the sources."""
 
     def __init__(self, study: Study) -> None:
+        """Make a pool of the study's jobs; asks nothing of SLURM yet."""
         self._study = study
 
-    def submit(self, runs: Sequence[Run]) -> None:
+    def submit(self, runs: Sequence[StudyRun]) -> None:
         """Hand all runs to SLURM, which starts them without this process."""
         for stage in stages(runs):
-            executor = submitit.SlurmExecutor(jobs_folder(self._study), max_num_timeout=REQUEUES)
-            _set_parameters(executor, self._parameters(stage))
+            executor = _executor(submitit.SlurmExecutor, self._study, self._parameters(stage))
             for run in stage:
                 write_mark(run, recipe=run.recipe(), exit_code=None)
             jobs = executor.map_array(Perform(seconds_to_stop(self._study)), stage)
             for run, job in zip(stage, jobs, strict=True):
                 write_job(run, 'slurm', job.job_id)
 
-    def scripts(self, runs: Sequence[Run]) -> list[str]:
+    def scripts(self, runs: Sequence[StudyRun]) -> list[str]:
         """What ``submit`` would hand to sbatch, for each array in turn."""
         texts = []
         for stage in stages(runs):
-            executor = _Scripts(jobs_folder(self._study), max_num_timeout=REQUEUES)
-            _set_parameters(executor, self._parameters(stage))
+            executor = _executor(_Scripts, self._study, self._parameters(stage))
             if len(stage) > 1:
                 executor.parameters['map_count'] = len(stage)
             texts.append(executor._make_submission_file_text(executor._submitit_command_str, ''))
         return texts
 
-    def poll(self) -> None:
-        """Nothing to do: jobs note their end themselves."""
-
-    def status(self, run: Run) -> str | None:
+    def status(self, run: StudyRun) -> str | None:
+        """``queued`` or ``running``, as SLURM says."""
         job = read_job(run)
         if job.get('cluster') != 'slurm':
             return None
@@ -137,11 +131,8 @@ class SlurmCluster:
             return 'queued'
         return 'running' if state in ('RUNNING', 'COMPLETING') else None
 
-    def close(self) -> None:
-        """Nothing to do: the jobs go on."""
-
-    def _parameters(self, stage: Sequence[Run]) -> dict[str, Any]:
-        parameters = {**DEFAULTS, 'name': self._study.name, **self._study.resources}
+    def _parameters(self, stage: Sequence[StudyRun]) -> dict[str, Any]:
+        parameters = {'name': self._study.name, **self._study.resources}
         sources = {run.source.name: run.source for run in stage if run.source}
         waited_for = [source for source in sources.values() if look(source).status != 'done']
         if waited_for:
@@ -159,7 +150,7 @@ class _Scripts(submitit.SlurmExecutor):
         return 1
 
 
-def stages(runs: Sequence[Run]) -> list[list[Run]]:
+def stages(runs: Sequence[StudyRun]) -> list[list[StudyRun]]:
     """Runs that others start from, then all others; without empty stages."""
     names = {run.source.name for run in runs if run.source}
     first = [run for run in runs if run.name in names]
@@ -176,16 +167,21 @@ def jobs_folder(study: Study) -> Path:
     return study.folder / 'jobs' / '%j'
 
 
-def _set_parameters(executor: submitit.core.core.Executor, parameters: Mapping[str, Any]) -> None:
+def _executor(kind: type, study: Study, parameters: Mapping[str, Any]) -> submitit.core.core.Executor:
+    executor = kind(jobs_folder(study), max_num_timeout=REQUEUES)
     # submitit translates names that all its executors share (timeout_min, mem_gb) in AutoExecutor alone,
     # which cannot be made where there is no SLURM.
-    executor.update_parameters(**executor._convert_parameters(dict(parameters)))
+    executor.update_parameters(**executor._convert_parameters({**DEFAULTS, **parameters}))
+    return executor
 
 
 @contextmanager
 def _detached() -> Iterator[None]:
-    """Processes started in here outlive this one: a terminal's Ctrl-C and closing are not for them, and they
-    do not hold its outputs, for whose end a pipe would wait."""
+    """Let processes that are started in the block outlive this one.
+
+    A terminal's Ctrl-C and closing are not for them, and they do not hold its outputs, for whose end a pipe
+    would wait.
+    """
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
     sys.stdout.flush()
     sys.stderr.flush()

@@ -21,8 +21,8 @@ from ..report.comparisons import SHOWN, SIDE_BY_SIDE, compare
 from ..report.figures import draw_adaptation
 from ..report.page import render_page
 from ..report.runs import RunFolder
-from .command import carry_out_study
-from .plan import Run, Study, read_study
+from .carry_out import carry_out_study
+from .plan import Study, StudyRun, read_study
 from .progress import clock
 
 SOURCE_SIZE, TARGET_SIZE = (96, 96), (96, 192)
@@ -89,7 +89,7 @@ def make_table(histories: dict[str, History]) -> Table:
     return table
 
 
-def conclude(study: Study, runs: Sequence[Run]) -> Path:
+def conclude(study: Study, runs: Sequence[StudyRun]) -> Path:
     """Print the table, draw the figure and write the report over runs that have ended; returns its path."""
     one_seed = len({run.seed for run in runs}) == 1
     names = {run.name: run.name.split('/')[0] if one_seed else run.name for run in runs}
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
         draw_data(data, QUICK_IMAGES if args.quick else IMAGES)
         return make_study(args, data)
 
-    def report(study: Study, runs: Sequence[Run]) -> int:
+    def report(study: Study, runs: Sequence[StudyRun]) -> int:
         page = conclude(study, runs)
         console.print(f'All in {clock(time.monotonic() - started)}. Report: {page}')
         return 0

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -20,7 +19,6 @@ from ..engine.parts import check_values, read_file
 from ..engine.run_header import config_digest
 from ..evaluation.history import FILE_NAME
 from ..hub import config_path
-from .options import check_study_options
 
 # What a study file may have, and of what kind.
 _PARTS = {
@@ -32,11 +30,18 @@ _PARTS = {
     'environment': dict,
     'resources': dict,
 }
+# Options of a run that the study itself gives, and by what.
+_TAKEN = {
+    'randomness.seed': 'seeds',
+    'work_dir': '--work-dir',
+    'launcher': 'resources.gpus_per_node',
+    'resume': 'nothing: a run that was cut short is resumed',
+}
 _RUN_PARTS = ('config', 'source', 'options', 'source_options')
 
 
 @dataclass(frozen=True)
-class Run:
+class StudyRun:
     """One training run of a study.
 
     Attributes:
@@ -53,7 +58,7 @@ class Run:
     config: Path
     seed: int
     options: Mapping[str, Any] = field(default_factory=dict)
-    source: 'Run | None' = None
+    source: 'StudyRun | None' = None
     environment: Mapping[str, str] = field(default_factory=dict)
     gpus: int = 0
 
@@ -66,7 +71,7 @@ class Run:
         cfg = deepcopy(_read_config(self.config, tuple(sorted(self.environment.items()))))
         config = self.config.name
         try:
-            check_study_options(self.name, self.options, self.source is not None)
+            _check_options(self)
             merge_options(cfg, self.options, config)
         except ValueError as error:
             raise ValueError(f'run {self.name}: {error}') from error
@@ -106,11 +111,11 @@ class Study:
 
     name: str
     folder: Path
-    runs: Sequence[Run]
+    runs: Sequence[StudyRun]
     resources: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def adaptations(self) -> list[Run]:
+    def adaptations(self) -> list[StudyRun]:
         """The runs that are compared: all but the sources of others."""
         sources = {run.source.name for run in self.runs if run.source}
         return [run for run in self.runs if run.name not in sources]
@@ -159,6 +164,18 @@ def check_study(study: Study) -> None:
             raise type(error)(f'run {run.name}: {error}') from error
 
 
+def _check_options(run: StudyRun) -> None:
+    """Refuse options of a run that the study gives."""
+    for key in run.options:
+        if instead := _TAKEN.get(key) or _TAKEN.get(key.split('.')[0]):
+            raise ValueError(f'option {key!r}: the study says that by {instead}')
+        if key == 'load_from' and run.source is not None:
+            raise ValueError(
+                "option 'load_from': it starts from its source, which the study trains; to leave that out "
+                f'give runs.{run.name.split("/")[0]}.source='
+            )
+
+
 def _check_rates(cfg: Config) -> None:
     """Have the constructor that a config names for its learning rates say whether it takes them."""
     wrapper = deepcopy(cfg.get('optim_wrapper') or {})
@@ -179,12 +196,12 @@ def _check_parts(path: Path, content: Mapping[str, Any]) -> None:
         if key not in _PARTS:
             raise ValueError(f'study {path}: unknown part {key!r}; a study has {", ".join(_PARTS)}')
         _check_kind(f'study {path}: {key}', value, _PARTS[key])
-    if not content.get('runs'):
+    runs, variants, seeds = content.get('runs'), content.get('variants', {}), content.get('seeds', [0])
+    if not runs:
         raise ValueError(f'study {path}: has no runs; give runs=dict(NAME=dict(config=LEAF), ...)')
-    seeds = content.get('seeds', [0])
     if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) for seed in seeds):
         raise ValueError(f'study {path}: seeds must be one or more different integers, but got {seeds}')
-    for name, run in content['runs'].items():
+    for name, run in runs.items():
         if not isinstance(run, dict) or 'config' not in run or set(run) - set(_RUN_PARTS):
             raise ValueError(
                 f'study {path}: run {name!r} must be a dict with config and, if wanted, '
@@ -194,9 +211,9 @@ def _check_parts(path: Path, content: Mapping[str, Any]) -> None:
             _check_kind(f'study {path}: {key} of run {name!r}', run.get(key, {}), dict)
     if content.get('variants') == {}:
         raise ValueError(f'study {path}: variants is empty; leave it out for none')
-    for name, options in content.get('variants', {}).items():
+    for name, options in variants.items():
         _check_kind(f'study {path}: variant {name!r}', options, dict)
-    for name in (*content['runs'], *content.get('variants', {})):
+    for name in (*runs, *variants):
         if not isinstance(name, str) or not name or set('/\\ ') & set(name) or name.startswith('.'):
             raise ValueError(
                 f'study {path}: {name!r} names a folder and must have no blank, no slash and no dot first'
@@ -214,14 +231,15 @@ def _check_kind(what: str, value: Any, kind: type) -> None:
         raise ValueError(f'{what} must be a {kind.__name__}, but got {value!r}')
 
 
-def _runs(path: Path, folder: Path, content: Mapping[str, Any]) -> Iterator[Run]:
-    environment = {key: str(value) for key, value in content.get('environment', {}).items()}
-    gpus = content.get('resources', {}).get('gpus_per_node') or 0
+def _runs(path: Path, folder: Path, content: Mapping[str, Any]) -> Iterator[StudyRun]:
+    common = dict(
+        environment={key: str(value) for key, value in content.get('environment', {}).items()},
+        gpus=content.get('resources', {}).get('gpus_per_node') or 0,
+    )
     for name, spec in content['runs'].items():
-        common = dict(environment=environment, gpus=gpus)
         source = None
         if spec.get('source'):
-            source = Run(
+            source = StudyRun(
                 f'{name}/source',
                 folder / name / 'source',
                 _find_config(spec['source'], path),
@@ -233,12 +251,11 @@ def _runs(path: Path, folder: Path, content: Mapping[str, Any]) -> Iterator[Run]
         config = _find_config(spec['config'], path)
         for variant, changes in content.get('variants', {'': {}}).items():
             # What is said closer to the run wins.
-            options = (
-                flatten(content.get('options', {})) | flatten(spec.get('options', {})) | flatten(changes)
-            )
+            parts = (content.get('options', {}), spec.get('options', {}), changes)
+            options = {key: value for part in parts for key, value in flatten(part).items()}
             for seed in content.get('seeds', [0]):
-                parts = (name, variant, f'seed{seed}') if variant else (name, f'seed{seed}')
-                yield Run('/'.join(parts), folder.joinpath(*parts), config, seed, options, source, **common)
+                place = '/'.join(filter(None, (name, variant, f'seed{seed}')))
+                yield StudyRun(place, folder / place, config, seed, options, source, **common)
 
 
 def _find_config(name: str, study: Path) -> Path:
@@ -252,20 +269,12 @@ def _find_config(name: str, study: Path) -> Path:
         raise FileNotFoundError(f'study {study}: config {name!r} is not beside it, and {error}') from error
 
 
-@contextmanager
-def _variables(environment: Mapping[str, str]) -> Iterator[None]:
-    before = {key: os.environ.get(key) for key in environment}
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key)
-            if value is not None:
-                os.environ[key] = value
-
-
 @cache
 def _read_config(path: Path, environment: tuple[tuple[str, str], ...]) -> Config:
-    with _variables(dict(environment)):
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
         return read_file(path)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -38,16 +38,24 @@ def follow(states: Iterable[Mapping[str, RunState]], console: Console, title: st
 
 def describe(state: RunState) -> str:
     """A state as part of a line."""
-    parts = [state.status]
-    if state.iteration is not None:
-        parts.append(f'iteration {state.iteration}/{state.max_iters}')
-    if state.miou is not None:
-        parts.append(f'mIoU {state.miou:.1f}')
-    if state.seconds_left is not None:
-        parts.append(f'about {clock(state.seconds_left)} left')
-    if state.problem:
-        parts.append(state.problem)
-    return ', '.join(parts)
+    iteration, miou, left = _figures(state)
+    parts = (
+        state.status,
+        iteration and f'iteration {iteration}',
+        miou and f'mIoU {miou}',
+        left and f'about {left} left',
+        state.problem,
+    )
+    return ', '.join(filter(None, parts))
+
+
+def _figures(state: RunState) -> tuple[str, str, str]:
+    """Iteration, mIoU and time left as text, empty where they are not known."""
+    return (
+        '' if state.iteration is None else f'{state.iteration}/{state.max_iters}',
+        '' if state.miou is None else f'{state.miou:.1f}',
+        '' if state.seconds_left is None else clock(state.seconds_left),
+    )
 
 
 def make_table(states: Mapping[str, RunState], title: str) -> Table:
@@ -58,13 +66,7 @@ def make_table(states: Mapping[str, RunState], title: str) -> Table:
     for column in ('iteration', 'mIoU', 'left'):
         table.add_column(column, justify='right')
     for name, state in states.items():
-        table.add_row(
-            name,
-            Text(state.status, COLOURS.get(state.status, '')),
-            '' if state.iteration is None else f'{state.iteration}/{state.max_iters}',
-            '' if state.miou is None else f'{state.miou:.1f}',
-            '' if state.seconds_left is None else clock(state.seconds_left),
-        )
+        table.add_row(name, Text(state.status, COLOURS.get(state.status, '')), *_figures(state))
     return table
 
 

@@ -10,7 +10,7 @@ from ..atomic_file import write_atomically
 from ..engine.work_dir import is_claimed
 from ..evaluation.history import FILE_NAME
 from ..json_lines import read_objects
-from .plan import Run
+from .plan import StudyRun
 
 LOCK = '.study'
 LOG = 'train.log'
@@ -42,27 +42,27 @@ class RunState(NamedTuple):
     problem: str = ''
 
 
-def read_mark(run: Run) -> dict[str, Any]:
+def read_mark(run: StudyRun) -> dict[str, Any]:
     """What ``write_mark`` wrote; empty where nothing is."""
     return _read(run.folder / MARK)
 
 
-def write_mark(run: Run, **changes: Any) -> None:
+def write_mark(run: StudyRun, **changes: Any) -> None:
     """Change what the run's folder says of it, atomically."""
     _write(run.folder / MARK, {**read_mark(run), **changes})
 
 
-def read_job(run: Run) -> dict[str, Any]:
+def read_job(run: StudyRun) -> dict[str, Any]:
     """``cluster``, ``id`` and ``slot`` of the job that a run was last handed on as; empty if it never was."""
     return _read(run.folder / JOB)
 
 
-def write_job(run: Run, cluster: str, number: str, slot: int | None = None) -> None:
+def write_job(run: StudyRun, cluster: str, number: str, slot: int | None = None) -> None:
     """Note the job that a cluster was given the run as."""
     _write(run.folder / JOB, {'cluster': cluster, 'id': number, 'slot': slot})
 
 
-def is_alive(run: Run) -> bool:
+def is_alive(run: StudyRun) -> bool:
     """Whether a job of submitit's executor for this machine is going on, also one of an earlier call."""
     job = read_job(run)
     if job.get('cluster') != 'local':
@@ -85,7 +85,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, (json.dumps(content, indent=1) + '\n').encode())
 
 
-def check_mark(run: Run) -> None:
+def check_mark(run: StudyRun) -> None:
     """Refuse a folder in which a run of another recipe was begun.
 
     Raises:
@@ -112,7 +112,7 @@ def _brief(value: Any, other: Any) -> Any:
     return value[:8] if isinstance(value, str) and len(value) == 64 else value
 
 
-def look(run: Run) -> RunState:
+def look(run: StudyRun) -> RunState:
     """How far a run is; what only a cluster knows is not in it."""
     mark = read_mark(run)
     record = [row for row in read_objects(run.folder / FILE_NAME, TAIL) if 'iter' in row]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_deeplab_study.studies import execute
+from mmseg_deeplab_study.studies import processes
 
 # Plays tools/train.py: logs three iterations, then does what the config's `behaviour` says.
 TRAIN = """
@@ -34,7 +34,7 @@ def fake_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tools = tmp_path / 'tools'
     tools.mkdir()
     (tools / 'train.py').write_text(TRAIN)
-    monkeypatch.setattr(execute, 'TOOLS', tools)
+    monkeypatch.setattr(processes, 'TOOLS', tools)
     return tools
 
 

@@ -13,10 +13,9 @@ import pytest
 from rich.console import Console
 
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
-from mmseg_deeplab_study.studies.command import run_study, show_plan, to_start
-from mmseg_deeplab_study.studies.local import LocalPool
+from mmseg_deeplab_study.studies.carry_out import carry_out, run_study, show_plan, to_start
 from mmseg_deeplab_study.studies.plan import read_study
-from mmseg_deeplab_study.studies.schedule import carry_out
+from mmseg_deeplab_study.studies.processes import LocalPool
 from mmseg_deeplab_study.studies.state import look, read_job, read_mark, write_job, write_mark
 
 submitit = pytest.importorskip('submitit')

@@ -6,11 +6,9 @@ import pytest
 from rich.console import Console
 
 from mmseg_deeplab_study.engine.work_dir import claim_work_dir, is_claimed, release_work_dir
-from mmseg_deeplab_study.studies.command import report_failures, run_study, show_plan
-from mmseg_deeplab_study.studies.execute import RunProcess, command
-from mmseg_deeplab_study.studies.local import LocalPool, Slots
+from mmseg_deeplab_study.studies.carry_out import carry_out, report_failures, run_study, show_plan, to_start
 from mmseg_deeplab_study.studies.plan import read_study
-from mmseg_deeplab_study.studies.schedule import carry_out, unfinished
+from mmseg_deeplab_study.studies.processes import LocalPool
 from mmseg_deeplab_study.studies.state import LOCK, LOG, look, read_mark
 
 pytestmark = pytest.mark.usefixtures('fake_tools')
@@ -22,7 +20,7 @@ def statuses(states) -> dict[str, str]:
 
 def run_all(study, jobs=None) -> dict[str, str]:
     pool = LocalPool(jobs, 0)
-    for looks, states in enumerate(carry_out(study, pool, unfinished(study), interval=0.05)):
+    for looks, states in enumerate(carry_out(study, pool, to_start(study, pool, None), interval=0.05)):
         # Fails where the study would wait for ever.
         assert looks < 600, statuses(states)
     return statuses(states)
@@ -31,7 +29,7 @@ def run_all(study, jobs=None) -> dict[str, str]:
 def test_each_run_once_and_none_again(make_study_file, tmp_path, calls):
     study = read_study(make_study_file(runs={'a': dict(config='well.py')}, seeds=[0, 1]), tmp_path / 'out')
     assert run_all(study) == {'a/seed0': 'done', 'a/seed1': 'done'}
-    assert unfinished(study) == []
+    assert to_start(study, LocalPool(None, 0), None) == []
     assert run_all(study) == {'a/seed0': 'done', 'a/seed1': 'done'}
     assert [calls(run.folder) for run in study.runs] == [1, 1]
     mark = read_mark(study.runs[1])
@@ -118,24 +116,6 @@ def test_a_run_of_another_process_is_waited_for(make_study_file, tmp_path, calls
     assert (statuses(last), calls(run.folder)) == ({'a/seed0': 'done'}, 1)
 
 
-def test_two_processes_are_not_at_one_run(forked, make_study_file, tmp_path):
-    (run,) = read_study(make_study_file(runs={'a': dict(config='hangs.py')}), tmp_path / 'out').runs
-    process = RunProcess(run)
-    looks = (
-        'import sys; from mmseg_deeplab_study.engine.work_dir import is_claimed; '
-        'print(*(is_claimed(folder, sys.argv[1]) for folder in sys.argv[2:]))'
-    )
-    seen = forked.run('-c', looks, LOCK, run.folder, tmp_path, cwd=tmp_path)
-    assert seen.stdout.split() == ['True', 'False']
-    code = (
-        'import sys; from mmseg_deeplab_study.engine.work_dir import claim_work_dir; '
-        'claim_work_dir(*sys.argv[1:])'
-    )
-    other = forked.run('-c', code, run.folder, LOCK, cwd=tmp_path)
-    process.stop()
-    assert 'a run is going on in it (process' in other.stderr
-
-
 def test_one_that_cannot_start_does_not_stop_the_others(make_study_file, tmp_path):
     path = make_study_file(runs={'a': dict(config='well.py'), 'b': dict(config='well.py')})
     study = read_study(path, tmp_path / 'out')
@@ -144,44 +124,6 @@ def test_one_that_cannot_start_does_not_stop_the_others(make_study_file, tmp_pat
     *_, last = carry_out(study, LocalPool(None, 0), study.runs, interval=0.05)
     assert statuses(last) == {'a/seed0': 'failed', 'b/seed0': 'done'}
     assert 'cannot be written to' in last['a/seed0'].problem
-
-
-def test_a_leaf_that_changed_since_the_run_was_begun(make_study_file, tmp_path):
-    path = make_study_file(runs={'a': dict(config='hangs.py')})
-    (run,) = read_study(path, tmp_path / 'out').runs
-    RunProcess(run).stop()
-    (other,) = read_study(path, tmp_path / 'out', {'options.optim_wrapper.head': 7}).runs
-    with pytest.raises(ValueError, match='was begun with another recipe'):
-        RunProcess(other)
-    release_work_dir(run.folder, LOCK)
-
-
-def test_shares_of_gpus_and_cores(monkeypatch):
-    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
-    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
-    monkeypatch.setattr('mmseg_deeplab_study.studies.local.usable_cores', lambda: 8)
-    assert (Slots(None, 0).count, Slots(None, 0).variables(0)) == (1, {})
-    assert Slots(3, 0).variables(2) == {'OMP_NUM_THREADS': '2'}
-    monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
-    assert Slots(None, 2).count == 2
-    assert [Slots(None, 2).variables(slot) for slot in (0, 1)] == [
-        {'CUDA_VISIBLE_DEVICES': '0,1'},
-        {'CUDA_VISIBLE_DEVICES': '2,3'},
-    ]
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,5,6,7')
-    assert Slots(None, 0).variables(3) == {'CUDA_VISIBLE_DEVICES': '7'}
-    with pytest.raises(ValueError, match=r'resources.gpus_per_node=5, but this machine has 4; give fewer'):
-        Slots(None, 5)
-
-
-def test_command(make_study_file, tmp_path):
-    path = make_study_file(runs={'a': dict(config='well.py')}, resources=dict(gpus_per_node=4))
-    (run,) = read_study(path, tmp_path / 'out').runs
-    found = ' '.join(command(run))
-    assert 'torch.distributed.run --standalone --nproc-per-node=4' in found
-    assert found.endswith(f'{run.folder / "well.py"} --work-dir {run.folder} --resume --launcher pytorch')
-    (alone,) = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out').runs
-    assert 'distributed' not in ' '.join(command(alone))
 
 
 @pytest.fixture

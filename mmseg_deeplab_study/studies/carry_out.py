@@ -1,28 +1,27 @@
-"""The command line of a study, for tools/study.py and tools/demo.py."""
+"""Carry out a study: what starts when, and what is said of it; for tools/study.py and tools/demo.py."""
 
 import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 
 from ..engine.work_dir import claim_work_dir, release_work_dir
 from ..hub import TOOLS
-from .execute import command, interrupts_later
-from .local import LocalPool
-from .plan import Run, Study, check_study
+from .plan import Study, StudyRun, check_study
+from .processes import LocalPool, Pool, command, interrupts_later
 from .progress import describe, follow, make_table
-from .schedule import Pool, carry_out, unfinished
-from .state import JOB, LOCK, LOG, RunState, is_alive, look, read_job
+from .state import JOB, LOCK, LOG, RunState, check_mark, is_alive, look, read_job
 
 LAST_LINES = 12
 
 
 def carry_out_study(
     make_study: Callable[[], Study],
-    conclude: Callable[[Study, list[Run]], int],
+    conclude: Callable[[Study, list[StudyRun]], int],
     args: argparse.Namespace,
     console: Console,
 ) -> int:
@@ -79,17 +78,30 @@ def run_study(study: Study, args: argparse.Namespace, console: Console) -> dict[
         release_work_dir(study.folder, LOCK)
 
 
-def to_start(study: Study, pool: Pool, cluster: str | None) -> list[Run]:
-    """The runs that have not ended well and are no job that is going on.
+def make_pool(study: Study, args: argparse.Namespace) -> Pool:
+    """Where the runs are carried out, as the flags say."""
+    if args.cluster is None:
+        return LocalPool(args.jobs, study.resources.get('gpus_per_node') or 0)
+    from .cluster import LocalCluster, SlurmCluster
+
+    return SlurmCluster(study) if args.cluster == 'slurm' else LocalCluster(study, args.jobs)
+
+
+def to_start(study: Study, pool: Pool, cluster: str | None) -> list[StudyRun]:
+    """The runs that have not ended well and are no job that is going on, in their order.
 
     Raises:
         RuntimeError: one may still be a job of another cluster.
-        ValueError: as ``unfinished``.
+        ValueError: the folder of one holds a run of another recipe.
     """
+    for run in study.runs:
+        check_mark(run)
     runs = []
-    for run in unfinished(study):
-        if look(run).status != 'failed':
-            job = read_job(run)
+    for run in study.runs:
+        status, job = look(run).status, read_job(run)
+        if status == 'done':
+            continue
+        if status != 'failed':
             # One of this machine's is seen to have ended; SLURM may not be asked from here.
             if job and job['cluster'] != cluster and (job['cluster'] == 'slurm' or is_alive(run)):
                 raise RuntimeError(
@@ -102,13 +114,58 @@ def to_start(study: Study, pool: Pool, cluster: str | None) -> list[Run]:
     return runs
 
 
-def make_pool(study: Study, args: argparse.Namespace) -> Pool:
-    """Where the runs are carried out, as the flags say."""
-    if args.cluster is None:
-        return LocalPool(args.jobs, study.resources.get('gpus_per_node') or 0)
-    from .cluster import LocalCluster, SlurmCluster
+def carry_out(
+    study: Study, pool: Pool, runs: list[StudyRun], interval: float = 1
+) -> Iterator[dict[str, RunState]]:
+    """Start ``runs`` as soon as they can be; yield the states of all of the study's until none is going on.
 
-    return SlurmCluster(study) if args.cluster == 'slurm' else LocalCluster(study, args.jobs)
+    A run that fails is left, and the others go on; one whose source has failed is blocked. A run that another
+    process is at is waited for.
+    """
+    pending = {run.name: run for run in runs}
+    problems: dict[str, str] = {}
+    while True:
+        pool.poll()
+        states: dict[str, RunState] = {}
+        # Sources come before what starts from them.
+        for run in study.runs:
+            state = _state(run, pool, run.name in pending)
+            if run.name in problems:
+                state = state._replace(status='failed', problem=problems[run.name])
+            source = states[run.source.name].status if run.source else 'done'
+            if run.name in pending and state.status == 'done':
+                del pending[run.name]  # another process has ended it meanwhile
+            elif source in ('failed', 'blocked') and state.status in ('waiting', 'failed'):
+                pending.pop(run.name, None)
+                state = state._replace(status='blocked')
+            elif run.name in pending and state.status == 'waiting' and source == 'done' and pool.free():
+                try:
+                    pool.start(pending.pop(run.name))
+                    state = _state(run, pool, False)
+                except (OSError, RuntimeError, ValueError) as error:
+                    problems[run.name] = str(error)
+                    state = state._replace(status='failed', problem=str(error))
+            states[run.name] = state
+        yield states
+        if not pending and not any(state.status in ('queued', 'running') for state in states.values()):
+            return
+        time.sleep(interval)
+
+
+def _state(run: StudyRun, pool: Pool, pending: bool) -> RunState:
+    state = look(run)
+    # Handing a run on takes its exit code back: where there is one, a cluster's word is old.
+    if state.status == 'done' or (state.status == 'failed' and not pending):
+        return state
+    if going_on := pool.status(run):
+        return state._replace(status=going_on)
+    if pending and state.status in ('failed', 'interrupted'):
+        # Of an earlier call of the study: it is about to be resumed.
+        return state._replace(status='waiting')
+    if not pending and state.status in ('waiting', 'interrupted'):
+        # No process is at it and none will be: it ended without a word.
+        return state._replace(status='failed')
+    return state
 
 
 def show_plan(study: Study, args: argparse.Namespace, console: Console) -> None:
@@ -122,11 +179,11 @@ def show_plan(study: Study, args: argparse.Namespace, console: Console) -> None:
     console.print(make_table({run.name: look(run) for run in study.runs}, f'{study.name}, in {study.folder}'))
     for run in runs:
         console.print(f'\n{run.name}: {run.config}')
-        for key, value in run.options.items():
-            console.print(f'    {key} = {value!r}')
+        options = dict(run.options)
         if run.source:
-            console.print(f'    load_from = {str(run.source.checkpoint)!r}')
-        console.print(f'    randomness.seed = {run.seed}')
+            options['load_from'] = str(run.source.checkpoint)
+        for key, value in {**options, 'randomness.seed': run.seed}.items():
+            console.print(f'    {key} = {value!r}')
         console.print(f'    {shlex.join(command(run))}')
     if args.cluster == 'slurm' and runs:
         if not study.resources:
@@ -135,7 +192,7 @@ def show_plan(study: Study, args: argparse.Namespace, console: Console) -> None:
             console.print(f'\n--- sbatch script ---\n{script}')
 
 
-def report_failures(study: Study, states: Mapping[str, RunState], console: Console) -> list[Run]:
+def report_failures(study: Study, states: Mapping[str, RunState], console: Console) -> list[StudyRun]:
     """Say which runs have not ended well, and how their logs end; returns those that have."""
     for run in study.runs:
         state, log = states[run.name], run.folder / LOG
@@ -152,17 +209,14 @@ def report_failures(study: Study, states: Mapping[str, RunState], console: Conso
     return [run for run in study.adaptations if states[run.name].status == 'done']
 
 
-def analyse_and_report(study: Study, runs: list[Run], console: Console) -> int:
+def analyse_and_report(study: Study, runs: list[StudyRun], console: Console) -> int:
     """Call tools/analyze.py and tools/report.py over runs; returns an exit code."""
     folders = [str(run.folder) for run in runs]
-    calls = [
-        ['analyze.py', *folders, '-o', str(study.folder)],
-        ['report.py', *folders, '-o', str(study.folder / 'report.html')],
-    ]
-    for script, *arguments in calls:
-        done = subprocess.run([sys.executable, str(TOOLS / script), *arguments], check=False)
-        if done.returncode:
-            console.print(f'tools/{script} failed with exit code {done.returncode}')
+    report = study.folder / 'report.html'
+    for script, out in (('analyze.py', study.folder), ('report.py', report)):
+        call = [sys.executable, str(TOOLS / script), *folders, '-o', str(out)]
+        if code := subprocess.run(call, check=False).returncode:
+            console.print(f'tools/{script} failed with exit code {code}')
             return 1
-    console.print(f'Report: {study.folder / "report.html"}')
+    console.print(f'Report: {report}')
     return 0

@@ -1,4 +1,4 @@
-"""One run of a study: tools/train.py in a folder of its own."""
+"""Runs of a study as processes of this machine: tools/train.py, each in a folder of its own."""
 
 import ctypes
 import os
@@ -7,21 +7,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from ..engine.work_dir import claim_work_dir, release_work_dir
+from ..hardware import usable_cores
 from ..hub import TOOLS
-from .plan import Run
+from .plan import StudyRun
 from .state import LOCK, LOG, check_mark, read_mark, write_mark
 
-# Behind SIGTERM a run finishes its iteration or batch and saves a checkpoint.
+# After SIGTERM a run finishes its iteration or batch and saves a checkpoint.
 SECONDS_TO_STOP = 120
 _PR_SET_PDEATHSIG = 1
 
 
-def command(run: Run) -> list[str]:
+def command(run: StudyRun) -> list[str]:
     """The call of tools/train.py; its config is what ``RunProcess`` writes into the run's folder."""
     launcher, flags = [], ['--work-dir', str(run.folder), '--resume']
     if run.gpus > 1:
@@ -41,15 +44,13 @@ def _tie_to_parent() -> None:
 @contextmanager
 def interrupts_later() -> Iterator[None]:
     """Hold Ctrl-C back until the end of the block, in the main thread."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    ):
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
         yield
         return
     noted: list[int] = []
     # A handler, not a mask: torch's threads would take the signal, and Python raise it here all the same.
-    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
     try:
         yield
     finally:
@@ -59,18 +60,18 @@ def interrupts_later() -> Iterator[None]:
 
 
 class RunProcess:
-    """A run that is going on. The folder is this process's until it ends.
+    """A run that is going on. The folder is this process's until it ends."""
 
-    The resolved config is written into the folder and trained from there, so that neither a blank in a path
-    nor an edit of the config between planning and starting changes what is trained.
+    def __init__(self, run: StudyRun, variables: Mapping[str, str] | None = None) -> None:
+        """Write the resolved config into the folder and train from there.
 
-    Raises:
-        RuntimeError: another process has the folder.
-        OSError: it cannot be written to.
-        ValueError: a run of another recipe was begun in it.
-    """
+        So neither a blank in a path nor an edit of the config after planning changes what is trained.
 
-    def __init__(self, run: Run, variables: Mapping[str, str] | None = None) -> None:
+        Raises:
+            RuntimeError: another process has the folder.
+            OSError: it cannot be written to.
+            ValueError: a run of another recipe was begun in it.
+        """
         claim_work_dir(run.folder, LOCK)
         # A job may have waited for days, and the leaf config may be another by now.
         check_mark(run)
@@ -142,3 +143,86 @@ class RunProcess:
         seconds = read_mark(self.run).get('seconds', 0) + time.monotonic() - self._started
         write_mark(self.run, seconds=seconds, **result)
         release_work_dir(self.run.folder, LOCK)
+
+
+class Slots:
+    """Places for runs at a time, each with its share of the GPUs, or else of the cores."""
+
+    def __init__(self, jobs: int | None, gpus: int) -> None:
+        """Make ``jobs`` places for runs of ``gpus`` GPUs each, where 0 is as 1.
+
+        None makes as many as there are GPUs for; on the CPU one, which is the fastest for each.
+
+        Raises:
+            ValueError: a run takes more GPUs than there are.
+        """
+        self._gpus, self._devices = max(1, gpus), torch.cuda.device_count()
+        if 0 < self._devices < self._gpus:
+            raise ValueError(
+                f'resources.gpus_per_node={gpus}, but this machine has {self._devices}; give fewer, or '
+                '--cluster slurm'
+            )
+        self.count = jobs or max(1, self._devices // self._gpus)
+
+    def variables(self, slot: int) -> dict[str, str]:
+        """What the environment of the run in a slot must say."""
+        if self._devices:
+            every = ','.join(map(str, range(self._devices)))
+            visible = os.environ.get('CUDA_VISIBLE_DEVICES', every).split(',')
+            mine = [visible[(slot * self._gpus + i) % len(visible)] for i in range(self._gpus)]
+            return {'CUDA_VISIBLE_DEVICES': ','.join(mine)}
+        if self.count > 1 and 'OMP_NUM_THREADS' not in os.environ:
+            return {'OMP_NUM_THREADS': str(max(1, usable_cores() // self.count))}
+        return {}
+
+    def first_free(self, taken: Iterable[int]) -> int | None:
+        """The first slot that is not taken; None if all are."""
+        return min(set(range(self.count)) - set(taken), default=None)
+
+
+class Pool:
+    """Where runs are carried out. By itself one of jobs, which note their end in their folders."""
+
+    def free(self) -> bool:
+        """Whether another run can start."""
+        return True
+
+    def poll(self) -> None:
+        """Note which runs have ended."""
+
+    def status(self, run: StudyRun) -> str | None:
+        """``queued`` or ``running`` where the run's folder does not say so, but the pool knows."""
+        return None
+
+    def close(self) -> None:
+        """End what ends with the study."""
+
+
+class LocalPool(Pool):
+    """Child processes, as many at a time as there are slots."""
+
+    def __init__(self, jobs: int | None, gpus: int) -> None:
+        """Make a pool with the slots of ``Slots``."""
+        self._slots = Slots(jobs, gpus)
+        self._processes: dict[int, RunProcess] = {}
+
+    def free(self) -> bool:
+        """Whether another run can start."""
+        return self._slots.first_free(self._processes) is not None
+
+    def start(self, run: StudyRun) -> None:
+        """Start a run, as ``RunProcess``."""
+        slot = self._slots.first_free(self._processes)
+        self._processes[slot] = RunProcess(run, self._slots.variables(slot))
+
+    def poll(self) -> None:
+        """Note which runs have ended."""
+        self._processes = {slot: run for slot, run in self._processes.items() if run.poll() is None}
+
+    def close(self) -> None:
+        """End what is going on, so that it can be resumed."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.stop()
+        self._processes = {}
