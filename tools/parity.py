@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
 
-    from mmseg_deeplab_study.checkpoints.golden import compare_all
+    from mmseg_deeplab_study.checkpoints.parity import compare_all
 
     return compare_all(args.golden)
 

@@ -1,4 +1,6 @@
-from .local import load_from_local
+"""Readers of published checkpoints, registered with MMEngine's ``CheckpointLoader``."""
+
+from .bare_state import load_from_local
 from .tflite import load_from_tflite
 from .torchvision import load_from_tvseg
 from .vainf import load_from_vainf

@@ -1,5 +1,6 @@
 """Checkpoints from one form to another; the key maps are in ``layouts``."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,9 @@ def load_any(path: str | Path) -> dict[str, Any]:
     state = peer_state(data)
     if any(key.startswith('decode_head.') for key in state):
         meta = data.get('meta')
-        meta = dict(meta) if isinstance(meta, Mapping) else {}
-        meta.setdefault('source_format', 'mmseg')
-        meta.setdefault('source_digest', file_digest(path))
-        return {'state_dict': state, 'meta': meta}
-    return load_peer(path, [layout for layouts in LAYOUTS.values() for layout in layouts])
+        ours = {'source_format': 'mmseg', 'source_digest': file_digest(path)}
+        return {'state_dict': state, 'meta': {**ours, **(meta if isinstance(meta, Mapping) else {})}}
+    return load_peer(path, [*vainf.LAYOUTS, *torchvision.LAYOUTS])
 
 
 def to_peer(state: Mapping[str, Tensor], peer: str) -> tuple[dict[str, Any], Layout]:
@@ -57,23 +56,17 @@ def to_peer(state: Mapping[str, Tensor], peer: str) -> tuple[dict[str, Any], Lay
     Raises:
         ValueError: the peer publishes no such architecture.
     """
-    fitting = [layout for layout in LAYOUTS[peer] if _fits(state, layout)]
-    if not fitting:
-        known = ', '.join(layout.name for layout in LAYOUTS[peer])
+    # The last that fits: a deeper network has the blocks of a shallower one too.
+    for layout in reversed(LAYOUTS[peer]):
+        with contextlib.suppress(ValueError):
+            exported = export_state(state, layout)
+            if recognise(exported, LAYOUTS[peer]) is layout:
+                break
+    else:
         raise ValueError(
             f'{peer} has no architecture for this checkpoint of {len(state)} keys, first '
-            f'{list(state)[:3]}; it has {known}'
+            f'{list(state)[:3]}; it has {", ".join(layout.name for layout in LAYOUTS[peer])}'
         )
-    layout = fitting[-1]
-    exported = export_state(state, layout)
     if peer == 'vainf':
         return {'model_state': exported, 'cur_itrs': 0, 'best_score': 0.0}, layout
     return exported, layout
-
-
-def _fits(state: Mapping[str, Tensor], layout: Layout) -> bool:
-    try:
-        exported = export_state(state, layout)
-        return recognise(exported, LAYOUTS[layout.peer]) is layout
-    except ValueError:
-        return False

@@ -1,10 +1,12 @@
 """How the peers name and order what we name otherwise, and what holds a file to that."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from mmpretrain.models.backbones import MobileNetV2
 from mmseg.registry import MODELS
 from mmseg.utils import get_classes
 from torch import Tensor, nn
@@ -45,24 +47,27 @@ class Layout(NamedTuple):
 
 
 def conv_norm(peer: str, ours: str, conv: str = '0', norm: str = '1') -> Pairs:
+    """A convolution and its batch norm, which are items of a ``Sequential`` at the peer."""
     return ((f'{peer}.{conv}.', f'{ours}.conv.'), (f'{peer}.{norm}.', f'{ours}.bn.'))
 
 
 def aspp_pairs(peer: str) -> Pairs:
-    branches = [conv_norm(f'{peer}.convs.{i}', f'decode_head.aspp.{i}') for i in range(4)]
-    return (
-        *conv_norm(f'{peer}.convs.4', 'decode_head.image_pool.1', '1', '2'),
-        *(pair for branch in branches for pair in branch),
-        *conv_norm(f'{peer}.project', 'decode_head.project'),
-    )
+    """The four branches of ASPP, its pooling branch and its projection."""
+    branches = (conv_norm(f'{peer}.convs.{i}', f'decode_head.aspp.{i}') for i in range(4))
+    pool = conv_norm(f'{peer}.convs.4', 'decode_head.image_pool.1', '1', '2')
+    return (*pool, *chain(*branches), *conv_norm(f'{peer}.project', 'decode_head.project'))
 
 
 def v3_pairs(peer: str) -> Pairs:
-    return (
-        *aspp_pairs(f'{peer}.0'),
-        *conv_norm(peer, 'decode_head.refine', '1', '2'),
-        (f'{peer}.4.', 'decode_head.conv_seg.'),
-    )
+    """DeepLabV3's head: ASPP, 3x3 refinement, classifier."""
+    refine = conv_norm(peer, 'decode_head.refine', '1', '2')
+    return (*aspp_pairs(f'{peer}.0'), *refine, (f'{peer}.4.', 'decode_head.conv_seg.'))
+
+
+def mobilenet_v2_blocks() -> list[tuple[str, bool]]:
+    """mmpretrain's name of each inverted residual of MobileNetV2, and whether it expands."""
+    stages = enumerate(MobileNetV2.arch_settings, 1)
+    return [(f'layer{k}.{i}', expand != 1) for k, (expand, _, count, _) in stages for i in range(count)]
 
 
 def model_config(
@@ -71,6 +76,7 @@ def model_config(
     """Our model of a published one, as an MMSeg config of its backbone and heads."""
     output_stride = output_stride or layout.output_stride
     head = dict(
+        type='DeepLabV3Head',
         in_channels=layout.channels[1],
         in_index=3,
         dilations=layout.dilations[output_stride],
@@ -80,17 +86,8 @@ def model_config(
     )
     if layout.plus:
         head.update(type='DeepLabV3PlusHead', c1_in_channels=layout.channels[0])
-    else:
-        head.update(type='DeepLabV3Head')
-    parts = dict(
-        backbone=dict(
-            type='AtrousBackbone',
-            backbone=layout.backbone,
-            output_stride=output_stride,
-            out_indices=layout.out_indices,
-        ),
-        decode_head=head,
-    )
+    backbone = dict(backbone=layout.backbone, output_stride=output_stride, out_indices=layout.out_indices)
+    parts = dict(backbone=dict(type='AtrousBackbone', **backbone), decode_head=head)
     if auxiliary and layout.auxiliary is not None:
         channels, index = layout.auxiliary
         parts['auxiliary_head'] = dict(
@@ -125,11 +122,7 @@ def recognise(keys: Iterable[str], layouts: Sequence[Layout]) -> Layout:
         ValueError: none fits; lists the first keys and what is known.
     """
     keys = tuple(keys)
-    fitting = [
-        layout
-        for layout in layouts
-        if all(any(key.startswith(mark) for key in keys) for mark in layout.marks)
-    ]
+    fitting = [x for x in layouts if all(any(key.startswith(mark) for key in keys) for mark in x.marks)]
     if not fitting:
         known = ', '.join(f'{layout.peer} {layout.name}' for layout in layouts)
         raise ValueError(f'none of the known checkpoints ({known}): {len(keys)} keys, first {list(keys[:3])}')
@@ -152,12 +145,16 @@ def peer_state(checkpoint: Any) -> dict[str, Tensor]:
     return state
 
 
+def build_parts(parts: Mapping[str, dict]) -> nn.ModuleDict:
+    """A backbone and heads, without the segmentor around them, from their configs."""
+    return nn.ModuleDict({name: MODELS.build(config) for name, config in parts.items()})
+
+
 def expected_shapes(parts: Mapping[str, dict]) -> dict[str, torch.Size]:
     """Keys and shapes of a model given by the configs of its parts."""
     # Not on the meta device, where mmpretrain's ResNet cannot be built; loading draws no random numbers.
     with torch.random.fork_rng(devices=[]):
-        model = nn.ModuleDict({name: MODELS.build(config) for name, config in parts.items()})
-    return {key: value.shape for key, value in model.state_dict().items()}
+        return {key: value.shape for key, value in build_parts(parts).state_dict().items()}
 
 
 def import_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
@@ -218,11 +215,7 @@ def load_peer(path: str | Path, layouts: Sequence[Layout], map_location: Any = '
     except ValueError as error:
         raise ValueError(f'checkpoint {path}: {error}') from error
     num_classes = len(state['decode_head.conv_seg.weight'])
-    meta = {
-        'source_format': f'{layout.peer} {layout.name}',
-        'source_digest': file_digest(path),
-    }
+    meta = {'source_format': f'{layout.peer} {layout.name}', 'source_digest': file_digest(path)}
     if num_classes in DATASET_BY_CLASSES:
-        classes = tuple(get_classes(DATASET_BY_CLASSES[num_classes]))
-        meta['dataset_meta'] = {'classes': classes}
+        meta['dataset_meta'] = {'classes': tuple(get_classes(DATASET_BY_CLASSES[num_classes]))}
     return {'state_dict': state, 'meta': meta}

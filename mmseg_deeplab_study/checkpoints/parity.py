@@ -1,21 +1,36 @@
 """Do our models compute what the peers' compute, from the same weights?"""
 
-from collections.abc import Mapping
+import importlib.util
+import json
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmseg.registry import MODELS
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import torchvision
-from .layouts import Layout, model_config, peer_state, recognise
+from . import load_from_tflite, torchvision
+from .conversion import LAYOUTS
+from .layouts import Layout, build_parts, import_state, model_config, peer_state, recognise
 from .safe_loading import load_plain
 
 # What one verification runs on: an odd and an even size, the sizes of the golden logits.
 IMAGE_SIZES = ((65, 97), (128, 160))
+
+
+TOLERANCE = 1e-4
+_BACKBONE = dict(type='mmpretrain.MobileNetV2', widen_factor=0.5)
+_HEAD = dict(in_channels=160, in_index=0, dilations=(1,), refine=False, num_classes=21, align_corners=True)
+TFLITE = dict(
+    backbone=dict(type='AtrousBackbone', backbone=_BACKBONE, output_stride=8, out_indices=(6,)),
+    decode_head=dict(type='DeepLabV3Head', **_HEAD),
+)
+STEP = 4  # golden logits hold every 4th pixel
 
 
 class Parity(NamedTuple):
@@ -29,9 +44,9 @@ class Parity(NamedTuple):
     agreement: float
 
     def __str__(self) -> str:
-        return f'largest difference {self.difference:.1e} of the largest logit, labels agree on ' + (
-            f'{100 * self.agreement:.2f} %'
-        )
+        """Both figures in words."""
+        agreement = f'labels agree on {100 * self.agreement:.2f} %'
+        return f'largest difference {self.difference:.1e} of the largest logit, {agreement}'
 
 
 def measure(ours: np.ndarray, theirs: np.ndarray) -> Parity:
@@ -50,8 +65,7 @@ def build(layout: Layout, state: Mapping[str, Tensor], output_stride: int | None
     """Our model of a published architecture, with weights, in evaluation mode."""
     num_classes = len(state['decode_head.conv_seg.weight'])
     auxiliary = any(key.startswith('auxiliary_head.') for key in state)
-    parts = model_config(layout, num_classes, output_stride, auxiliary)
-    model = nn.ModuleDict({name: MODELS.build(config) for name, config in parts.items()})
+    model = build_parts(model_config(layout, num_classes, output_stride, auxiliary))
     model.load_state_dict(state, strict=True)
     return model.eval()
 
@@ -85,14 +99,9 @@ def compare_with_peer(path: Path, checkpoint: Mapping[str, Any]) -> str:
     layout = recognise(theirs_state, torchvision.LAYOUTS)
     auxiliary = any(key.startswith('aux_classifier.') for key in theirs_state)
     state = checkpoint['state_dict']
-    peer = get_model(
-        layout.name,
-        weights=None,
-        weights_backbone=None,
-        num_classes=len(state['decode_head.conv_seg.weight']),
-        aux_loss=auxiliary,
-    ).eval()
-    peer.load_state_dict(theirs_state)
+    num_classes, none = len(state['decode_head.conv_seg.weight']), dict(weights=None, weights_backbone=None)
+    peer = get_model(layout.name, num_classes=num_classes, aux_loss=auxiliary, **none)
+    peer.eval().load_state_dict(theirs_state)
     model, lines = build(layout, state), []
     for height, width in IMAGE_SIZES:
         image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
@@ -102,3 +111,61 @@ def compare_with_peer(path: Path, checkpoint: Mapping[str, Any]) -> str:
             output = theirs['out' if name == 'decode_head' else 'aux'].numpy()
             lines.append(f'{layout.name} {name} {height}x{width}: {measure(ours, output)}')
     return '\n'.join(lines)
+
+
+def compare_golden(keys_file: Path, reference) -> Iterator[tuple[str, str, Parity]]:
+    """Input, output and parity for each of a peer's golden logits."""
+    name = keys_file.name.removesuffix('.keys.json')
+    golden = np.load(keys_file.with_name(f'{name}.npz'))
+    theirs = {
+        key: torch.from_numpy(reference.reference_array(key, shape))
+        for key, shape in json.loads(keys_file.read_text()).items()
+    }
+    layout = recognise(theirs, LAYOUTS[name.split('_')[0]])
+    stride = re.search(r'_os(\d+)$', name)
+    model = build(layout, import_state(theirs, layout), int(stride[1]) if stride else None)
+    for entry in sorted(golden):
+        output, size = entry.split('_')
+        height, width = map(int, size.split('x'))
+        image = torch.from_numpy(reference.reference_image(height, width))
+        head = 'decode_head' if output == 'logits' else 'auxiliary_head'
+        ours = logits(model, image)[head][:, :, ::STEP, ::STEP]
+        yield size, output, measure(ours, golden[entry])
+
+
+def compare_tflite(golden_file: Path) -> tuple[str, str, Parity]:
+    """Input, output and parity for LiteRT's logits of real weights, which lie in data/voc_weights."""
+    name = golden_file.stem.removeprefix('tflite_')
+    weights = golden_file.parents[1] / 'data' / 'voc_weights' / f'{name}.tflite'
+    golden = np.load(golden_file)
+    model = build_parts(TFLITE)
+    model.load_state_dict(load_from_tflite(str(weights))['state_dict'])
+    image = torch.from_numpy(golden['voc_bird_image']).permute(2, 0, 1)[None] / 127.5 - 1
+    ours = logits(model.eval(), image)['decode_head'][:, :, ::STEP, ::STEP]
+    return 'x'.join(map(str, image.shape[2:])), 'logits', measure(ours, golden['voc_bird_logits'])
+
+
+def compare_all(folder: Path) -> int:
+    """Print a table of all golden logits in a folder; returns an exit code."""
+    files = sorted(folder.glob('*.keys.json'))
+    if not files:
+        raise FileNotFoundError(f'{folder}: no golden logits (PEER_MODEL.keys.json)')
+    spec = importlib.util.spec_from_file_location('reference_weights', folder / 'reference_weights.py')
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    rows = [
+        (file.name.removesuffix('.keys.json'), *row)
+        for file in files
+        for row in compare_golden(file, reference)
+    ]
+    # Not those of quantised files, which are labels and scores.
+    tflite = sorted(folder.glob('tflite_deeplabv3_*.npz'))
+    rows += [(file.stem, *compare_tflite(file)) for file in tflite]
+    table = Table('peer', 'input', 'output', 'difference / largest logit', 'labels that agree')
+    worst = Parity(0.0, 1.0)
+    for name, size, output, parity in rows:
+        table.add_row(name, size, output, f'{parity.difference:.1e}', f'{100 * parity.agreement:.2f} %')
+        worst = Parity(max(worst.difference, parity.difference), min(worst.agreement, parity.agreement))
+    Console(width=120).print(table)
+    print(f'worst: {worst}')
+    return int(worst.difference > TOLERANCE or worst.agreement < 1)

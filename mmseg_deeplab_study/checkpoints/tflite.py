@@ -12,11 +12,14 @@ from torch import Tensor
 
 from ..datasets.label_spaces import resolve_classes
 from ..digests import file_digest
+from .layouts import mobilenet_v2_blocks
 
 SCHEME = 'tflite://'
 # PyTorch's default, which MobileNetV2 is built with: running_var + eps is exactly 1.
 _NORM_EPS = 1e-5
 _IDENTIFIER = b'TFL3'
+# What a cut or damaged file does to the flatbuffer reader: offsets that point outside.
+_DAMAGED = (IndexError, ValueError, TypeError, AttributeError, OverflowError, struct.error)
 _BACKBONE = 'MobilenetV2/'
 _HEAD = {
     'aspp0': 'aspp.0.conv',
@@ -65,15 +68,7 @@ def read_constants(path: str | Path) -> dict[str, np.ndarray]:
             if tensor.Type() == tflite.TensorType.FLOAT32 and buffer.DataLength():
                 values = buffer.DataAsNumpy().view('<f4').reshape(tensor.ShapeAsNumpy())
                 constants[tensor.Name().decode()] = values.copy()
-    # What a cut or damaged file does to the flatbuffer reader: offsets that point outside.
-    except (
-        IndexError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        struct.error,
-    ) as error:
+    except _DAMAGED as error:
         raise ValueError(f'{path} is damaged or cut short: {error}') from error
     return constants
 
@@ -85,16 +80,6 @@ def to_conv_weight(kernel: np.ndarray) -> np.ndarray:
     """
     depthwise = kernel.shape[0] == 1 and kernel.shape[1] > 1
     return kernel.transpose(3, 0, 1, 2) if depthwise else kernel.transpose(0, 3, 1, 2)
-
-
-def _block_names() -> dict[str, tuple[str, bool]]:
-    """TensorFlow's name of each inverted residual, mmpretrain's, and whether it expands."""
-    blocks = [
-        (f'layer{stage}.{i}', expand != 1)
-        for stage, (expand, _, count, _) in enumerate(MobileNetV2.arch_settings, 1)
-        for i in range(count)
-    ]
-    return {f'expanded_conv_{k}' if k else 'expanded_conv': block for k, block in enumerate(blocks)}
 
 
 def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
@@ -109,13 +94,13 @@ def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
             or its head has more branches.
     """
     convs = {'backbone.conv1': ('Conv/weights', 'Conv/Conv2D_bias')}
-    for theirs, (ours, expands) in _block_names().items():
+    for k, (ours, expands) in enumerate(mobilenet_v2_blocks()):
+        theirs = f'expanded_conv_{k}' if k else 'expanded_conv'
         parts = ['expand', 'depthwise', 'project'] if expands else ['depthwise', 'project']
         for i, part in enumerate(parts):
-            prefix = f'{theirs}/{part}'
-            names = ('depthwise_weights', 'depthwise_bias')
-            names = names if part == 'depthwise' else ('weights', 'Conv2D_bias')
-            convs[f'backbone.{ours}.conv.{i}'] = tuple(f'{prefix}/{name}' for name in names)
+            kind = 'depthwise_weights', 'depthwise_bias'
+            names = kind if part == 'depthwise' else ('weights', 'Conv2D_bias')
+            convs[f'backbone.{ours}.conv.{i}'] = tuple(f'{theirs}/{part}/{name}' for name in names)
     convs = {ours: tuple(_BACKBONE + name for name in names) for ours, names in convs.items()}
     for theirs, ours in _HEAD.items():
         convs[f'decode_head.{ours}'] = (f'{theirs}/weights', f'{theirs}/Conv2D_bias')
@@ -200,10 +185,7 @@ def load_from_tflite(filename: str, map_location: object = None) -> dict:
     rows = len(state['decode_head.conv_seg.weight'])
     if rows != len(classes):
         raise ValueError(f'{path}: expected {len(classes)} PASCAL VOC classes, got {rows}')
-    meta = {
-        'source_format': 'tflite',
-        'source_digest': file_digest(path),
-        'dataset_meta': {'classes': classes},
-    }
     device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
+    meta = {'source_format': 'tflite', 'source_digest': file_digest(path)}
+    meta['dataset_meta'] = {'classes': classes}
     return {'state_dict': {k: v.to(device) for k, v in state.items()}, 'meta': meta}

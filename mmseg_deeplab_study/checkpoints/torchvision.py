@@ -50,7 +50,7 @@ def _resnet(depth: int, mark: str) -> Layout:
 
 LAYOUTS = (
     _resnet(50, 'backbone.layer3.5.'),
-    # Has the blocks of a ResNet-50 too: it stands behind it.
+    # After the ResNet-50, whose blocks it has too.
     _resnet(101, 'backbone.layer3.22.'),
     Layout(
         peer='torchvision',

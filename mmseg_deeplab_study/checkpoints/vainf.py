@@ -3,9 +3,18 @@
 from typing import Any
 
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmpretrain.models.backbones import MobileNetV2
 
-from .layouts import BY_STRIDE, RESNET_PAIRS, Layout, Pairs, aspp_pairs, conv_norm, load_peer, v3_pairs
+from .layouts import (
+    BY_STRIDE,
+    RESNET_PAIRS,
+    Layout,
+    Pairs,
+    aspp_pairs,
+    conv_norm,
+    load_peer,
+    mobilenet_v2_blocks,
+    v3_pairs,
+)
 
 SCHEME = 'vainf://'
 
@@ -20,19 +29,12 @@ V3_PLUS_PAIRS = (
 def mobilenet_v2_pairs() -> Pairs:
     """VainF's names of MobileNetV2: torchvision's, in two groups."""
     pairs = list(conv_norm('backbone.low_level_features.0', 'backbone.conv1'))
-    blocks = [
-        (stage, i, expand != 1)
-        for stage, (expand, _, count, _) in enumerate(MobileNetV2.arch_settings, 1)
-        for i in range(count)
-    ]
-    for k, (stage, i, expands) in enumerate(blocks, 1):
-        group = 'low' if k < 4 else 'high'
-        peer = f'backbone.{group}_level_features.{k}.conv'
-        ours = f'backbone.layer{stage}.{i}.conv'
+    for k, (block, expands) in enumerate(mobilenet_v2_blocks(), 1):
+        peer = f'backbone.{"low" if k < 4 else "high"}_level_features.{k}.conv'
         last = 2 if expands else 1
         for j in range(last):
-            pairs += conv_norm(f'{peer}.{j}', f'{ours}.{j}')
-        pairs += conv_norm(peer, f'{ours}.{last}', str(last), str(last + 1))
+            pairs += conv_norm(f'{peer}.{j}', f'backbone.{block}.conv.{j}')
+        pairs += conv_norm(peer, f'backbone.{block}.conv.{last}', str(last), str(last + 1))
     return tuple(pairs)
 
 
@@ -54,7 +56,7 @@ def _layout(name: str, mark: str, backbone: dict, plus: bool) -> Layout:
     )
 
 
-# A ResNet-101 has the blocks of a ResNet-50 too: it stands behind it.
+# The ResNet-101 comes after the ResNet-50, whose blocks it has too.
 LAYOUTS = tuple(
     _layout(name, mark, backbone, plus)
     for plus in (False, True)
