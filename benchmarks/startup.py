@@ -87,10 +87,7 @@ def start(*arguments: object) -> Iterator[tuple[str, Figures]]:
     for line in text.splitlines():
         if line.startswith('{"moment": '):
             said = json.loads(line)
-            yield (
-                said['moment'],
-                {'cpu': said['cpu'], 'seconds': said['clock'] - started, 'mb': said['mb']},
-            )
+            yield (said['moment'], {'cpu': said['cpu'], 'seconds': said['clock'] - started, 'mb': said['mb']})
     end = {'cpu': usage.ru_utime + usage.ru_stime, 'seconds': seconds, 'mb': usage.ru_maxrss / 1024}
     yield 'the end', end
 

@@ -35,11 +35,7 @@ def build(
 
 
 def measure(
-    network: str,
-    data_root: Path,
-    folder: Path,
-    rounds: int,
-    weights: Mapping[str, Tensor] | None = None,
+    network: str, data_root: Path, folder: Path, rounds: int, weights: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
     """Seconds per image of each variant, and how far ours differ from stock.
 
@@ -59,11 +55,7 @@ def measure(
             forwards[f'forward {name}'] = partial(_run, parts, inputs)
         keep_memory()
         kept = _per_image(tasks | forwards, runners, rounds, f'{network}, freed memory kept')
-    return {
-        'seconds': seconds,
-        'seconds_kept': kept,
-        'difference': _differences(runners, batches),
-    }
+    return {'seconds': seconds, 'seconds_kept': kept, 'difference': _differences(runners, batches)}
 
 
 def _run(parts: nn.ModuleDict, inputs: Sequence[Tensor]) -> None:

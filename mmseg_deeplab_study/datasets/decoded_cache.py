@@ -3,6 +3,7 @@
 import mmap
 import re
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -37,26 +38,24 @@ class DecodedFiles:
 
     Memory is taken from the system when a file is first stored, whichever process stores it; two that store
     one file at once write the same. Needs no lock and no room in ``/dev/shm``.
-
-    Args:
-        sizes: bytes of each file's pixels once decoded, by a name of the file.
     """
 
     def __init__(self, sizes: Mapping[Hashable, int]) -> None:
+        """Make room for files of these sizes, in bytes once decoded, by a name of each file."""
         ends = np.cumsum(list(sizes.values()), dtype=np.int64).tolist()
-        self._place = {
-            name: (i, end - size, end)
-            for i, ((name, size), end) in enumerate(zip(sizes.items(), ends, strict=True))
-        }
+        starts = [end - size for end, size in zip(ends, sizes.values(), strict=True)]
+        self._place = dict(zip(sizes, zip(range(len(ends)), starts, ends, strict=True), strict=True))
         self.nbytes = ends[-1] if ends else 0
         self._pixels = np.frombuffer(mmap.mmap(-1, max(self.nbytes, 1)), np.uint8)
         # Height, width, channels (0: a label map, without that axis), and whether they and the pixels count.
         self._shapes = np.frombuffer(mmap.mmap(-1, max(len(sizes), 1) * 16), np.int32).reshape(-1, 4)
 
     def __deepcopy__(self, memo: dict) -> 'DecodedFiles':
+        """A copied dataset shares the memory."""
         return self
 
     def __contains__(self, name: Hashable) -> bool:
+        """Whether a file's pixels are stored."""
         return name in self._place and bool(self._shapes[self._place[name][0], 3])
 
     def get(self, name: Hashable) -> np.ndarray | None:
@@ -64,8 +63,7 @@ class DecodedFiles:
         if name not in self:
             return None
         number, start, end = self._place[name]
-        height, width, channels = self._shapes[number, :3].tolist()
-        shape = (height, width, channels) if channels else (height, width)
+        shape = [size for size in self._shapes[number, :3].tolist() if size]
         return self._pixels[start:end].reshape(shape).copy()
 
     def put(self, name: Hashable, pixels: np.ndarray) -> None:
@@ -79,55 +77,52 @@ class DecodedFiles:
         self._shapes[number, 3] = 1
 
 
+@dataclass(eq=False)
 class LoadDecoded(BaseTransform):
     """A loading transform that decodes each file once.
 
-    Args:
+    Attributes:
         load: ``LoadImageFromFile`` of mmcv or ``LoadAnnotations`` of MMSeg.
         files: where the pixels are kept, by how they are read and the file's path.
         how: how this one reads: another label map or decoder makes other pixels of one file.
     """
 
-    def __init__(self, load: BaseTransform, files: DecodedFiles, how: str) -> None:
-        self.load, self.files, self.how = load, files, how
-        self.path_key, self.key, _ = _LOADERS[type(load)]
+    load: BaseTransform
+    files: DecodedFiles = field(repr=False)
+    how: str = field(repr=False)
 
     def transform(self, results: dict) -> dict | None:
-        name = self.how, results[self.path_key]
+        """Add the pixels, and what the loader says beside them."""
+        path_key, key, _ = _LOADERS[type(self.load)]
+        name = self.how, results[path_key]
         pixels = self.files.get(name)
         if pixels is None:
             results = self.load(results)
             if results is not None:
-                self.files.put(name, results[self.key])
+                self.files.put(name, results[key])
             return results
-        results[self.key] = pixels
-        # What the loaders say beside the pixels.
-        if self.key == 'img':
+        results[key] = pixels
+        if key == 'img':
             results['img_shape'] = results['ori_shape'] = pixels.shape[:2]
         else:
-            results['seg_fields'].append(self.key)
+            results['seg_fields'].append(key)
         return results
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}({self.load})'
 
-
+@dataclass(eq=False)
 class PackLabelsAsRead(BaseTransform):
     """``PackSegInputs`` that leaves labels in uint8, an eighth of its int64."""
 
-    def __init__(self, pack: PackSegInputs) -> None:
-        self.pack = pack
+    pack: PackSegInputs
 
     def transform(self, results: dict) -> dict:
+        """Pack, and put the labels as they are."""
         labels = results.pop('gt_seg_map', None)
         packed = self.pack(results)
         if labels is not None:
             data = torch.from_numpy(np.ascontiguousarray(labels)[None])
             packed['data_samples'].gt_sem_seg = PixelData(data=data)
         return packed
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}({self.pack})'
 
 
 def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, str]:
@@ -142,44 +137,46 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
     Returns:
         The files, or None if they are not kept, and a sentence that says which and why.
     """
-    number = len(dataset)
     sizes: dict[tuple[str, str], int] = {}
     loaders = []
     for base in base_datasets(dataset):
         if not hasattr(base, 'get_data_info'):
             return None, f'{type(base).__name__} does not say which files it reads'
+        infos = [base.get_data_info(i) for i in range(len(base))]
         for i, load in enumerate(_transforms(base)):
             if type(load) not in _LOADERS:
                 continue
             path_key, _, channels = _LOADERS[type(load)]
-            if path_key == 'img_path' and (load.to_float32 or not load.color_type.startswith('color')):
-                return None, f'{load} does not read images as 8-bit colour'
             how = f'{load}'
             if path_key == 'seg_map_path':
                 how += f' {getattr(base, "label_map", None)} {getattr(base, "reduce_zero_label", None)}'
-            loaders.append((base, i, how))
-            for info in (base.get_data_info(j) for j in range(len(base))):
-                path = info.get(path_key)
-                if path is None or (how, path) in sizes:
-                    continue
+            elif load.to_float32 or not load.color_type.startswith('color'):
+                return None, f'{load} does not read images as 8-bit colour'
+            loaders.append((_transforms(base), i, how))
+            for path in (info[path_key] for info in infos if info.get(path_key) is not None):
                 try:
-                    # The header alone: decoding all would take as long as a validation's loading.
-                    with Image.open(path) as image:
-                        sizes[how, path] = image.width * image.height * channels
+                    if (how, path) not in sizes:
+                        sizes[how, path] = _pixels(path) * channels
                 except (OSError, Image.DecompressionBombError) as error:
                     return None, f'the size of {path} cannot be read ({error})'
     if not loaders:
         return None, 'its pipeline has neither LoadImageFromFile nor LoadAnnotations'
-    total = sum(sizes.values())
-    room, available = _gigabytes(total), available_memory()
+    total, available = sum(sizes.values()), available_memory()
+    what, room = f'{len(dataset)} images and label maps', _gigabytes(total)
     if total > budget:
-        return None, f'{number} images and label maps would take {room}, more than {_gigabytes(budget)}'
+        return None, f'{what} would take {room}, more than {_gigabytes(budget)}'
     if available is not None and total > available:
-        return None, f'{number} images and label maps would take {room}, but {_gigabytes(available)} are free'
+        return None, f'{what} would take {room}, but {_gigabytes(available)} are free'
     files = DecodedFiles(sizes)
-    for base, i, how in loaders:
-        _transforms(base)[i] = LoadDecoded(_transforms(base)[i], files, how)
-    return files, f'{number} images and label maps, {room} of at most {_gigabytes(budget)}'
+    for transforms, i, how in loaders:
+        transforms[i] = LoadDecoded(transforms[i], files, how)
+    return files, f'{what}, {room} of at most {_gigabytes(budget)}'
+
+
+def _pixels(path: str) -> int:
+    # The header alone: decoding all would take as long as a validation's loading.
+    with Image.open(path) as image:
+        return image.width * image.height
 
 
 def keep_labels_as_read(dataset: Dataset) -> None:

@@ -233,8 +233,7 @@ def test_the_advice_is_for_the_study(make_study_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('part', 'name', 'more'),
-    [('options', 'seed0', {}), ('source_options', 'source', dict(source='well.py'))],
+    ('part', 'name', 'more'), [('options', 'seed0', {}), ('source_options', 'source', dict(source='well.py'))]
 )
 def test_the_advice_for_a_checkpoint_is_for_its_run(make_study_file, tmp_path, part, name, more):
     path = make_study_file(

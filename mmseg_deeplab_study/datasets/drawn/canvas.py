@@ -39,25 +39,19 @@ class Look:
 class Canvas:
     """An image and its label map, painted together at twice the size of the picture.
 
-    A shape without a class name changes the image only (a shadow), a shape without a colour
-    the label only (the air between the spokes of a wheel).
-
-    Args:
-        size: Height and width of the picture, in pixels.
-        ids: Label id of each class name.
-        fog: Colour that distant things fade to.
-        sight: Distance in metres at which about 63 % of a colour is lost to the fog.
+    A shape without a class name changes the image only (a shadow), a shape without a colour the label only
+    (the air between the spokes of a wheel).
     """
 
     scale = 2
 
     def __init__(
-        self,
-        size: tuple[int, int],
-        ids: dict[str, int],
-        fog: Colour = (0, 0, 0),
-        sight: float = float('inf'),
+        self, size: tuple[int, int], ids: dict[str, int], fog: Colour = (0, 0, 0), sight: float = float('inf')
     ) -> None:
+        """Begin a picture of ``size`` (H, W) pixels, with the label id of each class name.
+
+        Distant things fade to the colour ``fog``, which has taken about 63 % at ``sight`` metres.
+        """
         self.height, self.width = size[0] * self.scale, size[1] * self.scale
         self.ids, self.fog, self.sight = ids, fog, sight
         self.distance = 0.0  # metres to what is being painted
@@ -71,14 +65,10 @@ class Canvas:
         self._paint(colour, name, lambda plane, value: cv2.fillPoly(plane, corners, value))
 
     def ellipse(
-        self,
-        centre: tuple[float, float],
-        axes: tuple[float, float],
-        colour: Colour | None,
-        name: str | None,
+        self, centre: tuple[float, float], axes: tuple[float, float], colour: Colour | None, name: str | None
     ) -> None:
         """Fill an upright ellipse given in canvas pixels."""
-        at, half = _whole(centre), tuple(max(1, value) for value in _whole(axes))
+        at, half = tuple(map(round, centre)), tuple(max(1, round(value)) for value in axes)
         self._paint(colour, name, lambda plane, value: cv2.ellipse(plane, at, half, 0, 0, 360, value, -1))
 
     def stroke(self, points: Points, width: float, colour: Colour | None, name: str | None) -> None:
@@ -87,7 +77,7 @@ class Canvas:
         self._paint(colour, name, lambda plane, value: cv2.polylines(plane, path, False, value, thick))
 
     def develop(self, look: Look, rng: Random) -> tuple[np.ndarray, np.ndarray]:
-        """The finished image (H, W, 3) uint8 RGB and its label (H, W) uint8."""
+        """The finished image ``(H, W, 3)`` uint8 RGB and its label ``(H, W)`` uint8."""
         half = self.width // self.scale, self.height // self.scale
         pixels = cv2.resize(self.pixels, half, interpolation=cv2.INTER_AREA).astype(np.float32)
         rgb, grain = pixels[..., :3], pixels[..., 3:]
@@ -111,15 +101,14 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws one thing in metres: x to the front of the thing, y up, (0, 0) where it stands.
+    """Draws one thing in metres: x to the front of the thing, y up, (0, 0) at its foot.
 
-    Args:
-        canvas: What is drawn on.
-        name: Class of what is drawn.
-        x, y: Where the thing stands, in canvas pixels.
-        unit: Canvas pixels per metre.
+    Attributes:
+        name: class of what is drawn.
+        x, y: its foot, in canvas pixels.
+        unit: canvas pixels per metre.
         facing: 1 if the front of the thing is to the right, -1 if to the left.
-        end_on: Whether vehicles are seen from the front or the back instead of from the side.
+        end_on: whether vehicles are seen from the front or the back instead of from the side.
     """
 
     canvas: Canvas
@@ -131,28 +120,29 @@ class Pen:
     end_on: bool = False
 
     def polygon(self, points: Points, colour: Colour | None) -> None:
+        """Fill a polygon."""
         self.canvas.polygon(self._pixels(points), colour, self.name)
 
     def box(self, left: float, low: float, right: float, high: float, colour: Colour | None) -> None:
+        """Fill a rectangle."""
         self.polygon([(left, low), (right, low), (right, high), (left, high)], colour)
 
     def disc(self, x: float, y: float, radius: float, colour: Colour | None) -> None:
+        """Fill a circle."""
         (at,) = self._pixels([(x, y)])
         self.canvas.ellipse(at, (radius * self.unit, radius * self.unit), colour, self.name)
 
     def stroke(self, points: Points, width: float, colour: Colour) -> None:
+        """Draw a line through points."""
         self.canvas.stroke(self._pixels(points), width * self.unit, colour, self.name)
 
     def shadow(self, half_width: float) -> None:
+        """Darken the ground below the thing."""
         (at,) = self._pixels([(0, 0.02)])
         self.canvas.ellipse(at, (half_width * self.unit, 0.13 * self.unit), (45, 45, 48), None)
 
     def _pixels(self, points: Points) -> list[tuple[float, float]]:
         return [(self.x + self.facing * self.unit * x, self.y - self.unit * y) for x, y in points]
-
-
-def _whole(pair: tuple[float, float]) -> tuple[int, int]:
-    return round(pair[0]), round(pair[1])
 
 
 def shade(colour: Colour, factor: float) -> Colour:
@@ -161,5 +151,5 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 
 def pick(rng: Random, colours: Sequence[Colour], spread: float = 0.15) -> Colour:
-    """One of the colours, with a brightness that varies by `spread`."""
+    """One of the colours, with a brightness that varies by ``spread``."""
     return shade(colours[rng.integers(len(colours))], rng.uniform(1 - spread, 1 + spread))

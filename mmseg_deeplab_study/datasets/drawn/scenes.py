@@ -1,9 +1,9 @@
-"""A PASCAL-like source set and a Cityscapes-like target set, drawn by ourselves.
+"""The pictures of the two drawn sets, and their files.
 
-They show what the study is about on a machine without data: a network that learnt the objects of
-the source set meets some of them again in the street scenes of the target set, drawn by the same
-code (`objects.THINGS`) but smaller, in other colours, in haze, one behind the other, and
-among classes it has never seen. Image `k` of a split depends on the seed, the split and `k` only.
+They show what the study is about on a machine without data: a network that learnt the objects of the source
+set meets some of them again in the street scenes of the target set, drawn by the same code
+(``objects.THINGS``) but smaller, in other colours, in haze, one behind the other, and among classes it has
+never seen. Image ``k`` of a split depends on the seed, the split and ``k`` only.
 """
 
 from __future__ import annotations
@@ -28,11 +28,9 @@ VERSION = 2  # raise it with any change that draws other pictures: it tells writ
 SPLITS = ('train', 'val')
 CITIES = {'train': 'drawnstadt', 'val': 'drawnburg'}
 IGNORE_INDEX = 255
-# The class of a drawn thing where its own name is no class.
-STREET = ('road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'traffic sign')
-STREET += ('vegetation', 'terrain', 'sky')
+# The class of a drawn thing where its own name is no class: the first 11 are what streets are made of.
 CLASS_OF = {
-    'voc': {'rider': 'person', **dict.fromkeys(STREET, 'background')},
+    'voc': {'rider': 'person', **dict.fromkeys(get_classes('cityscapes')[:11], 'background')},
     'cityscapes': {'motorbike': 'motorcycle'},
 }
 SHARED = ('person', 'car', 'bus', 'train', 'motorbike', 'bicycle')
@@ -54,18 +52,12 @@ def draw_object_photo(
 
     What the street is made of is background there: without it a network takes windows for buses.
 
-    Args:
-        seed: Seed of the set.
-        split: One of `SPLITS`.
-        index: Number of the image in its split.
-        size: Height and width in pixels.
-
     Returns:
-        RGB image (H, W, 3) uint8 and label (H, W) uint8 of VOC ids; a thin
-        border of the objects is 255.
+        RGB image ``(H, W, 3)`` uint8 and label ``(H, W)`` uint8 of VOC ids; a thin border of the objects is
+        255.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: ``split`` is not in ``SPLITS``, ``seed`` or ``index`` is negative, or ``size`` too small.
     """
     rng = _random(seed, split, index, size)
     canvas = Canvas(size, label_ids('voc'))
@@ -93,18 +85,12 @@ def draw_street_scene(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw a street in perspective, as seen from a car in Cityscapes.
 
-    Args:
-        seed: Seed of the set.
-        split: One of `SPLITS`.
-        index: Number of the image in its split.
-        size: Height and width in pixels.
-
     Returns:
-        RGB image (H, W, 3) uint8 and label (H, W) uint8 of Cityscapes train ids;
-        the bonnet of the camera's own car is 255.
+        RGB image ``(H, W, 3)`` uint8 and label ``(H, W)`` uint8 of Cityscapes train ids; the bonnet of the
+        camera's own car is 255.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: as ``draw_object_photo``.
     """
     rng = _random(seed, split, index, size)
     fog = pick(rng, ((190, 198, 205), (205, 200, 190)))
@@ -114,20 +100,14 @@ def draw_street_scene(
 
 
 def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (96, 96)) -> Path:
-    """Write object photos in the layout of PASCAL VOC 2012, unless they are there.
-
-    Args:
-        root: Folder of the set; it must not hold anything else.
-        train, val: Number of images in each split.
-        seed: Seed of the set.
-        size: Height and width in pixels.
+    """Write ``train`` and ``val`` object photos in the layout of PASCAL VOC 2012, unless they are there.
 
     Returns:
-        The folder `VOCdevkit/VOC2012` in `root`.
+        The folder ``VOCdevkit/VOC2012`` in ``root``.
 
     Raises:
-        FileExistsError: If `root` holds something else.
-        ValueError: If an argument is out of its range.
+        FileExistsError: ``root`` holds something else.
+        ValueError: as ``draw_object_photo``, or a number of images is negative.
     """
     colours = colour_table(voc_palette(21))
     colours[IGNORE_INDEX] = voc_palette(256)[IGNORE_INDEX]
@@ -148,26 +128,19 @@ def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: tuple[
                 coloured.save(labels / f'{name}.png')
             (lists / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names))
 
-    return _write_once(root, 'voc-like', train, val, seed, size, write) / 'VOCdevkit' / 'VOC2012'
+    return _write_once(root, write, 'voc-like', seed, size, train=train, val=val) / 'VOCdevkit' / 'VOC2012'
 
 
 def write_cityscapes_like(
     root: Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (96, 192)
 ) -> Path:
-    """Write street scenes in the layout of Cityscapes, unless they are there.
-
-    Args:
-        root: Folder of the set; it must not hold anything else.
-        train, val: Number of images in each split.
-        seed: Seed of the set.
-        size: Height and width in pixels.
+    """Write ``train`` and ``val`` street scenes in the layout of Cityscapes, unless they are there.
 
     Returns:
-        `root`, which holds `leftImg8bit` and `gtFine`.
+        ``root``, which holds ``leftImg8bit`` and ``gtFine``.
 
     Raises:
-        FileExistsError: If `root` holds something else.
-        ValueError: If an argument is out of its range.
+        FileExistsError, ValueError: as ``write_voc_like``.
     """
 
     def write(folder: Path, counts: dict[str, int]) -> None:
@@ -182,7 +155,7 @@ def write_cityscapes_like(
                 Image.fromarray(image).save(images / f'{name}_leftImg8bit.png')
                 Image.fromarray(label).save(labels / f'{name}_gtFine_labelTrainIds.png')
 
-    return _write_once(root, 'cityscapes-like', train, val, seed, size, write)
+    return _write_once(root, write, 'cityscapes-like', seed, size, train=train, val=val)
 
 
 def label_ids(dataset: str) -> dict[str, int]:
@@ -240,17 +213,17 @@ def _pose(canvas: Canvas, name: str, rng: Random, at: tuple[float, float], share
 
 def _write_once(
     root: Path,
+    write: Callable[[Path, dict[str, int]], None],
     kind: str,
-    train: int,
-    val: int,
     seed: int,
     size: tuple[int, int],
-    write: Callable[[Path, dict[str, int]], None],
+    **counts: int,
 ) -> Path:
     """Write a set next to its folder and move it there when it is complete."""
-    if train < 0 or val < 0:
-        raise ValueError(f'the number of images must be >= 0, but got train={train}, val={val}')
-    root, counts = Path(root), {'train': train, 'val': val}
+    if min(counts.values()) < 0:
+        given = ', '.join(f'{split}={count}' for split, count in counts.items())
+        raise ValueError(f'the number of images must be >= 0, but got {given}')
+    root = Path(root)
     asked = {'kind': kind, 'version': VERSION, 'seed': seed, 'size': list(size), **counts}
     if root.exists() and any(root.iterdir()):
         note = root / 'dataset.json'

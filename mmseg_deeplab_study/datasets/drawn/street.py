@@ -23,6 +23,7 @@ class Street:
     far = 70.0
 
     def __init__(self, canvas: Canvas, rng: Random) -> None:
+        """Choose horizon, direction and widths."""
         self.canvas = canvas
         self.focal = 1.15 * self.canvas.height
         self.horizon = rng.uniform(0.36, 0.46) * self.canvas.height
@@ -31,6 +32,7 @@ class Street:
         self.kerb = self.half_road + rng.uniform(2.0, 3.5)  # where the sidewalks end
 
     def pixel(self, x: float, y: float, depth: float) -> tuple[float, float]:
+        """A place of the street in canvas pixels."""
         unit = self.focal / depth
         return self.middle + unit * x, self.horizon + unit * (self.camera_height - y)
 
@@ -40,13 +42,7 @@ class Street:
         return Pen(self.canvas, name, *self.pixel(x, 0, depth), self.focal / depth, facing, end_on)
 
     def ground(
-        self,
-        left: float,
-        right: float,
-        colour: Colour,
-        name: str | None,
-        near: float = 1.5,
-        far: float = far,
+        self, left: float, right: float, colour: Colour, name: str | None, near: float = 1.5, far: float = far
     ) -> None:
         """Cover the ground between two x."""
         corners = [(left, 0, near), (right, 0, near), (right, 0, far), (left, 0, far)]
@@ -67,10 +63,7 @@ class Street:
         self.surface(corners, colour, name)
 
     def surface(
-        self,
-        corners: list[tuple[float, float, float]],
-        colour: Colour | None,
-        name: str | None,
+        self, corners: list[tuple[float, float, float]], colour: Colour | None, name: str | None
     ) -> None:
         """Fill a polygon given by (x, y, depth)."""
         self.canvas.distance = float(np.mean([depth for _, _, depth in corners])) / 2
@@ -80,11 +73,8 @@ class Street:
 def draw_street(canvas: Canvas, rng: Random, turn: int) -> None:
     """Draw a street scene with everything in it.
 
-    Args:
-        canvas: What is drawn on; its label ids must have the classes of Cityscapes, `motorbike` and
-            `ignored`.
-        rng: Decides on everything else.
-        turn: Number of the scene: what is featured and what borders the road take turns.
+    The canvas needs label ids for Cityscapes' classes, ``motorbike`` and ``ignored``. What is featured and
+    what borders the road take turns by the number ``turn``; ``rng`` decides on everything else.
     """
     street = _empty_street(canvas, rng, turn)
     placed = _traffic(street, rng, FEATURED[turn % len(FEATURED)])
@@ -139,7 +129,7 @@ def _plaster(rng: Random) -> Colour:
 
 
 def _roadside(street: Street, rng: Random, side: int, kind: str) -> None:
-    """Draw the sidewalk of one side (-1 is left) and, behind it, one of `ROADSIDES`."""
+    """Draw the sidewalk of one side (-1 is left) and, behind it, one of ``ROADSIDES``."""
     edge, kerb = side * street.half_road, side * street.kerb
     if kind in ('houses', 'wall'):
         street.ground(kerb, side * 90, (150, 142, 138), 'sidewalk')
@@ -177,7 +167,7 @@ def _houses(street: Street, rng: Random, x: float) -> None:
 
 
 def _fence(street: Street, rng: Random, x: float) -> None:
-    """Bars in front of what is behind; the label is closed, as in Cityscapes."""
+    """Bars with gaps; the label is closed, as in Cityscapes."""
     high, paint = rng.uniform(1.3, 1.9), pick(rng, ((60, 75, 65), (165, 160, 150), (120, 90, 65)))
     street.upright(x, 3, 50, 0, high, None, 'fence')
     for low in (0.15, high - 0.15):
