@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import multiprocessing
 import tempfile
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from benchmarks import adapted, growth, rounds, setups, tables, training, validation
-from benchmarks.measure import machine
+from benchmarks.measure import in_own_process, machine
 
 # What a section is measured on besides the large images: CamVid's own, or crops of the study's size.
 SIZES = {
@@ -24,6 +23,7 @@ SECTIONS = (*PER_NETWORK, 'growth', 'adapted')
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--only', nargs='+', choices=SECTIONS, default=SECTIONS, help='sections to measure')
     parser.add_argument('--networks', nargs='+', choices=setups.NETWORKS, default=list(setups.NETWORKS))
@@ -43,6 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Measure section by section, then write table and picture."""
     args = parse_args()
     path = Path(args.results)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,24 +52,16 @@ def main() -> None:
             continue
         for network in args.networks if section in PER_NETWORK else [growth.NETWORK]:
             for size in SIZES.get(section, ['large']):
-                # What one has done to the allocator, the other shall not feel.
-                process = multiprocessing.get_context('spawn').Process(
-                    target=measure, args=(args, section, network, size)
-                )
-                process.start()
-                process.join()
-                if process.exitcode:
-                    raise SystemExit(f'{section}, {network}, {size}: exit code {process.exitcode}')
+                in_own_process(measure, args, section, network, size)
     print(tables.write(json.loads(path.read_text()), Path(args.out)))
 
 
 def measure(args: argparse.Namespace, section: str, network: str, size: str) -> None:
-    """Measure one thing and add it to the results at once: what is measured survives what comes behind."""
+    """Measure one thing and add it to the results at once: it survives a failure after it."""
     path = Path(args.results)
-    weights_path = path.with_name(f'{network}.pth')
+    weights = path.with_name(f'{network}.pth')
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        root = setups.camvid()
+        folder, root = Path(name), setups.camvid()
         if size != 'camvid' and section not in ('growth', 'adapted'):
             root = setups.make_streets(folder, args.images, args.height)
         key = network
@@ -79,14 +72,14 @@ def measure(args: argparse.Namespace, section: str, network: str, size: str) -> 
             crop, steps = (384, args.steps) if size == 'large' else (768, max(1, args.steps // 4))
             key += f', {crop}x{crop}'
             value = training.measure(network, root, folder, steps, crop)
-            weights = value.pop('weights')
+            trained = value.pop('weights')
             if size == 'large':
-                torch.save(weights, weights_path)
+                torch.save(trained, weights)
         elif section == 'rounding':
             value = training.rounding(network, root, folder, args.steps)
         elif section == 'validation':
-            weights = torch.load(weights_path, weights_only=True) if weights_path.exists() else None
-            value = validation.measure(network, root, folder, args.rounds, weights)
+            trained = torch.load(weights, weights_only=True) if weights.exists() else None
+            value = validation.measure(network, root, folder, args.rounds, trained)
         elif section == 'memory':
             value = validation.memory(network, root, folder)
         elif section == 'rounds':

@@ -5,7 +5,6 @@ Needs CAMVID_ROOT; the extra `crf` for the comparison. Writes a table between th
 
 import argparse
 import copy
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ from PIL import Image
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from benchmarks import setups
 from benchmarks.adapted import LEAF
-from benchmarks.measure import alternate, machine, memory_mb, peak_growth
+from benchmarks.measure import alternate, in_own_process, machine, memory_mb, peak_growth
 from benchmarks.tables import markdown_table, write_between_marks
 from mmseg_deeplab_study.engine.launch import enable_dense_crf
 from mmseg_deeplab_study.inference.trained_model import load_model
@@ -38,6 +37,7 @@ SHOWN = ('mIoU', 'BIoU', 'trimap.1', 'trimap.2', 'trimap.4', 'trimap.8', 'trimap
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         '--voc', type=Path, required=True, help='folder VOC2012 of a VOCdevkit, its val split'
@@ -54,9 +54,8 @@ def parse_args() -> argparse.Namespace:
 
 def smooth_logits(classes: int, height: int, width: int) -> torch.Tensor:
     """(1, C, H, W) as a network gives them: from an eighth of the size."""
-    coarse = torch.randn(
-        1, classes, -(-height // 8), -(-width // 8), generator=torch.Generator().manual_seed(0)
-    )
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, classes, -(-height // 8), -(-width // 8), generator=generator)
     return 4 * torch.nn.functional.interpolate(coarse, (height, width), mode='bilinear')
 
 
@@ -113,8 +112,8 @@ def beside_pydensecrf(cfg: Config, rounds: int) -> list[tuple[str, ...]]:
     return rows
 
 
-def grow(size: tuple[int, int, int], row: Any) -> None:
-    """Seconds, MB and corners of the lattice for a street enlarged to a size; in a process of its own."""
+def grow(size: tuple[int, int, int]) -> list[Any]:
+    """A row for a street enlarged to a size: seconds, corners of the lattice a pixel, MB."""
     height, width, classes = size
     picture = min((setups.camvid() / 'leftImg8bit/val').rglob('*.png'))
     image, logits = read_image(picture, (height, width)), smooth_logits(classes, height, width)
@@ -131,9 +130,8 @@ def grow(size: tuple[int, int, int], row: Any) -> None:
 
     peak = peak_growth(task)
     process = memory_mb('VmHWM')
-    row.extend(
-        [f'{height}x{width}', classes, f'{seconds[0]:.1f}', f'{corners:.2f}', f'{peak:.0f}', f'{process:.0f}']
-    )
+    figures = (f'{seconds[0]:.1f}', f'{corners:.2f}', f'{peak:.0f}', f'{process:.0f}')
+    return [f'{height}x{width}', classes, *figures]
 
 
 def voc_scores(cfg: Config, folder: str) -> Mapping[str, float]:
@@ -145,40 +143,23 @@ def voc_scores(cfg: Config, folder: str) -> Mapping[str, float]:
 
 
 def lines(args: argparse.Namespace) -> Iterator[str]:
+    """The tables in Markdown."""
     cfg = voc_config(args.voc.absolute(), args.weights.absolute())
     yield f'Measured on {machine()}.'
     if find_spec('pydensecrf') is not None:
-        head = (
-            'photograph, 21 classes',
-            'size',
-            'torch, s',
-            'pydensecrf2, s',
-            'ratio',
-            'labels that agree, %',
-        )
-        yield from markdown_table(head, beside_pydensecrf(cfg, args.rounds))
-    rows = []
-    for size in SIZES:
-        with multiprocessing.get_context('spawn').Manager() as manager:
-            row = manager.list()
-            process = multiprocessing.get_context('spawn').Process(target=grow, args=(size, row))
-            process.start()
-            process.join()
-            if process.exitcode:
-                raise SystemExit(f'{size}: exit code {process.exitcode}')
-            rows.append(tuple(row))
+        head = ('photograph, 21 classes', 'size', 'torch, s', 'pydensecrf2, s', 'ratio')
+        yield from markdown_table((*head, 'labels that agree, %'), beside_pydensecrf(cfg, args.rounds))
     head = ('street', 'classes', 'torch, s', 'corners a pixel', 'peak of the CRF, MB', 'of the process, MB')
-    yield from markdown_table(head, rows)
+    yield from markdown_table(head, [in_own_process(grow, size) for size in SIZES])
     with TemporaryDirectory() as folder:
         scores = voc_scores(cfg, folder)
-    rows = [
-        (name, *(f'{value:.2f}' for value in (plain, fine)), f'{fine - plain:+.2f}')
-        for name, plain, fine in ((name, scores[f'unrefined/{name}'], scores[name]) for name in SHOWN)
-    ]
+    pairs = ((name, scores[f'unrefined/{name}'], scores[name]) for name in SHOWN)
+    rows = [(name, f'{plain:.2f}', f'{fine:.2f}', f'{fine - plain:+.2f}') for name, plain, fine in pairs]
     yield from markdown_table(("VOC's photographs, %", 'without', 'with', 'difference'), rows)
 
 
 def main() -> None:
+    """Measure, then write the table."""
     os.chdir(setups.ROOT)
     args = parse_args()
     setups.camvid()  # before anything is measured

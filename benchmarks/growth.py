@@ -18,6 +18,7 @@ NETWORK = 'MobileNetV2'
 
 
 def measure(folder: Path, rounds: int) -> dict[str, Any]:
+    """Seconds by height, by number of classes and by number of images."""
     return {
         'height': _by_height(folder, rounds),
         'classes': {number: _by_classes(number, folder, rounds) for number in (2, 19, 59, 150)},
@@ -35,7 +36,7 @@ def _by_height(folder: Path, rounds: int) -> dict[int, dict[str, float]]:
 
 
 def _by_images(number: int, folder: Path, rounds: int) -> dict[str, float]:
-    """Seconds of a pass over so many images of 256x512."""
+    """Seconds of a pass over ``number`` images of 256x512."""
     root = setups.make_streets(folder, number, 256)
     seconds = validation.returned(NETWORK, root, folder, rounds)
     return {name: value * number for name, value in seconds.items()}
@@ -60,7 +61,7 @@ def _by_classes(number: int, folder: Path, rounds: int) -> dict[str, float]:
 
 
 class _Tail:
-    """What comes behind the network: resize, labels, counts."""
+    """What comes after the network: resize, labels, counts."""
 
     def __init__(self, model: nn.Module, metric: Any, logits: torch.Tensor, label: torch.Tensor) -> None:
         self.model, self.metric, self.label = model, metric, label

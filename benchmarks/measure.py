@@ -2,13 +2,16 @@
 
 import ctypes
 import gc
+import multiprocessing
 import platform
 import re
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from rich.progress import track
@@ -18,7 +21,7 @@ from mmseg_deeplab_study.hardware import describe_hardware, has_native_bfloat16
 
 
 def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, what: str) -> dict[str, float]:
-    """Median seconds of each task, one after the other in each round, behind one untimed round."""
+    """Median seconds of each task, one after the other in each round, after one untimed round."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for number in track(range(-1, rounds), what):
         for name, task in tasks.items():
@@ -27,6 +30,12 @@ def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, what: str)
             if number >= 0:
                 seconds[name].append(time.perf_counter() - started)
     return {name: median(values) for name, values in seconds.items()}
+
+
+def in_own_process(task: Callable[..., Any], *arguments: Any) -> Any:
+    """What a task returns in a new process: what another did to the allocator does not reach it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+        return pool.submit(task, *arguments).result()
 
 
 def peak_growth(task: Callable[[], object]) -> float:
@@ -45,8 +54,10 @@ def memory_mb(key: str) -> float:
 
 
 def keep_memory() -> None:
-    """Have the allocator as our tools set it, from now on: glibc raises its thresholds by itself only where
-    none was ever set, so that there is no way back in one process."""
+    """Have the allocator as our tools set it, from now on.
+
+    There is no way back in one process: glibc raises its thresholds by itself only where none was ever set.
+    """
     if not keep_freed_memory():
         raise RuntimeError('needs glibc, and no MALLOC_... variable in the environment')
 

@@ -23,14 +23,15 @@ from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.page import render_page
 from mmseg_deeplab_study.report.runs import read_runs
 
+SIZES = {'validations': 1000, 'classes': 19, 'images': 8, 'seeds': 3, 'height': 1024}
 VARIANTS = 20  # label maps of each image
 SEEN = ('class 11', 'class 13')
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    sizes = {'validations': 1000, 'classes': 19, 'images': 8, 'seeds': 3, 'height': 1024}
-    for name, value in sizes.items():
+    for name, value in SIZES.items():
         parser.add_argument(f'--{name}', type=int, default=value, help='default: %(default)s')
     return parser.parse_args()
 
@@ -55,6 +56,7 @@ def write_run(folder: Path, seed: int, args: argparse.Namespace) -> Path:
 
 
 def write_snapshots(folder: Path, args: argparse.Namespace) -> None:
+    """Photographs, truths and, for each validation, one of ``VARIANTS`` label maps of each."""
     reference = folder / 'reference'
     reference.mkdir(parents=True)
     photographs = sorted((camvid() / 'leftImg8bit/val').rglob('*.png'))[: args.images]
@@ -104,6 +106,7 @@ def seconds_to_open(page: Path) -> float:
 
 
 def main() -> None:
+    """Measure, then print what was found."""
     args = parse_args()
     with tempfile.TemporaryDirectory() as name:
         folders = [write_run(Path(name) / f'seed{seed}', seed, args) for seed in range(args.seeds)]
@@ -113,12 +116,10 @@ def main() -> None:
         seconds = time.perf_counter() - started
         path = Path(name) / 'report.html'
         path.write_text(page)
-        print(
-            f'{args.validations} validations, {args.classes} classes, {args.images} images, {args.seeds} '
-            'seeds: '
-            f'{len(page.encode()) / 1e6:.1f} MB, made in {seconds:.0f} s, '
-            f'open in {median(seconds_to_open(path) for _ in range(5)):.1f} s (median of 5)'
-        )
+        opened = median(seconds_to_open(path) for _ in range(5))
+        sizes = ', '.join(f'{getattr(args, name)} {name}' for name in SIZES if name != 'height')
+        size = len(page.encode()) / 1e6
+        print(f'{sizes}: {size:.1f} MB, made in {seconds:.0f} s, open in {opened:.1f} s (median of 5)')
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
-"""A whole run of the study's shape: five iterations and a validation, again and again."""
+"""A whole run of the study's shape: five iterations and a validation, repeatedly."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +28,24 @@ class _Watch(Hook):
         self._since = time.perf_counter()
 
     def before_val(self, runner: Runner) -> None:
-        now = time.perf_counter()
         if runner.iter:
-            self.training.append(now - self._since)
-        self._since = now
+            self.training.append(time.perf_counter() - self._since)
+        self._since = time.perf_counter()
 
     def after_val(self, runner: Runner) -> None:
-        now = time.perf_counter()
-        self.validating.append(now - self._since)
-        self._since = now
+        self.validating.append(time.perf_counter() - self._since)
+        self._since = time.perf_counter()
 
 
-class _Timed:
-    """Sums up the seconds spent in some methods of an object."""
+def _timed(method: Callable, seconds: list[float]) -> Callable:
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return method(*args, **kwargs)
+        finally:
+            seconds.append(time.perf_counter() - started)
 
-    def __init__(self, owner: Any, names: tuple[str, ...]) -> None:
-        self.seconds = 0.0
-        for name in names:
-            setattr(owner, name, self._wrap(getattr(owner, name)))
-
-    def _wrap(self, method: Any) -> Any:
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return method(*args, **kwargs)
-            finally:
-                self.seconds += time.perf_counter() - started
-
-        return timed
+    return timed
 
 
 def measure(
@@ -74,11 +65,9 @@ def measure(
         if variant == 'bfloat16':
             cfg.model.eval_dtype = 'bfloat16'
             enable_amp(cfg)
-        if kind == setups.STOCK:
-            results[variant] = run(cfg, rounds)
-        else:
+        if kind == setups.OURS:
             keep_memory()
-            results[variant] = run(cfg, rounds)
+        results[variant] = run(cfg, rounds)
     return results
 
 
@@ -87,20 +76,15 @@ def run(cfg: Config, rounds: int) -> dict[str, float]:
     runner, watch = Runner.from_cfg(cfg), _Watch()
     runner.register_hook(watch)
     tracker = next((hook for hook in runner.hooks if isinstance(hook, AdaptationHook)), None)
-    timed = None
-    if tracker is not None:
-        names = ('before_val', 'after_val_iter', 'after_val_epoch', 'after_val')
-        timed = _Timed(tracker, names)
+    tracking: list[float] = []
+    for name in ('before_val', 'after_val_iter', 'after_val_epoch', 'after_val') if tracker else ():
+        setattr(tracker, name, _timed(getattr(tracker, name), tracking))
     runner.train()
     training = watch.training[1:]
-    validating = watch.validating[-len(training) :]
-    round_seconds = (sum(training) + sum(validating)) / len(training)
-    result = {
-        'round': round_seconds,
-        'validation': sum(validating) / len(training),
-        'validating_percent': 100 * sum(validating) / (sum(training) + sum(validating)),
-    }
-    if timed is not None:
-        result['tracker'] = timed.seconds / len(watch.validating)
-        result['tracker_percent'] = 100 * result['tracker'] / round_seconds
+    validation = sum(watch.validating[-len(training) :]) / len(training)
+    seconds = sum(training) / len(training) + validation
+    result = {'round': seconds, 'validation': validation, 'validating_percent': 100 * validation / seconds}
+    if tracker is not None:
+        result['tracker'] = sum(tracking) / len(watch.validating)
+        result['tracker_percent'] = 100 * result['tracker'] / seconds
     return result

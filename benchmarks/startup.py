@@ -43,6 +43,7 @@ Figures = Mapping[str, float]  # seconds of CPU, seconds, MB at most
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         '--weights', type=Path, required=True, help="TensorFlow's deeplabv3_257_mv_gpu.tflite"
@@ -70,13 +71,8 @@ def start(*arguments: object) -> Iterator[tuple[str, Figures]]:
     command = [sys.executable, '-W', 'ignore', *map(str, arguments)]
     started = time.monotonic()
     with TemporaryDirectory() as folder, open(f'{folder}/log', 'w+') as log:
-        process = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        )
+        env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=env)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -106,13 +102,11 @@ def measure(
             for moment, figures in task():
                 if number >= 0:
                     found[name].setdefault(moment, []).append(figures)
-    return {
-        name: {
-            moment: {key: median(row[key] for row in rows) for key in rows[0]}
-            for moment, rows in moments.items()
-        }
-        for name, moments in found.items()
-    }
+
+    def medians(rows: list[Figures]) -> Figures:
+        return {key: median(row[key] for row in rows) for key in rows[0]}
+
+    return {name: {moment: medians(rows) for moment, rows in found[name].items()} for name in tasks}
 
 
 def tasks(config: Path) -> dict[str, Callable[[], Iterator[tuple[str, Figures]]]]:
@@ -148,6 +142,7 @@ def lines(found: Mapping[str, Mapping[str, Figures]]) -> Iterator[str]:
 
 
 def main() -> None:
+    """Measure, then write the tables."""
     args = parse_args()
     with TemporaryDirectory() as folder:
         config = Path(folder, 'first_iteration.py')

@@ -1,6 +1,6 @@
 """What was measured as Markdown and as a picture."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +36,15 @@ def write_between_marks(page: Path, text: str, marks: tuple[str, str] = (BEGIN, 
 def _lines(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     for line in dict.fromkeys(results['machines'].values()):
         yield f'Measured on {line}.'
-    if 'validation' in results:
-        yield from _validation(results['validation'], dtypes)
-    if 'memory' in results:
-        yield from _memory(results['memory'], dtypes)
-    if 'training' in results:
-        yield from _training(results['training'], results.get('rounding', {}), dtypes)
-    if 'adapted' in results:
-        yield from _adapted(results['adapted']['CamVid'], dtypes)
-    if 'rounds' in results:
-        yield from _rounds(results['rounds'], dtypes)
-    if 'growth' in results:
-        yield from _growth(results['growth'], dtypes)
+    # The losses are shown with the training steps.
+    given = {**results, 'training': (results.get('training'), results.get('rounding'))}
+    for section, write in _SECTIONS.items():
+        if results.get(section):
+            yield from write(given[section], dtypes)
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    """Lines of a table, an empty one before and after it."""
     yield ''
     yield f'| {" | ".join(head)} |'
     yield f'|{"---|" * len(head)}'
@@ -69,37 +63,25 @@ def _ratio(stock: float, ours: float) -> str:
 
 def _validation(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield '\n### A validation pass, seconds per image'
-    rows = []
+    rows, beside = [], []
     for key, value in results.items():
-        freed, kept = value['seconds'], value['seconds_kept']
-        rows.append(
-            [
-                key,
-                _seconds(freed[STOCK]),
-                *(_ratio(freed[STOCK], kept[name]) for name in dtypes),
-                *(_ratio(freed[STOCK], freed[name]) for name in dtypes),
-                *(_ratio(kept[STOCK], kept[name]) for name in (STOCK, *dtypes)),
-            ]
-        )
-    head = ['', 'stock', *dtypes]
-    head += [f'{name}, memory returned' for name in dtypes]
-    head += [f'{name}, memory kept' for name in (STOCK, *dtypes)]
-    yield from markdown_table(head, rows)
+        freed, kept, apart = value['seconds'], value['seconds_kept'], value['difference']
+        pairs = [
+            *((freed[STOCK], kept[name]) for name in dtypes),
+            *((freed[STOCK], freed[name]) for name in dtypes),
+            *((kept[STOCK], kept[name]) for name in (STOCK, *dtypes)),
+        ]
+        rows.append([key, _seconds(freed[STOCK]), *(_ratio(*pair) for pair in pairs)])
+        forwards = (f'{kept[name] / kept[f"forward {name}"]:.2f}' for name in dtypes)
+        labels = (f'{apart[name]["labels"]:.4f} %' for name in dtypes)
+        points = ' / '.join(f'{apart[name]["points"]:.4f}' for name in dtypes)
+        beside.append([key, *forwards, *labels, points])
+    head = ['', 'stock', *dtypes, *(f'{name}, memory returned' for name in dtypes)]
+    yield from markdown_table([*head, *(f'{name}, memory kept' for name in (STOCK, *dtypes))], rows)
     yield '### Beside the network alone, and beside the labels of stock'
-    rows = []
-    for key, value in results.items():
-        kept, apart = value['seconds_kept'], value['difference']
-        rows.append(
-            [
-                key,
-                *(f'{kept[name] / kept[f"forward {name}"]:.2f}' for name in dtypes),
-                *(f'{apart[name]["labels"]:.4f} %' for name in dtypes),
-                ' / '.join(f'{apart[name]["points"]:.4f}' for name in dtypes),
-            ]
-        )
     head = ['', *(f'pass / forward, {name}' for name in dtypes)]
     head += [*(f'labels as stock, {name}' for name in dtypes), 'mIoU apart, points']
-    yield from markdown_table(head, rows)
+    yield from markdown_table(head, beside)
 
 
 def _memory(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
@@ -112,11 +94,11 @@ def _memory(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield from markdown_table(['', STOCK, *dtypes, *(f'folded copy, {name}' for name in dtypes)], rows)
 
 
-def _training(results: Results, rounding: Results, dtypes: Sequence[str]) -> Iterable[str]:
+def _training(results: tuple[Results, Results | None], dtypes: Sequence[str]) -> Iterable[str]:
     yield '### A training step on two crops, seconds'
     names = [*(['stock --amp'] if 'bfloat16' in dtypes else []), *dtypes]
     rows = []
-    for key, value in results.items():
+    for key, value in results[0].items():
         freed, kept = value['seconds'], value['seconds_kept']
         for memory, stock, ours in (
             ('returned', freed, freed),
@@ -127,30 +109,24 @@ def _training(results: Results, rounding: Results, dtypes: Sequence[str]) -> Ite
             rows.append([key, memory, _seconds(stock[STOCK]), *ratios])
     head = ['bfloat16 (--amp)' if name == 'bfloat16' else name for name in names]
     yield from markdown_table(['', 'freed memory', 'stock', *head], rows)
-    if rounding:
+    if rounding := results[1]:
         steps = next(iter(rounding.values()))['steps']
         yield f'### Losses of {steps} updates from random weights, relative to stock, at most'
-        yield from markdown_table(
-            ['', 'one update in float64', 'ours, float32', 'stock, images changed by one rounding'],
-            (
-                [n, f'{v["first update, float64"]:.0e}', f'{v["float32"]:.3f}', f'{v["nudged"]:.3f}']
-                for n, v in rounding.items()
-            ),
+        head = ['', 'one update in float64', 'ours, float32', 'stock, images changed by one rounding']
+        found = (
+            (name, v['first update, float64'], v['float32'], v['nudged']) for name, v in rounding.items()
         )
+        yield from markdown_table(head, ((n, f'{a:.0e}', f'{b:.3f}', f'{c:.3f}') for n, a, b, c in found))
 
 
 def _adapted(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield "### The real run, PASCAL's weights on CamVid, against stock's segmentor"
+    results = results['CamVid']
     stock = results[STOCK]
     losses = zip(stock['loss'][:20], results['float32']['loss'][:20], strict=True)
+    loss = f'{max(abs(a - b) / a for a, b in losses):.1e}'
+    rows = [['loss of the first 20 iterations, relative, at most', loss, *[''] * (len(dtypes) - 1)]]
     validations = range(len(stock['miou']))
-    rows = [
-        [
-            'loss of the first 20 iterations, relative, at most',
-            f'{max(abs(a - b) / a for a, b in losses):.1e}',
-        ]
-        + [''] * (len(dtypes) - 1)
-    ]
     for key, name, places in (
         ('miou', 'the last validation', validations[-1:]),
         ('miou', 'the best of all', [max(validations, key=lambda i: stock['miou'][i])]),
@@ -171,43 +147,39 @@ def _rounds(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
         for name in (STOCK, *dtypes):
             ratio = '' if name == STOCK else f', {value[STOCK]["round"] / value[name]["round"]:.1f}x'
             cells.append(f'{value[name]["round"]:.1f} ({value[name]["validating_percent"]:.0f} %){ratio}')
-        trackers = (
-            f'{value[n]["tracker"] * 1000:.0f} ms, {value[n]["tracker_percent"]:.2f} %' for n in dtypes
-        )
+        own = (value[name] for name in dtypes)
+        trackers = (f'{v["tracker"] * 1000:.0f} ms, {v["tracker_percent"]:.2f} %' for v in own)
         rows.append([key, *cells, *trackers])
     yield from markdown_table(['', STOCK, *dtypes, *(f'tracker, {name}' for name in dtypes)], rows)
 
 
 def _growth(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
-    (network, value), *_ = results.items()
+    ((network, value),) = results.items()
+    variants = (STOCK, *dtypes)
+
+    def rows(section: str, names: Sequence[str], first: Callable[[str], str] = str) -> Iterable[list[str]]:
+        for number, cells in value[section].items():
+            yield [first(number), *(_seconds(cells[name]) for name in names)]
+
     yield f'### How it grows ({network}, memory returned)'
-    yield from markdown_table(
-        ['image', STOCK, *dtypes],
-        (
-            [f'{height}x{2 * int(height)}', *(_seconds(cells[name]) for name in (STOCK, *dtypes))]
-            for height, cells in value['height'].items()
-        ),
-    )
-    yield 'Behind the network, for one image of 512x1024 (resize, labels, counts):'
-    yield from markdown_table(
-        ['classes', 'stock', 'ours', 'stock, MB', 'ours, MB'],
-        (
-            [
-                number,
-                *(_seconds(cells[n]) for n in (STOCK, 'ours')),
-                *(f'{cells[n]:.0f}' for n in ('stock MB', 'ours MB')),
-            ]
-            for number, cells in value['classes'].items()
-        ),
-    )
-    yield 'A pass over so many images of 256x512:'
-    yield from markdown_table(
-        ['images', STOCK, *dtypes],
-        (
-            [number, *(_seconds(cells[name]) for name in (STOCK, *dtypes))]
-            for number, cells in value['images'].items()
-        ),
-    )
+    yield from markdown_table(['image', *variants], rows('height', variants, lambda h: f'{h}x{2 * int(h)}'))
+    yield 'After the network, for one image of 512x1024 (resize, labels, counts):'
+    memory = ([f'{cells[f"{n} MB"]:.0f}' for n in (STOCK, 'ours')] for cells in value['classes'].values())
+    head = ['classes', 'stock', 'ours', 'stock, MB', 'ours, MB']
+    by_classes = zip(rows('classes', (STOCK, 'ours')), memory, strict=True)
+    yield from markdown_table(head, ([*seconds, *megabytes] for seconds, megabytes in by_classes))
+    yield 'A pass over this number of images of 256x512:'
+    yield from markdown_table(['images', *variants], rows('images', variants))
+
+
+_SECTIONS = {
+    'validation': _validation,
+    'memory': _memory,
+    'training': _training,
+    'adapted': _adapted,
+    'rounds': _rounds,
+    'growth': _growth,
+}
 
 
 def _draw(results: Results, path: Path, dtypes: Sequence[str]) -> None:

@@ -34,11 +34,8 @@ def measure(network: str, data_root: Path, folder: Path, steps: int, crop: int) 
     seconds = alternate(tasks, steps, f'{network} trains')
     keep_memory()
     kept = alternate(tasks, max(1, steps // 2), f'{network} trains, freed memory kept')
-    return {
-        'seconds': seconds,
-        'seconds_kept': kept,
-        'weights': {key: value.clone() for key, value in runners[setups.STOCK].model.state_dict().items()},
-    }
+    weights = {key: value.clone() for key, value in runners[setups.STOCK].model.state_dict().items()}
+    return {'seconds': seconds, 'seconds_kept': kept, 'weights': weights}
 
 
 def rounding(network: str, data_root: Path, folder: Path, steps: int) -> dict[str, float]:

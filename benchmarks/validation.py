@@ -39,7 +39,7 @@ def measure(
 ) -> dict[str, Any]:
     """Seconds per image of each variant, and how far ours differ from stock.
 
-    Times are those of the validation loop as it stands, in the C library's own way with memory and with freed
+    Times are those of the validation loop as it is, in the C library's own way with memory and with freed
     memory kept; ``forward`` is the folded network alone, without anything around it.
     """
     runners = build(network, data_root, folder, weights)
@@ -108,16 +108,12 @@ def _differences(runners: Mapping[str, Runner], batches: list[dict]) -> dict[str
             for label, true in zip(labels[name], truth, strict=True):
                 counts[name] = counts[name] + confusion_matrix(label, true, len(classes))
         for name in runners:
-            same[name] += sum(
-                int((a == b).sum()) for a, b in zip(labels[name], labels[setups.STOCK], strict=True)
-            )
+            pairs = zip(labels[name], labels[setups.STOCK], strict=True)
+            same[name] += sum(int((a == b).sum()) for a, b in pairs)
         pixels += sum(label.numel() for label in truth)
     miou = {name: scores_from_confusion(count, classes, ())['mIoU'] for name, count in counts.items()}
+    stock = miou[setups.STOCK]
     return {
-        name: {
-            'labels': 100 * same[name] / pixels,
-            'miou': miou[name],
-            'points': abs(miou[name] - miou[setups.STOCK]),
-        }
-        for name in runners
+        name: {'labels': 100 * same[name] / pixels, 'miou': value, 'points': abs(value - stock)}
+        for name, value in miou.items()
     }

@@ -2,7 +2,7 @@
 
 A study (configs/studies) names leaf configs, seeds and what overrides them. Each run is tools/train.py in a
 folder of its own. Runs that are done are not run again; runs that were cut short or failed are resumed;
-those that fail are reported, and the others go on. Ctrl-C ends the runs so that the same command goes on with
+those that fail are reported, and the others continue. Ctrl-C ends the runs so that the same command resumes
 them; with --cluster the jobs go on without this command, and the same command looks at them again.
 """
 

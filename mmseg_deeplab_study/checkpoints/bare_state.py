@@ -1,4 +1,4 @@
-"""The state dict inside of what a training script saves: under which key, behind which prefixes."""
+"""The state dict inside what a training script saves: under which key, with which prefixes."""
 
 import re
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from .safe_loading import load_plain
 WRAPPERS = ('model_state', 'model_state_dict', 'state_dict', 'model')
 # Modules that torch puts around a model or parts of it: torch.compile, FSDP, activation checkpointing.
 _WRAPPED = re.compile(r'(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
-# DataParallel and AveragedModel stand around the whole model: a part of it may be called `module`.
+# DataParallel and AveragedModel wrap the whole model: a part of it may be called `module`.
 _LEADING = re.compile(r'^(?:module\.)+')
 # What AveragedModel and MMEngine's averages count beside the weights.
 _COUNTERS = ('n_averaged', 'steps')
 
 
 def bare_name(name: str) -> str:
-    """The name that a weight has in the model itself, without wrappers, in whatever order they are."""
+    """The name that a weight has in the model itself, without wrappers, in any order."""
     return _LEADING.sub('', _WRAPPED.sub('', name))
 
 
@@ -44,7 +44,7 @@ def bare_state(checkpoint: Any) -> dict[str, Any]:
 def unwrap(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Make a loaded checkpoint one that MMEngine takes, in place; return its state dict.
 
-    What is bare already is left as it is, and so is all that stands beside the state dict.
+    What is bare already is left as it is, and so is all beside the state dict.
 
     Raises:
         ValueError: as ``bare_state``.
@@ -64,7 +64,7 @@ def unwrap(checkpoint: dict[str, Any]) -> dict[str, Any]:
 def load_from_local(filename: str, map_location: Any = None) -> Any:
     """Load a file in the place of MMEngine's loader, for ``load_from``, ``init_cfg`` and resuming alike.
 
-    MMEngine 0.10.7 runs whatever code a file carries before torch 2.6, refuses the options of a training
+    MMEngine 0.10.7 runs the code that a file carries before torch 2.6, refuses the options of a training
     script (``argparse.Namespace``) since, and knows no key but ``state_dict`` and no prefix but ``module.``.
 
     Raises:

@@ -69,7 +69,7 @@ def load_plain(path: str | Path, map_location: Any = 'cpu') -> Any:
 
 
 class _RefusedError(ValueError):
-    """A file that is whole, and not wanted."""
+    """A file that is whole but refused."""
 
 
 def _refuse_other_archives(path: Path, size: int) -> None:

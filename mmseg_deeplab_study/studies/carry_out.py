@@ -62,7 +62,7 @@ def run_study(study: Study, args: argparse.Namespace, console: Console) -> dict[
         pool = make_pool(study, args)
         runs = to_start(study, pool, args.cluster)
         console.print(
-            f'Study {study.name}: {len(study.runs)} runs, {len(study.runs) - len(runs)} done or going on, '
+            f'Study {study.name}: {len(study.runs)} runs, {len(study.runs) - len(runs)} done or running, '
             f'in {study.folder}'
         )
         if args.cluster == 'slurm':
@@ -88,7 +88,7 @@ def make_pool(study: Study, args: argparse.Namespace) -> Pool:
 
 
 def to_start(study: Study, pool: Pool, cluster: str | None) -> list[StudyRun]:
-    """The runs that have not ended well and are no job that is going on, in their order.
+    """The runs that have not ended well and are no running job, in their order.
 
     Raises:
         RuntimeError: one may still be a job of another cluster.
@@ -102,11 +102,11 @@ def to_start(study: Study, pool: Pool, cluster: str | None) -> list[StudyRun]:
         if status == 'done':
             continue
         if status != 'failed':
-            # One of this machine's is seen to have ended; SLURM may not be asked from here.
+            # A job of this machine can be seen to have ended; SLURM may be out of reach from here.
             if job and job['cluster'] != cluster and (job['cluster'] == 'slurm' or is_alive(run)):
                 raise RuntimeError(
-                    f'run {run.name}: was handed on with --cluster {job["cluster"]} as job {job["id"]}; call '
-                    f'the study with that, or end the job and remove {run.folder / JOB}'
+                    f'run {run.name}: submitted with --cluster {job["cluster"]} as job {job["id"]}. '
+                    f'Call the study with that flag, or end the job and remove {run.folder / JOB}'
                 )
             if pool.status(run):
                 continue
@@ -117,10 +117,10 @@ def to_start(study: Study, pool: Pool, cluster: str | None) -> list[StudyRun]:
 def carry_out(
     study: Study, pool: Pool, runs: list[StudyRun], interval: float = 1
 ) -> Iterator[dict[str, RunState]]:
-    """Start ``runs`` as soon as they can be; yield the states of all of the study's until none is going on.
+    """Start ``runs`` as soon as they can be; yield the states of all of the study's until none is running.
 
-    A run that fails is left, and the others go on; one whose source has failed is blocked. A run that another
-    process is at is waited for.
+    A run that fails is left, and the others continue; one whose source has failed is blocked. A run of
+    another process is waited for.
     """
     pending = {run.name: run for run in runs}
     problems: dict[str, str] = {}
@@ -163,7 +163,7 @@ def _state(run: StudyRun, pool: Pool, pending: bool) -> RunState:
         # Of an earlier call of the study: it is about to be resumed.
         return state._replace(status='waiting')
     if not pending and state.status in ('waiting', 'interrupted'):
-        # No process is at it and none will be: it ended without a word.
+        # Its process ended without writing an exit code.
         return state._replace(status='failed')
     return state
 

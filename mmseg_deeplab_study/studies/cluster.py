@@ -47,8 +47,8 @@ class Perform:
             return 0
         if run.source is not None and look(run.source).status != 'done':
             raise RuntimeError(
-                f'run {run.name}: its source {run.source.name} has not been trained to its end; start the '
-                'study again, which goes on with both'
+                f'run {run.name}: its source {run.source.name} has not been trained to its end. Start the '
+                'study again: it resumes both'
             )
         self._process = RunProcess(run, self._arguments[1])
         code = self._process.wait()
@@ -136,7 +136,7 @@ class SlurmCluster(Pool):
         sources = {run.source.name: run.source for run in stage if run.source}
         waited_for = [source for source in sources.values() if look(source).status != 'done']
         if waited_for:
-            # Whatever becomes of them: a run whose own source failed says so, the others go on.
+            # Also after a failure: a run whose own source failed says so, the others start.
             numbers = {read_job(source).get('id', UNKNOWN_JOB).partition('_')[0] for source in waited_for}
             parameters['dependency'] = ':'.join(['afterany', *sorted(numbers)])
         return parameters

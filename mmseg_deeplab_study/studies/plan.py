@@ -204,7 +204,7 @@ def _check_parts(path: Path, content: Mapping[str, Any]) -> None:
     for name, run in runs.items():
         if not isinstance(run, dict) or 'config' not in run or set(run) - set(_RUN_PARTS):
             raise ValueError(
-                f'study {path}: run {name!r} must be a dict with config and, if wanted, '
+                f'study {path}: run {name!r} must be a dict with config and optional '
                 f'{", ".join(_RUN_PARTS[1:])}, but got {run!r}'
             )
         for key in ('options', 'source_options'):

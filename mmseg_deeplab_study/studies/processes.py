@@ -60,7 +60,7 @@ def interrupts_later() -> Iterator[None]:
 
 
 class RunProcess:
-    """A run that is going on. The folder is this process's until it ends."""
+    """A run in progress. Its folder belongs to this process until it ends."""
 
     def __init__(self, run: StudyRun, variables: Mapping[str, str] | None = None) -> None:
         """Write the resolved config into the folder and train from there.
@@ -98,7 +98,7 @@ class RunProcess:
             )
 
     def poll(self) -> int | None:
-        """The exit code, or None while it is going on."""
+        """The exit code, or None while it runs."""
         code = self._process.poll()
         if code is not None:
             self._end(exit_code=code)
@@ -220,7 +220,7 @@ class LocalPool(Pool):
         self._processes = {slot: run for slot, run in self._processes.items() if run.poll() is None}
 
     def close(self) -> None:
-        """End what is going on, so that it can be resumed."""
+        """Stop the runs so that they can be resumed."""
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():

@@ -26,7 +26,7 @@ class RunState(NamedTuple):
 
     Attributes:
         status: ``waiting`` (not begun), ``queued`` (in a cluster's queue), ``running``, ``done``, ``failed``,
-            ``interrupted`` (begun, and nobody is at it), or ``blocked`` (its source has failed).
+            ``interrupted`` (begun, and no process runs it), or ``blocked`` (its source has failed).
         iteration: updates done, as last logged; None before.
         max_iters: updates in all.
         miou: of the last validation, in percent.
@@ -63,7 +63,7 @@ def write_job(run: StudyRun, cluster: str, number: str, slot: int | None = None)
 
 
 def is_alive(run: StudyRun) -> bool:
-    """Whether a job of submitit's executor for this machine is going on, also one of an earlier call."""
+    """Whether a job of submitit's executor for this machine is running, also one of an earlier call."""
     job = read_job(run)
     if job.get('cluster') != 'local':
         return False

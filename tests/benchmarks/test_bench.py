@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from mmengine.config import Config
 from mmseg.utils import register_all_modules
 
 from benchmarks import growth, rounds, setups, tables, training, validation
-from benchmarks.measure import alternate, machine, peak_growth
+from benchmarks.measure import alternate, in_own_process, machine, peak_growth
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +118,12 @@ def test_alternate_takes_turns_and_leaves_the_first_out():
 
 def test_peak_growth():
     assert peak_growth(lambda: bytearray(b'x') * (64 << 20)) == pytest.approx(64, abs=8)
+
+
+def test_in_own_process():
+    assert in_own_process(os.getpid) != os.getpid()
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        in_own_process(os.stat, 'nowhere')
 
 
 def test_no_photographs(tmp_path, monkeypatch):

@@ -116,7 +116,9 @@ def test_unknown_label_space():
 
 
 def test_duplicate_classes():
-    with pytest.raises(ValueError, match=r"stand twice: \['car', 'sky'\]"):
+    with pytest.raises(
+        ValueError, match=r"label space: \['car', 'sky'\] are named more than once; name each class once"
+    ):
         resolve_classes(['sky', 'car', 'road', 'car', 'sky'])
 
 

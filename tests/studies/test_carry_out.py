@@ -139,7 +139,7 @@ def test_a_line_per_change_and_how_the_log_of_a_failure_ends(make_study_file, tm
     done = report_failures(study, run_study(study, arguments, console), console)
     assert [run.name for run in done] == ['good/seed0']
     output = capsys.readouterr().out
-    assert f'Study my_study: 2 runs, 0 done or going on, in {study.folder}' in output
+    assert f'Study my_study: 2 runs, 0 done or running, in {study.folder}' in output
     assert 'bad/seed0: failed, iteration 3/3\n' in output
     assert f'the end of {tmp_path}/out/bad/seed0/train.log:' in output
     assert output.endswith('no such label: 77\n')

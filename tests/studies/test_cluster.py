@@ -127,7 +127,7 @@ def test_adaptations_wait_for_a_source_of_an_earlier_call(make_study_file, tmp_p
     assert 'dependency' not in SlurmCluster(study)._parameters([run])
 
 
-def test_a_run_that_somebody_has_ended_is_not_repeated(make_study_file, fake_tools, tmp_path, calls):
+def test_a_run_that_has_been_ended_is_not_repeated(make_study_file, fake_tools, tmp_path, calls):
     (run,) = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path).runs
     assert (Perform(10)(run), Perform(10)(run), calls(run.folder)) == (0, 0, 1)
 
@@ -149,9 +149,9 @@ def test_a_failed_job_is_not_asked_after(slurm, make_study_file, fake_tools, tmp
 def test_a_job_of_another_cluster_may_still_come(slurm, make_study_file, tmp_path):
     study = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out')
     write_job(study.runs[0], 'slurm', '1007_0')
-    with pytest.raises(RuntimeError, match='run a/seed0: was handed on with --cluster slurm as job 1007_0'):
+    with pytest.raises(RuntimeError, match='run a/seed0: submitted with --cluster slurm as job 1007_0'):
         to_start(study, LocalPool(None, 0), None)
-    # One of this machine that has ended, of a number that no process has, is in nobody's way.
+    # One of this machine that has ended, of a number that no process has, is in the way of none.
     write_job(study.runs[0], 'local', '4194305', 0)
     assert to_start(study, LocalPool(None, 0), None) == study.runs
 

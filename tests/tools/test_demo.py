@@ -37,7 +37,7 @@ def test_quick_run_and_its_repetition(run, tmp_path):
     assert code == 0, output
     folder = tmp_path / 'the runs' / 'quick'
     assert 'not photographs' in output
-    assert 'Study demo: 4 runs, 0 done or going on' in output
+    assert 'Study demo: 4 runs, 0 done or running' in output
     for name in names:
         assert f'{name}/seed3: done, iteration 10/10, mIoU' in output
     for question in ('mIoU (%) at its best', 'Boundary IoU (%) at the end'):
@@ -59,7 +59,7 @@ def test_quick_run_and_its_repetition(run, tmp_path):
 
     code, output = run(*arguments)
     assert code == 0
-    assert 'Study demo: 4 runs, 4 done or going on' in output
+    assert 'Study demo: 4 runs, 4 done or running' in output
     assert [read_history(folder / name / 'seed3') for name in names] == histories
 
 

@@ -2,7 +2,7 @@
 
 They show what the study is about on a machine without data: a network that learnt the objects of the source
 set meets some of them again in the street scenes of the target set, drawn by the same code
-(``objects.THINGS``) but smaller, in other colours, in haze, one behind the other, and among classes it has
+(``objects.THINGS``) but smaller, in other colours, in haze, overlapping, and among classes it has
 never seen. Image ``k`` of a split depends on the seed, the split and ``k`` only.
 """
 
@@ -176,7 +176,7 @@ def _random(seed: int, split: str, index: int, size: tuple[int, int]) -> Random:
 
 
 def _plain_ground(canvas: Canvas, rng: Random) -> float:
-    """Paint a floor and what is behind it; return where things stand, in parts of the height."""
+    """Paint a floor and a background; return where things have their feet, in parts of the height."""
     grounds = ((120, 150, 80), (150, 145, 140), (190, 165, 125), (95, 100, 110), (110, 150, 180))
     behind = pick(rng, (*grounds, (225, 225, 220), (160, 200, 235)), 0.2)
     floor = pick(rng, grounds, 0.2)
@@ -198,7 +198,7 @@ def _plain_ground(canvas: Canvas, rng: Random) -> float:
 
 
 def _pose(canvas: Canvas, name: str, rng: Random, at: tuple[float, float], share: float) -> None:
-    """Draw a thing that fills a share of the photo; where it stands is in parts of the photo."""
+    """Draw a thing that fills a share of the photo; its foot is at parts of the photo's size."""
     thing, end_on = THINGS[name], rng.random() < 0.5 or share < 0.5
     ridden = name in ('bicycle', 'motorbike') and rng.random() < 0.4
     width = thing.end_width if end_on and thing.end_width else thing.width

@@ -1,4 +1,4 @@
-"""A street in perspective, and what stands along it."""
+"""A street in perspective, and what is along it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Street:
         return self.middle + unit * x, self.horizon + unit * (self.camera_height - y)
 
     def pen(self, name: str, x: float, depth: float, facing: int = 1, end_on: bool = False) -> Pen:
-        """A pen for a thing that stands at (x, depth)."""
+        """A pen for a thing at (x, depth)."""
         self.canvas.distance = depth
         return Pen(self.canvas, name, *self.pixel(x, 0, depth), self.focal / depth, facing, end_on)
 
@@ -84,7 +84,7 @@ def draw_street(canvas: Canvas, rng: Random, turn: int) -> None:
 
 
 def draw_backdrop(canvas: Canvas, rng: Random, turn: int) -> None:
-    """Draw an empty street: what borders it, trees and posts, nobody and nothing on the move."""
+    """Draw an empty street: what borders it, trees and posts, no traffic."""
     street = _empty_street(canvas, rng, turn)
     for name in ('pole', 'tree', 'traffic sign', 'traffic light'):
         if rng.random() < 0.6:
@@ -209,7 +209,7 @@ def _post(street: Street, rng: Random, x: float, depth: float, carries: str) -> 
 
 
 def _traffic(street: Street, rng: Random, featured: str) -> Iterator[tuple[str, float, float]]:
-    """What stands and moves in the street as (name, x, depth), the featured thing well in view."""
+    """What is in the street, as (name, x, depth), the featured thing well in view."""
     lane = 0.5 * street.half_road
 
     def pavement() -> float:
