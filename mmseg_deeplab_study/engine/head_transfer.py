@@ -12,7 +12,6 @@ from mmengine.dist import broadcast, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
-from prettytable import PrettyTable
 from torch import Tensor, nn
 
 from ..atomic_file import write_atomically
@@ -20,6 +19,7 @@ from ..checkpoints.bare_state import bare_name, unwrap
 from ..datasets.label_spaces import BACKGROUND, Match, match_classes, resolve_classes
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..models.segmentors import bare_model
+from ..tables import make_table, table_text
 
 SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
 _MASK_CLASSIFIER = re.compile(r'^decode_head\..*\b(?:cls_embed|class_embed|classes_proj|query_embed)\b')
@@ -369,9 +369,10 @@ class HeadTransferHook(Hook):
 
     @master_only
     def _report(self, runner: Runner, heads: Sequence[str]) -> None:
-        table = PrettyTable(['target class', 'row from', 'rule'], align='l')
-        table.add_rows([[row.target, row.source or '-', row.rule] for row in self.rows])
-        runner.logger.info(f'Head transfer of {", ".join(heads)}:\n{table}')
+        table = make_table(['target class', 'row from', 'rule'], left=3)
+        for row in self.rows:
+            table.add_row(row.target, row.source or '-', row.rule)
+        runner.logger.info(f'Head transfer of {", ".join(heads)}:\n{table_text(table)}')
         record = {
             'source_classes': self.source,
             'target_classes': self.target,

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
-from prettytable import PrettyTable
+from rich.table import Table
 
 from ..evaluation.adaptation import CLASS_PREFIX, classes_early_to_late
 from ..evaluation.history import PROBE
 from ..evaluation.scores import LABELLED, MEAN_IOUS
 from ..evaluation.seeds import Estimate
+from ..tables import make_table, table_text
 from .analysis import (
     HALF,
     NO_SOURCE,
@@ -36,21 +37,22 @@ def _group_as_text(group: Group, analysis: Analysis) -> str:
         [
             title,
             *([NO_SOURCE] if any(run.no_source for run in group.runs) else []),
-            score_table(group).get_string(),
-            class_table(group, analysis).get_string(),
+            table_text(score_table(group)),
+            table_text(class_table(group, analysis)),
             *lines(group),
         ]
     )
 
 
-def score_table(group: Group) -> PrettyTable:
+def score_table(group: Group) -> Table:
     """The scores of each run of a group and, of several runs, their mean.
 
     Where the set lacks classes, means over the labelled ones come first; elsewhere they are the same.
     """
     columns = ("source's view", 'at 0', 'lowest (iteration)', SOURCE_DROP, DIP, 'recovered at')
-    table = _table('%', 'run', *columns, 'best (iteration)', 'last', 'area')
     several = len(group.runs) > 1
+    first = ['%', 'run'] if several else ['%']
+    table = make_table([*first, *columns, 'best (iteration)', 'last', 'area'], left=len(first))
     means = [*LABELLED, *MEAN_IOUS] if leading([group]) == LABELLED else MEAN_IOUS
     for score in (*means, 'BIoU', *(f'{PROBE}/{score}' for score in means)):
         rows = [(run.name, run.figures) for run in group.runs]
@@ -60,40 +62,26 @@ def score_table(group: Group) -> PrettyTable:
             if row is None:
                 continue
             table.add_row(
-                [
-                    score,
-                    name,
-                    percent(row['source']),
-                    percent(row['start']),
-                    percent_at(row, 'lowest'),
-                    percent(row['source_drop']),
-                    percent(row['dip']),
-                    count(row['recovery_iter']),
-                    percent_at(row, 'best'),
-                    percent(row['last']),
-                    percent(row['area']),
-                ],
-                divider=several and name == 'mean',
+                *([score, name] if several else [score]),
+                percent(row['source']),
+                percent(row['start']),
+                percent_at(row, 'lowest'),
+                percent(row['source_drop']),
+                percent(row['dip']),
+                count(row['recovery_iter']),
+                percent_at(row, 'best'),
+                percent(row['last']),
+                percent(row['area']),
+                end_section=several and name == 'mean',
             )
-    if not several:
-        table.del_column('run')
     return table
 
 
-def class_table(group: Group, analysis: Analysis) -> PrettyTable:
+def class_table(group: Group, analysis: Analysis) -> Table:
     """The classes of a group, early to late; one whose best is below ``MIN_BEST`` is neither."""
-    table = _table(
-        'IoU (%), early to late',
-        'seen',
-        "source's view",
-        'at 0',
-        SOURCE_DROP,
-        DIP,
-        'best (iteration)',
-        'last',
-        f'iterations to {analysis.iou:g} %',
-        f'to {100 * analysis.share:g} % of best',
-    )
+    columns = ("source's view", 'at 0', SOURCE_DROP, DIP, 'best (iteration)', 'last')
+    reached = (f'iterations to {analysis.iou:g} %', f'to {100 * analysis.share:g} % of best')
+    table = make_table(['IoU (%), early to late', 'seen', *columns, *reached], left=2)
     seen = {timing.name: timing.seen for run in group.runs for timing in classes_early_to_late(run.history)}
     subjects = {CLASS_PREFIX + name: name for name in seen}
 
@@ -104,18 +92,16 @@ def class_table(group: Group, analysis: Analysis) -> PrettyTable:
     for subject in sorted(subjects, key=earliness):
         row, name = group.figures[subject], subjects[subject]
         table.add_row(
-            [
-                name,
-                {True: 'yes', False: 'no', None: '-'}[seen[name]],
-                percent(row['source']),
-                percent(row['start']),
-                percent(row['source_drop']),
-                percent(row['dip']),
-                percent_at(row, 'best'),
-                percent(row['last']),
-                count(row[to_iou(analysis.iou)]),
-                count(row[to_share(analysis.share)]),
-            ]
+            name,
+            yes_or_no(seen[name]),
+            percent(row['source']),
+            percent(row['start']),
+            percent(row['source_drop']),
+            percent(row['dip']),
+            percent_at(row, 'best'),
+            percent(row['last']),
+            count(row[to_iou(analysis.iou)]),
+            count(row[to_share(analysis.share)]),
         )
     return table
 
@@ -145,11 +131,9 @@ def lines(group: Group) -> list[str]:
     return found[1:] if all(run.no_source for run in group.runs) else found
 
 
-def _table(*columns: str) -> PrettyTable:
-    table = PrettyTable(columns, align='r')
-    for column in columns[:2]:
-        table.align[column] = 'l'
-    return table
+def yes_or_no(value: bool | None) -> str:
+    """The cell of something that is so or not; ``-`` where it is not known."""
+    return {True: 'yes', False: 'no', None: '-'}[value]
 
 
 def percent(value: Value) -> str:

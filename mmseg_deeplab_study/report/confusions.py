@@ -11,7 +11,7 @@ from ..evaluation.across_spaces import read_as_target
 from ..evaluation.adaptation import seen_classes
 from ..evaluation.history import History
 from .analysis import Run
-from .analysis_text import percent
+from .analysis_text import percent, yes_or_no
 from .curves import marks
 from .findings import source_view, taken_for
 from .pictures import choose_iterations
@@ -76,7 +76,7 @@ def taken_tables(runs: Sequence[Run]) -> list[dict[str, Any]]:
         if view := source_view(run.history):
             seen = seen_classes(run.history)
             rows = [
-                (name, None if seen is None else name in seen, answer, percent(share))
+                (name, yes_or_no(None if seen is None else name in seen), answer, percent(share))
                 for name, answer, share in taken_for(view)
             ]
             found.append({'name': run.name, 'rows': rows})

@@ -5,10 +5,9 @@ from itertools import cycle
 from statistics import median
 from typing import Any, NamedTuple
 
-from prettytable import PrettyTable
-
 from ..evaluation.adaptation import MIN_BEST, class_names
 from ..evaluation.scores import LABELLED
+from ..tables import table_cells
 from .analysis import NO_SOURCE, Analysis, Group, Run, Value, leading
 from .analysis_text import DIP, SOURCE_DROP, class_table, count, lines, percent, percent_at, score_table
 from .comparisons import best_of, label, recovery_of, same_length, same_source, same_task
@@ -192,11 +191,7 @@ def _state(group: Group, folders: Mapping[str, RunFolder]) -> str:
 def _group_tables(group: Group, analysis: Analysis) -> dict[str, Any]:
     return {
         'name': group.name,
-        'scores': _table(score_table(group)),
-        'classes': _table(class_table(group, analysis)),
+        'scores': table_cells(score_table(group)),
+        'classes': table_cells(class_table(group, analysis)),
         'lines': lines(group),
     }
-
-
-def _table(table: PrettyTable) -> dict[str, Any]:
-    return {'columns': table.field_names, 'rows': [list(map(str, row)) for row in table.rows]}

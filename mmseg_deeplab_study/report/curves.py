@@ -16,7 +16,7 @@ from ..evaluation.adaptation import (
 from ..evaluation.history import PROBE
 from ..evaluation.scores import LABELLED, MEAN_IOUS
 from .analysis import Run
-from .analysis_text import percent
+from .analysis_text import percent, yes_or_no
 from .pictures import choose_iterations
 
 # Okabe and Ito's, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/
@@ -35,10 +35,11 @@ def class_values(run: Run, means: Sequence[str] = MEANS) -> dict[str, Any]:
     edges = boundary_scores(rows)
     return {
         'name': run.name,
-        'iterations': iterations,
-        'all': len(rows),
+        'thinned': f'{len(iterations)} of {len(rows)} validations, evenly spaced.'
+        * (len(chosen) < len(rows)),
+        'columns': ['score or class', 'seen', *iterations],
         'rows': [
-            (name, seen, [percent(find_score(row, score)) for row in chosen])
+            (name, yes_or_no(seen), *(percent(find_score(row, score)) for row in chosen))
             for name, seen, score in (
                 *((score, None, score) for score in means),
                 *((t.name, t.seen, CLASS_PREFIX + t.name) for t in timings),

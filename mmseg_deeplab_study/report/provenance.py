@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..evaluation.history import flat_recipe
+from ..tables import Cells
 from .analysis import Analysis, Run
 from .comparisons import label
 from .runs import RunFolder
@@ -22,13 +23,11 @@ def transfer_tables(runs: Sequence[Run], folders: Mapping[str, RunFolder]) -> li
     return list(found.values())
 
 
-def provenance_table(runs: Sequence[Run], folders: Mapping[str, RunFolder]) -> dict[str, Any]:
+def provenance_table(runs: Sequence[Run], folders: Mapping[str, RunFolder]) -> Cells:
+    """What is recorded of where each run comes from, a column per run."""
     facts = [_facts(run, folders[run.name]) for run in runs]
     keys = list(dict.fromkeys(key for fact in facts for key in fact))
-    return {
-        'columns': [run.name for run in runs],
-        'rows': [(key, [fact.get(key, '-') for fact in facts]) for key in keys],
-    }
+    return ['run', *(run.name for run in runs)], [[key, *(f.get(key, '-') for f in facts)] for key in keys]
 
 
 def _facts(run: Run, folder: RunFolder) -> dict[str, str]:
@@ -67,13 +66,10 @@ def _clock(seconds: float) -> str:
     return f'{hours}:{minutes:02d}:{seconds:02d} h' if hours else f'{minutes}:{seconds:02d} min'
 
 
-def config_differences(analysis: Analysis) -> dict[str, Any]:
+def config_differences(analysis: Analysis) -> Cells:
     """Keys of the recipes in which the experiments differ, and their values."""
     groups = [g for g in analysis.groups if g.runs[0].history.header.get('config') is not None]
     flat = [dict(flat_recipe(group.runs[0].history.header['config'])) for group in groups]
     keys = list(dict.fromkeys(key for config in flat for key in config))
-    values = {key: [config.get(key, '-') for config in flat] for key in keys}
-    return {
-        'columns': [label(group) for group in groups],
-        'rows': [(key, row) for key, row in values.items() if len(set(row)) > 1],
-    }
+    rows = [[key, *(config.get(key, '-') for config in flat)] for key in keys]
+    return ['key', *map(label, groups)], [row for row in rows if len(set(row[1:])) > 1]
