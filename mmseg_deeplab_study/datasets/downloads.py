@@ -5,12 +5,12 @@ A plan says which photograph and label map make which frame; preparation.py carr
 
 import filecmp
 import re
+import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import BadZipFile
 
 import numpy as np
 from mmseg.datasets import CityscapesDataset
@@ -41,60 +41,16 @@ _REDRAWN = 0.01
 _CITYSCAPES_FILES = {'leftImg8bit': '_leftImg8bit.png', 'gtFine': '_gtFine_labelIds.png'}
 
 
-@dataclass(frozen=True)
-class StoredFile:
-    """A downloaded file in a folder."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        """Its path."""
-        return str(self.path)
-
-    def read(self) -> bytes:
-        """Its content."""
-        return self.path.read_bytes()
-
-    def same_as(self, path: Path) -> bool:
-        """Whether another file has the same content."""
-        return self.path.samefile(path) or filecmp.cmp(self.path, path, shallow=False)
-
-
-@dataclass(frozen=True)
-class ZipMember:
-    """A downloaded file inside an archive, which is closed with the last of its members."""
-
-    archive: ZipFile
-    info: ZipInfo
-
-    def __str__(self) -> str:
-        """The archive, and the name in it."""
-        return f'{self.archive.filename}, {self.info.filename}'
-
-    def read(self) -> bytes:
-        """Its content.
-
-        Raises:
-            ValueError: the archive is damaged.
-        """
-        try:
-            return self.archive.read(self.info)
-        # RuntimeError: a flipped bit can make a member look encrypted, or compressed in another way.
-        except (BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise ValueError(f'{self}: damaged ({error}); download the archive again') from error
-
-    def same_as(self, path: Path) -> bool:
-        """Whether a file has the same content, by size and check sum: nothing is unpacked."""
-        content = path.read_bytes()
-        return len(content) == self.info.file_size and zlib.crc32(content) == self.info.CRC
+# A downloaded file in a folder, or inside an archive, which is closed with the last of its members.
+Original = Path | zipfile.Path
 
 
 class Frame(NamedTuple):
     """A photograph and its label map, and their place in a split, ``CITY/NAME``."""
 
     place: str
-    photograph: StoredFile | ZipMember
-    label: StoredFile | ZipMember
+    photograph: Original
+    label: Original
 
 
 class Plan(NamedTuple):
@@ -159,16 +115,14 @@ def cityscapes_train_ids() -> np.ndarray:
     return table
 
 
-def _find_cityscapes(
-    source: Path, kind: str, splits: Sequence[str]
-) -> dict[tuple[str, str], StoredFile | ZipMember]:
-    """The files of one kind by split and place, ``CITY/NAME``."""
+def _find_cityscapes(source: Path, kind: str, splits: Sequence[str]) -> dict[tuple[str, str], Original]:
+    """The wanted files of one kind by split and place, ``CITY/NAME``."""
     archive = source / f'{kind}_trainvaltest.zip'
     if archive.is_file():
         files = _members(archive)
     elif (source / kind).is_dir():
         paths = (path for split in splits for path in (source / kind / split).glob('*/*.png'))
-        files = ((path.relative_to(source).as_posix(), StoredFile(path)) for path in paths)
+        files = ((path.relative_to(source).as_posix(), path) for path in paths)
     else:
         raise FileNotFoundError(
             f'{source}: expected {archive.name}, or the folder {kind} it holds; '
@@ -180,13 +134,34 @@ def _find_cityscapes(
     return {match.groups(): file for match, file in matches if match and match[1] in splits}
 
 
-def _members(path: Path) -> Iterator[tuple[str, ZipMember]]:
+def _members(path: Path) -> Iterator[tuple[str, zipfile.Path]]:
     try:
-        archive = ZipFile(path)
+        archive = zipfile.Path(path)
     except BadZipFile as error:
         raise ValueError(f'{path}: not a whole zip archive ({error}); download it again') from error
-    for info in archive.infolist():
-        yield info.filename, ZipMember(archive, info)
+    for name in archive.root.namelist():
+        yield name, zipfile.Path(archive.root, name)
+
+
+def read_original(original: Original) -> bytes:
+    """What a downloaded file holds.
+
+    Raises:
+        ValueError: the archive that it is in is damaged.
+    """
+    try:
+        return original.read_bytes()
+    # RuntimeError: a flipped bit can make a member look encrypted, or compressed in another way.
+    except (BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise ValueError(f'{original}: damaged ({error}); download the archive again') from error
+
+
+def same_content(original: Original, path: Path) -> bool:
+    """Whether a file holds what a downloaded one does; of an archive by size and check sum, not unpacked."""
+    if isinstance(original, Path):
+        return original.samefile(path) or filecmp.cmp(original, path, shallow=False)
+    info, content = original.root.getinfo(original.at), path.read_bytes()
+    return len(content) == info.file_size and zlib.crc32(content) == info.CRC
 
 
 def plan_camvid(source: Path, splits: Sequence[str] = ('train', 'val'), every: int = 1) -> Plan:
@@ -230,4 +205,4 @@ def _read_list(source: Path, split: str, every: int) -> Iterator[Frame]:
         for file in (photograph, label):
             if not file.is_file():
                 raise FileNotFoundError(f'{file}: no such file, but {path}, line {number}, names it')
-        yield Frame(f'camvid/{photograph.stem}', StoredFile(photograph), StoredFile(label))
+        yield Frame(f'camvid/{photograph.stem}', photograph, label)

@@ -19,7 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ..atomic_file import write_atomically, write_image
-from .downloads import CLASSES, IGNORE_INDEX, Frame, Plan, StoredFile, ZipMember
+from .downloads import CLASSES, IGNORE_INDEX, Frame, Original, Plan, read_original, same_content
 from .file_lists import list_files
 from .image_headers import DAMAGED, damaged, label_size
 from .label_maps import count_label_pixels
@@ -100,7 +100,7 @@ def _prepare_split(plan: Plan, split: str, out: Path, copy: bool) -> PreparedSpl
     )
 
 
-def _place_label(original: StoredFile | ZipMember, path: Path, plan: Plan) -> str:
+def _place_label(original: Original, path: Path, plan: Plan) -> str:
     """Write a label map in train ids; returns ``'written'``, or of one that is there ``'kept'`` or, where it
     differs a little, ``'redrawn'``."""
     ids = _read_ids(original)
@@ -115,15 +115,15 @@ def _place_label(original: StoredFile | ZipMember, path: Path, plan: Plan) -> st
         return 'written'
     _refuse_link_to_nothing(path)
     # Not by the files' bytes: another program packs the same ids in another way.
-    found = _read_ids(StoredFile(path))
+    found = _read_ids(path)
     if found.shape != ids.shape or (share := np.mean(found != train_ids)) > plan.redrawn:
         _refuse_other_content(path, original)
     return 'redrawn' if share else 'kept'
 
 
-def _read_ids(original: StoredFile | ZipMember) -> np.ndarray:
+def _read_ids(original: Original) -> np.ndarray:
     """The ids of a label map, ``(H, W)`` uint8."""
-    content = original.read()
+    content = read_original(original)
     label_size(BytesIO(content), original)
     try:
         with Image.open(BytesIO(content)) as image:
@@ -132,20 +132,20 @@ def _read_ids(original: StoredFile | ZipMember) -> np.ndarray:
         raise damaged(original, error) from error
 
 
-def _place_photograph(original: StoredFile | ZipMember, path: Path, copy: bool) -> str:
+def _place_photograph(original: Original, path: Path, copy: bool) -> str:
     """Link, copy or unpack a photograph; returns ``'written'``, or ``'kept'`` where it is there already."""
-    link = isinstance(original, StoredFile) and not copy
+    link = isinstance(original, Path) and not copy
     if os.path.lexists(path):
         _refuse_link_to_nothing(path)
-        if not original.same_as(path):
+        if not same_content(original, path):
             _refuse_other_content(path, original)
         # Whoever asks for copies may want to delete the originals.
         if link or not path.is_symlink():
             return 'kept'
     if link:
-        _link(path, original.path.resolve())
+        _link(path, original.resolve())
     else:
-        write_atomically(path, original.read())
+        write_atomically(path, read_original(original))
     return 'written'
 
 
@@ -163,7 +163,7 @@ def _refuse_link_to_nothing(path: Path) -> None:
         raise FileExistsError(f'{path}: a link to {os.readlink(path)}, which is not there; remove the link')
 
 
-def _refuse_other_content(path: Path, original: StoredFile | ZipMember) -> NoReturn:
+def _refuse_other_content(path: Path, original: Original) -> NoReturn:
     raise FileExistsError(
         f'{path}: is there with other content than {original} gives, and was left as it is; remove it, or '
         'give another --out'
