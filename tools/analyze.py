@@ -60,7 +60,7 @@ def main() -> int:
         write_atomically(out / name, content.encode())
     written = [out / name for name in files]
     if args.figure:
-        from mmseg_deeplab_study.report.figures import draw_adaptation
+        from mmseg_deeplab_study.report.paper import draw_adaptation
 
         written.append(draw_adaptation(histories, args.figure))
     if args.export:

@@ -1,5 +1,7 @@
 """The curves of a report, and every class's scores over the iterations."""
 
+import csv
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ from ..evaluation.adaptation import (
 )
 from ..evaluation.history import PROBE
 from ..evaluation.scores import LABELLED, MEAN_IOUS
-from .analysis import Run
+from .analysis import Analysis, Run
 from .analysis_text import percent, yes_or_no
 from .pictures import choose_iterations
 
@@ -74,3 +76,16 @@ def marks(run: Run) -> dict[int, int]:
     curve = score_curve(rows_with(run.history.validations, 'mIoU'))
     found = {threshold: iterations_to(curve, threshold) for threshold in THRESHOLDS}
     return {threshold: iteration for threshold, iteration in found.items() if iteration is not None}
+
+
+def series_csv(analysis: Analysis) -> str:
+    """Every score of every row of every record in long format, unrounded; empty cells for null."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(['run', 'seed', 'kind', 'subset', 'iteration', 'score', 'value'])
+    for run in (run for group in analysis.groups for run in group.runs):
+        for row in run.history.rows:
+            where = [run.name, run.seed, row['kind'], row['subset'], row['iter']]
+            scores = [*MEANS, *LABELLED, *(CLASS_PREFIX + name for name in row.get('class_iou') or ())]
+            writer.writerows([*where, score, find_score(row, score)] for score in scores)
+    return file.getvalue()

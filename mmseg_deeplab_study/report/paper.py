@@ -1,12 +1,11 @@
-"""The study's figures for a paper, and every series as CSV."""
+"""The figures of adaptations, for a look and for a paper, drawn by matplotlib."""
 
-import csv
 import io
 import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,20 +20,24 @@ from PIL import Image
 from ..atomic_file import write_atomically
 from ..datasets.palettes import UNLABELLED, colour_table
 from ..evaluation.adaptation import (
-    CLASS_PREFIX,
     class_names,
-    find_score,
+    over_labelled,
     rows_with,
     score_curve,
     summarise_adaptation,
+    unlabelled_classes,
 )
+from ..evaluation.history import PROBE, History
 from ..evaluation.scores import LABELLED
 from .analysis import Analysis, Group, Run, leading
-from .comparisons import label
-from .curves import COLOURS, MEANS, marks
+from .comparisons import SHOWN, label
+from .curves import COLOURS, marks, series_csv
 from .pictures import UNREADABLE
 from .runs import RunFolder
 
+# Of a quick figure: score, line style, line width in points, what the legend adds to the run's name.
+LINES = (('mIoU', '-', 2.2, ''), ('mIoU.seen', '--', 1.0, ', seen classes'))
+LINES += (('mIoU.unseen', ':', 1.2, ', unseen classes'),)
 COLUMN, PAGE = 3.3, 6.9  # inches: one and two columns of a paper
 GAP = 0.03  # inches between pictures
 IMAGES = 3  # rows of a figure of predictions
@@ -58,6 +61,58 @@ class Picture(NamedTuple):
 
     pixels: np.ndarray
     classes: frozenset[tuple[int, str, tuple[int, ...]]] = frozenset()
+
+
+def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figure:
+    """Plot the mIoU of runs, named by their keys, over the iterations.
+
+    Thin lines are the means over seen (dashed) and unseen (dotted) classes, and the probe's mIoU
+    (dash-dotted); a ring marks the lowest point of a fall below iteration 0. Where a set lacks classes, means
+    are over the labelled ones.
+
+    Raises:
+        ValueError: there is no run, or one has no validation with an mIoU; names the run.
+    """
+    if not histories:
+        raise ValueError('a figure of adaptation needs at least one run, but got none')
+    figure = Figure(figsize=(8, 4.8), layout='constrained')
+    axes = figure.add_subplot()
+    lacking = any(map(unlabelled_classes, histories.values()))
+    for (name, history), colour in zip(histories.items(), cycle(COLOURS)):  # noqa: B905
+        rows = history.validations
+        try:
+            found = summarise_adaptation(rows, over_labelled(rows, 'mIoU') if lacking else 'mIoU')
+        except ValueError as error:
+            raise ValueError(f'{name}: {error}') from error
+        for score, style, width, suffix in LINES:
+            if curve := score_curve(rows, over_labelled(rows, score) if lacking else score):
+                look = dict(color=colour, linewidth=width, label=name + suffix)
+                axes.plot(*zip(*curve, strict=True), style, **look)
+        if probed := score_curve(history.select('validation', PROBE)):
+            look = dict(color=colour, linewidth=0.8, label=f'{name}, probe')
+            axes.plot(*zip(*probed, strict=True), '-.', **look)
+        if (found.dip or 0) >= SHOWN:
+            axes.plot(found.lowest_iter, found.lowest, 'o', color=colour, markersize=9, fillstyle='none')
+    _set_axes(axes, lacking)
+    axes.set_title(title)
+    axes.legend(fontsize='small', frameon=False)
+    return figure
+
+
+def draw_adaptation(histories: Mapping[str, History], path: str | Path, title: str = '') -> Path:
+    """Write ``adaptation_figure`` to ``path``, whose suffix decides the format, and return the path."""
+    figure = adaptation_figure(histories, title)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def _set_axes(axes: Axes, labelled: bool) -> None:
+    miou = 'mIoU over labelled classes (%)' if labelled else 'mIoU (%)'
+    axes.set(xlabel='iteration (updates done)', ylabel=miou, xlim=(0, None), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
 
 
 def write_figures(analysis: Analysis, folders: Mapping[str, RunFolder], folder: Path) -> list[Path]:
@@ -126,29 +181,9 @@ def curves_figure(analysis: Analysis) -> Figure:
         handles.append(Line2D([], [], color=GREY, label='iteration 0, and lowest point of a fall', **RING))
     figure.set_size_inches(COLUMN, 2.1 + LINE * sum(1 + h.get_label().count('\n') for h in handles))
     figure.legend(handles=handles, **LEGEND)
-    axes.set(
-        xlabel='iteration (updates done)',
-        ylabel='mIoU over labelled classes (%)' if score in LABELLED else 'mIoU (%)',
-        xlim=(0, None),
-        ylim=(0, None),
-    )
     axes.locator_params('x', nbins=6, integer=True)
-    axes.grid(alpha=0.3)
-    axes.spines[['top', 'right']].set_visible(False)
+    _set_axes(axes, score in LABELLED)
     return figure
-
-
-def series_csv(analysis: Analysis) -> str:
-    """Every score of every row of every record in long format, unrounded; empty cells for null."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(['run', 'seed', 'kind', 'subset', 'iteration', 'score', 'value'])
-    for run in (run for group in analysis.groups for run in group.runs):
-        for row in run.history.rows:
-            where = [run.name, run.seed, row['kind'], row['subset'], row['iter']]
-            scores = [*MEANS, *LABELLED, *(CLASS_PREFIX + name for name in row.get('class_iou') or ())]
-            writer.writerows([*where, score, find_score(row, score)] for score in scores)
-    return file.getvalue()
 
 
 def _draw_group(axes: Axes, group: Group, place: int, score: str) -> Line2D | None:

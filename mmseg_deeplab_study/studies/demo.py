@@ -18,8 +18,8 @@ from ..hardware import usable_cores
 from ..hub import config_path
 from ..report.analysis import analyse
 from ..report.comparisons import SHOWN, SIDE_BY_SIDE, compare
-from ..report.figures import draw_adaptation
 from ..report.page import render_page
+from ..report.paper import draw_adaptation
 from ..report.runs import RunFolder
 from .carry_out import carry_out_study
 from .plan import Study, StudyRun, read_study
