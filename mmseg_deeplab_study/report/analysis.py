@@ -58,7 +58,7 @@ def mean(value: Value) -> float | None:
     return value.mean if isinstance(value, Estimate) else value
 
 
-class Run(NamedTuple):
+class MeasuredRun(NamedTuple):
     """A named record, its figures, and its ``unlabelled_classes``."""
 
     name: str
@@ -78,7 +78,7 @@ class Run(NamedTuple):
 class Group(NamedTuple):
     """Runs that repeat one experiment; ``figures`` are means over their seeds, or those of the only run."""
 
-    runs: list[Run]
+    runs: list[MeasuredRun]
     figures: Figures
 
     @property
@@ -118,7 +118,7 @@ def analyse(histories: Mapping[str, History], iou: float = 20, share: float = 0.
     for name, history in histories.items():
         try:
             figures = measure_run(history, iou, share)
-            runs.append(Run(name, history, figures, unlabelled_classes(history)))
+            runs.append(MeasuredRun(name, history, figures, unlabelled_classes(history)))
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
     groups = []
@@ -194,7 +194,7 @@ def to_share(share: float) -> str:
     return f'iterations_to_{share:g}_of_best'
 
 
-def _means(runs: Sequence[Run]) -> Figures:
+def _means(runs: Sequence[MeasuredRun]) -> Figures:
     seeds = [run.seed for run in runs]
     measures: dict[str, dict[str, None]] = {}
     for run in runs:
@@ -230,7 +230,7 @@ def as_json(analysis: Analysis) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
 
 
-def _run_as_dict(run: Run) -> dict[str, Any]:
+def _run_as_dict(run: MeasuredRun) -> dict[str, Any]:
     return {
         'name': run.name,
         **{key: run.history.header.get(key) for key in HEADER},

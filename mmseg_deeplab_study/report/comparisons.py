@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ..evaluation.scores import LABELLED, MEAN_IOUS
 from ..evaluation.seeds import Estimate, estimate_difference, estimate_over_seeds
-from .analysis import Group, Run, Value, leading, mean
+from .analysis import Group, MeasuredRun, Value, leading, mean
 from .analysis_text import count, percent
 
 SIDE_BY_SIDE = 'Side by side'
@@ -96,22 +96,22 @@ def compare(groups: Sequence[Group]) -> list[str]:
     return found
 
 
-def _agree(groups: Sequence[Group], key: Callable[[Run], Any]) -> bool:
+def _agree(groups: Sequence[Group], key: Callable[[MeasuredRun], Any]) -> bool:
     return len({key(run) for group in groups for run in group.runs}) <= 1
 
 
-def _task(run: Run) -> tuple[str, str]:
+def _task(run: MeasuredRun) -> tuple[str, str]:
     header = run.history.header
     validation = header.get('validation') or {}
     return repr(list(header.get('target_classes') or ())), repr(validation.get('digest'))
 
 
-def _length(run: Run) -> tuple[int, int]:
+def _length(run: MeasuredRun) -> tuple[int, int]:
     last = run.figures['mIoU']['last_iter']
     return last, run.history.header.get('max_iters') or last
 
 
-def _source(run: Run) -> tuple[str, str]:
+def _source(run: MeasuredRun) -> tuple[str, str]:
     rows = run.history.select('forgetting')
     measured = [(row['iter'], row.get('images')) for row in rows[-1:]]
     return repr(list(run.history.header.get('source_classes') or ())), repr(measured)

@@ -10,16 +10,16 @@ from ..datasets.label_spaces import Match, match_classes
 from ..evaluation.across_spaces import read_as_target
 from ..evaluation.adaptation import seen_classes
 from ..evaluation.history import History
-from .analysis import Run
+from .analysis import MeasuredRun
 from .analysis_text import percent, yes_or_no
 from .curves import marks
-from .findings import source_view, taken_for
 from .pictures import choose_iterations
+from .sentences import source_view, taken_for
 
 CELLS = 500_000  # of all matrices, eight bytes each
 
 
-def confusions(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[str]]:
+def confusions(runs: Sequence[MeasuredRun]) -> tuple[list[dict[str, Any]], list[str]]:
     """Each run's matrices, encoded; ``right`` has the source class that each class is read from."""
     found, notes = [], []
     for place, run in enumerate(runs):
@@ -69,7 +69,7 @@ def right_answers(history: History) -> list[int | None]:
     return [reading.get(name) for name in target]
 
 
-def taken_tables(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def taken_tables(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
     """What the source model of each run takes each class for: class, whether seen, answer, percent."""
     found = []
     for run in runs:

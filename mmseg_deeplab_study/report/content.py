@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 from ..evaluation.adaptation import MIN_BEST, class_names
 from ..evaluation.scores import LABELLED
 from ..tables import table_cells
-from .analysis import NO_SOURCE, Analysis, Group, Run, Value, leading
+from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading
 from .analysis_text import DIP, SOURCE_DROP, class_table, count, lines, percent, percent_at, score_table
 from .comparisons import best_of, label, recovery_of, same_length, same_source, same_task
 from .confusions import confusions, taken_tables
 from .curves import COLOURS, class_values, curves, means_of
 from .film import Film, film_strip
-from .findings import findings
 from .provenance import config_differences, provenance_table, transfer_tables
 from .refined import refined
 from .runs import RunFolder
+from .sentences import sentences
 
 
 def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Film) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
     return {
         'tasks': _tasks(runs),
         'min_best': MIN_BEST,
-        'findings': findings(analysis),
+        'sentences': sentences(analysis),
         'summary': _summary(analysis, folders),
         'groups': [_group_tables(group, analysis) for group in analysis.groups],
         'class_tables': [class_values(run, means) for run in runs],
@@ -52,7 +52,7 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
     }
 
 
-def _tasks(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _tasks(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
     """What adapted to what, an entry for all runs that agree in it."""
     found: dict[str, dict[str, Any]] = {}
     for run in runs:

@@ -17,7 +17,7 @@ from ..evaluation.adaptation import (
 )
 from ..evaluation.history import PROBE
 from ..evaluation.scores import LABELLED, MEAN_IOUS
-from .analysis import Analysis, Run
+from .analysis import Analysis, MeasuredRun
 from .analysis_text import percent, yes_or_no
 from .pictures import choose_iterations
 
@@ -28,7 +28,7 @@ THRESHOLDS = (10, 20, 30, 40)  # mIoU in percent, where the study shows predicti
 COLUMNS = 12  # iterations in a table of every class
 
 
-def class_values(run: Run, means: Sequence[str] = MEANS) -> dict[str, Any]:
+def class_values(run: MeasuredRun, means: Sequence[str] = MEANS) -> dict[str, Any]:
     """The means and every class's scores at a few iterations, in words: what curves and heat map show."""
     rows = run.history.validations
     iterations = choose_iterations([row['iter'] for row in rows], (), COLUMNS)
@@ -52,7 +52,7 @@ def class_values(run: Run, means: Sequence[str] = MEANS) -> dict[str, Any]:
     }
 
 
-def curves(run: Run, means: Sequence[str] = MEANS) -> dict[str, Any]:
+def curves(run: MeasuredRun, means: Sequence[str] = MEANS) -> dict[str, Any]:
     rows = rows_with(run.history.validations, 'mIoU')
     timings = classes_early_to_late(run.history)
     keys = [*means, *boundary_scores(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
@@ -66,12 +66,12 @@ def curves(run: Run, means: Sequence[str] = MEANS) -> dict[str, Any]:
     }
 
 
-def means_of(runs: Sequence[Run]) -> list[str]:
+def means_of(runs: Sequence[MeasuredRun]) -> list[str]:
     """The means that are shown of runs; where a set lacks classes, those over the labelled ones first."""
     return [*LABELLED, *MEANS] if any(run.unlabelled for run in runs) else list(MEANS)
 
 
-def marks(run: Run) -> dict[int, int]:
+def marks(run: MeasuredRun) -> dict[int, int]:
     """The first iteration at each of the study's mIoU."""
     curve = score_curve(rows_with(run.history.validations, 'mIoU'))
     found = {threshold: iterations_to(curve, threshold) for threshold in THRESHOLDS}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..evaluation.adaptation import class_names, rows_with, source_row, summarise_adaptation
 from ..evaluation.history import PROBE
-from .analysis import Run
+from .analysis import MeasuredRun
 from .curves import THRESHOLDS, marks
 from .pictures import choose_iterations, encode_label_map, encode_photograph, image_miou, read_palette
 from .runs import RunFolder
@@ -26,7 +26,7 @@ class Film(NamedTuple):
 Picture = tuple[str, str, int | None]
 
 
-def film_strip(runs: Sequence[Run], folders: Mapping[str, RunFolder], film: Film) -> dict[str, Any]:
+def film_strip(runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film) -> dict[str, Any]:
     """The pictures of every run; fewer iterations where they are too many for a page, and a note of that."""
     runs = [run for run in runs if _has_pictures(folders[run.name])]
     shared = _images([folders[run.name] for run in runs], film.width)
@@ -50,7 +50,7 @@ def film_strip(runs: Sequence[Run], folders: Mapping[str, RunFolder], film: Film
 
 
 def _encode(
-    runs: Sequence[Run], folders: Mapping[str, RunFolder], film: Film, room: int
+    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, room: int
 ) -> tuple[dict[str, list[int]], dict[Picture, str | None]]:
     """The iterations that are shown of each run, halved in number until all fit, and the pictures.
 
@@ -70,14 +70,14 @@ def _encode(
         frames //= 2
 
 
-def _shown(run: Run, folder: RunFolder, frames: int) -> list[int]:
+def _shown(run: MeasuredRun, folder: RunFolder, frames: int) -> list[int]:
     found = summarise_adaptation(rows_with(run.history.validations, 'mIoU'))
     wanted = (found.lowest_iter, found.best_iter, *marks(run).values())
     return choose_iterations(list(folder.snapshots), wanted, frames)
 
 
 def _pictures(
-    runs: Sequence[Run], folders: Mapping[str, RunFolder], chosen: Mapping[str, Sequence[int]]
+    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], chosen: Mapping[str, Sequence[int]]
 ) -> Iterator[Picture]:
     for run in runs:
         for image in folders[run.name].images:
@@ -102,7 +102,7 @@ def _images(folders: Sequence[RunFolder], width: int) -> list[dict[str, Any]]:
 
 
 def _strip(
-    run: Run,
+    run: MeasuredRun,
     folder: RunFolder,
     iterations: Sequence[int],
     encoded: Mapping[Picture, str | None],

@@ -29,7 +29,7 @@ from ..evaluation.adaptation import (
 )
 from ..evaluation.history import PROBE, History
 from ..evaluation.scores import LABELLED
-from .analysis import Analysis, Group, Run, leading
+from .analysis import Analysis, Group, MeasuredRun, leading
 from .comparisons import SHOWN, label
 from .curves import COLOURS, marks, series_csv
 from .pictures import UNREADABLE
@@ -151,7 +151,7 @@ def source_figure(analysis: Analysis, folders: Mapping[str, RunFolder]) -> Figur
 
 
 @rc_context(RC)
-def predictions_figure(run: Run, folder: RunFolder) -> Figure:
+def predictions_figure(run: MeasuredRun, folder: RunFolder) -> Figure:
     """A run's predictions where it first reaches each of the study's mIoU, and its last, by photograph."""
     titles = _column_titles(run, list(folder.snapshots)[-1])
     classes = class_names(run.history)
@@ -212,7 +212,7 @@ def _source_view(folder: RunFolder) -> tuple[Path, Path] | None:
     return next((pair for pair in pairs if None not in pair), None)
 
 
-def _column_titles(run: Run, last: int) -> dict[int, str]:
+def _column_titles(run: MeasuredRun, last: int) -> dict[int, str]:
     reached: dict[int, list[str]] = {}
     for threshold, iteration in marks(run).items():
         reached.setdefault(iteration, []).append(f'{threshold / 100:g}')

@@ -6,12 +6,12 @@ from typing import Any
 
 from ..evaluation.history import flat_recipe
 from ..tables import Cells
-from .analysis import Analysis, Run
+from .analysis import Analysis, MeasuredRun
 from .comparisons import label
 from .runs import RunFolder
 
 
-def transfer_tables(runs: Sequence[Run], folders: Mapping[str, RunFolder]) -> list[dict[str, Any]]:
+def transfer_tables(runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder]) -> list[dict[str, Any]]:
     """The head transfers, one for all runs that have the same."""
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
@@ -23,14 +23,14 @@ def transfer_tables(runs: Sequence[Run], folders: Mapping[str, RunFolder]) -> li
     return list(found.values())
 
 
-def provenance_table(runs: Sequence[Run], folders: Mapping[str, RunFolder]) -> Cells:
+def provenance_table(runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder]) -> Cells:
     """What is recorded of where each run comes from, a column per run."""
     facts = [_facts(run, folders[run.name]) for run in runs]
     keys = list(dict.fromkeys(key for fact in facts for key in fact))
     return ['run', *(run.name for run in runs)], [[key, *(f.get(key, '-') for f in facts)] for key in keys]
 
 
-def _facts(run: Run, folder: RunFolder) -> dict[str, str]:
+def _facts(run: MeasuredRun, folder: RunFolder) -> dict[str, str]:
     header = run.history.header
     checkpoint = header.get('source_checkpoint') or {}
     last = run.history.select('validation')[-1]['iter']
@@ -50,8 +50,8 @@ def _facts(run: Run, folder: RunFolder) -> dict[str, str]:
     training = folder.training_seconds()
     seconds = [row['seconds'] for row in run.history.rows if row.get('seconds') is not None]
     facts |= {
-        'time training, about': None if training is None else _clock(training),
-        'time evaluating': _clock(sum(seconds)) if seconds else None,
+        'time training, about': None if training is None else _duration(training),
+        'time evaluating': _duration(sum(seconds)) if seconds else None,
         'hardware': header.get('hardware'),
         'processes': header.get('world_size'),
         'versions': ', '.join(f'{name} {value}' for name, value in (header.get('versions') or {}).items())
@@ -60,7 +60,7 @@ def _facts(run: Run, folder: RunFolder) -> dict[str, str]:
     return {key: '-' if value is None else str(value) for key, value in facts.items()}
 
 
-def _clock(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f'{hours}:{minutes:02d}:{seconds:02d} h' if hours else f'{minutes}:{seconds:02d} min'

@@ -12,7 +12,7 @@ from ..evaluation.adaptation import (
 )
 from ..evaluation.history import CRF
 from ..evaluation.scores import LABELLED, MEAN_IOUS
-from .analysis import Run
+from .analysis import MeasuredRun
 from .analysis_text import percent
 from .pictures import encode_label_map, encode_photograph
 from .runs import RunFolder
@@ -20,7 +20,9 @@ from .runs import RunFolder
 Row = Mapping[str, Any]
 
 
-def refined(runs: Sequence[Run], folders: Mapping[str, RunFolder], width: int) -> list[dict[str, Any]]:
+def refined(
+    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], width: int
+) -> list[dict[str, Any]]:
     """An entry for each run and iteration that was tested with dense CRF; the last test counts."""
     entries = []
     for run in runs:
@@ -29,7 +31,7 @@ def refined(runs: Sequence[Run], folders: Mapping[str, RunFolder], width: int) -
     return entries
 
 
-def _entry(run: Run, row: Row, folder: RunFolder, width: int) -> dict[str, Any]:
+def _entry(run: MeasuredRun, row: Row, folder: RunFolder, width: int) -> dict[str, Any]:
     without = row.get('unrefined') or {}
     scores = [*(LABELLED if run.unlabelled else ()), *MEAN_IOUS, *boundary_scores([row])]
     classes = class_names(run.history)

@@ -364,7 +364,7 @@ def test_an_older_record(make_run, tmp_path, lacks):
     found = content_of(folder)
     assert len(found['data']['runs'][0]['iterations']) == 4
     assert (['time evaluating', '-'] in found['provenance'][1]) == (lacks == 'seconds')
-    assert any('pixels of unseen classes' in s for s in found['findings']['run']) == (
+    assert any('pixels of unseen classes' in s for s in found['sentences']['run']) == (
         lacks not in ('confusion', 'source_classes', 'seen_classes')
     )
 

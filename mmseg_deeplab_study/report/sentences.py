@@ -15,7 +15,7 @@ from ..evaluation.adaptation import (
 from ..evaluation.history import History
 from ..evaluation.scores import LABELLED
 from ..evaluation.seeds import Estimate
-from .analysis import NO_SOURCE, Analysis, Group, Run, Value, leading, mean
+from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, mean
 from .analysis_text import count, percent
 from .comparisons import SHOWN, SIDE_BY_SIDE, compare, label
 
@@ -30,7 +30,7 @@ class SourceView(NamedTuple):
     counts: np.ndarray
 
 
-def findings(analysis: Analysis) -> dict[str, list[str]]:
+def sentences(analysis: Analysis) -> dict[str, list[str]]:
     """One sentence per finding, by experiment, and those that compare them under ``SIDE_BY_SIDE``."""
     found = {}
     if compared := compare(analysis.groups):
@@ -84,7 +84,7 @@ def _of_group(group: Group) -> Iterator[str]:
     yield from _first_taken_for(group.runs[0])
 
 
-def _so_far(runs: Sequence[Run]) -> Iterator[str]:
+def _so_far(runs: Sequence[MeasuredRun]) -> Iterator[str]:
     behind = [
         f'{run.name} is at iteration {run.figures["mIoU"]["last_iter"]} of {run.history.header["max_iters"]}'
         for run in runs
@@ -176,7 +176,7 @@ def _class_sentences(group: Group) -> Iterator[str]:
         )
 
 
-def _first_taken_for(run: Run) -> Iterator[str]:
+def _first_taken_for(run: MeasuredRun) -> Iterator[str]:
     view, seen = source_view(run.history), seen_classes(run.history)
     if view is None or seen is None:
         return

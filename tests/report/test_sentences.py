@@ -7,12 +7,13 @@ import pytest
 from mmseg_deeplab_study.evaluation.history import History
 from mmseg_deeplab_study.evaluation.seeds import estimate_over_seeds
 from mmseg_deeplab_study.report.analysis import analyse
-from mmseg_deeplab_study.report.findings import _lead, findings, source_view, taken_for
 from mmseg_deeplab_study.report.runs import read_runs
+from mmseg_deeplab_study.report.sentences import _lead, source_view, taken_for
+from mmseg_deeplab_study.report.sentences import sentences as sentences_of
 
 
 def found_in(*folders) -> dict[str, list[str]]:
-    return findings(analyse({name: run.history for name, run in read_runs(folders).items()}))
+    return sentences_of(analyse({name: run.history for name, run in read_runs(folders).items()}))
 
 
 def sentences(*folders) -> list[str]:
