@@ -23,6 +23,10 @@ from .analysis import (
 
 # Two falls, and the names that both have wherever they are shown.
 SOURCE_DROP, DIP = "drop from source's view", 'dip from iteration 0'
+# Columns of both tables: what they are called, and the measure.
+BEFORE = {"source's view": 'source', 'at 0': 'start'}
+FALLS = {SOURCE_DROP: 'source_drop', DIP: 'dip'}
+AFTER = {'best (iteration)': 'best', 'last': 'last'}
 
 
 def as_text(analysis: Analysis) -> str:
@@ -49,60 +53,36 @@ def score_table(group: Group) -> Table:
 
     Where the set lacks classes, means over the labelled ones come first; elsewhere they are the same.
     """
-    columns = ("source's view", 'at 0', 'lowest (iteration)', SOURCE_DROP, DIP, 'recovered at')
     several = len(group.runs) > 1
-    first = ['%', 'run'] if several else ['%']
-    table = make_table([*first, *columns, 'best (iteration)', 'last', 'area'], left=len(first))
+    columns = {**BEFORE, 'lowest (iteration)': 'lowest', **FALLS, 'recovered at': 'recovery_iter'}
+    columns |= {**AFTER, 'area': 'area'}
+    names = ['%', 'run'] if several else ['%']
+    table = make_table([*names, *columns], left=len(names))
     means = [*LABELLED, *MEAN_IOUS] if leading([group]) == LABELLED else MEAN_IOUS
     for score in (*means, 'BIoU', *(f'{PROBE}/{score}' for score in means)):
         rows = [(run.name, run.figures) for run in group.runs]
         rows += [('mean', group.figures)] if several else []
         for name, figures in rows:
-            row = figures.get(score)
-            if row is None:
-                continue
-            table.add_row(
-                *([score, name] if several else [score]),
-                percent(row['source']),
-                percent(row['start']),
-                percent_at(row, 'lowest'),
-                percent(row['source_drop']),
-                percent(row['dip']),
-                count(row['recovery_iter']),
-                percent_at(row, 'best'),
-                percent(row['last']),
-                percent(row['area']),
-                end_section=several and name == 'mean',
-            )
+            if row := figures.get(score):
+                cells = (cell(row, measure) for measure in columns.values())
+                table.add_row(*(score, name)[: len(names)], *cells, end_section=several and name == 'mean')
     return table
 
 
 def class_table(group: Group, analysis: Analysis) -> Table:
     """The classes of a group, early to late; one whose best is below ``MIN_BEST`` is neither."""
-    columns = ("source's view", 'at 0', SOURCE_DROP, DIP, 'best (iteration)', 'last')
-    reached = (f'iterations to {analysis.iou:g} %', f'to {100 * analysis.share:g} % of best')
-    table = make_table(['IoU (%), early to late', 'seen', *columns, *reached], left=2)
+    columns = {**BEFORE, **FALLS, **AFTER, f'iterations to {analysis.iou:g} %': to_iou(analysis.iou)}
+    columns[f'to {100 * analysis.share:g} % of best'] = to_share(analysis.share)
+    table = make_table(['IoU (%), early to late', 'seen', *columns], left=2)
     seen = {timing.name: timing.seen for run in group.runs for timing in classes_early_to_late(run.history)}
-    subjects = {CLASS_PREFIX + name: name for name in seen}
 
-    def earliness(subject: str) -> tuple[bool, float]:
-        half = mean(group.figures[subject][HALF])
+    def earliness(name: str) -> tuple[bool, float]:
+        half = mean(group.figures[CLASS_PREFIX + name][HALF])
         return half is None, half or 0
 
-    for subject in sorted(subjects, key=earliness):
-        row, name = group.figures[subject], subjects[subject]
-        table.add_row(
-            name,
-            yes_or_no(seen[name]),
-            percent(row['source']),
-            percent(row['start']),
-            percent(row['source_drop']),
-            percent(row['dip']),
-            percent_at(row, 'best'),
-            percent(row['last']),
-            count(row[to_iou(analysis.iou)]),
-            count(row[to_share(analysis.share)]),
-        )
+    for name in sorted(seen, key=earliness):
+        row = group.figures[CLASS_PREFIX + name]
+        table.add_row(name, yes_or_no(seen[name]), *(cell(row, measure) for measure in columns.values()))
     return table
 
 
@@ -118,9 +98,10 @@ def lines(group: Group) -> list[str]:
         'probe: -',
     ]
     if forgetting:
+        last = f'{percent(forgetting["last"])} ({count(forgetting["last_iter"])})'
         found[1] = (
-            f"forgetting: mIoU on the source's data {percent(forgetting['start'])} at 0, "
-            f'{percent_at(forgetting, "last")} last, drop {percent(forgetting["drop"])} points'
+            f"forgetting: mIoU on the source's data {percent(forgetting['start'])} at 0, {last} last, drop "
+            f'{percent(forgetting["drop"])} points'
         )
     if probe:
         found[2] = (
@@ -136,33 +117,28 @@ def yes_or_no(value: bool | None) -> str:
     return {True: 'yes', False: 'no', None: '-'}[value]
 
 
+def cell(row: Mapping[str, Value], measure: str) -> str:
+    """A measure of a row of figures, as its name says: with its iteration, as a count, or in percent."""
+    value = row.get(measure)
+    if measure in ('lowest', 'best') and mean(value) is not None:
+        return f'{percent(value)} ({count(row[f"{measure}_iter"])})'
+    return count(value) if 'iter' in measure else percent(value)
+
+
 def percent(value: Value) -> str:
     """One decimal; of several seeds the mean and its interval; ``-`` for none."""
-    if isinstance(value, Estimate):
-        return _estimate(value)
-    return '-' if value is None else _rounded(value)
-
-
-def count(value: Value) -> str:
-    """A whole number; of several seeds the mean and its interval; ``-`` for none."""
-    if isinstance(value, Estimate):
-        return _estimate(value)
-    return '-' if value is None else str(value)
-
-
-def percent_at(row: Mapping[str, Value], measure: str) -> str:
-    """A score with the iteration it stands at."""
-    if row[measure] is None or (isinstance(row[measure], Estimate) and row[measure].mean is None):
-        return '-'
-    return f'{percent(row[measure])} ({count(row[f"{measure}_iter"])})'
-
-
-def _estimate(value: Estimate) -> str:
+    if not isinstance(value, Estimate):
+        return '-' if value is None else _rounded(value)
     if value.mean is None:
         return '-'
     interval = '' if value.low is None else f' [{_rounded(value.low)}, {_rounded(value.high)}]'
     fewer = f' ({value.count} of {value.seeds})' if value.count < value.seeds else ''
     return f'{_rounded(value.mean)}{interval}{fewer}'
+
+
+def count(value: Value) -> str:
+    """A whole number; of several seeds as ``percent``; ``-`` for none."""
+    return percent(value) if value is None or isinstance(value, Estimate) else str(value)
 
 
 def _rounded(value: float) -> str:

@@ -19,7 +19,7 @@ from .sentences import source_view, taken_for
 CELLS = 500_000  # of all matrices, eight bytes each
 
 
-def confusions(runs: Sequence[MeasuredRun]) -> tuple[list[dict[str, Any]], list[str]]:
+def confusions(runs: Sequence[MeasuredRun], score: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Each run's matrices, encoded; ``right`` has the source class that each class is read from."""
     found, notes = [], []
     for place, run in enumerate(runs):
@@ -29,11 +29,11 @@ def confusions(runs: Sequence[MeasuredRun]) -> tuple[list[dict[str, Any]], list[
         if not rows:
             continue
         most = max(2, CELLS // (len(runs) * len(classes) ** 2))
-        iterations = choose_iterations([row['iter'] for row in rows], marks(run).values(), most)
+        iterations = choose_iterations([row['iter'] for row in rows], marks(run, score).values(), most)
         if len(iterations) < len(rows):
             notes.append(
                 f'Confusion: {len(iterations)} of the {len(rows)} validations of {run.name} (first, last, '
-                'those at 0.1 to 0.4 mIoU, others evenly spaced).'
+                f'those at 0.1 to 0.4 {score}, others evenly spaced).'
             )
         chosen = [row['confusion'] for row in rows if row['iter'] in iterations]
         own = source_view(run.history)

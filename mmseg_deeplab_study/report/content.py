@@ -1,6 +1,6 @@
 """What stands on the page of a report, as plain data: tables for the template, the rest for the script."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from statistics import median
 from typing import Any, NamedTuple
@@ -9,10 +9,10 @@ from ..evaluation.adaptation import MIN_BEST, class_names
 from ..evaluation.scores import LABELLED
 from ..tables import table_cells
 from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading
-from .analysis_text import DIP, SOURCE_DROP, class_table, count, lines, percent, percent_at, score_table
+from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, score_table
 from .comparisons import best_of, label, recovery_of, same_length, same_source, same_task
 from .confusions import confusions, taken_tables
-from .curves import COLOURS, class_values, curves, means_of
+from .curves import COLOURS, MEANS, class_values, curves
 from .film import Film, film_strip
 from .provenance import config_differences, provenance_table, transfer_tables
 from .refined import refined
@@ -24,12 +24,14 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
     """Everything that the template shows: ``data`` is for the script, the rest for the template."""
     runs = [run for group in analysis.groups for run in group.runs]
     places = {run.name: place for place, run in enumerate(runs)}
-    strip = film_strip(runs, folders, film)
-    matrices, thinned = confusions(runs)
-    means = means_of(runs)
+    lead = leading(analysis.groups)
+    strip = film_strip(runs, folders, film, lead[0])
+    matrices, thinned = confusions(runs, lead[0])
+    means = [*(lead if lead == LABELLED else ()), *MEANS]
     return {
         'tasks': _tasks(runs),
         'min_best': MIN_BEST,
+        'score': lead[0],
         'sentences': sentences(analysis),
         'summary': _summary(analysis, folders),
         'groups': [_group_tables(group, analysis) for group in analysis.groups],
@@ -41,6 +43,8 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
         'differences': config_differences(analysis),
         'notes': [*strip.pop('notes'), *thinned],
         'data': {
+            'leading': lead,
+            'means': means,
             'groups': [
                 {'name': label(group), 'runs': [places[run.name] for run in group.runs], 'colour': colour}
                 for group, colour in zip(analysis.groups, cycle(COLOURS))  # noqa: B905
@@ -91,7 +95,6 @@ def _summary(analysis: Analysis, folders: Mapping[str, RunFolder]) -> dict[str, 
     columns = [*_cost_columns(groups), *_score_columns(groups)]
     cells = zip(*(column.cells for column in columns), strict=True)
     return {
-        'labelled': leading(groups) == LABELLED,
         'columns': [column.title for column in columns],
         'rows': [
             {'name': label(group), 'seeds': group.seeds, 'state': _state(group, folders), 'cells': row}
@@ -131,11 +134,11 @@ def _common_time(cost: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) ->
 
 
 def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
-    def column(
-        title: str, subject: str, measure: str, largest: bool | None, shape: Callable = percent
-    ) -> Column:
-        values = [group.figures.get(subject, {}).get(measure) for group in groups]
-        return Column(title, values, [shape(value) for value in values], largest)
+    def column(title: str, subject: str, measure: str, largest: bool | None) -> Column:
+        rows = [group.figures.get(subject, {}) for group in groups]
+        return Column(
+            title, [row.get(measure) for row in rows], [cell(row, measure) for row in rows], largest
+        )
 
     miou, seen, unseen = leading(groups)
     # Only like is compared with like.
@@ -148,15 +151,14 @@ def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
     # Who never fell has none.
     back = [state and state.when for state in (recovery_of(group, miou) for group in groups)]
     yield Column('recovered at', back, [count(value) for value in back], None)
-    best = column('best (iteration)', miou, 'best', high)
-    yield best._replace(shown=[percent_at(group.figures[miou], 'best') for group in groups])
+    yield column('best (iteration)', miou, 'best', high)
     yield column('last', miou, 'last', high)
     yield column('seen classes, last', seen, 'last', high)
     yield column('unseen classes, last', unseen, 'last', high)
     if any('BIoU' in group.figures for group in groups):
         yield column('Boundary IoU, last', 'BIoU', 'last', high)
     yield column('area', miou, 'area', high)
-    yield column('lead of seen classes', 'seen_lead', 'iterations', None, count)
+    yield column('lead of seen classes', 'seen_lead', 'iterations', None)
     if any(group.figures['forgetting'] for group in groups):
         alike = same_source(groups)
         yield column("on the source's data, at 0", 'forgetting', 'start', start if alike else None)

@@ -28,7 +28,7 @@ THRESHOLDS = (10, 20, 30, 40)  # mIoU in percent, where the study shows predicti
 COLUMNS = 12  # iterations in a table of every class
 
 
-def class_values(run: MeasuredRun, means: Sequence[str] = MEANS) -> dict[str, Any]:
+def class_values(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
     """The means and every class's scores at a few iterations, in words: what curves and heat map show."""
     rows = run.history.validations
     iterations = choose_iterations([row['iter'] for row in rows], (), COLUMNS)
@@ -52,28 +52,27 @@ def class_values(run: MeasuredRun, means: Sequence[str] = MEANS) -> dict[str, An
     }
 
 
-def curves(run: MeasuredRun, means: Sequence[str] = MEANS) -> dict[str, Any]:
+def curves(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
+    """What the script draws of a run; its probe by the first of ``means``."""
     rows = rows_with(run.history.validations, 'mIoU')
     timings = classes_early_to_late(run.history)
     keys = [*means, *boundary_scores(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
-    probe = score_curve(run.history.select('validation', PROBE))
+    probed = rows_with(run.history.select('validation', PROBE), means[0])
     return {
         'name': run.name,
         'iterations': [row['iter'] for row in rows],
         'series': {key: [find_score(row, key) for row in rows] for key in keys},
         'classes': [{'name': timing.name, 'seen': timing.seen} for timing in timings],
-        'probe': {'iterations': [i for i, _ in probe], 'mIoU': [value for _, value in probe]},
+        'probe': {
+            'iterations': [row['iter'] for row in probed],
+            'scores': [find_score(row, means[0]) for row in probed],
+        },
     }
 
 
-def means_of(runs: Sequence[MeasuredRun]) -> list[str]:
-    """The means that are shown of runs; where a set lacks classes, those over the labelled ones first."""
-    return [*LABELLED, *MEANS] if any(run.unlabelled for run in runs) else list(MEANS)
-
-
-def marks(run: MeasuredRun) -> dict[int, int]:
-    """The first iteration at each of the study's mIoU."""
-    curve = score_curve(rows_with(run.history.validations, 'mIoU'))
+def marks(run: MeasuredRun, score: str) -> dict[int, int]:
+    """The first iteration at each of the study's mIoU, by the score that leads."""
+    curve = score_curve(rows_with(run.history.validations, score), score)
     found = {threshold: iterations_to(curve, threshold) for threshold in THRESHOLDS}
     return {threshold: iteration for threshold, iteration in found.items() if iteration is not None}
 

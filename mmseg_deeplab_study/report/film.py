@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..evaluation.adaptation import class_names, rows_with, source_row, summarise_adaptation
+from ..evaluation.adaptation import class_names, find_score, rows_with, source_row, summarise_adaptation
 from ..evaluation.history import PROBE
 from .analysis import MeasuredRun
 from .curves import THRESHOLDS, marks
@@ -26,16 +26,18 @@ class Film(NamedTuple):
 Picture = tuple[str, str, int | None]
 
 
-def film_strip(runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film) -> dict[str, Any]:
+def film_strip(
+    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, score: str
+) -> dict[str, Any]:
     """The pictures of every run; fewer iterations where they are too many for a page, and a note of that."""
     runs = [run for run in runs if _has_pictures(folders[run.name])]
     shared = _images([folders[run.name] for run in runs], film.width)
     room = PICTURE_CHARACTERS - sum(len(image[key] or '') for image in shared for key in ('image', 'truth'))
-    chosen, encoded = _encode(runs, folders, film, room)
+    chosen, encoded = _encode(runs, folders, film, room, score)
     truths = {image['name']: image['truth'] for image in shared}
     notes = [
         f'Film strip: {len(shown)} of the {len(folders[name].snapshots)} iterations that {name} has pictures '
-        'of (first, last, best, lowest, those at 0.1 to 0.4 mIoU, others evenly spaced).'
+        f'of (first, last, best, lowest, those at 0.1 to 0.4 {score}, others evenly spaced).'
         for name, shown in chosen.items()
         if len(shown) < len(folders[name].snapshots)
     ]
@@ -43,14 +45,15 @@ def film_strip(runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], fi
         'thresholds': THRESHOLDS,
         'images': shared,
         'runs': [
-            _strip(run, folders[run.name], chosen[run.name], encoded, truths, film.width) for run in runs
+            _strip(run, folders[run.name], chosen[run.name], encoded, truths, film.width, score)
+            for run in runs
         ],
         'notes': notes,
     }
 
 
 def _encode(
-    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, room: int
+    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, room: int, score: str
 ) -> tuple[dict[str, list[int]], dict[Picture, str | None]]:
     """The iterations that are shown of each run, halved in number until all fit, and the pictures.
 
@@ -59,7 +62,7 @@ def _encode(
     encoded: dict[Picture, str | None] = {}
     frames = film.frames
     while True:
-        chosen = {run.name: _shown(run, folders[run.name], frames) for run in runs}
+        chosen = {run.name: _shown(run, folders[run.name], frames, score) for run in runs}
         pictures = list(_pictures(runs, folders, chosen))
         for picture in _progress([p for p in pictures if p not in encoded], 'Rendering pictures'):
             name, *which = picture
@@ -70,9 +73,9 @@ def _encode(
         frames //= 2
 
 
-def _shown(run: MeasuredRun, folder: RunFolder, frames: int) -> list[int]:
-    found = summarise_adaptation(rows_with(run.history.validations, 'mIoU'))
-    wanted = (found.lowest_iter, found.best_iter, *marks(run).values())
+def _shown(run: MeasuredRun, folder: RunFolder, frames: int, score: str) -> list[int]:
+    found = summarise_adaptation(rows_with(run.history.validations, score), score)
+    wanted = (found.lowest_iter, found.best_iter, *marks(run, score).values())
     return choose_iterations(list(folder.snapshots), wanted, frames)
 
 
@@ -108,10 +111,11 @@ def _strip(
     encoded: Mapping[Picture, str | None],
     truths: Mapping[str, str | None],
     width: int,
+    score: str,
 ) -> dict[str, Any]:
     classes, header = class_names(run.history), run.history.header
-    whole = {row['iter']: row.get('mIoU') for row in run.history.validations}
-    probe = {row['iter']: row.get('mIoU') for row in run.history.select('validation', PROBE)}
+    whole = {row['iter']: find_score(row, score) for row in run.history.validations}
+    probe = {row['iter']: find_score(row, score) for row in run.history.select('validation', PROBE)}
     sources = [folder.prediction(image, None) for image in folder.images]
     source = next((path for path in sources if path), None)
     images = {}
@@ -122,7 +126,7 @@ def _strip(
         images[image] = {
             'source': encoded[run.name, image, None],
             'frames': [encoded[run.name, image, i] for i in iterations],
-            'miou': [image_miou(path, truth, classes) if path else None for path in paths],
+            'miou': [image_miou(path, truth, classes, score) if path else None for path in paths],
             # Where it is not the one that is shown: of other classes, or of an image of the same name.
             'truth': None if own_truth == truths[image] else own_truth,
         }
@@ -131,8 +135,8 @@ def _strip(
         'iterations': list(iterations),
         'miou': [whole.get(i) for i in iterations],
         'probe': [probe.get(i) for i in iterations],
-        'source_miou': (source_row(run.history) or {}).get('mIoU'),
-        'marks': marks(run),
+        'source_miou': find_score(source_row(run.history) or {}, score),
+        'marks': marks(run, score),
         'legend': _legend(classes, folder.truth(folder.images[0])),
         'source_legend': _legend(header.get('source_classes') or (), source) if source else [],
         'images': images,

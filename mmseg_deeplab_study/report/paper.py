@@ -93,7 +93,7 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
             axes.plot(*zip(*probed, strict=True), '-.', **look)
         if (found.dip or 0) >= SHOWN:
             axes.plot(found.lowest_iter, found.lowest, 'o', color=colour, markersize=9, fillstyle='none')
-    _set_axes(axes, lacking)
+    _set_axes(axes, LABELLED[0] if lacking else 'mIoU')
     axes.set_title(title)
     axes.legend(fontsize='small', frameon=False)
     return figure
@@ -108,9 +108,8 @@ def draw_adaptation(histories: Mapping[str, History], path: str | Path, title: s
     return path
 
 
-def _set_axes(axes: Axes, labelled: bool) -> None:
-    miou = 'mIoU over labelled classes (%)' if labelled else 'mIoU (%)'
-    axes.set(xlabel='iteration (updates done)', ylabel=miou, xlim=(0, None), ylim=(0, None))
+def _set_axes(axes: Axes, score: str) -> None:
+    axes.set(xlabel='iteration (updates done)', ylabel=f'{score} (%)', xlim=(0, None), ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.spines[['top', 'right']].set_visible(False)
 
@@ -125,12 +124,15 @@ def write_figures(analysis: Analysis, folders: Mapping[str, RunFolder], folder: 
         OSError: as ``write_atomically``.
     """
     source = source_figure(analysis, folders)
+    score = leading(analysis.groups)[0]
     figures = {'figure3_source_view': source} if source else {}
     numbers = count(4)
     for group in analysis.groups:
         for run in [r for r in group.runs if folders[r.name].images and folders[r.name].snapshots][:1]:
             slug = re.sub(r'[^A-Za-z0-9._-]+', '-', run.name).strip('-.')[:80] or 'run'
-            figures[f'figure{next(numbers)}_predictions_{slug}'] = predictions_figure(run, folders[run.name])
+            figures[f'figure{next(numbers)}_predictions_{slug}'] = predictions_figure(
+                run, folders[run.name], score
+            )
     figures[f'figure{next(numbers)}_curves'] = curves_figure(analysis)
     paths = [path for name, figure in figures.items() for path in _save(figure, folder, name)]
     write_atomically(folder / 'series.csv', series_csv(analysis).encode())
@@ -151,9 +153,9 @@ def source_figure(analysis: Analysis, folders: Mapping[str, RunFolder]) -> Figur
 
 
 @rc_context(RC)
-def predictions_figure(run: MeasuredRun, folder: RunFolder) -> Figure:
+def predictions_figure(run: MeasuredRun, folder: RunFolder, score: str) -> Figure:
     """A run's predictions where it first reaches each of the study's mIoU, and its last, by photograph."""
-    titles = _column_titles(run, list(folder.snapshots)[-1])
+    titles = _column_titles(run, list(folder.snapshots)[-1], score)
     classes = class_names(run.history)
     rows = []
     for image in folder.images[:IMAGES]:
@@ -182,7 +184,7 @@ def curves_figure(analysis: Analysis) -> Figure:
     figure.set_size_inches(COLUMN, 2.1 + LINE * sum(1 + h.get_label().count('\n') for h in handles))
     figure.legend(handles=handles, **LEGEND)
     axes.locator_params('x', nbins=6, integer=True)
-    _set_axes(axes, score in LABELLED)
+    _set_axes(axes, score)
     return figure
 
 
@@ -212,15 +214,15 @@ def _source_view(folder: RunFolder) -> tuple[Path, Path] | None:
     return next((pair for pair in pairs if None not in pair), None)
 
 
-def _column_titles(run: MeasuredRun, last: int) -> dict[int, str]:
+def _column_titles(run: MeasuredRun, last: int, score: str) -> dict[int, str]:
     reached: dict[int, list[str]] = {}
-    for threshold, iteration in marks(run).items():
+    for threshold, iteration in marks(run, score).items():
         reached.setdefault(iteration, []).append(f'{threshold / 100:g}')
-    titles = {iteration: f'mIoU {", ".join(texts)}' for iteration, texts in reached.items()}
+    titles = {iteration: f'{score} {", ".join(texts)}' for iteration, texts in reached.items()}
     if last not in titles:
-        scores = dict(score_curve(rows_with(run.history.validations, 'mIoU')))
+        scores = dict(score_curve(rows_with(run.history.validations, score), score))
         # One that only a probe was validated at has no mIoU of the whole set.
-        titles[last] = f'last, mIoU {scores[last] / 100:.2f}' if last in scores else 'last'
+        titles[last] = f'last, {score} {scores[last] / 100:.2f}' if last in scores else 'last'
     return {iteration: f'{titles[iteration]}\n(iteration {iteration})' for iteration in sorted(titles)}
 
 

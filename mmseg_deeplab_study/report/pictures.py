@@ -91,11 +91,11 @@ def _count(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarra
     return counts[:classes, :classes]
 
 
-def image_miou(prediction: Path, truth: Path, classes: Sequence[str]) -> float | None:
-    """mIoU in percent of one image's label map, as ``AdaptationMetric`` counts; None if it cannot be."""
+def image_miou(prediction: Path, truth: Path, classes: Sequence[str], score: str = 'mIoU') -> float | None:
+    """A mean IoU in percent of one label map, as ``AdaptationMetric`` counts; None if it cannot be."""
     try:
         maps = [np.asarray(Image.open(path)) for path in (prediction, truth)]
-        return scores_from_confusion(_count(*maps, len(classes)), classes, ())['mIoU']
+        return scores_from_confusion(_count(*maps, len(classes)), classes, ())[score]
     except UNREADABLE:
         # A picture that was cut short, or one of another size or label space than the truth.
         return None

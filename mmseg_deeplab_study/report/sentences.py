@@ -65,18 +65,18 @@ def _of_group(group: Group) -> Iterator[str]:
     if any(run.no_source for run in group.runs):
         yield f'{NO_SOURCE[0].upper()}{NO_SOURCE[1:]}.'
     if score in LABELLED:
-        yield 'The validation set lacks classes: mIoU here is the mean over those that have labelled pixels.'
+        yield f'The validation set lacks classes: {score} is the mean over those that have labelled pixels.'
     if mean(miou['start']) is not None:
         own = ''
         if mean(miou['source']) is not None:
             own = f'; the untouched source model, read by class name, {percent(miou["source"])} %'
-        yield f'Before any training mIoU is {percent(miou["start"])} %{own}.'
+        yield f'Before any training {score} is {percent(miou["start"])} %{own}.'
     if mean(miou['source_drop']) is not None:
-        yield _drop(miou)
+        yield _drop(miou, score)
     if mean(miou['start']) is not None:
-        yield _dip(miou) if len(group.runs) == 1 else _dips([run.figures[score] for run in group.runs])
+        yield _dip(miou, score) if len(group.runs) == 1 else _dips(group, score)
     yield (
-        f'The best mIoU is {percent(miou["best"])} % at iteration {count(miou["best_iter"])}, '
+        f'The best {score} is {percent(miou["best"])} % at iteration {count(miou["best_iter"])}, '
         f'the last {percent(miou["last"])} %.'
     )
     yield from _lead(group.figures['seen_lead']['iterations'])
@@ -94,34 +94,34 @@ def _so_far(runs: Sequence[MeasuredRun]) -> Iterator[str]:
         yield f'So far only: {", ".join(behind)}.'
 
 
-def _drop(miou: Mapping[str, Value]) -> str:
+def _drop(miou: Mapping[str, Value], score: str) -> str:
     drop = miou['source_drop']
     lowest = f'{percent(miou["lowest"])} % at iteration {count(miou["lowest_iter"])}'
     if mean(drop) < SHOWN:
-        return f"mIoU never falls below the source's view; its lowest is {lowest}."
-    return f"From the source's view mIoU drops by {percent(drop)} points, to {lowest}."
+        return f"{score} never falls below the source's view; its lowest is {lowest}."
+    return f"From the source's view {score} drops by {percent(drop)} points, to {lowest}."
 
 
-def _dip(miou: Mapping[str, Value]) -> str:
+def _dip(miou: Mapping[str, Value], score: str) -> str:
     if miou['dip'] < SHOWN:
-        return "mIoU never falls below iteration 0's."
+        return f"{score} never falls below iteration 0's."
     back = miou['recovery_iter']
     reached = 'has not come back' if back is None else f'is back at iteration {back}'
     return (
-        f'From iteration 0 mIoU dips by {percent(miou["dip"])} points, to {percent(miou["lowest"])} % at '
+        f'From iteration 0 {score} dips by {percent(miou["dip"])} points, to {percent(miou["lowest"])} % at '
         f'iteration {miou["lowest_iter"]}, and {reached}.'
     )
 
 
-def _dips(mious: Sequence[Mapping[str, float | None]]) -> str:
-    known = [miou for miou in mious if miou['dip'] is not None]
+def _dips(group: Group, score: str) -> str:
+    known = [miou for run in group.runs if (miou := run.figures[score])['dip'] is not None]
     fell = [miou for miou in known if miou['dip'] >= SHOWN]
     if not fell:
-        return f"mIoU dips below iteration 0's in none of {len(known)} runs."
+        return f"{score} dips below iteration 0's in none of {len(known)} runs."
     back = [miou['recovery_iter'] for miou in fell if miou['recovery_iter'] is not None]
     when = f', at iteration {np.mean(back):.1f} in the mean' if back else ''
     return (
-        f"mIoU dips below iteration 0's in {len(fell)} of {len(known)} runs, by "
+        f"{score} dips below iteration 0's in {len(fell)} of {len(known)} runs, by "
         f'{np.mean([miou["dip"] for miou in fell]):.1f} points in the mean of these; {len(back)} of them '
         f'come back{when}.'
     )

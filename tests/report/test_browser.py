@@ -238,7 +238,7 @@ def test_class_toggle_changes_the_chart(page):
 @pytest.mark.slow
 def test_lines_are_explained(still):
     lines = still.locator('#curve-legend li').all_inner_texts()
-    assert lines[:2] == ['a0 and 1 more, mIoU', 'a0 and 1 more, mean of seen classes']
+    assert lines[:2] == ['a0 and 1 more, mIoU', 'a0 and 1 more, mIoU.seen']
     assert f'{LONG}, mIoU' in lines and len(lines) == 6
 
 
@@ -322,7 +322,7 @@ def test_means_of_the_labelled_classes_are_shown_first_where_the_set_lacks_some(
     page = browser.new_page()
     page.goto((tmp_path / 'page.html').as_uri())
     page.wait_for_selector('#curve-chart .main-svg')
-    assert curve_names(page)[0] == 'run, mIoU of labelled classes'
+    assert curve_names(page)[0] == 'run, mIoU.labelled'
     assert page.get_by_label('mIoU', exact=True).is_checked() is False
     page.close()
 

@@ -134,9 +134,11 @@ def test_summary_of_labelled_classes_where_the_set_lacks_some(make_run, tmp_path
     path.write_text(''.join(json.dumps(line) + '\n' for line in (header, *rows)))
     summary = content_of(folder)['summary']
     (row,) = (dict(zip(summary['columns'], row['cells'], strict=True)) for row in summary['rows'])
-    assert summary['labelled'] and row['best (iteration)'][0] == '41.0 (15)'
+    assert row['best (iteration)'][0] == '41.0 (15)'
+    (strip,) = content_of(folder)['data']['film']['runs']
+    assert strip['miou'] == [19.0, 16.0, 31.5, 41.0] and strip['marks'] == {10: 0, 20: 10, 30: 10, 40: 15}
     page = page_of(folder)
-    assert 'mIoU (%) over the classes that have labelled pixels' in page
+    assert 'The experiments side by side: mIoU.labelled (%)</caption>' in page
     assert [line[0] for line in cells(page, 'Scores of run')[1:3]] == ['mIoU.labelled', 'mIoU.seen.labelled']
 
 

@@ -78,7 +78,7 @@ def read(*work_dirs: Path) -> tuple[Analysis, Folders]:
 def predictions(work_dir: Path) -> Figure:
     analysis, folders = read(work_dir)
     run = analysis.groups[0].runs[0]
-    return predictions_figure(run, folders[run.name])
+    return predictions_figure(run, folders[run.name], 'mIoU')
 
 
 def titles(figure: Figure) -> list[str]:
@@ -326,7 +326,7 @@ def test_a_picture_that_cannot_be_read_is_left_out(two_seeds, damage, place, gon
         # Within the pixels, behind the palette.
         path.write_bytes(content[: content.index(b'IDAT') + 8] if damage == 'truncated' else b'text')
     analysis, folders = read(*two_seeds)
-    figures = [predictions_figure(analysis.groups[0].runs[0], folders['r50_0'])]
+    figures = [predictions_figure(analysis.groups[0].runs[0], folders['r50_0'], 'mIoU')]
     figures.append(source_figure(analysis, folders))
     empty = [axes for figure in figures for axes in figure.axes if not axes.images]
     assert [[text.get_text() for text in axes.texts] for axes in empty] == [['no picture']] * (

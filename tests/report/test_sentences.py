@@ -70,7 +70,7 @@ def test_comparisons_come_first(make_run, tmp_path):
     a, b = (make_run(tmp_path / name, {0: 9.0, 5: 10.0 + len(name)}) for name in ('a', 'bb'))
     found = found_in(a, b)
     assert list(found) == ['Side by side', 'a', 'bb']
-    assert found['Side by side'][0].startswith('mIoU (%) at its best: bb 12.0, a 11.0;')
+    assert found['Side by side'][0] == 'mIoU (%) at its best: bb 12.0, a 11.0.'
 
 
 def test_classes(make_run, tmp_path):
@@ -95,7 +95,7 @@ def test_classes_without_a_label(make_run, tmp_path):
     found = sentences(folder)
     assert not any(sentence.startswith('Never above 0') and 'car' in sentence for sentence in found)
     assert (
-        'The validation set lacks classes: mIoU here is the mean over those that have labelled pixels.'
+        'The validation set lacks classes: mIoU.labelled is the mean over those that have labelled pixels.'
         in found
     )
     assert (

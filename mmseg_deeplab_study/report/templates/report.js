@@ -5,13 +5,9 @@
 const data = JSON.parse(document.getElementById('data').textContent);
 const find = (id) => document.getElementById(id);
 const DASHES = ['solid', 'dash', 'dot', 'dashdot', 'longdash', 'longdashdot'];
-/* Where a set lacks classes, means over those that have labels go first. */
-const LABELLED = data.runs.some((run) => 'mIoU.labelled' in run.series);
-const LEADING = LABELLED ? ['mIoU.labelled', 'mIoU.seen.labelled', 'mIoU.unseen.labelled'] : ['mIoU', 'mIoU.seen', 'mIoU.unseen'];
-const MEANS = {
-  ...(LABELLED && { 'mIoU.labelled': 'mIoU of labelled classes', 'mIoU.seen.labelled': 'mean of labelled seen classes', 'mIoU.unseen.labelled': 'mean of labelled unseen classes' }),
-  mIoU: 'mIoU', 'mIoU.seen': 'mean of seen classes', 'mIoU.unseen': 'mean of unseen classes', aAcc: 'overall accuracy', mAcc: 'mean accuracy',
-};
+/* The score that everything goes by: mIoU, or where a set lacks classes mIoU.labelled. */
+const SCORE = data.leading[0];
+const MEANS = Object.fromEntries(data.means.map((key) => [key, { aAcc: 'overall accuracy', mAcc: 'mean accuracy' }[key] || key]));
 for (const key of new Set(data.runs.flatMap((run) => Object.keys(run.series)))) {
   if (key === 'BIoU') MEANS.BIoU = 'Boundary IoU';
   if (key.startsWith('trimap.')) MEANS[key] = `mIoU within ${key.slice(7)} px of an edge`;
@@ -97,17 +93,17 @@ function curveTraces(chosen) {
       }
       traces.push({
         x, y: mean, name: `${name}, ${title}`, meta: `${group.name}, ${MEANS[key] || key.replace(/^IoU\./, '')}`, mode: x.length > 60 ? 'lines' : 'lines+markers', marker: { size: 5 },
-        line: { color: group.colour, dash: DASHES[keys.indexOf(key) % DASHES.length], width: key === LEADING[0] ? 3 : 1.6 },
+        line: { color: group.colour, dash: DASHES[keys.indexOf(key) % DASHES.length], width: key === SCORE ? 3 : 1.6 },
         customdata: mean.map((_, i) => [low[i], high[i]]),
         hovertemplate: `${name}<br>${title} %{y:.2f} %<br>iteration %{x}` + (runs > 1 ? '<br>%{customdata[0]:.2f} to %{customdata[1]:.2f}' : '') + '<extra></extra>',
       });
     });
-    const { x, mean } = seriesOf(group, LEADING[0]), lowest = mean.indexOf(Math.min(...mean));
-    if (chosen.includes(LEADING[0]) && x[0] === 0 && mean[0] - mean[lowest] >= SHOWN) {
-      traces.push({ x: [x[lowest]], y: [mean[lowest]], mode: 'markers', showlegend: false, marker: { symbol: 'circle-open', size: 14, color: group.colour, line: { width: 2 } }, hovertemplate: `${plain(group.name)}<br>lowest mIoU %{y:.2f} %<br>iteration %{x}<extra></extra>` });
+    const { x, mean } = seriesOf(group, SCORE), lowest = mean.indexOf(Math.min(...mean));
+    if (chosen.includes(SCORE) && x[0] === 0 && mean[0] - mean[lowest] >= SHOWN) {
+      traces.push({ x: [x[lowest]], y: [mean[lowest]], mode: 'markers', showlegend: false, marker: { symbol: 'circle-open', size: 14, color: group.colour, line: { width: 2 } }, hovertemplate: `${plain(group.name)}<br>lowest ${SCORE} %{y:.2f} %<br>iteration %{x}<extra></extra>` });
     }
     const probed = chosen.includes('probe') ? group.runs.map((place) => data.runs[place]).filter((run) => run.probe.iterations.length) : [];
-    probed.forEach((run) => traces.push({ x: run.probe.iterations, y: run.probe.mIoU, mode: 'lines', name: `${plain(run.name)}, probe`, meta: `${run.name}, probe`, line: { color: group.colour, width: 1, dash: 'dashdot' }, hovertemplate: `${plain(run.name)}<br>probe, mIoU %{y:.2f} %<br>iteration %{x}<extra></extra>` }));
+    probed.forEach((run) => traces.push({ x: run.probe.iterations, y: run.probe.scores, mode: 'lines', name: `${plain(run.name)}, probe`, meta: `${run.name}, probe`, line: { color: group.colour, width: 1, dash: 'dashdot' }, hovertemplate: `${plain(run.name)}<br>probe, ${SCORE} %{y:.2f} %<br>iteration %{x}<extra></extra>` }));
   });
   return traces;
 }
@@ -134,8 +130,8 @@ function startCurves() {
     return make('label', {}, input, ` ${title}`);
   };
   const means = make('fieldset', {}, make('legend', {}, 'Means'));
-  Object.entries(MEANS).forEach(([key, title]) => means.append(box(key, title, LEADING.includes(key))));
-  if (data.runs.some((run) => run.probe.iterations.length)) means.append(box('probe', 'mIoU of the probe', true));
+  Object.entries(MEANS).forEach(([key, title]) => means.append(box(key, title, data.leading.includes(key))));
+  if (data.runs.some((run) => run.probe.iterations.length)) means.append(box('probe', `${SCORE} of the probe`, true));
   const classes = make('fieldset', {}, make('legend', {}, 'Classes (● seen)'));
   seen.forEach((isSeen, name) => classes.append(box(`IoU.${name}`, (isSeen ? '● ' : '') + name, false)));
   const runs = make('fieldset', {}, make('legend', {}, 'Runs'));
@@ -231,7 +227,7 @@ class Film {
     this.slider.max = this.steps.length - 1;
     options(find('film-image'), film.images.map((image) => image.name));
     film.thresholds.forEach((threshold) => {
-      const button = make('button', { type: 'button', 'data-threshold': threshold, 'aria-pressed': 'false' }, `at ${threshold / 100} mIoU`);
+      const button = make('button', { type: 'button', 'data-threshold': threshold, 'aria-pressed': 'false' }, `at ${threshold / 100} ${SCORE}`);
       button.disabled = !film.runs.some((run) => threshold in run.marks);
       button.addEventListener('click', () => this.jump(threshold));
       find('film-marks').append(button);
@@ -289,7 +285,7 @@ class Film {
 
   show() {
     const image = this.film.images[find('film-image').value], step = this.steps[this.slider.value];
-    const place = this.threshold === null ? (step === null ? "source model's own view" : `iteration ${step}`) : `each run's first at ${this.threshold / 100} mIoU`;
+    const place = this.threshold === null ? (step === null ? "source model's own view" : `iteration ${step}`) : `each run's first at ${this.threshold / 100} ${SCORE}`;
     find('film-place').textContent = place;
     this.slider.setAttribute('aria-valuetext', place);
     find('film-marks').querySelectorAll('button').forEach((button) => button.setAttribute('aria-pressed', String(Number(button.dataset.threshold) === this.threshold)));
@@ -299,14 +295,14 @@ class Film {
   }
 
   showRun(run, tile, place, image) {
-    const name = run.name, own = run.images[image.name], at = `${this.threshold / 100} mIoU`;
+    const name = run.name, own = run.images[image.name], at = `${this.threshold / 100} ${SCORE}`;
     const frame = !own ? null : place === SOURCE ? own.source : place === NEVER || place < 0 ? null : own.frames[place];
     const score = (i) => (run.miou[i] === null ? `probe at ${percent(run.probe[i])} %` : `whole set at ${percent(run.miou[i])} %`);
     let text = `${name}: no picture here`;
     if (own && place === NEVER) text = `${name}: never at ${at}`;
     else if (own && place < 0) text = this.threshold === null ? `${name}: no picture yet` : `${name}: no picture where it is first at ${at}`;
-    else if (frame && place === SOURCE) text = `${name}: source model, whole set at ${percent(run.source_miou)} % mIoU`;
-    else if (frame) text = `${name}: iteration ${run.iterations[place]}, ${score(place)} mIoU, this image ${percent(own.miou[place])} %`;
+    else if (frame && place === SOURCE) text = `${name}: source model, whole set at ${percent(run.source_miou)} % ${SCORE}`;
+    else if (frame) text = `${name}: iteration ${run.iterations[place]}, ${score(place)} ${SCORE}, this image ${percent(own.miou[place])} %`;
     tile.text.textContent = text;
     this.set(tile.image, frame, text);
     const predicted = frame && place !== SOURCE;
