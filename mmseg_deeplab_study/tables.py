@@ -12,7 +12,7 @@ Cells = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 def make_table(columns: Iterable[str], left: int = 1) -> Table:
-    """A table without rows; its first ``left`` columns are flush left, the others right."""
+    """A table without rows; its first ``left`` columns are flush left."""
     table = Table(box=box.ASCII2)
     for place, column in enumerate(columns):
         table.add_column(column, justify='left' if place < left else 'right', no_wrap=True)
@@ -26,7 +26,7 @@ def table_cells(table: Table) -> Cells:
 
 
 def table_text(table: Table) -> str:
-    """The lines of a table, as wide as its content; names in it are not read as markup."""
+    """The lines of a table at its full width; names in it are not read as markup."""
     file = io.StringIO()
     Console(file=file, width=10**6, markup=False, emoji=False, highlight=False).print(table)
     return file.getvalue().rstrip('\n')

@@ -1,4 +1,4 @@
-"""The record of an adaptation: ``adaptation.jsonl``, a header and one line per validation."""
+"""The record of an adaptation: a header and one line per validation."""
 
 import contextlib
 import errno
@@ -33,7 +33,7 @@ class History(NamedTuple):
 
     @property
     def validations(self) -> list[dict[str, Any]]:
-        """The rows of the target's whole validation set, by iteration; not those of a probe."""
+        """The rows of the whole validation set, by iteration; not those of a probe."""
         return [row for row in self.select('validation') if row['subset'] != PROBE]
 
 
@@ -56,7 +56,7 @@ def make_row(
     images: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """A row of a record; ``scores`` in percent, ``confusion`` counts pixels, ``seconds`` is what it took."""
+    """A row of a record: ``scores`` in percent, ``confusion`` in pixels."""
     return {
         'iter': iteration,
         'kind': kind,
@@ -123,13 +123,14 @@ def _with_labelled_means(row: dict[str, Any], header: Mapping[str, Any]) -> dict
 
 
 class HistoryWriter:
-    """Append rows to a record so that each is on the disk, whole, before training goes on.
+    """Append rows to a record, each whole on the disk before training goes on.
 
     Raises:
         OSError: the disk or the folder does not take a row; what was recorded before is as it was.
     """
 
     def __init__(self, path: str | Path) -> None:
+        """Take the path of a record, which need not exist yet."""
         self.path = Path(path)
 
     def start(self, header: Mapping[str, Any]) -> None:
@@ -137,7 +138,7 @@ class HistoryWriter:
         self._replace([{'schema_version': SCHEMA_VERSION, **header}])
 
     def resume(self, iteration: int, closing: str) -> History:
-        """Go on with a record from ``iteration``: drop a torn line and the rows after it.
+        """Continue a record from ``iteration``: drop a torn line and the rows after it.
 
         The rows of ``iteration`` itself stay only if they are complete: the last of them is the validation on
         the subset ``closing``. A validation that was cut off is run again as a whole.
@@ -167,7 +168,7 @@ class HistoryWriter:
             raise explain(error, self.path) from error
 
     def _drop_torn_line(self) -> int:
-        """Cut what a crash has left behind the last line end; returns the size."""
+        """Cut what a crash has left after the last line end; returns the size."""
         with self.path.open('rb') as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - 1, 0))
@@ -184,7 +185,7 @@ class HistoryWriter:
 
 def _parse(line: bytes) -> dict[str, Any]:
     def refuse(constant: str) -> NoReturn:
-        raise ValueError(f'{constant} is a number only to Python')
+        raise ValueError(f'{constant} is not a JSON number')
 
     record = json.loads(line, parse_constant=refuse)
     if not isinstance(record, dict):

@@ -14,37 +14,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..evaluation.adaptation import (
-    CLASS_PREFIX,
-    Adaptation,
-    area_under_curve,
-    boundary_scores,
-    class_names,
-    classes_early_to_late,
-    compare_probe,
-    find_score,
-    half_of_mean,
-    has_no_source,
-    iterations_to,
-    iterations_to_share,
-    rows_with,
-    score_curve,
-    seen_lead,
-    source_drop,
-    source_gap,
-    source_row,
-    summarise_adaptation,
-    summarise_forgetting,
-    unlabelled_classes,
-)
+from ..evaluation import adaptation
+from ..evaluation.adaptation import CLASS_PREFIX, Adaptation, rows_with, score_curve
 from ..evaluation.history import PROBE, History
 from ..evaluation.scores import LABELLED, MEAN_IOUS
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
 
 SCORES = (*MEAN_IOUS, *LABELLED)
 NO_SOURCE = 'no source model: training began without a source checkpoint'
-# Of the probe, which sees what falls between two validations of the whole set.
-PROBE_SCORES = {f'{PROBE}/{score}': score for score in SCORES}
 HEADER = ('experiment', 'seed', 'config_digest', 'source_checkpoint', 'validation', 'train', 'versions')
 COLUMNS = ('run', 'seed', 'subject', 'measure', 'value', 'low', 'high', 'n')
 HALF = 'iterations_to_0.5_of_best'
@@ -68,21 +45,24 @@ class MeasuredRun(NamedTuple):
 
     @property
     def seed(self) -> int | None:
+        """The seed in the header; None where there is none."""
         return self.history.header.get('seed')
 
     @property
     def no_source(self) -> bool:
-        return has_no_source(self.history)
+        """Whether training began without a source model."""
+        return adaptation.has_no_source(self.history)
 
 
 class Group(NamedTuple):
-    """Runs that repeat one experiment; ``figures`` are means over their seeds, or those of the only run."""
+    """Runs that repeat one experiment; ``figures`` are their means over seeds."""
 
     runs: list[MeasuredRun]
     figures: Figures
 
     @property
     def name(self) -> str:
+        """The name of its only run, or what its means are of."""
         names = ', '.join(run.name for run in self.runs)
         return names if len(self.runs) == 1 else f'mean of {names}'
 
@@ -99,9 +79,14 @@ class Analysis(NamedTuple):
     iou: float
     share: float
 
+    @property
+    def runs(self) -> list[MeasuredRun]:
+        """The runs of all groups."""
+        return [run for group in self.groups for run in group.runs]
+
 
 def leading(groups: Sequence[Group]) -> tuple[str, str, str]:
-    """The names of mIoU, seen and unseen as shown first: over labelled classes where a set lacks some."""
+    """The mean IoUs that lead: of labelled classes where a set lacks some."""
     runs = [run for group in groups for run in group.runs]
     known = all(run.figures[LABELLED[0]]['best'] is not None for run in runs)
     return LABELLED if known and any(run.unlabelled for run in runs) else MEAN_IOUS
@@ -118,7 +103,7 @@ def analyse(histories: Mapping[str, History], iou: float = 20, share: float = 0.
     for name, history in histories.items():
         try:
             figures = measure_run(history, iou, share)
-            runs.append(MeasuredRun(name, history, figures, unlabelled_classes(history)))
+            runs.append(MeasuredRun(name, history, figures, adaptation.unlabelled_classes(history)))
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
     groups = []
@@ -130,42 +115,29 @@ def analyse(histories: Mapping[str, History], iou: float = 20, share: float = 0.
 
 def measure_run(history: History, iou: float, share: float) -> dict[str, dict[str, float | None]]:
     """A run's figures by subject and measure; None where there is none."""
-    if not rows_with(history.validations, 'mIoU'):
-        raise ValueError(
-            f'expected a validation with an mIoU, but none of {len(history.validations)} has one'
-        )
-    edges = boundary_scores(history.validations)
-    subjects = [*SCORES, *edges, *(CLASS_PREFIX + name for name in class_names(history))]
-    figures = {subject: _measure_score(history, subject, iou, share) for subject in subjects}
-    if probed := history.select('validation', PROBE):
-        for subject, score in PROBE_SCORES.items():
-            figures[subject] = {**_no_source(), **_measure_rows(probed, score, iou, share)}
-    figures['seen_lead'] = _measure_lead(history)
-    for subject, found in (('forgetting', summarise_forgetting(history)), ('probe', compare_probe(history))):
-        figures[subject] = {} if found is None else found._asdict()
+    rows, probed = history.validations, history.select('validation', PROBE)
+    if not rows_with(rows, 'mIoU'):
+        raise ValueError(f'expected a validation with an mIoU, but none of {len(rows)} has one')
+    source_row, figures = adaptation.source_row(history) or {}, {}
+    classes = (CLASS_PREFIX + name for name in adaptation.class_names(history))
+    for score in (*SCORES, *adaptation.boundary_scores(rows), *classes):
+        source = {
+            'source': adaptation.find_score(source_row, score),
+            'gap': adaptation.source_gap(history, score),
+            'source_drop': adaptation.source_drop(history, score),
+        }
+        figures[score] = {**source, **_measure_rows(rows, score, iou, share)}
+    for score in SCORES if probed else ():
+        # The source's own view is of the whole set.
+        none = dict.fromkeys(source)
+        figures[f'{PROBE}/{score}'] = {**none, **_measure_rows(probed, score, iou, share)}
+    halves = {f'{part}_iter': adaptation.half_of_mean(rows, part) for part in ('seen', 'unseen')}
+    lead = {'iterations': adaptation.seen_lead(rows), **halves}
+    figures['seen_lead'] = dict.fromkeys(lead) if adaptation.has_no_source(history) else lead
+    forgotten, agreement = adaptation.summarise_forgetting(history), adaptation.compare_probe(history)
+    figures['forgetting'] = forgotten._asdict() if forgotten else {}
+    figures['probe'] = agreement._asdict() if agreement else {}
     return figures
-
-
-def _measure_lead(history: History) -> dict[str, int | None]:
-    rows = history.validations
-    if has_no_source(history):
-        return dict.fromkeys(('iterations', 'seen_iter', 'unseen_iter'))
-    halves = {f'{part}_iter': half_of_mean(rows, part) for part in ('seen', 'unseen')}
-    return {'iterations': seen_lead(rows), **halves}
-
-
-def _measure_score(history: History, score: str, iou: float, share: float) -> dict[str, float | None]:
-    return {
-        'source': find_score(source_row(history) or {}, score),
-        'gap': source_gap(history, score),
-        'source_drop': source_drop(history, score),
-        **_measure_rows(history.validations, score, iou, share),
-    }
-
-
-def _no_source() -> dict[str, None]:
-    # The source's own view is of the whole set.
-    return {'source': None, 'gap': None, 'source_drop': None}
 
 
 def _measure_rows(
@@ -173,14 +145,14 @@ def _measure_rows(
 ) -> dict[str, float | None]:
     rows = rows_with(validations, score)
     curve = score_curve(rows, score)
-    found = summarise_adaptation(validations, score) if rows else None
+    found = adaptation.summarise_adaptation(validations, score) if rows else None
     return {
         **(found._asdict() if found else dict.fromkeys(Adaptation._fields)),
         'dip': found.dip if found else None,
-        'area': area_under_curve(curve) if curve else None,
-        HALF: iterations_to_share(curve, 0.5),
-        to_share(share): iterations_to_share(curve, share),
-        to_iou(iou): iterations_to(curve, iou),
+        'area': adaptation.area_under_curve(curve) if curve else None,
+        HALF: adaptation.iterations_to_share(curve, 0.5),
+        to_share(share): adaptation.iterations_to_share(curve, share),
+        to_iou(iou): adaptation.iterations_to(curve, iou),
     }
 
 
@@ -196,30 +168,24 @@ def to_share(share: float) -> str:
 
 def _means(runs: Sequence[MeasuredRun]) -> Figures:
     seeds = [run.seed for run in runs]
-    measures: dict[str, dict[str, None]] = {}
+    found: dict[str, dict[str, Estimate]] = {subject: {} for run in runs for subject in run.figures}
     for run in runs:
-        for subject, figures in run.figures.items():
-            measures.setdefault(subject, {}).update(dict.fromkeys(figures))
-    return {
-        subject: {
-            measure: estimate_over_seeds([run.figures.get(subject, {}).get(measure) for run in runs], seeds)
-            for measure in names
-        }
-        for subject, names in measures.items()
-    }
+        for subject, measure, _ in _flat(run.figures):
+            values = [other.figures.get(subject, {}).get(measure) for other in runs]
+            found[subject][measure] = estimate_over_seeds(values, seeds)
+    return found
 
 
 def as_json(analysis: Analysis) -> str:
-    """Everything, unrounded, as strict JSON: the thresholds, each run, and the means of each group of runs.
+    """Thresholds, runs and means of groups, unrounded, as strict JSON.
 
     Raises:
         ValueError: a figure is not finite.
     """
-    runs = [run for group in analysis.groups for run in group.runs]
     content = {
         'iou': analysis.iou,
         'share': analysis.share,
-        'runs': [_run_as_dict(run) for run in runs],
+        'runs': [_run_as_dict(run) for run in analysis.runs],
         'groups': [
             {'runs': [run.name for run in group.runs], 'seeds': [run.seed for run in group.runs]}
             | {'figures': _plain(group.figures)}
@@ -234,7 +200,9 @@ def _run_as_dict(run: MeasuredRun) -> dict[str, Any]:
     return {
         'name': run.name,
         **{key: run.history.header.get(key) for key in HEADER},
-        'classes_early_to_late': [timing._asdict() for timing in classes_early_to_late(run.history)],
+        'classes_early_to_late': [
+            timing._asdict() for timing in adaptation.classes_early_to_late(run.history)
+        ],
         'no_source': run.no_source,
         'curves': {s: score_curve(rows_with(run.history.validations, s), s) for s in SCORES},
         'figures': run.figures,
@@ -256,17 +224,15 @@ def as_csv(analysis: Analysis) -> str:
     writer.writerow(COLUMNS)
     for group in analysis.groups:
         for run in group.runs:
-            for timing in classes_early_to_late(run.history):
+            for timing in adaptation.classes_early_to_late(run.history):
                 seen = None if timing.seen is None else int(timing.seen)
-                writer.writerow(
-                    [run.name, run.seed, CLASS_PREFIX + timing.name, 'seen', seen, None, None, None]
-                )
-            for subject, measure, value in _flat(run.figures):
-                writer.writerow([run.name, run.seed, subject, measure, value, None, None, None])
+                writer.writerow([run.name, run.seed, CLASS_PREFIX + timing.name, 'seen', seen, *[None] * 3])
+            writer.writerows([run.name, run.seed, *figure, *[None] * 3] for figure in _flat(run.figures))
         if len(group.runs) > 1:
-            for subject, measure, value in _flat(group.figures):
-                interval = (value.low, value.high, value.count)
-                writer.writerow([group.name, None, subject, measure, value.mean, *interval])
+            writer.writerows(
+                [group.name, None, subject, measure, value.mean, value.low, value.high, value.count]
+                for subject, measure, value in _flat(group.figures)
+            )
     return file.getvalue()
 
 

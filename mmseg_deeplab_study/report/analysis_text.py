@@ -70,7 +70,7 @@ def score_table(group: Group) -> Table:
 
 
 def class_table(group: Group, analysis: Analysis) -> Table:
-    """The classes of a group, early to late; one whose best is below ``MIN_BEST`` is neither."""
+    """The classes of a group, early to late, then those below ``MIN_BEST``."""
     columns = {**BEFORE, **FALLS, **AFTER, f'iterations to {analysis.iou:g} %': to_iou(analysis.iou)}
     columns[f'to {100 * analysis.share:g} % of best'] = to_share(analysis.share)
     table = make_table(['IoU (%), early to late', 'seen', *columns], left=2)
@@ -87,7 +87,7 @@ def class_table(group: Group, analysis: Analysis) -> Table:
 
 
 def lines(group: Group) -> list[str]:
-    """Lead of the seen classes, where there was a source model, forgetting and probe, a line each."""
+    """Lead of the seen classes, forgetting and probe, a line each."""
     figures = group.figures
     lead, forgetting, probe = (figures[subject] for subject in ('seen_lead', 'forgetting', 'probe'))
     seen, unseen = (count(lead[f'{part}_iter']) for part in ('seen', 'unseen'))
@@ -118,7 +118,7 @@ def yes_or_no(value: bool | None) -> str:
 
 
 def cell(row: Mapping[str, Value], measure: str) -> str:
-    """A measure of a row of figures, as its name says: with its iteration, as a count, or in percent."""
+    """A measure of a row of figures: with its iteration, as a count, or in percent."""
     value = row.get(measure)
     if measure in ('lowest', 'best') and mean(value) is not None:
         return f'{percent(value)} ({count(row[f"{measure}_iter"])})'

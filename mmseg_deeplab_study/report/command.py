@@ -16,7 +16,9 @@ from .runs import RunFolder, read_runs
 
 
 def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
-    """Write the page, and the figures if asked for, without runs that have no validation; returns all.
+    """Write the page, and figures if asked for; returns all runs.
+
+    A run without a validation is named and left out.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_runs``; also if no run has a validation.
@@ -46,7 +48,7 @@ def sizes(paths: Sequence[Path]) -> list[int]:
 
 
 def watch(args: argparse.Namespace) -> None:
-    """Make the report again whenever a record has grown, until every run is at its end."""
+    """Make the report again when a record has grown, until all runs are at their end."""
     while True:
         # Before they are read: what is written meanwhile is seen the next time.
         seen = sizes(args.work_dirs)

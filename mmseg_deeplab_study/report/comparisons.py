@@ -1,4 +1,4 @@
-"""How experiments differ: what their figures say side by side, a sentence for each question."""
+"""How experiments differ, a sentence for each question."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ SHOWN = 0.05  # points; less than that is 0.0 on the page
 
 
 class Question(NamedTuple):
-    """What is asked of all experiments; ``largest`` says whether the largest value comes first.
+    """What is asked of all experiments; ``largest``: the largest value comes first.
 
     In ``text`` ``{score}`` is the name of the score, a mean IoU being that which leads, and ``{end}`` the end
     of runs.
@@ -43,13 +43,13 @@ FORGOTTEN = Question("Points of mIoU lost on the source's data {end}", 'forgetti
 
 
 def label(group: Group) -> str:
-    """A short name of an experiment: its run's, or its first run's and how many more there are."""
+    """A short name of an experiment: its first run's and how many more there are."""
     more = len(group.runs) - 1
     return f'{group.runs[0].name} and {more} more' if more else group.runs[0].name
 
 
 def same_task(groups: Sequence[Group]) -> bool:
-    """Whether all runs have the same target classes and validation images, as far as their records say."""
+    """Whether all runs have the same target classes and validation images."""
     return _agree(groups, _task)
 
 
@@ -59,12 +59,12 @@ def same_length(groups: Sequence[Group]) -> bool:
 
 
 def same_source(groups: Sequence[Group]) -> bool:
-    """Whether forgetting was measured on as many images of the same classes, and equally late."""
+    """Whether forgetting was measured on the same classes and images, equally late."""
     return _agree([group for group in groups if group.figures.get('forgetting')], _source)
 
 
 def best_of(values: Sequence[Value], largest: bool) -> list[bool]:
-    """Which of a column's values are the best, as far as is shown; none if no difference is."""
+    """Which of a column's values are the best; none if no difference is shown."""
     known = [middle for value in values if (middle := mean(value)) is not None]
     if not known or max(known) - min(known) < SHOWN:
         return [False] * len(values)
@@ -85,14 +85,16 @@ Ordered = tuple[str, Sequence[Answer]]
 
 
 def compare(groups: Sequence[Group]) -> list[str]:
-    """A sentence for each question whose answers differ, between experiments of one task and length only."""
+    """A sentence for each question whose answers differ.
+
+    Only experiments of one task and length are compared."""
     tasks: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         tasks.setdefault(_task(group.runs[0]), []).append(group)
     found = []
     if len(tasks) > 1:
         apart = ' / '.join(_names(members) for members in tasks.values())
-        found.append(f'Not compared, for their classes or validation images differ or are unknown: {apart}.')
+        found.append(f'Not compared, because classes or validation images differ or are unknown: {apart}.')
     ordered = [one for members in tasks.values() if len(members) > 1 for one in _compare_task(members)]
     found += [sentence for sentence, _ in ordered]
     return found + [ONE_SEED] * any(_is_of_one(answer) for _, answers in ordered for answer in answers)
@@ -126,7 +128,7 @@ def _names(groups: Sequence[Group]) -> str:
 def _compare_task(groups: Sequence[Group]) -> Iterator[Ordered]:
     yield from _answer(AT_THE_START, groups)
     if not same_length(groups):
-        yield f'Compared no further, for they are not equally far or not equally long: {_names(groups)}.', ()
+        yield f'Not compared further, because their lengths or last iterations differ: {_names(groups)}.', ()
         return
     for question in OF_THE_WHOLE:
         yield from _answer(question, groups)
@@ -134,7 +136,7 @@ def _compare_task(groups: Sequence[Group]) -> Iterator[Ordered]:
     if same_source(groups):
         yield from _answer(FORGOTTEN, groups)
     else:
-        yield "What they forget is not compared: it was not measured on the same data of the source's.", ()
+        yield 'What they forget is not compared, because it was measured on different data.', ()
 
 
 def _answer(question: Question, groups: Sequence[Group]) -> Iterator[Ordered]:
@@ -157,7 +159,7 @@ def _answer(question: Question, groups: Sequence[Group]) -> Iterator[Ordered]:
 
 
 class Recovery(NamedTuple):
-    """How many runs there are and fell below their start, how many did not come back, and when others did.
+    """How many of ``runs`` fell below their start, stayed there, and when others rose.
 
     ``iterations`` are those of the runs, None for those that did not fall or come back.
     """
@@ -203,7 +205,7 @@ def _recovery(groups: Sequence[Group]) -> Iterator[Ordered]:
 
 
 def _hedges(leader: Answer, *others: Answer) -> list[str]:
-    """What the seeds say about the order of values, of which the first leads; nothing of one seed."""
+    """What the seeds say about the order of values, of which the first leads."""
     parts, apart = [], []
     for other in others:
         paired = estimate_difference(*((answer.runs, _seeds(answer.group)) for answer in (leader, other)))

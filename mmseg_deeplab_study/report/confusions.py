@@ -20,7 +20,9 @@ CELLS = 500_000  # of all matrices, eight bytes each
 
 
 def confusions(runs: Sequence[MeasuredRun], score: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Each run's matrices, encoded; ``right`` has the source class that each class is read from."""
+    """Each run's matrices, encoded, and notes of what was left out.
+
+    ``right`` has the source class that each class is read from."""
     found, notes = [], []
     for place, run in enumerate(runs):
         classes = run.history.header.get('target_classes') or ()
@@ -52,12 +54,12 @@ def confusions(runs: Sequence[MeasuredRun], score: str) -> tuple[list[dict[str, 
 
 
 def _encode(matrices: Sequence[Sequence[Sequence[int]]]) -> str:
-    """Counts of pixels as little-endian float64, exact up to 2**53; shares would be rounded twice."""
+    """Counts of pixels as little-endian float64, exact up to 2**53."""
     return base64.b64encode(np.asarray(matrices, '<f8').tobytes()).decode()
 
 
 def right_answers(history: History) -> list[int | None]:
-    """The place, in the source's classes, of what each target class is read from; None for those without."""
+    """The place of the source class that each target class is read from, or None."""
     header = history.header
     source, target = header['source_classes'], header['target_classes']
     if 'matches' in header:
@@ -70,7 +72,7 @@ def right_answers(history: History) -> list[int | None]:
 
 
 def taken_tables(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
-    """What the source model of each run takes each class for: class, whether seen, answer, percent."""
+    """What each run's source model takes each class for, as rows of a table."""
     found = []
     for run in runs:
         if view := source_view(run.history):

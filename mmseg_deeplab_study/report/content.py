@@ -1,4 +1,4 @@
-"""What stands on the page of a report, as plain data: tables for the template, the rest for the script."""
+"""What the page of a report shows, as plain data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
@@ -21,8 +21,8 @@ from .sentences import sentences
 
 
 def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Film) -> dict[str, Any]:
-    """Everything that the template shows: ``data`` is for the script, the rest for the template."""
-    runs = [run for group in analysis.groups for run in group.runs]
+    """What the template shows; ``data`` is for the script."""
+    runs = analysis.runs
     places = {run.name: place for place, run in enumerate(runs)}
     lead = leading(analysis.groups)
     strip = film_strip(runs, folders, film, lead[0])
@@ -74,7 +74,7 @@ def _tasks(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
 
 
 class Column(NamedTuple):
-    """A column of the summary; ``largest`` says which end is the best, None that neither is."""
+    """A column of the summary; ``largest``: which end is the best, None for neither."""
 
     title: str
     values: Sequence[Value]

@@ -29,7 +29,7 @@ COLUMNS = 12  # iterations in a table of every class
 
 
 def class_values(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
-    """The means and every class's scores at a few iterations, in words: what curves and heat map show."""
+    """The means and every class's scores at a few iterations, as a table."""
     rows = run.history.validations
     iterations = choose_iterations([row['iter'] for row in rows], (), COLUMNS)
     chosen = [row for row in rows if row['iter'] in iterations]
@@ -78,11 +78,11 @@ def marks(run: MeasuredRun, score: str) -> dict[int, int]:
 
 
 def series_csv(analysis: Analysis) -> str:
-    """Every score of every row of every record in long format, unrounded; empty cells for null."""
+    """Every score of every row in long format, unrounded; empty cells for null."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(['run', 'seed', 'kind', 'subset', 'iteration', 'score', 'value'])
-    for run in (run for group in analysis.groups for run in group.runs):
+    for run in analysis.runs:
         for row in run.history.rows:
             where = [run.name, run.seed, row['kind'], row['subset'], row['iter']]
             scores = [*MEANS, *LABELLED, *(CLASS_PREFIX + name for name in row.get('class_iou') or ())]

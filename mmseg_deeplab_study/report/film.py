@@ -1,4 +1,4 @@
-"""The film strip of a report: predictions of a few images over the iterations, as pictures."""
+"""The film strip of a report: predictions of a few images over the iterations."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ PICTURE_CHARACTERS = 24_000_000  # of all pictures of the film strip
 
 
 class Film(NamedTuple):
-    """How pictures go into the page: about so many a run and image, so many pixels wide."""
+    """About how many pictures of a run and image, and their width in pixels."""
 
     frames: int = 60
     width: int = 480
@@ -29,7 +29,7 @@ Picture = tuple[str, str, int | None]
 def film_strip(
     runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, score: str
 ) -> dict[str, Any]:
-    """The pictures of every run; fewer iterations where they are too many for a page, and a note of that."""
+    """The pictures of every run, thinned where a page has no room for all."""
     runs = [run for run in runs if _has_pictures(folders[run.name])]
     shared = _images([folders[run.name] for run in runs], film.width)
     room = PICTURE_CHARACTERS - sum(len(image[key] or '') for image in shared for key in ('image', 'truth'))
@@ -55,7 +55,7 @@ def film_strip(
 def _encode(
     runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, room: int, score: str
 ) -> tuple[dict[str, list[int]], dict[Picture, str | None]]:
-    """The iterations that are shown of each run, halved in number until all fit, and the pictures.
+    """The iterations that are shown of each run, halved until all fit, and pictures.
 
     First, last, best, lowest and those at the study's mIoU are kept, whether they fit or not.
     """

@@ -21,10 +21,10 @@ from .runs import RunFolder
 def render_page(
     analysis: Analysis, folders: Mapping[str, RunFolder], film: Film | None = None, notes: Sequence[str] = ()
 ) -> str:
-    """The report of analysed runs; ``folders`` has their work_dirs by name, ``notes`` go before everything.
+    """The report of analysed runs; ``folders`` has their work_dirs by name.
 
-    The same records and pictures give the same bytes. Its content security policy allows no request and no
-    script but the two that it holds, so that a name from a record cannot run.
+    ``notes`` go before everything. The same records and pictures give the same bytes. Its content security
+    policy allows no request and no script but the two that it holds, so a name from a record cannot run.
     """
     environment = Environment(
         loader=PackageLoader('mmseg_deeplab_study.report'),
@@ -39,7 +39,7 @@ def render_page(
     scripts = {'plotly': get_plotlyjs(), 'script': (templates / 'report.js').read_text('utf-8')}
     return environment.get_template('report.html.jinja').render(
         **content,
-        names=[run.name for group in analysis.groups for run in group.runs],
+        names=[run.name for run in analysis.runs],
         intervals=any(len(group.runs) > 1 for group in analysis.groups),
         version=__version__,
         css=Markup((templates / 'report.css').read_text('utf-8')),

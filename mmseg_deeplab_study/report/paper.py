@@ -57,7 +57,7 @@ RC = {
 
 
 class Picture(NamedTuple):
-    """What is drawn: ``pixels`` uint8 (H, W, 3), and the (id, name, RGB) of the classes in a label map."""
+    """``pixels`` uint8 (H, W, 3), and (id, name, RGB) of a label map's classes."""
 
     pixels: np.ndarray
     classes: frozenset[tuple[int, str, tuple[int, ...]]] = frozenset()
@@ -100,7 +100,7 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
 
 
 def draw_adaptation(histories: Mapping[str, History], path: str | Path, title: str = '') -> Path:
-    """Write ``adaptation_figure`` to ``path``, whose suffix decides the format, and return the path."""
+    """Write ``adaptation_figure`` to ``path`` in the format of its suffix."""
     figure = adaptation_figure(histories, title)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def write_figures(analysis: Analysis, folders: Mapping[str, RunFolder], folder: 
 
 @rc_context(RC)
 def source_figure(analysis: Analysis, folders: Mapping[str, RunFolder]) -> Figure | None:
-    """What the untouched source model sees, a row per experiment; None if no run has a picture of it."""
+    """What the source model sees, a row per experiment; None without pictures."""
     rows = []
     for group in analysis.groups:
         views = [(run, view) for run in group.runs if (view := _source_view(folders[run.name]))]
@@ -154,7 +154,7 @@ def source_figure(analysis: Analysis, folders: Mapping[str, RunFolder]) -> Figur
 
 @rc_context(RC)
 def predictions_figure(run: MeasuredRun, folder: RunFolder, score: str) -> Figure:
-    """A run's predictions where it first reaches each of the study's mIoU, and its last, by photograph."""
+    """A run's predictions at each of the study's mIoU, and its last, by photograph."""
     titles = _column_titles(run, list(folder.snapshots)[-1], score)
     classes = class_names(run.history)
     rows = []
@@ -167,10 +167,9 @@ def predictions_figure(run: MeasuredRun, folder: RunFolder, score: str) -> Figur
 
 @rc_context(RC)
 def curves_figure(analysis: Analysis) -> Figure:
-    """Plot the mIoU of every experiment: of several seeds the mean, in a band from lowest to highest.
+    """Plot the leading mIoU of every experiment, of seeds their mean and range.
 
-    Over the iterations that all its seeds have, and where a set lacks classes over the labelled ones. Rings
-    are at iteration 0 and at the lowest point of a fall.
+    Over the iterations that all seeds have. Rings are at iteration 0 and at the lowest point of a fall.
     """
     figure = Figure(layout='constrained')
     axes = figure.add_subplot()
@@ -235,7 +234,7 @@ def _label_map(path: Path | None, names: Sequence[str]) -> Picture | None:
     image = _read(path)
     if image is None or image.mode != 'P':
         return None
-    # The ids behind the classes are those of pixels without a label.
+    # Ids after the classes are those of pixels without a label.
     ids, names = np.minimum(np.asarray(image, int), len(names)), [*names, 'unlabelled']
     colours = colour_table(np.reshape(image.getpalette(), (-1, 3))[: len(names) - 1], UNLABELLED)
     classes = frozenset((int(i), names[i], tuple(colours[i].tolist())) for i in np.unique(ids))
@@ -256,7 +255,7 @@ def _read(path: Path | None) -> Image.Image | None:
 def _grid(
     width: float, titles: Sequence[str], rows: Sequence[tuple[str, Sequence[Picture | None]]]
 ) -> Figure:
-    """Labelled rows of pictures so many inches wide, and a legend of the classes that occur in them."""
+    """Labelled rows of pictures, ``width`` inches wide, and a legend of their classes."""
     pictures = [picture for _, row in rows for picture in row if picture]
     aspect = max((p.pixels.shape[0] / p.pixels.shape[1] for p in pictures), default=0.5)
     classes = sorted({entry for picture in pictures for entry in picture.classes})

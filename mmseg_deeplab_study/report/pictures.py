@@ -1,4 +1,4 @@
-"""The pictures of a report: which iterations are shown, and each as a small file inside the page."""
+"""The pictures of a report: which iterations are shown, and their encoding."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ UNREADABLE = (OSError, SyntaxError, ValueError)
 
 
 def choose_iterations(available: Sequence[int], wanted: Iterable[int], most: int) -> list[int]:
-    """Thin ascending iterations to about ``most``: first, last and wanted ones, others evenly spaced.
+    """Thin ascending iterations to about ``most``, evenly spaced.
 
-    What is wanted is kept even where it is more than ``most``.
+    First, last and wanted ones are kept, even where they are more than ``most``.
     """
     if len(available) <= most:
         return list(available)
@@ -30,10 +30,10 @@ def choose_iterations(available: Sequence[int], wanted: Iterable[int], most: int
 
 
 def encode_label_map(path: Path, width: int, classes: int = 256) -> str | None:
-    """A palette PNG of label ids at most so many pixels wide, as a data URI; None if it cannot be read.
+    """A palette PNG of label ids as a data URI; None if it cannot be read.
 
-    Made smaller by taking the nearest pixel, so that ids and colours stay what they are; ids behind the
-    ``classes`` get the colour ``UNLABELLED``.
+    At most ``width`` pixels wide, by the nearest pixel, so that ids and colours stay; ids from ``classes`` on
+    get the colour ``UNLABELLED``.
     """
     try:
         with Image.open(path) as image:
@@ -47,7 +47,7 @@ def encode_label_map(path: Path, width: int, classes: int = 256) -> str | None:
 
 
 def encode_photograph(path: Path, width: int) -> str | None:
-    """A photograph at most so many pixels wide, as a data URI of WebP; None if it cannot be read."""
+    """A photograph, at most ``width`` pixels wide, as a data URI; None if unreadable."""
     try:
         with Image.open(path) as image:
             small = image.convert('RGB').resize(_fit(image.size, width), Image.Resampling.LANCZOS)
@@ -92,7 +92,7 @@ def _count(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarra
 
 
 def image_miou(prediction: Path, truth: Path, classes: Sequence[str], score: str = 'mIoU') -> float | None:
-    """A mean IoU in percent of one label map, as ``AdaptationMetric`` counts; None if it cannot be."""
+    """A mean IoU in percent of one label map; None if it cannot be counted."""
     try:
         maps = [np.asarray(Image.open(path)) for path in (prediction, truth)]
         return scores_from_confusion(_count(*maps, len(classes)), classes, ())[score]

@@ -1,4 +1,4 @@
-"""What a dense CRF made of predictions: scores and pictures with and without it, side by side."""
+"""What a dense CRF made of predictions: scores and pictures side by side."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 def refined(
     runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], width: int
 ) -> list[dict[str, Any]]:
-    """An entry for each run and iteration that was tested with dense CRF; the last test counts."""
+    """An entry per run and iteration tested with dense CRF, of its last test."""
     entries = []
     for run in runs:
         for row in {row['iter']: row for row in run.history.select(CRF)}.values():

@@ -1,4 +1,4 @@
-"""The runs of an analysis or a report: their records, and what else lies in their work_dirs."""
+"""The runs of a report: their records, and what else is in their work_dirs."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,9 @@ PICKLES = ('.pickle', '.pkl')
 
 
 def read_runs(paths: Sequence[Path]) -> dict[str, 'RunFolder']:
-    """Read the records of work_dirs (or the records themselves) by name; one that is given twice is one run.
+    """Read the records of work_dirs by name; a record itself can be given too.
+
+    One that is given twice is one run.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_run``.
@@ -45,7 +47,7 @@ def read_run(path: Path) -> History:
 
 
 def name_runs(paths: Sequence[Path]) -> list[str]:
-    """Call each path by its last part, with as many before it as tell it from the others."""
+    """Call each path by its last part, and those before it that tell it from others."""
     names = [path.parts[-1:] for path in paths]
     while len(set(names)) < len(set(paths)):
         names = [
@@ -56,9 +58,10 @@ def name_runs(paths: Sequence[Path]) -> list[str]:
 
 
 class RunFolder:
-    """A run's record, and the pictures and tables beside it, each of which may be missing."""
+    """A run's record, and pictures and tables beside it, which may be missing."""
 
     def __init__(self, path: Path, history: History) -> None:
+        """Take the path of a work_dir or record, and the record as read."""
         self.path = path
         self.history = history
 
@@ -69,13 +72,14 @@ class RunFolder:
 
     @property
     def finished(self) -> bool | None:
-        """Whether the last iteration is recorded; None if the record does not say how many there are."""
-        wanted = self.history.header.get('max_iters')
+        """Whether the last iteration is recorded; None if its number is not known."""
+        last = self.history.header.get('max_iters')
         rows = self.history.select('validation')
-        return None if wanted is None else bool(rows) and rows[-1]['iter'] >= wanted
+        return None if last is None else bool(rows) and rows[-1]['iter'] >= last
 
     @property
     def record(self) -> Path:
+        """The file of the record."""
         return self.path if self.path.is_file() else self.path / FILE_NAME
 
     def head_transfer(self) -> dict[str, Any] | None:
@@ -102,9 +106,11 @@ class RunFolder:
         return sorted(path.name.removesuffix('_truth.png') for path in truths)
 
     def photograph(self, image: str) -> Path | None:
+        """The photograph of an image; None where it is missing."""
         return next((path for path in sorted(self._reference.iterdir()) if path.stem == image), None)
 
     def truth(self, image: str) -> Path:
+        """The true label map of an image."""
         return self._reference / f'{image}_truth.png'
 
     @cached_property
@@ -115,13 +121,13 @@ class RunFolder:
         return {i: folders[i] for i in sorted(folders) if i in validated}
 
     def prediction(self, image: str, iteration: int | None) -> Path | None:
-        """The label map predicted after so many iterations, or, at None, the source model's own."""
+        """The label map predicted at an iteration; at None the source model's own."""
         folder = self._snapshots / SOURCE if iteration is None else self.snapshots.get(iteration)
         path = folder / f'{image}.png' if folder else None
         return path if path and path.is_file() else None
 
     def refined(self, image: str, iteration: int) -> Path | None:
-        """The label map after so many iterations that a dense CRF has refined."""
+        """The label map of an iteration that a dense CRF has refined."""
         path = self._snapshots / CRF / f'{iteration:06d}' / f'{image}.png'
         return path if path.is_file() else None
 

@@ -23,7 +23,7 @@ NAMED = 3  # classes in one sentence
 
 
 class SourceView(NamedTuple):
-    """What the source model takes pixels for: ``counts`` (T, S) of labels ``classes`` by predictions."""
+    """``counts`` (T, S) of pixels by labelled class and the source model's answer."""
 
     classes: Sequence[str]
     predicted: Sequence[str]
@@ -31,7 +31,7 @@ class SourceView(NamedTuple):
 
 
 def sentences(analysis: Analysis) -> dict[str, list[str]]:
-    """One sentence per finding, by experiment, and those that compare them under ``SIDE_BY_SIDE``."""
+    """Sentences by experiment; those that compare them under ``SIDE_BY_SIDE``."""
     found = {}
     if compared := compare(analysis.groups):
         found[SIDE_BY_SIDE] = compared
@@ -41,7 +41,7 @@ def sentences(analysis: Analysis) -> dict[str, list[str]]:
 
 
 def source_view(history: History) -> SourceView | None:
-    """The confusion matrix of a record's source row; None where it is missing or does not fit its header."""
+    """A record's confusion matrix of the source model; None where none fits."""
     row, header = source_row(history) or {}, history.header
     classes, predicted = header.get('target_classes') or (), header.get('source_classes') or ()
     counts = np.asarray(row.get('confusion') or (), np.int64)
@@ -50,7 +50,7 @@ def source_view(history: History) -> SourceView | None:
 
 
 def taken_for(view: SourceView) -> list[tuple[str, str, float]]:
-    """What each labelled class is most often predicted as, and the share of its pixels, in percent."""
+    """What each labelled class is most often taken for, and the share in percent."""
     return [
         (name, view.predicted[int(counts.argmax())], float(100 * counts.max() / counts.sum()))
         for name, counts in zip(view.classes, view.counts, strict=True)
@@ -85,13 +85,13 @@ def _of_group(group: Group) -> Iterator[str]:
 
 
 def _so_far(runs: Sequence[MeasuredRun]) -> Iterator[str]:
-    behind = [
+    unfinished = [
         f'{run.name} is at iteration {run.figures["mIoU"]["last_iter"]} of {run.history.header["max_iters"]}'
         for run in runs
         if run.figures['mIoU']['last_iter'] < (run.history.header.get('max_iters') or 0)
     ]
-    if behind:
-        yield f'So far only: {", ".join(behind)}.'
+    if unfinished:
+        yield f'Not finished: {", ".join(unfinished)}.'
 
 
 def _drop(miou: Mapping[str, Value], score: str) -> str:
@@ -116,15 +116,13 @@ def _dip(miou: Mapping[str, Value], score: str) -> str:
 def _dips(group: Group, score: str) -> str:
     known = [miou for run in group.runs if (miou := run.figures[score])['dip'] is not None]
     fell = [miou for miou in known if miou['dip'] >= SHOWN]
+    found = f"{score} dips below iteration 0's in {len(fell) or 'none'} of {len(known)} runs"
     if not fell:
-        return f"{score} dips below iteration 0's in none of {len(known)} runs."
+        return f'{found}.'
     back = [miou['recovery_iter'] for miou in fell if miou['recovery_iter'] is not None]
-    when = f', at iteration {np.mean(back):.1f} in the mean' if back else ''
-    return (
-        f"{score} dips below iteration 0's in {len(fell)} of {len(known)} runs, by "
-        f'{np.mean([miou["dip"] for miou in fell]):.1f} points in the mean of these; {len(back)} of them '
-        f'come back{when}.'
-    )
+    when = f', at iteration {np.mean(back):.1f} on average' if back else ''
+    points = np.mean([miou['dip'] for miou in fell])
+    return f'{found}, by {points:.1f} points on average; {len(back)} of these come back{when}.'
 
 
 def _lead(lead: Value) -> Iterator[str]:
@@ -138,9 +136,9 @@ def _lead(lead: Value) -> Iterator[str]:
         order = 'before' if middle > 0 else 'after'
         sentence = f'The seen classes reach half their best {how_far} iterations {order} the unseen'
     if isinstance(lead, Estimate) and lead.low is not None:
-        sentence += f', in the mean of n = {lead.count} seeds [{lead.low:.1f}, {lead.high:.1f}]'
+        sentence += f', on average over n = {lead.count} seeds [{lead.low:.1f}, {lead.high:.1f}]'
         if lead.low <= 0 <= lead.high and middle:
-            sentence += ': these seeds do not tell which come first'
+            sentence += ': these seeds do not tell which are first'
     yield f'{sentence}.'
 
 
@@ -161,18 +159,17 @@ def _class_sentences(group: Group) -> Iterator[str]:
         first = ', '.join(f'{t.name} ({t.half_iter})' for t in came[:NAMED])
         later = [timing for timing in came[NAMED:] if timing.half_iter > came[NAMED - 1].half_iter]
         last = ', '.join(f'{t.name} ({t.half_iter})' for t in later[-NAMED:])
-        yield f'First to half their best IoU come {first}{f"; last {last}" if last else ""}{where}.'
+        yield f'First to reach half their best IoU: {first}{f"; last: {last}" if last else ""}{where}.'
     if little:
-        yield (
-            f'Never at {MIN_BEST} %, so that half their best means nothing (best in brackets): '
-            f'{", ".join(little)}{where}.'
-        )
+        found = ', '.join(little)
+        yield f'Never at {MIN_BEST} %, so neither early nor late (best in brackets): {found}{where}.'
     if never:
         yield f'Never above 0: {", ".join(never)}{where}.'
     if unlabelled:
         yield (
-            f'No pixel is labelled {", ".join(unlabelled)}: 0 in the means while one is predicted, and in '
-            f'none where it is not, so that the means move by that alone{where}.'
+            f'No pixel is labelled {", ".join(unlabelled)}: in the other means such a class counts as 0 '
+            f'where one pixel is predicted as it, and not at all elsewhere, so they move by that '
+            f'alone{where}.'
         )
 
 

@@ -281,7 +281,7 @@ def test_line_that_cannot_be_taken_back_is_dropped_on_resume(tmp_path, monkeypat
     assert read_history(tmp_path).rows == [row(0), row(5), row(10), row(15)]
 
 
-def test_appends_behind_the_last_whole_line(tmp_path):
+def test_appends_after_the_last_whole_line(tmp_path):
     writer = write(tmp_path)
     with writer.path.open('ab') as file:
         file.write(b'{"iter": 15, "ki')

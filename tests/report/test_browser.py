@@ -140,7 +140,7 @@ def test_slider_changes_the_frame(page):
     assert frame(page, 'a0')[1] == 'a0: source model, whole set at 7.2 % mIoU'
     before = page.locator('#film-tiles img[data-run="a0"]').get_attribute('src')
     page.locator('#film-slider').fill('3')
-    # 0, 5, 10 behind the source's own view
+    # 0, 5, 10 after the source's own view
     assert frame(page, 'a0')[0] == '10'
     assert frame(page, 'a0')[1].startswith('a0: iteration 10, whole set at 21.5 % mIoU, this image ')
     assert page.locator('#film-tiles img[data-run="a0"]').get_attribute('src') != before

@@ -204,7 +204,7 @@ def test_one_of_two_has_several_seeds():
     assert found.count(ONE_SEED) == 1 and found[-1] == ONE_SEED
 
 
-NO_FURTHER = 'Compared no further, for they are not equally far or not equally long: a, b.'
+NO_FURTHER = 'Not compared further, because their lengths or last iterations differ: a, b.'
 
 
 def test_runs_of_other_lengths():
@@ -228,7 +228,7 @@ def test_what_is_forgotten_of_other_data(other):
     for history, number in ((a, 9), (b, images)):
         history.select('forgetting')[0]['images'] = number
     assert compared(a=a, b=b) == [
-        "What they forget is not compared: it was not measured on the same data of the source's."
+        'What they forget is not compared, because it was measured on different data.'
     ]
 
 
@@ -236,7 +236,7 @@ def test_what_is_forgotten_of_other_data(other):
 def test_only_like_is_compared(other):
     a, b, c = ({0: 9.0, 5: 20.0 + i} for i in range(3))
     assert compared(a=record(a), b=record(b, **other), c=record(c)) == [
-        'Not compared, for their classes or validation images differ or are unknown: a, c / b.',
+        'Not compared, because classes or validation images differ or are unknown: a, c / b.',
         'mIoU (%) at its best: c 22.0, a 20.0.',
         'mIoU (%) at the end: c 22.0, a 20.0.',
         ONE_SEED,

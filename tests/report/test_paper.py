@@ -223,7 +223,7 @@ def test_curves_of_two_experiments_differ_in_grey_too(tmp_path):
     risen = write_run(tmp_path / 'mobilenet', [row(5, 4.0), row(10, 5.0)], experiment='other')
     figure = curves_figure(read(fallen, risen)[0])
     (axes,) = figure.axes
-    first, rings, second = axes.lines  # one that begins behind iteration 0 has no ring
+    first, rings, second = axes.lines  # one that begins after iteration 0 has no ring
     assert first.get_xydata().tolist() == [[0, 9], [5, 4], [10, 20]]
     assert rings.get_xydata().tolist() == [[0, 9], [5, 4]]
     assert second.get_xydata().tolist() == [[5, 4], [10, 5]]
@@ -323,7 +323,7 @@ def test_a_picture_that_cannot_be_read_is_left_out(two_seeds, damage, place, gon
     content = path.read_bytes()
     path.unlink()
     if damage != 'missing':
-        # Within the pixels, behind the palette.
+        # Within the pixels, after the palette.
         path.write_bytes(content[: content.index(b'IDAT') + 8] if damage == 'truncated' else b'text')
     analysis, folders = read(*two_seeds)
     figures = [predictions_figure(analysis.groups[0].runs[0], folders['r50_0'], 'mIoU')]

@@ -77,7 +77,7 @@ def test_classes(make_run, tmp_path):
     # 32 columns: 11 road, 11 car, 10 traffic light; after k validations all is road but the last 2 k columns
     found = sentences(make_run(tmp_path / 'run', dict.fromkeys(range(0, 30, 5), 5.0)))
     # traffic light 2 k / 10, so half its best at k = 3; road 11 / (32 - 2 k), from 34 to 50 %
-    assert 'First to half their best IoU come road (0), traffic light (15).' in found
+    assert 'First to reach half their best IoU: road (0), traffic light (15).' in found
     assert 'Never above 0: car.' in found
     assert (
         'The source model takes the pixels of unseen classes for background (90.0 %), car (10.0 %).' in found
@@ -99,8 +99,8 @@ def test_classes_without_a_label(make_run, tmp_path):
         in found
     )
     assert (
-        'No pixel is labelled car: 0 in the means while one is predicted, and in none where it is not, so '
-        'that the means move by that alone.' in found
+        'No pixel is labelled car: in the other means such a class counts as 0 where one pixel is predicted '
+        'as it, and not at all elsewhere, so they move by that alone.' in found
     )
 
 
@@ -112,14 +112,14 @@ def test_a_class_that_never_gets_far_is_neither_early_nor_never_there(make_run, 
     records[-1]['class_iou']['car'] = 2.9
     path.write_text(''.join(json.dumps(record) + '\n' for record in records))
     found = sentences(folder)
-    assert 'First to half their best IoU come road (0), traffic light (5).' in found
-    assert 'Never at 10 %, so that half their best means nothing (best in brackets): car (2.9).' in found
+    assert 'First to reach half their best IoU: road (0), traffic light (5).' in found
+    assert 'Never at 10 %, so neither early nor late (best in brackets): car (2.9).' in found
     assert not any(sentence.startswith('Never above 0') for sentence in found)
 
 
 def test_a_run_that_goes_on(make_run, tmp_path):
     assert sentences(make_run(tmp_path / 'run', {0: 5.0}, max_iters=60))[0] == (
-        'So far only: run is at iteration 0 of 60.'
+        'Not finished: run is at iteration 0 of 60.'
     )
 
 
@@ -136,17 +136,18 @@ def test_seen_against_unseen(make_run, tmp_path):
         # s / sqrt(3) = 1.4434, times t(0.975, 2) = 4.3027
         (
             [5, 7.5, 10],
-            'reach half their best 7.5 iterations before the unseen, in the mean of n = 3 seeds [1.3, 13.7].',
+            'reach half their best 7.5 iterations before the unseen, on average over n = 3 seeds '
+            '[1.3, 13.7].',
         ),
         (
             # s / sqrt(2) = 7.5, times t(0.975, 1) = 12.7062
             [-5, 10],
-            'reach half their best 2.5 iterations before the unseen, in the mean of n = 2 seeds '
-            '[-92.8, 97.8]: these seeds do not tell which come first.',
+            'reach half their best 2.5 iterations before the unseen, on average over n = 2 seeds '
+            '[-92.8, 97.8]: these seeds do not tell which are first.',
         ),
         (
             [0, 0],
-            'and the unseen reach half their best at the same time, in the mean of n = 2 seeds [0.0, 0.0].',
+            'and the unseen reach half their best at the same time, on average over n = 2 seeds [0.0, 0.0].',
         ),
     ],
 )
@@ -166,10 +167,10 @@ def test_dips_of_seeds(make_run, tmp_path):
     rises = {0: 9.0, 5: 9.0, 10: 9.5}
     assert dips(rises, rises) == "mIoU dips below iteration 0's in none of 2 runs."
     assert dips(rises, {0: 9.0, 5: 8.0, 10: 9.0}, {0: 9.0, 5: 7.0, 10: 8.0}) == (
-        "mIoU dips below iteration 0's in 2 of 3 runs, by 1.5 points in the mean of these; 1 of them come "
-        'back, at iteration 10.0 in the mean.'
+        "mIoU dips below iteration 0's in 2 of 3 runs, by 1.5 points on average; 1 of these come "
+        'back, at iteration 10.0 on average.'
     )
-    assert dips(rises, {0: 9.0, 5: 8.0}).endswith('0 of them come back.')
+    assert dips(rises, {0: 9.0, 5: 8.0}).endswith('0 of these come back.')
 
 
 def test_taken_for():
