@@ -49,6 +49,11 @@ class MeasuredRun(NamedTuple):
         return self.history.header.get('seed')
 
     @property
+    def last(self) -> int:
+        """The iteration of the last validation, of any subset."""
+        return self.history.select('validation')[-1]['iter']
+
+    @property
     def no_source(self) -> bool:
         """Whether training began without a source model."""
         return adaptation.has_no_source(self.history)
@@ -90,6 +95,14 @@ def leading(groups: Sequence[Group]) -> tuple[str, str, str]:
     runs = [run for group in groups for run in group.runs]
     known = all(run.figures[LABELLED[0]]['best'] is not None for run in runs)
     return LABELLED if known and any(run.unlabelled for run in runs) else MEAN_IOUS
+
+
+def unfinished(group: Group) -> str:
+    """How far the runs are that are not at their end."""
+    known = [(run, run.history.header.get('max_iters')) for run in group.runs]
+    return ', '.join(
+        f'{run.name} at iteration {run.last} of {end}' for run, end in known if run.last < (end or 0)
+    )
 
 
 def analyse(histories: Mapping[str, History], iou: float = 20, share: float = 0.5) -> Analysis:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..evaluation.adaptation import MIN_BEST, class_names
 from ..evaluation.scores import LABELLED
 from ..tables import table_cells
-from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading
+from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, unfinished
 from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, score_table
 from .comparisons import best_of, label, recovery_of, same_length, same_source, same_task
 from .confusions import confusions, taken_tables
@@ -33,7 +33,7 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
         'min_best': MIN_BEST,
         'score': lead[0],
         'sentences': sentences(analysis),
-        'summary': _summary(analysis, folders),
+        'summary': _summary(analysis.groups),
         'groups': [_group_tables(group, analysis) for group in analysis.groups],
         'class_tables': [class_values(run, means) for run in runs],
         'taken': taken_tables(runs),
@@ -89,15 +89,14 @@ class Column(NamedTuple):
         return list(zip(self.shown, best_of(self.values, self.largest), strict=True))
 
 
-def _summary(analysis: Analysis, folders: Mapping[str, RunFolder]) -> dict[str, Any]:
+def _summary(groups: Sequence[Group]) -> dict[str, Any]:
     """The experiments side by side."""
-    groups = analysis.groups
     columns = [*_cost_columns(groups), *_score_columns(groups)]
     cells = zip(*(column.cells for column in columns), strict=True)
     return {
         'columns': [column.title for column in columns],
         'rows': [
-            {'name': label(group), 'seeds': group.seeds, 'state': _state(group, folders), 'cells': row}
+            {'name': label(group), 'seeds': group.seeds, 'state': unfinished(group), 'cells': row}
             for group, row in zip(groups, cells, strict=True)
         ],
     }
@@ -178,16 +177,6 @@ def _costs(group: Group) -> dict[str, float | None]:
         'multiply_adds': models[0].get('multiply_adds') if models else None,
         'milliseconds': median(times) if times else None,
     }
-
-
-def _state(group: Group, folders: Mapping[str, RunFolder]) -> str:
-    """How far the runs are that are not at their end."""
-    parts = []
-    for run in group.runs:
-        if folders[run.name].finished is False:
-            last = run.history.select('validation')[-1]['iter']
-            parts.append(f'{run.name} at iteration {last} of {run.history.header["max_iters"]}')
-    return ', '.join(parts)
 
 
 def _group_tables(group: Group, analysis: Analysis) -> dict[str, Any]:

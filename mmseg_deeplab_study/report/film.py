@@ -1,7 +1,8 @@
 """The film strip of a report: predictions of a few images over the iterations."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,70 +23,52 @@ class Film(NamedTuple):
     width: int = 480
 
 
-# A picture: run, image, and the iteration or None for the source model's own view.
-Picture = tuple[str, str, int | None]
-
-
 def film_strip(
     runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, score: str
 ) -> dict[str, Any]:
     """The pictures of every run, thinned where a page has no room for all."""
-    runs = [run for run in runs if _has_pictures(folders[run.name])]
-    shared = _images([folders[run.name] for run in runs], film.width)
+    kept = [(run, folder) for run in runs if _has_pictures(folder := folders[run.name])]
+
+    @cache
+    def encode(path: Path | None) -> str | None:
+        return encode_label_map(path, film.width) if path else None
+
+    shared = _images([folder for _, folder in kept], film.width)
     room = PICTURE_CHARACTERS - sum(len(image[key] or '') for image in shared for key in ('image', 'truth'))
-    chosen, encoded = _encode(runs, folders, film, room, score)
+    frames = film.frames
+    while True:
+        # Halved in number until all fit; the named ones are kept, whether they fit or not.
+        chosen = {run.name: _shown(run, folder, frames, score) for run, folder in kept}
+        paths = [
+            folder.prediction(image, iteration)
+            for run, folder in kept
+            for image in folder.images
+            for iteration in (None, *chosen[run.name])
+        ]
+        size = sum(len(encode(path) or '') for path in _progress(paths, 'Rendering pictures'))
+        if frames <= 1 or size <= room:
+            break
+        frames //= 2
     truths = {image['name']: image['truth'] for image in shared}
-    notes = [
-        f'Film strip: {len(shown)} of the {len(folders[name].snapshots)} iterations that {name} has pictures '
-        f'of (first, last, best, lowest, those at 0.1 to 0.4 {score}, others evenly spaced).'
-        for name, shown in chosen.items()
-        if len(shown) < len(folders[name].snapshots)
-    ]
     return {
         'thresholds': THRESHOLDS,
         'images': shared,
         'runs': [
-            _strip(run, folders[run.name], chosen[run.name], encoded, truths, film.width, score)
-            for run in runs
+            _strip(run, folder, chosen[run.name], encode, truths, film.width, score) for run, folder in kept
         ],
-        'notes': notes,
+        'notes': [
+            f'Film strip: {len(chosen[run.name])} of the {len(folder.snapshots)} iterations that {run.name} '
+            f'has pictures of (first, last, best, lowest, those at 0.1 to 0.4 {score}, others evenly spaced).'
+            for run, folder in kept
+            if len(chosen[run.name]) < len(folder.snapshots)
+        ],
     }
-
-
-def _encode(
-    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, room: int, score: str
-) -> tuple[dict[str, list[int]], dict[Picture, str | None]]:
-    """The iterations that are shown of each run, halved until all fit, and pictures.
-
-    First, last, best, lowest and those at the study's mIoU are kept, whether they fit or not.
-    """
-    encoded: dict[Picture, str | None] = {}
-    frames = film.frames
-    while True:
-        chosen = {run.name: _shown(run, folders[run.name], frames, score) for run in runs}
-        pictures = list(_pictures(runs, folders, chosen))
-        for picture in _progress([p for p in pictures if p not in encoded], 'Rendering pictures'):
-            name, *which = picture
-            path = folders[name].prediction(*which)
-            encoded[picture] = encode_label_map(path, film.width) if path else None
-        if frames <= 1 or sum(len(encoded[picture] or '') for picture in pictures) <= room:
-            return chosen, encoded
-        frames //= 2
 
 
 def _shown(run: MeasuredRun, folder: RunFolder, frames: int, score: str) -> list[int]:
     found = summarise_adaptation(rows_with(run.history.validations, score), score)
     wanted = (found.lowest_iter, found.best_iter, *marks(run, score).values())
     return choose_iterations(list(folder.snapshots), wanted, frames)
-
-
-def _pictures(
-    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], chosen: Mapping[str, Sequence[int]]
-) -> Iterator[Picture]:
-    for run in runs:
-        for image in folders[run.name].images:
-            for iteration in (None, *chosen[run.name]):
-                yield run.name, image, iteration
 
 
 def _images(folders: Sequence[RunFolder], width: int) -> list[dict[str, Any]]:
@@ -108,7 +91,7 @@ def _strip(
     run: MeasuredRun,
     folder: RunFolder,
     iterations: Sequence[int],
-    encoded: Mapping[Picture, str | None],
+    encode: Callable[[Path | None], str | None],
     truths: Mapping[str, str | None],
     width: int,
     score: str,
@@ -124,8 +107,8 @@ def _strip(
         paths = [folder.prediction(image, i) for i in iterations]
         own_truth = encode_label_map(truth, width, len(classes))
         images[image] = {
-            'source': encoded[run.name, image, None],
-            'frames': [encoded[run.name, image, i] for i in iterations],
+            'source': encode(folder.prediction(image, None)),
+            'frames': [encode(path) for path in paths],
             'miou': [image_miou(path, truth, classes, score) if path else None for path in paths],
             # Where it is not the one that is shown: of other classes, or of an image of the same name.
             'truth': None if own_truth == truths[image] else own_truth,

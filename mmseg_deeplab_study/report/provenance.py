@@ -33,12 +33,13 @@ def provenance_table(runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolde
 def _facts(run: MeasuredRun, folder: RunFolder) -> dict[str, str]:
     header = run.history.header
     checkpoint = header.get('source_checkpoint') or {}
-    last = run.history.select('validation')[-1]['iter']
     finished = {True: 'finished', False: 'going on, or ended early', None: '-'}[folder.finished]
     facts = {
         'experiment': header.get('experiment'),
         'seed': run.seed,
-        'iterations': f'{last} of {header["max_iters"]}, {finished}' if 'max_iters' in header else last,
+        'iterations': f'{run.last} of {header["max_iters"]}, {finished}'
+        if 'max_iters' in header
+        else run.last,
         'source checkpoint': checkpoint.get('name'),
         'its SHA-256': checkpoint.get('digest'),
         'recipe (SHA-256)': header.get('config_digest'),

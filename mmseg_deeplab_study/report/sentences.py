@@ -15,7 +15,7 @@ from ..evaluation.adaptation import (
 from ..evaluation.history import History
 from ..evaluation.scores import LABELLED
 from ..evaluation.seeds import Estimate
-from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, mean
+from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, mean, unfinished
 from .analysis_text import count, percent
 from .comparisons import SHOWN, SIDE_BY_SIDE, compare, label
 
@@ -61,7 +61,8 @@ def taken_for(view: SourceView) -> list[tuple[str, str, float]]:
 def _of_group(group: Group) -> Iterator[str]:
     score = leading([group])[0]
     miou = group.figures[score]
-    yield from _so_far(group.runs)
+    if going_on := unfinished(group):
+        yield f'Not finished: {going_on}.'
     if any(run.no_source for run in group.runs):
         yield f'{NO_SOURCE[0].upper()}{NO_SOURCE[1:]}.'
     if score in LABELLED:
@@ -82,16 +83,6 @@ def _of_group(group: Group) -> Iterator[str]:
     yield from _lead(group.figures['seen_lead']['iterations'])
     yield from _class_sentences(group)
     yield from _first_taken_for(group.runs[0])
-
-
-def _so_far(runs: Sequence[MeasuredRun]) -> Iterator[str]:
-    unfinished = [
-        f'{run.name} is at iteration {run.figures["mIoU"]["last_iter"]} of {run.history.header["max_iters"]}'
-        for run in runs
-        if run.figures['mIoU']['last_iter'] < (run.history.header.get('max_iters') or 0)
-    ]
-    if unfinished:
-        yield f'Not finished: {", ".join(unfinished)}.'
 
 
 def _drop(miou: Mapping[str, Value], score: str) -> str:

@@ -119,7 +119,7 @@ def test_a_class_that_never_gets_far_is_neither_early_nor_never_there(make_run, 
 
 def test_a_run_that_goes_on(make_run, tmp_path):
     assert sentences(make_run(tmp_path / 'run', {0: 5.0}, max_iters=60))[0] == (
-        'Not finished: run is at iteration 0 of 60.'
+        'Not finished: run at iteration 0 of 60.'
     )
 
 
