@@ -10,7 +10,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument(
         'src',
-        type=Path,
+        # Not a Path, which makes one slash of the two of a scheme.
         help='checkpoint of VainF, torchvision, TensorFlow Lite or MMSeg, told by its keys',
     )
     parser.add_argument('dst', type=Path, help='file to write; an existing one is never overwritten')
@@ -33,21 +33,23 @@ def main() -> int:
 
     import torch
 
-    from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, load_any, to_peer
+    from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, SCHEMES, load_any, to_peer
     from mmseg_deeplab_study.checkpoints.parity import compare_with_peer
 
     if args.dst.exists():
         raise FileExistsError(f'{args.dst} exists; give another file, or remove it')
-    checkpoint = load_any(args.src)
+    scheme, _, name = args.src.rpartition('://')
+    src = name if f'{scheme}://' in SCHEMES.values() else args.src
+    checkpoint = load_any(src)
     meta = checkpoint['meta']
-    print(f'{args.src}: {meta["source_format"]}, {len(checkpoint["state_dict"])} tensors')
+    print(f'{src}: {meta["source_format"]}, {len(checkpoint["state_dict"])} tensors')
     if args.to == 'mmseg':
         written = checkpoint
     else:
         written, layout = to_peer(checkpoint['state_dict'], args.to)
         print(f'written as {layout.peer} {layout.name}')
     if args.verify:
-        print(compare_with_peer(args.src, checkpoint))
+        print(compare_with_peer(Path(src), checkpoint))
     args.dst.parent.mkdir(parents=True, exist_ok=True)
     torch.save(written, args.dst)
     print(f'{args.dst}: written')

@@ -33,10 +33,10 @@ def load_any(path: str | Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError, ValueError: as the readers.
     """
-    path = Path(path).expanduser()
+    name, path = path, Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}: {"a folder" if path.is_dir() else "no such file"} (seen from {Path.cwd()}); expected a '
+            f'{name}: {"a folder" if path.is_dir() else "no such file"} (seen from {Path.cwd()}); expected a '
             'checkpoint of MMSeg, VainF, torchvision or TensorFlow Lite, give its path'
         )
     if tflite.is_tflite(path):

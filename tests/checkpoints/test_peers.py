@@ -247,6 +247,12 @@ def test_tool_says_what_it_does_not_find(tmp_path: Path, run_tool):
             f'error: {path}: {what} (seen from {Path.cwd()}); expected a checkpoint of MMSeg, VainF, '
             'torchvision or TensorFlow Lite, give its path\n'
         )
+    for name, shown in (
+        ('vainf:///no.pth', '/no.pth'),
+        ('https://example.org/a.pth', 'https://example.org/a.pth'),
+    ):
+        _, _, err = run_tool('convert_checkpoint', name, tmp_path / 'ours.pth')
+        assert err.startswith(f'error: {shown}: no such file')
 
 
 @pytest.mark.slow
