@@ -33,10 +33,11 @@ _PLAIN = {
 }
 
 
-def load_plain(path: str | Path, map_location: Any = 'cpu') -> Any:
+def load_plain(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) -> Any:
     """Load tensors and plain data from a file of ``torch.save``.
 
-    The options of a training script (``argparse.Namespace``), paths and numpy's numbers are plain data.
+    The options of a training script (``argparse.Namespace``), paths and numpy's numbers are plain data. With
+    ``mmap`` tensors are read from the file when they are looked at, and files of torch before 1.6 refused.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -52,7 +53,7 @@ def load_plain(path: str | Path, map_location: Any = 'cpu') -> Any:
     try:
         if zipfile.is_zipfile(path):
             _refuse_other_archives(path, size)
-        return _load(path, map_location)
+        return _load(path, map_location, mmap)
     except pickle.UnpicklingError as error:
         code = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', str(error))
         if code is None:
@@ -98,10 +99,10 @@ def _refuse_other_archives(path: Path, size: int) -> None:
         )
 
 
-def _load(path: Path, map_location: Any) -> Any:
+def _load(path: Path, map_location: Any, mmap: bool) -> Any:
     allowed = contextlib.nullcontext()
     # Before 2.6 torch cannot be told what is plain data by its name in the file, and refuses it.
     if tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6):
         allowed = torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()])
     with allowed:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap or None)

@@ -107,7 +107,7 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
             )
         return None
     # MMEngine takes the checkpoint's seed too, but only after it has shuffled the data by the config's.
-    begun_with = load_plain(checkpoint)['meta'].get('seed')
+    begun_with = load_plain(checkpoint, mmap=True)['meta'].get('seed')
     if seed not in (None, begun_with):
         raise ValueError(
             f'--seed {seed}: the run in {cfg.work_dir} was begun with seed {begun_with}; leave the flag out, '

@@ -213,7 +213,8 @@ def _number(path: Path) -> tuple[int, str]:
 def _problem(path: Path) -> str | None:
     """Why a run cannot be resumed from a checkpoint, or None if it can."""
     try:
-        content = load_plain(path)
+        # What it has; the tensors are looked at by their check sums, and read once the runner takes them.
+        content = load_plain(path, mmap=True)
         # torch does not look at the check sums, and would go on with flipped bits.
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

@@ -135,6 +135,17 @@ def test_a_resumed_run_has_the_seed_it_was_begun_with(tmp_path, seed):
     assert cfg.load_from == 'source.pth' and 'resume' not in cfg
 
 
+def test_tensors_are_left_to_the_runner(tmp_path, monkeypatch):
+    """Of a checkpoint to resume from, what finds it checks the sums and reads the rest from the file's map."""
+    cfg, path = resumable(tmp_path / 'work')
+    mapped, load = [], torch.load
+    monkeypatch.setattr(
+        torch, 'load', lambda *args, **more: mapped.append(more['mmap']) or load(*args, **more)
+    )
+    assert prepare_work_dir(cfg, resume=True, overwrite=False) == path
+    assert mapped == [True, True]
+
+
 def test_another_seed_is_not_a_resume(tmp_path):
     cfg, _ = resumable(tmp_path / 'work')
     with pytest.raises(ValueError, match=r'--seed 5: the run in .*work was begun with seed 3; leave'):
