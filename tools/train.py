@@ -64,7 +64,7 @@ def main() -> None:
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
     check_data_roots(cfg, TRAINING_DATA)
-    enable_ranks(cfg)
+    enable_ranks(cfg)  # so that what stops one from here on stops all
     checkpoint = prepare_work_dir(cfg, args.resume, args.overwrite, args.seed)
     if checkpoint is None:
         check_load_from(cfg.get('load_from'))

@@ -254,9 +254,8 @@ class AdaptationHook(Hook):
         return make_row(runner.iter, 'validation', subset, scores, counted.confusion, images, counted.seconds)
 
     def _append(self, row: dict[str, Any] | None) -> None:
-        # Only the main process has rows.
-        if row is not None:
-            self._writer.append(row)
+        # Only the main process has rows; a full disk must not leave the others waiting for it.
+        from_main_process(lambda: self._writer.append(row) if row else None)
 
 
 def _refuse_twice(runner: Runner) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
@@ -31,7 +32,12 @@ class CheckFiniteHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
     ) -> None:
         loss = (outputs or {}).get('loss')
-        if loss is not None and not math.isfinite(loss := loss.item()):
+        if loss is None:
+            return
+        if get_world_size() > 1:
+            # One that is not finite makes the sum so: all end together, and none waits for another.
+            all_reduce(loss := loss.detach().clone())
+        if not math.isfinite(loss := loss.item()):
             _end(runner, batch_idx + 1, f'the loss is {loss}')
 
     def before_train(self, runner: Runner) -> None:

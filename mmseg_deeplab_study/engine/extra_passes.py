@@ -22,6 +22,7 @@ from ..evaluation.history import make_row
 from ..models.segmentors import bare_model
 from .exact_resume import ExactResumeHook
 from .head_transfer import HeadTransferHook
+from .main_process import from_main_process
 from .random_states import kept_random_states
 from .run_header import subset_name
 from .schedule import is_due
@@ -152,7 +153,8 @@ class ForgettingPass:
                 f'forgetting: the source validation set has no class {unknown[0]!r}, which the source label '
                 f'space shares with the target; it has {", ".join(self.classes)}'
             )
-        count_label_pixels(self.dataloader.dataset, len(self.classes), ignore_index)
+        labels = self.dataloader.dataset, len(self.classes), ignore_index
+        from_main_process(lambda: count_label_pixels(*labels) and None)
 
     def is_due(self, runner: Runner) -> bool:
         return is_due(runner, self.interval)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from mmengine.dist import broadcast, master_only
+from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
@@ -20,6 +20,7 @@ from ..datasets.label_spaces import BACKGROUND, Match, match_classes, resolve_cl
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..models.segmentors import bare_model
 from ..tables import make_table, table_text
+from .main_process import from_main_process
 
 SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
 _MASK_CLASSIFIER = re.compile(r'^decode_head\..*\b(?:cls_embed|class_embed|classes_proj|query_embed)\b')
@@ -367,7 +368,6 @@ class HeadTransferHook(Hook):
         meta = checkpoint.get('meta') or {}
         return tuple((meta.get('dataset_meta') or {}).get('classes', ())) == self.target
 
-    @master_only
     def _report(self, runner: Runner, heads: Sequence[str]) -> None:
         table = make_table(['target class', 'row from', 'rule'], left=3)
         for row in self.rows:
@@ -380,4 +380,5 @@ class HeadTransferHook(Hook):
             'rows': [row._asdict() for row in self.rows],
         }
         content = json.dumps(record, indent=2, allow_nan=False) + '\n'
-        write_atomically(Path(runner.work_dir) / 'head_transfer.json', content.encode())
+        path = Path(runner.work_dir) / 'head_transfer.json'
+        from_main_process(lambda: write_atomically(path, content.encode()))

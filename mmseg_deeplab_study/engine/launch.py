@@ -23,6 +23,7 @@ from ..evaluation.boundary_metric import BoundaryMetric
 from ..evaluation.history import FILE_NAME
 from ..models.crf_segmentors import DenseCRFMixin, dense_crf_segmentor
 from .dense_crf import UNREFINED, UNREFINED_FIELD
+from .main_process import from_main_process
 from .options import merge_options
 from .parts import check_loops, check_values, read_file
 from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
@@ -83,7 +84,10 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
         FileExistsError: it holds a record of adaptation, and the run would start from zero.
         ValueError: none of its checkpoints can be resumed from, or it was trained with another ``seed``.
     """
-    if int(os.environ.get(_RANKS.get(cfg.get('launcher'), ''), 0)) == 0:
+    if torch.distributed.is_initialized():
+        from_main_process(lambda: claim_work_dir(cfg.work_dir))
+    elif int(os.environ.get(_RANKS.get(cfg.get('launcher'), ''), 0)) == 0:
+        # Of ranks that MMEngine joins later, and whose launcher ends them all.
         claim_work_dir(cfg.work_dir)
     checkpoint = None
     if cfg.get('resume') and not cfg.get('load_from'):

@@ -1,12 +1,14 @@
 """Losses and weights that are not finite, in real runs of a tiny model."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmseg_deeplab_study.engine import check_finite
 from mmseg_deeplab_study.evaluation.history import read_history
 
 
@@ -86,3 +88,16 @@ def test_checkpoint_of_a_run_that_failed_is_refused(
 def test_amp_is_named_where_it_is_on(run):
     with pytest.raises(FloatingPointError, match='or no --amp'):
         run('images', 1, **{'optim_wrapper.type': 'BFloat16OptimWrapper'})
+
+
+def test_a_loss_of_another_rank_ends_this_one_too(monkeypatch):
+    """The sum over ranks is looked at, and the loss itself left as it is."""
+    monkeypatch.setattr(check_finite, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(check_finite, 'all_reduce', lambda loss: loss.add_(float('nan')))
+    wrapper = SimpleNamespace(get_lr=lambda: {'lr': [0.1]})
+    runner, loss = SimpleNamespace(optim_wrapper=wrapper, work_dir='work'), torch.tensor(0.5)
+    with pytest.raises(
+        FloatingPointError, match='^iteration 3: the loss is nan, at learning rates up to 0.1'
+    ):
+        check_finite.CheckFiniteHook().after_train_iter(runner, 2, outputs={'loss': loss})
+    assert loss == 0.5

@@ -136,7 +136,7 @@ def test_a_resumed_run_has_the_seed_it_was_begun_with(tmp_path, seed):
 
 
 def test_tensors_are_left_to_the_runner(tmp_path, monkeypatch):
-    """Of a checkpoint to resume from, what finds it checks the sums and reads the rest from the file's map."""
+    """What finds a checkpoint to resume from checks the sums, and reads the rest from the file's map."""
     cfg, path = resumable(tmp_path / 'work')
     mapped, load = [], torch.load
     monkeypatch.setattr(

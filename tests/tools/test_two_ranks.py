@@ -204,10 +204,17 @@ def test_resumed_on_two_ranks(start, config, together, tmp_path):
         assert {**row, 'seconds': 0} == {**other, 'seconds': 0}
 
 
-def test_what_stops_one_stops_all(start, config, together):
+def test_what_stops_one_stops_all(start, config, together, claim_elsewhere):
     """The main process alone looks whether there is a record; the other would wait for it for ever."""
     errors = start(2, config.parent, config, '--work-dir', together, codes=(1, 1))
     assert 'already holds a record of adaptation' in errors
     cfg = ('--cfg-options', 'val_dataloader.dataset.data_prefix.seg_map_path=nowhere')
     errors = start(2, config.parent, config, '--work-dir', config.parent / 'other', *cfg, codes=(1, 1))
     assert 'no label map for' in errors and 'the main process has stopped: FileNotFoundError: ' in errors
+    # Written by the main process alone.
+    (config.parent / 'unwritable/head_transfer.json').mkdir(parents=True)
+    errors = start(2, config.parent, config, '--work-dir', config.parent / 'unwritable', codes=(1, 1))
+    assert 'the main process has stopped: IsADirectoryError: ' in errors
+    claim_elsewhere(config.parent / 'claimed')
+    errors = start(2, config.parent, config, '--work-dir', config.parent / 'claimed', codes=(1, 1))
+    assert errors.count('a run is going on in it') == 2
