@@ -73,7 +73,7 @@ def quiet(one_thread):
 
 def build(backbone: dict) -> nn.Module:
     head = dict(type='FCNHead', in_channels=1, in_index=0, channels=4, num_classes=2, num_convs=1)
-    return MODELS.build(dict(type='StudyEncoderDecoder', backbone=backbone, decode_head=head))
+    return MODELS.build(dict(type='EncoderDecoder', backbone=backbone, decode_head=head))
 
 
 def groups_of(model: nn.Module, **paramwise) -> dict[str, dict]:
@@ -110,7 +110,7 @@ def test_without_a_rate_of_its_own_the_head_has_the_base_rate():
 
 @pytest.mark.parametrize('name', BACKBONES)
 def test_the_configs_recipe_spares_all_of_one_dimension_and_positions(name):
-    recipe = Config.fromfile(CONFIGS / '_base_' / 'adamw.py').adamw
+    recipe = Config.fromfile(CONFIGS / '_base_/schedules/adamw.py').adamw
     recipe.pop('_delete_')
     model = build(BACKBONES[name])
     groups = build_optim_wrapper(model, recipe).optimizer.param_groups
