@@ -6,6 +6,7 @@ from pathlib import Path
 import flatbuffers
 import numpy as np
 import pytest
+import tflite as schema
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
@@ -49,9 +50,6 @@ def model(weights: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
 def to_input(image: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 to (1, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-
-
-# Values ----------------------------------------------------------------------------------------------
 
 
 def test_logits_are_litert_s(model: nn.Module, shared: Path):
@@ -112,9 +110,6 @@ def test_padded_channels_stay_zero_in_training(model: nn.Module, constants: dict
         assert not torch.equal(after[name][~mask], before[name][~mask]), name
 
 
-# Layout ----------------------------------------------------------------------------------------------
-
-
 def test_to_conv_weight():
     kernel = np.arange(2 * 3 * 5 * 7).reshape(2, 3, 5, 7)  # (O, H, W, I)
     assert to_conv_weight(kernel).shape == (2, 7, 3, 5)
@@ -125,32 +120,12 @@ def test_to_conv_weight():
     assert to_conv_weight(np.ones((1, 1, 1, 7))).shape == (1, 7, 1, 1)  # 1x1 to one channel
 
 
-def test_batch_norm_is_the_identity_with_a_shift(constants: dict[str, np.ndarray]):
-    state = convert_state_dict(constants)
-    norm = nn.BatchNorm2d(16).eval()
-    norm.load_state_dict({key: state[f'backbone.conv1.bn.{key}'] for key in norm.state_dict()})
-    x = torch.randn(1, 16, 5, 5)
-    shift = torch.from_numpy(constants['MobilenetV2/Conv/Conv2D_bias']).view(1, 16, 1, 1)
-    with torch.no_grad():
-        torch.testing.assert_close(norm(x), x + shift)
-
-
-def test_pooling_branch_goes_last(constants: dict[str, np.ndarray]):
-    theirs = constants['concat_projection/weights'][:, 0, 0]  # (256, 512): pooling, then 1x1
-    ours = convert_state_dict(constants)['decode_head.project.conv.weight'][:, :, 0, 0].numpy()
-    np.testing.assert_array_equal(ours[:, 256:], theirs[:, :256])
-    np.testing.assert_array_equal(ours[:, :256], theirs[:, 256:])
-
-
 def test_constants_are_not_mutated(constants: dict[str, np.ndarray]):
     before = {name: value.copy() for name, value in constants.items()}
     state = convert_state_dict(constants)
     for value in state.values():
         value.zero_()
     assert all(np.array_equal(constants[name], value) for name, value in before.items())
-
-
-# As a checkpoint -------------------------------------------------------------------------------------
 
 
 def test_through_mmengines_loader(weights: Path):
@@ -164,50 +139,33 @@ def test_through_mmengines_loader(weights: Path):
     assert all(value.device.type == 'cpu' for value in checkpoint['state_dict'].values())
 
 
-def test_map_location(weights: Path):
+def test_other_places(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     state = load_from_tflite(f'tflite://{weights}', map_location='meta')['state_dict']
     assert {value.device.type for value in state.values()} == {'meta'}
-
-
-def test_home_is_expanded(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv('HOME', str(tmp_path))
     shutil.copy(weights, tmp_path / 'deeplab.tflite')
     assert load_from_tflite('tflite://~/deeplab.tflite')['state_dict']
-
-
-# Errors ----------------------------------------------------------------------------------------------
-
-
-def test_missing_file(tmp_path: Path):
-    pytest.importorskip('tflite')
-    for path in (tmp_path / 'none.tflite', tmp_path):
-        with pytest.raises(FileNotFoundError, match=rf'^tflite://{path}: no such file'):
-            load_from_tflite(f'tflite://{path}')
-
-
-@pytest.mark.parametrize('content', [b'', b'TFL', b'PK\x03\x04' + bytes(100), b'\x80\x02}q\x00.'])
-def test_not_a_tflite_file(content: bytes, tmp_path: Path):
-    path = tmp_path / 'weights.pth'
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf'^{path} is not a TensorFlow Lite model: expected .* TFL3, got b'):
-        load_from_tflite(f'tflite://{path}')
-
-
-def test_file_without_a_network(tmp_path: Path):
-    schema = pytest.importorskip('tflite')
-    builder = flatbuffers.Builder(0)
-    schema.ModelStart(builder)
-    builder.Finish(schema.ModelEnd(builder), file_identifier=b'TFL3')
-    path = tmp_path / 'empty.tflite'
-    path.write_bytes(builder.Output())
-    with pytest.raises(ValueError, match=rf'^{path} is damaged or cut short'):
-        load_from_tflite(f'tflite://{path}')
-
-
-def test_missing_schema_package(weights: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, 'tflite', None)
     with pytest.raises(ImportError, match='flatbuffer schema: pip install tflite$'):
         load_from_tflite(f'tflite://{weights}')
+
+
+@pytest.mark.parametrize('content', [b'', b'TFL', b'PK\x03\x04' + bytes(100), b'\x80\x02}q\x00.'])
+def test_no_tflite_file(content: bytes, tmp_path: Path):
+    path = tmp_path / 'weights.pth'
+    with pytest.raises(FileNotFoundError, match=rf'^tflite://{path}: no such file'):
+        load_from_tflite(f'tflite://{path}')
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf'^{path} is not a TensorFlow Lite model: expected .* TFL3, got b'):
+        load_from_tflite(f'tflite://{path}')
+    with pytest.raises(FileNotFoundError, match=rf'^tflite://{tmp_path}: no such file'):
+        load_from_tflite(f'tflite://{tmp_path}')
+    builder = flatbuffers.Builder(0)  # a whole file without a network
+    schema.ModelStart(builder)
+    builder.Finish(schema.ModelEnd(builder), file_identifier=b'TFL3')
+    path.write_bytes(builder.Output())
+    with pytest.raises(ValueError, match=rf'^{path} is damaged or cut short'):
+        load_from_tflite(f'tflite://{path}')
 
 
 def test_cut_file(weights: Path, tmp_path: Path):
@@ -222,15 +180,14 @@ def test_cut_file(weights: Path, tmp_path: Path):
 
 
 def test_damaged_file(weights: Path, tmp_path: Path):
-    """Whatever bytes a file has, the reader says so or gives tensors of the right shapes."""
+    """The reader refuses a damaged file or gives tensors of the right shapes."""
     data = weights.read_bytes()
-    shapes = {
-        name: value.shape for name, value in load_from_tflite(f'tflite://{weights}')['state_dict'].items()
-    }
+    state = load_from_tflite(f'tflite://{weights}')['state_dict']
+    shapes = {name: value.shape for name, value in state.items()}
     path = tmp_path / 'damaged.tflite'
     random = np.random.default_rng(0)
     refused = 0
-    # Its tables stand in the first 1 kB and the last 20 kB, the numbers between.
+    # Its tables are in the first 1 kB and the last 20 kB, the numbers between.
     places = [*range(8, 1000), *range(len(data) - 20_000, len(data))]
     for _ in range(60):
         damaged = bytearray(data)
@@ -258,30 +215,32 @@ def test_another_network(constants: dict[str, np.ndarray]):
         convert_state_dict({})
 
 
-def test_another_head(constants: dict[str, np.ndarray]):
-    """DeepLabV3 on MobileNetV2 with atrous branches has all the names, too."""
-    wider = {**constants, 'concat_projection/weights': np.zeros((256, 1, 1, 1280), np.float32)}
-    message = 'takes 1280 channels where the pooling and the 1x1 branch give 512: .* atrous branches'
+@pytest.mark.parametrize(
+    ('name', 'shape', 'message'),
+    [
+        (
+            # DeepLabV3 on MobileNetV2 with atrous branches has all the names, too.
+            'concat_projection/weights',
+            (256, 1, 1, 1280),
+            'takes 1280 channels where the pooling and the 1x1 branch give 512: .* atrous branches',
+        ),
+        (
+            'MobilenetV2/expanded_conv_5/project/weights',
+            (64, 1, 1, 96),
+            r'kernel of shape \(64, 96, 1, 1\) does not fit MobileNetV2, which has \(16, 96, 1, 1\)',
+        ),
+    ],
+)
+def test_another_shape(constants: dict[str, np.ndarray], name: str, shape: tuple[int, ...], message: str):
     with pytest.raises(ValueError, match=message):
-        convert_state_dict(wider)
-
-
-def test_another_width(constants: dict[str, np.ndarray]):
-    name = 'MobilenetV2/expanded_conv_5/project/weights'
-    wider = {**constants, name: np.zeros((64, 1, 1, 96), np.float32)}
-    message = r'kernel of shape \(64, 96, 1, 1\) does not fit MobileNetV2, which has \(16, 96, 1, 1\)'
-    with pytest.raises(ValueError, match=message):
-        convert_state_dict(wider)
+        convert_state_dict({**constants, name: np.zeros(shape, np.float32)})
 
 
 def test_another_label_space(
     weights: Path, constants: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ):
-    cityscapes = {
-        **constants,
-        'logits/semantic/weights': constants['logits/semantic/weights'][:19],
-        'logits/semantic/Conv2D_bias': constants['logits/semantic/Conv2D_bias'][:19],
-    }
+    names = ('logits/semantic/weights', 'logits/semantic/Conv2D_bias')
+    cityscapes = {**constants, **{name: constants[name][:19] for name in names}}
     monkeypatch.setattr(tflite, 'read_constants', lambda path: cityscapes)
     with pytest.raises(ValueError, match=rf'^{weights}: expected 21 PASCAL VOC classes, got 19'):
         load_from_tflite(f'tflite://{weights}')

@@ -25,57 +25,42 @@ def distance(pixels, chosen) -> Fraction:
     return sum((abs(a - b) for a, b in zip(mine, all_, strict=True)), Fraction(0))
 
 
-def test_cover_takes_the_image_with_the_most_missing_classes():
-    pixels = np.array(
-        [
-            [9, 9, 0, 0, 0],
-            [1, 1, 1, 0, 0],  # first: three classes, whatever their pixels
-            [0, 0, 9, 9, 0],  # second: one new class
-            [0, 0, 0, 9, 0],  # one new class too, but a higher index
-            [0, 0, 0, 0, 1],  # third
-        ]
-    )
-    assert choose_probe(pixels, 3) == [1, 2, 4]
-
-
-def test_cover_counts_new_classes_only():
-    pixels = np.array([[1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 0, 1, 1]])
-    # Image 0 shows 0, 1, 2. Image 1 has three classes but one new, image 2 has two and both are new.
-    assert choose_probe(pixels, 2) == [0, 2]
-
-
-def test_fill_comes_as_near_as_possible_to_the_frequencies():
-    pixels = np.array([[50, 50], [90, 10], [10, 90], [100, 0]])
-    # Totals 250, 150: frequencies 0.625, 0.375. The cover is image 0. With it
-    #   image 1: 140/200, 60/200 = 0.7, 0.3     distance 0.15
-    #   image 2:  60/200, 140/200               distance 0.65
-    #   image 3: 150/200, 50/200 = 0.75, 0.25   distance 0.25
-    assert choose_probe(pixels, 1) == [0]
-    assert choose_probe(pixels, 2) == [0, 1]
-    # Then image 2: 150/300, 150/300, distance 0.25; image 3: 240/300, 60/300 = 0.8, 0.2, distance 0.35.
-    assert choose_probe(pixels, 3) == [0, 1, 2]
-    assert choose_probe(pixels, 4) == [0, 1, 2, 3]
-
-
-def test_frequencies_are_of_pixels_and_not_of_images():
-    pixels = np.array([[1, 1], [1000, 0], [0, 3], [0, 4]])
-    # Totals 1001, 8, so 0.992, 0.008. With the cover, image 0:
-    # image 1 gives 1001/1002, 1/1002, image 2 gives 1/5, 4/5, image 3 gives 1/6, 5/6.
-    assert choose_probe(pixels, 2) == [0, 1]
-
-
-def test_ties_go_to_the_lower_index():
-    assert choose_probe(np.array([[5, 5]] * 6), 3) == [0, 1, 2]
-    assert choose_probe(np.array([[0, 1], [1, 0], [0, 1], [1, 0]]), 2) == [0, 1]
-
-
 @pytest.mark.filterwarnings('error')
-def test_images_and_classes_without_pixels():
-    # Class 2 is nowhere and need not be shown; image 0 shows nothing and changes nothing.
-    pixels = np.array([[0, 0, 0], [0, 4, 0], [4, 0, 0]])
-    assert choose_probe(pixels, 2) == [1, 2]
-    assert choose_probe(pixels, 3) == [0, 1, 2]
-    assert choose_probe(np.zeros((3, 2), int), 2) == [0, 1]
+@pytest.mark.parametrize(
+    ('pixels', 'chosen'),
+    [
+        (
+            [
+                [9, 9, 0, 0, 0],
+                [1, 1, 1, 0, 0],  # first: three classes, however few their pixels
+                [0, 0, 9, 9, 0],  # second: one new class
+                [0, 0, 0, 9, 0],  # one new class too, but a higher index
+                [0, 0, 0, 0, 1],  # third
+            ],
+            [[1, 2, 4]],
+        ),
+        # Image 0 shows 0, 1, 2. Image 1 has three classes but one new, image 2 has two and both are new.
+        ([[1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 0, 1, 1]], [[0, 2]]),
+        # Totals 250, 150: frequencies 0.625, 0.375. The cover is image 0. With it
+        #   image 1: 140/200, 60/200 = 0.7, 0.3     distance 0.15
+        #   image 2:  60/200, 140/200               distance 0.65
+        #   image 3: 150/200, 50/200 = 0.75, 0.25   distance 0.25
+        # Then image 2: 150/300, 150/300, distance 0.25; image 3: 240/300, 60/300 = 0.8, 0.2, distance 0.35.
+        ([[50, 50], [90, 10], [10, 90], [100, 0]], [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]),
+        # Frequencies of pixels, not of images: totals 1001, 8, so 0.992, 0.008. With the cover, image 0:
+        # image 1 gives 1001/1002, 1/1002, image 2 gives 1/5, 4/5, image 3 gives 1/6, 5/6.
+        ([[1, 1], [1000, 0], [0, 3], [0, 4]], [[0, 1]]),
+        # Ties go to the lower index.
+        ([[5, 5]] * 6, [[0, 1, 2]]),
+        ([[0, 1], [1, 0], [0, 1], [1, 0]], [[0, 1, 2]]),
+        # Class 2 is nowhere and need not be shown; image 0 shows nothing and changes nothing.
+        ([[0, 0, 0], [0, 4, 0], [4, 0, 0]], [[1, 2], [0, 1, 2]]),
+        ([[0, 0]] * 3, [[0, 1]]),
+    ],
+)
+def test_by_hand(pixels, chosen):
+    for expected in chosen:
+        assert choose_probe(np.array(pixels), len(expected)) == expected
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -89,7 +74,7 @@ def test_each_step_is_the_best_one(seed):
         assert added == min(rest, key=lambda i: (distance(pixels, [*before, i]), i))
 
 
-@pytest.mark.parametrize('seed', range(20))
+@pytest.mark.parametrize('seed', range(5))
 def test_every_class_is_shown_and_indices_ascend(seed):
     pixels = random_pixels(60, 19, seed)
     before = pixels.copy()
@@ -99,13 +84,6 @@ def test_every_class_is_shown_and_indices_ascend(seed):
     assert np.array_equal(pixels[chosen].any(axis=0), pixels.any(axis=0))
     assert chosen == choose_probe(pixels, 20)
     assert np.array_equal(pixels, before)
-
-
-def test_is_nearer_to_the_set_than_chance():
-    pixels = random_pixels(200, 19, 0)
-    rng = np.random.default_rng(0)
-    chance = min(distance(pixels, rng.choice(200, 20, replace=False)) for _ in range(100))
-    assert distance(pixels, choose_probe(pixels, 20)) < chance
 
 
 def test_too_few_images_for_the_cover():
@@ -122,11 +100,8 @@ def test_too_few_images_for_the_cover():
 
 
 @pytest.mark.parametrize('images', [-1, 0, 4])
-def test_number_of_images_out_of_range(images):
+def test_arguments_out_of_range(images):
     with pytest.raises(ValueError, match=f'a probe of {images} images cannot be chosen from 3'):
         choose_probe(np.ones((3, 2), int), images)
-
-
-def test_pixels_of_another_shape():
     with pytest.raises(ValueError, match=r'pixels must be \(images, classes\), but got shape \(3,\)'):
-        choose_probe(np.ones(3, int), 1)
+        choose_probe(np.ones(3, int), images)

@@ -2,8 +2,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mmseg_deeplab_study.studies import processes
+from mmseg_deeplab_study.studies.plan import Study, read_study
 
 # Plays tools/train.py: logs three iterations, then does what the config's `behaviour` says.
 TRAIN = """
@@ -55,6 +57,23 @@ def make_study_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def make_study(make_study_file: Callable[..., Path], tmp_path: Path) -> Callable[..., Study]:
+    """A function of a study's parts that reads it: by default of one run ``a``, in the folder ``out``."""
+
+    def make(config: str = 'well.py', source: str = '', overrides: dict | None = None, **parts) -> Study:
+        path = make_study_file(**{'runs': {'a': dict(config=config, source=source)}, **parts})
+        return read_study(path, tmp_path / 'out', overrides)
+
+    return make
+
+
+@pytest.fixture
+def console() -> Console:
+    """What tools/study.py prints to."""
+    return Console(highlight=False, markup=False, soft_wrap=True)
 
 
 @pytest.fixture

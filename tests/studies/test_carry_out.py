@@ -3,7 +3,6 @@
 import argparse
 
 import pytest
-from rich.console import Console
 
 from mmseg_deeplab_study.engine.work_dir import claim_work_dir, is_claimed, release_work_dir
 from mmseg_deeplab_study.studies.carry_out import carry_out, report_failures, run_study, show_plan, to_start
@@ -26,8 +25,8 @@ def run_all(study, jobs=None) -> dict[str, str]:
     return statuses(states)
 
 
-def test_each_run_once_and_none_again(make_study_file, tmp_path, calls):
-    study = read_study(make_study_file(runs={'a': dict(config='well.py')}, seeds=[0, 1]), tmp_path / 'out')
+def test_each_run_once_and_none_again(make_study, calls):
+    study = make_study(seeds=[0, 1])
     assert run_all(study) == {'a/seed0': 'done', 'a/seed1': 'done'}
     assert to_start(study, LocalPool(None, 0), None) == []
     assert run_all(study) == {'a/seed0': 'done', 'a/seed1': 'done'}
@@ -47,15 +46,14 @@ def test_a_source_comes_first_and_is_handed_on(make_study_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_others_go_on_where_one_fails(make_study_file, tmp_path, calls):
-    path = make_study_file(
+def test_the_others_go_on_where_one_fails(make_study, calls):
+    study = make_study(
         runs={
             'bad': dict(config='fails.py'),
             'orphan': dict(config='well.py', source='fails.py'),
             'good': dict(config='well.py'),
         }
     )
-    study = read_study(path, tmp_path / 'out')
     expected = {
         'bad/seed0': 'failed',
         'orphan/source': 'failed',
@@ -68,18 +66,15 @@ def test_the_others_go_on_where_one_fails(make_study_file, tmp_path, calls):
     assert [calls(run.folder) for run in study.runs] == [2, 2, 0, 1]
 
 
-def test_what_failed_is_tried_again_by_the_next_call(make_study_file, tmp_path, calls):
-    path = make_study_file(runs={'a': dict(config='well.py', source='fails_once.py')})
-    study = read_study(path, tmp_path / 'out')
+def test_what_failed_is_tried_again_by_the_next_call(make_study, calls):
+    study = make_study(source='fails_once.py')
     assert run_all(study) == {'a/source': 'failed', 'a/seed0': 'blocked'}
     assert run_all(study) == {'a/source': 'done', 'a/seed0': 'done'}
     assert [calls(run.folder) for run in study.runs] == [2, 1]
 
 
-def test_as_many_at_a_time_as_there_are_jobs(make_study_file, tmp_path):
-    study = read_study(
-        make_study_file(runs={'a': dict(config='well.py')}, seeds=[0, 1, 2, 3, 4]), tmp_path / 'out'
-    )
+def test_as_many_at_a_time_as_there_are_jobs(make_study):
+    study = make_study(seeds=[0, 1, 2, 3, 4])
     at_once = [
         list(statuses(states).values()).count('running')
         for states in carry_out(study, LocalPool(2, 0), study.runs, interval=0.01)
@@ -87,8 +82,8 @@ def test_as_many_at_a_time_as_there_are_jobs(make_study_file, tmp_path):
     assert max(at_once) == 2
 
 
-def test_a_stopped_run_is_interrupted_and_goes_on_later(make_study_file, tmp_path, calls):
-    study = read_study(make_study_file(runs={'a': dict(config='hangs.py')}), tmp_path / 'out')
+def test_a_stopped_run_is_interrupted_and_goes_on_later(make_study, calls):
+    study = make_study('hangs.py')
     (run,) = study.runs
     pool = LocalPool(None, 0)
     for states in carry_out(study, pool, study.runs, interval=0.05):
@@ -101,8 +96,8 @@ def test_a_stopped_run_is_interrupted_and_goes_on_later(make_study_file, tmp_pat
     assert (calls(run.folder), read_mark(run)['attempts']) == (2, 2)
 
 
-def test_a_run_of_another_process_is_waited_for(make_study_file, tmp_path, calls):
-    study = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out')
+def test_a_run_of_another_process_is_waited_for(make_study, calls):
+    study = make_study()
     (run,) = study.runs
     # train.py's own lock: of a study that was killed, whose run is still saving its checkpoint.
     claim_work_dir(run.folder)
@@ -116,9 +111,8 @@ def test_a_run_of_another_process_is_waited_for(make_study_file, tmp_path, calls
     assert (statuses(last), calls(run.folder)) == ({'a/seed0': 'done'}, 1)
 
 
-def test_one_that_cannot_start_does_not_stop_the_others(make_study_file, tmp_path):
-    path = make_study_file(runs={'a': dict(config='well.py'), 'b': dict(config='well.py')})
-    study = read_study(path, tmp_path / 'out')
+def test_one_that_cannot_start_does_not_stop_the_others(make_study, tmp_path):
+    study = make_study(runs={'a': dict(config='well.py'), 'b': dict(config='well.py')})
     (tmp_path / 'out' / 'a').mkdir(parents=True)
     (tmp_path / 'out' / 'a' / 'seed0').write_text('a file in the place of a folder')
     *_, last = carry_out(study, LocalPool(None, 0), study.runs, interval=0.05)
@@ -132,10 +126,8 @@ def arguments():
 
 
 @pytest.mark.slow
-def test_a_line_per_change_and_how_the_log_of_a_failure_ends(make_study_file, tmp_path, arguments, capsys):
-    path = make_study_file(runs={'bad': dict(config='fails.py'), 'good': dict(config='well.py')})
-    study = read_study(path, tmp_path / 'out')
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+def test_a_line_per_change_and_how_a_failure_s_log_ends(make_study, tmp_path, arguments, capsys, console):
+    study = make_study(runs={'bad': dict(config='fails.py'), 'good': dict(config='well.py')})
     done = report_failures(study, run_study(study, arguments, console), console)
     assert [run.name for run in done] == ['good/seed0']
     output = capsys.readouterr().out
@@ -145,19 +137,16 @@ def test_a_line_per_change_and_how_the_log_of_a_failure_ends(make_study_file, tm
     assert output.endswith('no such label: 77\n')
 
 
-def test_a_study_that_is_going_on_is_refused(make_study_file, claim_elsewhere, tmp_path, arguments):
-    study = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out')
+def test_a_study_that_is_going_on_is_refused(make_study, claim_elsewhere, arguments, console):
+    study = make_study()
     claim_elsewhere(study.folder, LOCK)
     with pytest.raises(RuntimeError, match=r'work_dir .*out: a run is going on in it \(process'):
-        run_study(study, arguments, Console())
+        run_study(study, arguments, console)
 
 
-def test_a_dry_run_writes_nothing(make_study_file, tmp_path, arguments, capsys):
-    path = make_study_file(
-        runs={'a': dict(config='well.py', source='well.py')}, options={'custom_hooks.0.unmatched': 'random'}
-    )
-    study = read_study(path, tmp_path / 'out')
-    show_plan(study, arguments, Console(highlight=False, markup=False, soft_wrap=True))
+def test_a_dry_run_writes_nothing(make_study, tmp_path, arguments, capsys, console):
+    study = make_study(source='well.py', options={'custom_hooks.0.unmatched': 'random'})
+    show_plan(study, arguments, console)
     output = capsys.readouterr().out
     assert not (tmp_path / 'out').exists()
     assert "custom_hooks.0.unmatched = 'random'" in output

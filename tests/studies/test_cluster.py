@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
 from mmseg_deeplab_study.studies.carry_out import carry_out, run_study, show_plan, to_start
@@ -75,16 +74,15 @@ def arguments(**changes) -> argparse.Namespace:
     return argparse.Namespace(**{'jobs': None, 'cluster': 'slurm', 'dry_run': False, **changes})
 
 
-def test_the_script_of_a_dry_run(make_study_file, fake_tools, tmp_path, capsys):
-    path = make_study_file(
-        runs={'a': dict(config='well.py', source='well.py')},
+def test_the_script_of_a_dry_run(make_study, fake_tools, tmp_path, capsys, console):
+    study = make_study(
+        source='well.py',
         seeds=[0, 1, 2],
         resources=dict(
             gpus_per_node=2, cpus_per_task=8, mem_gb=32, timeout_min=90, partition='gpu', array_parallelism=2
         ),
     )
-    study = read_study(path, tmp_path / 'out')
-    show_plan(study, arguments(dry_run=True), Console(highlight=False, markup=False, soft_wrap=True))
+    show_plan(study, arguments(dry_run=True), console)
     _, first, second = capsys.readouterr().out.split('--- sbatch script ---\n')
     for line in ('--gpus-per-node=2', '--cpus-per-task=8', '--mem=32GB', '--time=90', '--partition=gpu'):
         assert f'#SBATCH {line}\n' in first
@@ -100,9 +98,8 @@ def test_the_script_of_a_dry_run(make_study_file, fake_tools, tmp_path, capsys):
     assert not (tmp_path / 'out').exists()
 
 
-def test_an_unknown_resource_is_refused_before_anything_is_submitted(make_study_file, slurm, tmp_path):
-    path = make_study_file(runs={'a': dict(config='well.py')}, resources=dict(memory='3GB'))
-    study = read_study(path, tmp_path / 'out')
+def test_an_unknown_resource_is_refused_before_anything_is_submitted(make_study, slurm):
+    study = make_study(resources=dict(memory='3GB'))
     with pytest.raises(
         ValueError, match=r"(?s)Unavailable parameter\(s\): \['memory'\].*Valid parameters are:"
     ):
@@ -110,16 +107,15 @@ def test_an_unknown_resource_is_refused_before_anything_is_submitted(make_study_
     assert not list(slurm.glob('*.sh'))
 
 
-def test_no_slurm(make_study_file, tmp_path, monkeypatch):
+def test_no_slurm(make_study, monkeypatch, console):
     monkeypatch.setenv('PATH', '/nowhere')
-    study = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out')
+    study = make_study()
     with pytest.raises(RuntimeError, match='Could not detect "srun"'):
-        run_study(study, arguments(), Console())
+        run_study(study, arguments(), console)
 
 
-def test_adaptations_wait_for_a_source_of_an_earlier_call(make_study_file, tmp_path):
-    path = make_study_file(runs={'a': dict(config='well.py', source='well.py')})
-    study = read_study(path, tmp_path / 'out')
+def test_adaptations_wait_for_a_source_of_an_earlier_call(make_study):
+    study = make_study(source='well.py')
     source, run = study.runs
     write_job(source, 'slurm', '1007_0')
     assert SlurmCluster(study)._parameters([run])['dependency'] == 'afterany:1007'
@@ -127,15 +123,14 @@ def test_adaptations_wait_for_a_source_of_an_earlier_call(make_study_file, tmp_p
     assert 'dependency' not in SlurmCluster(study)._parameters([run])
 
 
-def test_a_run_that_has_been_ended_is_not_repeated(make_study_file, fake_tools, tmp_path, calls):
-    (run,) = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path).runs
+def test_a_run_that_has_been_ended_is_not_repeated(make_study, fake_tools, calls):
+    (run,) = make_study().runs
     assert (Perform(10)(run), Perform(10)(run), calls(run.folder)) == (0, 0, 1)
 
 
-def test_a_failed_job_is_not_asked_after(slurm, make_study_file, fake_tools, tmp_path):
+def test_a_failed_job_is_not_asked_after(slurm, make_study, fake_tools):
     """Without accounting SLURM does not know it, which is no reason to wait for ever."""
-    path = make_study_file(runs={'a': dict(config='fails.py')})
-    study = read_study(path, tmp_path / 'out')
+    study = make_study('fails.py')
     (run,) = study.runs
     with pytest.raises(RuntimeError, match='run a/seed0: failed with exit code 1'):
         Perform(10)(run)
@@ -146,8 +141,8 @@ def test_a_failed_job_is_not_asked_after(slurm, make_study_file, fake_tools, tmp
     assert to_start(study, SlurmCluster(study), 'slurm') == [run]
 
 
-def test_a_job_of_another_cluster_may_still_come(slurm, make_study_file, tmp_path):
-    study = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out')
+def test_a_job_of_another_cluster_may_still_come(slurm, make_study):
+    study = make_study()
     write_job(study.runs[0], 'slurm', '1007_0')
     with pytest.raises(RuntimeError, match='run a/seed0: submitted with --cluster slurm as job 1007_0'):
         to_start(study, LocalPool(None, 0), None)
@@ -156,11 +151,10 @@ def test_a_job_of_another_cluster_may_still_come(slurm, make_study_file, tmp_pat
     assert to_start(study, LocalPool(None, 0), None) == study.runs
 
 
-def test_stages(make_study_file, tmp_path):
-    path = make_study_file(
+def test_stages(make_study):
+    runs = make_study(
         runs={'a': dict(config='well.py', source='well.py'), 'b': dict(config='well.py')}, seeds=[0, 1]
-    )
-    runs = read_study(path, tmp_path).runs
+    ).runs
     assert [[run.name for run in stage] for stage in stages(runs)] == [
         ['a/source'],
         ['a/seed0', 'a/seed1', 'b/seed0', 'b/seed1'],
@@ -169,9 +163,8 @@ def test_stages(make_study_file, tmp_path):
     assert [[run.name for run in stage] for stage in stages(runs[1:2])] == [['a/seed0']]
 
 
-def test_a_job_whose_source_is_not_there_says_so(make_study_file, tmp_path):
-    path = make_study_file(runs={'a': dict(config='well.py', source='well.py')})
-    source, run = read_study(path, tmp_path).runs
+def test_a_job_whose_source_is_not_there_says_so(make_study):
+    source, run = make_study(source='well.py').runs
     write_mark(source, recipe=source.recipe(), attempts=1, exit_code=1)
     with pytest.raises(
         RuntimeError, match='run a/seed0: its source a/source has not been trained to its end'
@@ -179,9 +172,9 @@ def test_a_job_whose_source_is_not_there_says_so(make_study_file, tmp_path):
         Perform(10)(run)
 
 
-def test_a_job_out_of_time_is_queued_again_and_goes_on(make_study_file, fake_tools, tmp_path, calls):
+def test_a_job_out_of_time_is_queued_again_and_goes_on(make_study, fake_tools, tmp_path, calls):
     """What submitit calls when the cluster says that time is nearly up."""
-    (run,) = read_study(make_study_file(runs={'a': dict(config='hangs.py')}), tmp_path / 'out').runs
+    (run,) = make_study('hangs.py').runs
     perform, again = Perform(10), []
 
     def out_of_time(*_: object) -> None:
@@ -211,14 +204,13 @@ def test_a_job_out_of_time_is_queued_again_and_goes_on(make_study_file, fake_too
 
 
 @pytest.mark.slow
-def test_a_study_on_slurm(slurm, make_tiny_cityscapes, make_config, tmp_path, capsys):
+def test_a_study_on_slurm(slurm, make_tiny_cityscapes, make_config, tmp_path, capsys, console):
     cfg = make_config(make_tiny_cityscapes(tmp_path), tmp_path / 'unused')
     cfg.pop('work_dir')
     cfg.train_cfg.update(max_iters=2, val_interval=1)
     cfg.dump(tmp_path / 'tiny.py')
     (tmp_path / 'study.py').write_text("runs = {'a': dict(config='tiny.py')}\nseeds = [0, 1]\n")
     study = read_study(tmp_path / 'study.py', tmp_path / 'out')
-    console = Console(highlight=False, markup=False, soft_wrap=True)
     states = run_study(study, arguments(), console)
     assert {state.status for state in states.values()} == {'done'}, capsys.readouterr().out
     for run in study.runs:
@@ -229,8 +221,8 @@ def test_a_study_on_slurm(slurm, make_tiny_cityscapes, make_config, tmp_path, ca
     assert [path.name for path in slurm.glob('*.sh')] == ['1000.sh']
 
 
-def test_jobs_in_the_queue_are_not_submitted_again(slurm, make_study_file, tmp_path):
-    study = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out')
+def test_jobs_in_the_queue_are_not_submitted_again(slurm, make_study):
+    study = make_study()
     (run,) = study.runs
     write_job(run, 'slurm', '1007_0')
     cluster = SlurmCluster(study)

@@ -3,15 +3,14 @@
 import pytest
 
 from mmseg_deeplab_study.engine.work_dir import release_work_dir
-from mmseg_deeplab_study.studies.plan import read_study
 from mmseg_deeplab_study.studies.processes import RunProcess, Slots, command
 from mmseg_deeplab_study.studies.state import LOCK
 
 pytestmark = pytest.mark.usefixtures('fake_tools')
 
 
-def test_two_processes_are_not_at_one_run(forked, make_study_file, tmp_path):
-    (run,) = read_study(make_study_file(runs={'a': dict(config='hangs.py')}), tmp_path / 'out').runs
+def test_two_processes_are_not_at_one_run(forked, make_study, tmp_path):
+    (run,) = make_study('hangs.py').runs
     process = RunProcess(run)
     looks = (
         'import sys; from mmseg_deeplab_study.engine.work_dir import is_claimed; '
@@ -28,11 +27,10 @@ def test_two_processes_are_not_at_one_run(forked, make_study_file, tmp_path):
     assert 'a run is going on in it (process' in other.stderr
 
 
-def test_a_leaf_that_changed_since_the_run_was_begun(make_study_file, tmp_path):
-    path = make_study_file(runs={'a': dict(config='hangs.py')})
-    (run,) = read_study(path, tmp_path / 'out').runs
+def test_a_leaf_that_changed_since_the_run_was_begun(make_study):
+    (run,) = make_study('hangs.py').runs
     RunProcess(run).stop()
-    (other,) = read_study(path, tmp_path / 'out', {'options.optim_wrapper.head': 7}).runs
+    (other,) = make_study('hangs.py', options={'optim_wrapper.head': 7}).runs
     with pytest.raises(ValueError, match='was begun with another recipe'):
         RunProcess(other)
     release_work_dir(run.folder, LOCK)
@@ -56,11 +54,10 @@ def test_shares_of_gpus_and_cores(monkeypatch):
         Slots(None, 5)
 
 
-def test_command(make_study_file, tmp_path):
-    path = make_study_file(runs={'a': dict(config='well.py')}, resources=dict(gpus_per_node=4))
-    (run,) = read_study(path, tmp_path / 'out').runs
+def test_command(make_study):
+    (run,) = make_study(resources=dict(gpus_per_node=4)).runs
     found = ' '.join(command(run))
     assert 'torch.distributed.run --standalone --nproc-per-node=4' in found
     assert found.endswith(f'{run.folder / "well.py"} --work-dir {run.folder} --resume --launcher pytorch')
-    (alone,) = read_study(make_study_file(runs={'a': dict(config='well.py')}), tmp_path / 'out').runs
+    (alone,) = make_study().runs
     assert 'distributed' not in ' '.join(command(alone))

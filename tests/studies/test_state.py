@@ -6,14 +6,12 @@ import pytest
 
 from mmseg_deeplab_study.engine.work_dir import claim_work_dir, release_work_dir
 from mmseg_deeplab_study.evaluation.history import FILE_NAME
-from mmseg_deeplab_study.studies.plan import read_study
 from mmseg_deeplab_study.studies.state import LOCK, RunState, check_mark, look, read_mark, write_mark
 
 
 @pytest.fixture
-def run(make_study_file, tmp_path):
-    path = make_study_file(runs={'a': dict(config='well.py')}, options={'train_cfg.max_iters': 60})
-    return read_study(path, tmp_path / 'out').runs[0]
+def run(make_study):
+    return make_study(options={'train_cfg.max_iters': 60}).runs[0]
 
 
 def test_status_in_the_order_of_a_life(run):
@@ -71,13 +69,11 @@ def test_without_logged_scalars_the_record_says_the_iteration(run):
     release_work_dir(run.folder, LOCK)
 
 
-def test_a_folder_of_another_recipe_is_refused(run, make_study_file, tmp_path):
+def test_a_folder_of_another_recipe_is_refused(run, make_study):
     check_mark(run)
     write_mark(run, recipe=run.recipe())
     check_mark(run)
-    options = {'train_cfg.max_iters': 60, 'optim_wrapper.head': 3}
-    path = make_study_file(runs={'a': dict(config='well.py')}, options=options)
-    (other,) = read_study(path, tmp_path / 'out').runs
+    (other,) = make_study(options={'train_cfg.max_iters': 60, 'optim_wrapper.head': 3}).runs
     message = (
         r'run a/seed0: .*seed0 was begun with another recipe \(config_digest was .*; '
         r"options was {}, now {'optim_wrapper.head': 3}\). Give another --work-dir, or remove that folder"
