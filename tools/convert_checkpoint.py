@@ -31,8 +31,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
 
+    from io import BytesIO
+
     import torch
 
+    from mmseg_deeplab_study.atomic_file import write_atomically
     from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, SCHEMES, load_any, to_peer
     from mmseg_deeplab_study.checkpoints.parity import compare_with_peer
 
@@ -50,8 +53,9 @@ def main() -> int:
         print(f'written as {layout.peer} {layout.name}')
     if args.verify:
         print(compare_with_peer(Path(src), checkpoint))
-    args.dst.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(written, args.dst)
+    content = BytesIO()
+    torch.save(written, content)
+    write_atomically(args.dst, content.getvalue())
     print(f'{args.dst}: written')
     if args.to == 'mmseg' and (config := CONFIGS.get(meta['source_format'])):
         print(f'config that fits: configs/{config}_*.py')

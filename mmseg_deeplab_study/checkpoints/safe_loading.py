@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..doctor.checkpoint import what_it_is_not
+
 # What training scripts save beside tensors, by its name in the file: options, paths, numpy's numbers and
 # arrays of numbers. Building these holds data and does nothing; a path is read as a pure one, which touches
 # no disk. `builtins.getattr`, which MMEngine's own checkpoints would need, could reach anything.
@@ -57,7 +59,7 @@ def load_plain(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) 
     except pickle.UnpicklingError as error:
         code = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', str(error))
         if code is None:
-            raise ValueError(f'checkpoint {path}: not a PyTorch file, or a damaged one') from error
+            raise ValueError(f'checkpoint {path}: {_what_is_wrong(path)}') from error
         raise ValueError(
             f'checkpoint {path}: refused, because it carries code ({code[1]}) beside tensors and plain data; '
             'nothing of it was run. Save its state_dict alone where you trust it'
@@ -66,7 +68,14 @@ def load_plain(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) 
         raise
     # A cut or damaged file fails wherever the reader happens to be.
     except Exception as error:
-        raise ValueError(f'checkpoint {path}: not a PyTorch file, or a damaged one ({error})') from error
+        raise ValueError(f'checkpoint {path}: {_what_is_wrong(path, error)}') from error
+
+
+def _what_is_wrong(path: Path, error: Exception | None = None) -> str:
+    """What a file is that does not load, as a download may leave it, and the cure."""
+    found = what_it_is_not(path)
+    reason = '; '.join(found) if found else str(error or '').partition(':')[0]
+    return f'not a PyTorch file, or a damaged one{f" ({reason})" if reason else ""}'
 
 
 class _RefusedError(ValueError):

@@ -128,3 +128,19 @@ def test_other_archives_are_named(tmp_path: Path, member: str, kind: str):
 
     with pytest.raises(ValueError, match=f'not a PyTorch file of weights, but {kind}.*{member}'):
         load_plain(tmp_path / 'other.pth')
+
+
+@pytest.mark.parametrize(
+    ('content', 'what'),
+    [
+        (b'<!DOCTYPE html><title>404</title>', 'a web page, not a checkpoint; download it again'),
+        (b'version https://git-lfs.github.com/spec/v1\n', 'a pointer of Git LFS, .*; git lfs pull'),
+        (b'PK\x03\x04' + bytes(99), r'cut short: .* no end \(103 bytes\); copy or download it again'),
+        (b'\x89PNG\r\n\x1a\n' + bytes(99), 'not a checkpoint: neither PyTorch nor TensorFlow Lite'),
+    ],
+)
+def test_what_a_download_leaves_is_named(tmp_path, content, what):
+    path = tmp_path / 'model.pth'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf'model\.pth: not a PyTorch file, or a damaged one \({what}'):
+        load_plain(path)
