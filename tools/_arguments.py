@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import io
+import logging
 import os
 import re
 import sys
@@ -38,6 +40,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
             # Else the next file that is opened would be taken for it.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdout, sys.stderr = _open_stream(1, sys.stdout), _open_stream(2, sys.stderr)
+    # A log that cannot be written shows a traceback for each of its lines.
+    logging.raiseExceptions = False
     status = exit_code(main)
     if launch := sys.modules.get('mmseg_deeplab_study.engine.launch'):
         launch.leave_ranks(status)
@@ -107,6 +111,16 @@ def _log_traceback() -> str | None:
     return None
 
 
+_CURES = {
+    errno.ENOSPC: '; make room, or give another place',
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM), '; give another place, or the right to write there'
+    ),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), '; a folder was expected, but a file is there'),
+    errno.EISDIR: '; a file was expected',
+}
+
+
 def _describe(error: Exception, log: str | None) -> str:
     """An error in one line; with its type, and where its traceback is, if it was not raised for a user."""
     # KeyError shows its message as it would be typed.
@@ -119,6 +133,11 @@ def _describe(error: Exception, log: str | None) -> str:
     # Which object of MMEngine's called it says nothing to a user.
     text = re.sub(r' in <[\w.]+ object at 0x[0-9a-f]+>$', '', text)
     rank = f'rank {os.environ.get("RANK")}: ' if int(os.environ.get('WORLD_SIZE') or 1) > 1 else ''
+    if isinstance(error, OSError) and error.strerror:
+        place = f'{error.filename}: ' if error.filename else ''
+        # Our own say what to do.
+        cure = _CURES.get(error.errno, '') if error.strerror == os.strerror(error.errno or 0) else ''
+        text = f'{place}{error.strerror}{cure}'
     parts = sys.modules.get('mmseg_deeplab_study.engine.parts')
     named = parts and not caught and parts.name_part(error)
     if named:

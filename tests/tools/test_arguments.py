@@ -1,6 +1,8 @@
 """The flags of all tools: what they hand over, and what is not imported for them."""
 
 import argparse
+import errno
+import os
 import subprocess
 import sys
 from collections import OrderedDict
@@ -82,7 +84,17 @@ def fail(error: BaseException) -> Callable[[], None]:
     [
         (lambda: read_config('a  b.py'), f'config a  b.py: no such file (seen from {Path.cwd()})'),
         (lambda: read_study(Path('a.py')), f'study a.py: no such file (seen from {Path.cwd()})'),
-        (Path('nowhere/a.png').read_text, "[Errno 2] No such file or directory: 'nowhere/a.png'"),
+        (Path('nowhere/a.png').read_text, 'nowhere/a.png: No such file or directory'),
+        (Path('/proc').read_text, '/proc: Is a directory; a file was expected'),
+        (
+            Path('/proc/version/x').mkdir,
+            '/proc/version/x: Not a directory; a folder was expected, but a file is there',  # noqa: E501,
+        ),
+        (
+            fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+            'No space left on device; make room, or give another place',
+        ),
+        (fail(OSError(errno.ENOSPC, 'a.pth: no room; make some')), 'a.pth: no room; make some'),
         (lambda: [][1], 'IndexError: list index out of range (--debug shows the traceback)'),
         (lambda: {}['a'], 'KeyError: a (--debug shows the traceback)'),
         (
@@ -193,7 +205,7 @@ run(main)
         ('| head -1', True, 'error: ValueError (--debug shows the traceback)'),
         ('>&- 2>&-', True, ''),
         ('2>&- | head -1', True, ''),
-        ('>/dev/full', False, 'error: [Errno 28] No space left on device'),
+        ('>/dev/full', False, 'error: No space left on device; make room, or give another place'),
     ],
 )
 def test_a_tool_does_its_work_whoever_reads(tmp_path, after, goes_on, errors):
