@@ -1,10 +1,12 @@
 """What a config reads, looked for before anything is built."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
@@ -80,7 +82,7 @@ def check_load_from(load_from: str | None, flag: str = '--load-from ') -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not text, or a ``.tflite`` file without its scheme.
+        ValueError: it is not text, or empty, or its scheme is unknown, or a ``.tflite`` file has none.
     """
     if load_from is None:
         return
@@ -90,9 +92,17 @@ def check_load_from(load_from: str | None, flag: str = '--load-from ') -> None:
             f'{type(load_from).__name__}; give it with {flag}CHECKPOINT'
         )
     scheme, found, path = load_from.rpartition('://')
+    if found and f'{scheme}://' not in CheckpointLoader._schemes:
+        raise ValueError(
+            f'load_from={load_from}: no reader is called {scheme}://; expected a path, or one of '
+            f'{", ".join(filter(None, CheckpointLoader._schemes))} before it; give it with {flag}CHECKPOINT'
+        )
     if found and f'{scheme}://' not in SCHEMES.values():
         return
-    if not Path(path).expanduser().is_file():
+    if not load_from:
+        raise ValueError(f'load_from is empty; expected a checkpoint, give it with {flag}CHECKPOINT')
+    # Not expanduser, which fails for a user that is not there.
+    if not Path(os.path.expanduser(path)).is_file():
         raise FileNotFoundError(
             f'load_from={load_from}: {"a folder" if Path(path).is_dir() else "no such file"} (seen from '
             f'{Path.cwd()}); expected a checkpoint, give it with {flag}CHECKPOINT'

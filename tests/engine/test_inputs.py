@@ -167,3 +167,20 @@ def test_data_of_a_hook_and_of_other_kinds_of_dataset(tiny_cityscapes, tmp_path)
         check_data_roots(Config(dict(custom_hooks=[hook])))
     for kind in ('NoSuchDataset', 'ConcatDataset'):
         check_data_roots(Config(dict(val_dataloader=dict(dataset=dict(type=kind, data_root=str(tmp_path))))))
+
+
+@pytest.mark.parametrize(
+    ('load_from', 'message'),
+    [
+        ('tfseg://a.pth', r'load_from=tfseg://a.pth: no reader is called tfseg://; expected .*tvseg://'),
+        ('', 'load_from is empty; expected a checkpoint, give it with --load-from CHECKPOINT'),
+    ],
+)
+def test_a_source_checkpoint_that_nothing_reads(load_from, message):
+    with pytest.raises(ValueError, match=f'^{message}'):
+        check_load_from(load_from)
+
+
+def test_a_home_that_is_not_there():
+    with pytest.raises(FileNotFoundError, match='^load_from=~nobody_of_that_name/a.pth: no such file'):
+        check_load_from('~nobody_of_that_name/a.pth')
