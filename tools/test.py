@@ -68,6 +68,8 @@ def main() -> None:
             *(evaluators if isinstance(evaluators, list) else [evaluators]),
             writer,
         ]
+    if cfg.get('test_dataloader') is None:
+        raise ValueError(f'config {args.config} has no test_dataloader; give it, test_cfg and test_evaluator')
     check_data_roots(cfg, ('test_dataloader',))
     enable_ranks(cfg)
     runner = Runner.from_cfg(cfg)
