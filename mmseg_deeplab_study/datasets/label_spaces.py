@@ -33,7 +33,7 @@ def resolve_classes(space: str | Sequence[str]) -> tuple[str, ...]:
     """Class names of a label space: a dataset's name known to MMSeg (``'voc'``), or the names themselves.
 
     Raises:
-        ValueError: MMSeg does not know the name, or a class is named twice.
+        ValueError: MMSeg does not know the name, it is neither a name nor names, or a class is named twice.
     """
     if isinstance(space, str):
         # Records are read without MMSegmentation, which takes seconds to import.
@@ -44,9 +44,15 @@ def resolve_classes(space: str | Sequence[str]) -> tuple[str, ...]:
             return tuple(get_classes(space))
         except ValueError as error:
             known = sorted(name for names in dataset_aliases.values() for name in names)
+            near = get_close_matches(space, known, n=1)
+            hint = f'; did you mean {near[0]!r}?' if near else ':'
             raise ValueError(
-                f'unknown label space {space!r}: give a list of class names or one of {known}'
+                f'unknown label space {space!r}{hint} give a list of class names or one of {known}'
             ) from error
+    if not isinstance(space, Sequence) or not all(isinstance(name, str) for name in space):
+        raise ValueError(
+            f"a label space is a dataset's name, such as 'voc', or a list of class names, but got {space!r}"
+        )
     classes = tuple(space)
     if twice := sorted({name for name in classes if classes.count(name) > 1}):
         raise ValueError(f'label space: {twice} are named more than once; name each class once')
@@ -65,8 +71,12 @@ def match_classes(
     target class unmatched. Then come equal names, then aliases, then, if asked for, approximate ones.
 
     Raises:
-        ValueError: ``class_map`` has a name that its label space has not.
+        ValueError: ``class_map`` is no dict, or has a name that its label space has not.
     """
+    if not isinstance(class_map, Mapping | None):
+        raise ValueError(
+            f'class_map must be a dict of target class to source class or None, but got {class_map!r}'
+        )
     class_map = dict(class_map or {})
     _check_names('class_map target', class_map, target)
     _check_names('class_map source', [s for s in class_map.values() if s is not None], source)

@@ -26,6 +26,7 @@ from .dense_crf import refuse_dense_crf
 from .extra_passes import ForgettingPass, source_row
 from .head_transfer import HeadTransferHook
 from .main_process import from_main_process
+from .parts import unused_custom_keys
 from .probe_loop import FULL, ProbeValLoop
 from .random_states import random_states, restore_random_states
 from .rehearsal import rehearse
@@ -110,6 +111,12 @@ class AdaptationHook(Hook):
         check_best_scores(runner, metric)
         probe = from_main_process(lambda: self._check_data(runner))
         rehearse(runner)
+        parameters = dict(bare_model(runner.model).named_parameters())
+        for key in unused_custom_keys(runner.cfg, parameters):
+            runner.logger.warning(
+                f'optim_wrapper.paramwise_cfg.custom_keys: no parameter has {key!r} in its name, so it '
+                f'changes nothing; first parameters: {", ".join(list(parameters)[:3])}'
+            )
         self._forgetting = self._build_forgetting(runner)
         dataset = runner.val_dataloader.dataset
         looked_at = range(len(dataset)) if probe is None else probe

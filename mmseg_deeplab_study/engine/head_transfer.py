@@ -327,8 +327,8 @@ class HeadTransferHook(Hook):
             if resumed:
                 raise ValueError(
                     "resumed from a checkpoint of other classes than the target's, which is not one of this "
-                    'run: MMEngine resumes from load_from where it is set; unset it, or use this '
-                    "project's tools/train.py"
+                    "run: MMEngine's resume=True takes load_from where it is set; leave resume out, and "
+                    'resume with tools/train.py --resume, which takes the work_dir'
                 )
             self.source_classifier = self.source_classifier or _classifier(state_dict, len(self.source))
             single = {head for head, channels in _channels(model) if channels == 1 and len(self.target) == 2}

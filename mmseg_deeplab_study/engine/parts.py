@@ -111,6 +111,15 @@ def check_values(cfg: Config) -> None:
         raise ValueError(f'train_cfg.val_interval must be at least 1, but got {interval}')
 
 
+def unused_custom_keys(cfg: Config, parameters: Iterable[str]) -> list[str]:
+    """Those of ``paramwise_cfg.custom_keys`` that are in no parameter's name."""
+    wrapper, names = cfg.get('optim_wrapper') or {}, list(parameters)
+    if wrapper.get('constructor') not in (None, 'DefaultOptimWrapperConstructor'):
+        return []
+    keys = (wrapper.get('paramwise_cfg') or {}).get('custom_keys') or ()
+    return [key for key in keys if not any(key in name for name in names)]
+
+
 def _refuse_text(place: str, part: Mapping[str, Any]) -> None:
     given = [key for key, value in part.items() if isinstance(value, str | list | tuple) and key != 'type']
     kinds = (classes_of_part(place, part) or []) if given else []

@@ -96,9 +96,10 @@ def read_history(path: str | Path) -> History:
         except ValueError as error:
             raise ValueError(f'{path}, line {number}: not a JSON object: {error}') from error
     header, *rows = records
-    if header.get('schema_version') != SCHEMA_VERSION:
+    if (version := header.get('schema_version')) != SCHEMA_VERSION:
         raise ValueError(
-            f'{path}, line 1: expected schema_version {SCHEMA_VERSION}, got {header.get("schema_version")!r}'
+            f'{path}, line 1: expected schema_version {SCHEMA_VERSION}, got {version!r}: '
+            'no record of adaptation, or one of a newer mmseg_deeplab_study, with which it can be read'
         )
     return History(header, [_with_labelled_means(row, header) for row in rows])
 

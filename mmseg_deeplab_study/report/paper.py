@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -100,9 +101,16 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
 
 
 def draw_adaptation(histories: Mapping[str, History], path: str | Path, title: str = '') -> Path:
-    """Write ``adaptation_figure`` to ``path`` in the format of its suffix."""
-    figure = adaptation_figure(histories, title)
+    """Write ``adaptation_figure`` to ``path`` in the format of its suffix.
+
+    Raises:
+        ValueError: no figure can be written under such a name.
+    """
     path = Path(path)
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix[1:].lower() not in kinds or path.is_dir():
+        raise ValueError(f'{path}: expected a file name that ends in one of .{", .".join(sorted(kinds))}')
+    figure = adaptation_figure(histories, title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     return path

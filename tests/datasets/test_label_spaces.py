@@ -104,3 +104,21 @@ def test_a_class_that_is_given_the_background_is_not_seen():
         source, ('background', 'road', 'truck', 'train', 'rider'), class_map, approximate=True
     )
     assert list(seen_matches(matches)) == ['background', 'truck', 'rider']
+
+
+@pytest.mark.parametrize(
+    ('space', 'message'),
+    [
+        ('cityscape', "unknown label space 'cityscape'; did you mean 'cityscapes'\\? give a list"),
+        (21, "a label space is a dataset's name, such as 'voc', or a list of class names, but got 21"),
+        ([1, 2], r'a label space is .*, but got \[1, 2\]'),
+    ],
+)
+def test_what_is_no_label_space(space, message):
+    with pytest.raises(ValueError, match=f'^{message}'):
+        resolve_classes(space)
+
+
+def test_what_is_no_class_map():
+    with pytest.raises(ValueError, match="^class_map must be a dict .*, but got 'rider:person'"):
+        match_classes(['person'], ['rider'], 'rider:person')

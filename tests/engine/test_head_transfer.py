@@ -608,7 +608,7 @@ def test_the_source_s_checkpoint_is_not_one_to_resume_from(tmp_path):
     """MMEngine resumes from load_from where it is set."""
     runner = make_runner(tmp_path)
     runner._resume = True
-    with pytest.raises(ValueError, match='not one of this run: MMEngine resumes from load_from'):
+    with pytest.raises(ValueError, match="not one of this run: MMEngine's resume=True takes load_from"):
         make_hook().after_load_checkpoint(runner, {'state_dict': Model(len(SOURCE)).state_dict()})
 
 

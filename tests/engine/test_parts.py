@@ -11,7 +11,13 @@ from mmseg.registry import HOOKS, METRICS, MODELS, TRANSFORMS
 from torch import nn
 
 from mmseg_deeplab_study import get_config
-from mmseg_deeplab_study.engine.parts import check_loops, check_values, name_part, read_file
+from mmseg_deeplab_study.engine.parts import (
+    check_loops,
+    check_values,
+    name_part,
+    read_file,
+    unused_custom_keys,
+)
 
 LEAVES = (
     'deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid',
@@ -246,6 +252,16 @@ def test_settings_and_checkpoints():
     with pytest.raises(FileNotFoundError) as caught:
         _load_checkpoint('/nowhere.pth')
     assert name_part(caught.value) is None
+
+
+def test_keys_that_no_parameter_has(leaf):
+    names = ['backbone.conv1.weight', 'decode_head.conv_seg.bias']
+    assert unused_custom_keys(leaf, names) == []
+    key = 'optim_wrapper.paramwise_cfg.custom_keys.backbon_.lr_mult'
+    assert unused_custom_keys(changed(leaf, {key: 2}), names) == ['backbon_']
+    other = changed(leaf, {key: 2, 'optim_wrapper.constructor': 'LayerDecayOptimizerConstructor'})
+    assert unused_custom_keys(other, names) == []
+    assert unused_custom_keys(Config(), names) == []
 
 
 def test_an_error_of_no_part():

@@ -418,3 +418,10 @@ def test_the_probe_has_a_line_of_its_own():
     run.rows.extend({**row, 'subset': 'probe', 'mIoU': row['mIoU'] / 2} for row in history(9, 20).rows)
     drawn = {label: (xs, ys) for label, _, xs, ys in lines(R=run)}
     assert drawn['R, probe'] == ([0, 5], [4.5, 10]) and drawn['R'] == ([0, 5], [9, 20])
+
+
+@pytest.mark.parametrize('name', ['figure.xyz', 'figure', 'folder.png'])
+def test_a_name_that_is_no_figure_s(tmp_path, name):
+    (tmp_path / 'folder.png').mkdir()
+    with pytest.raises(ValueError, match=rf'{name}: expected a file name that ends in one of \..*\.png'):
+        draw_adaptation({}, tmp_path / name)
