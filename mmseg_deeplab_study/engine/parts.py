@@ -207,14 +207,13 @@ def _place(part: Mapping[str, Any], frames: list[FrameType]) -> str:
     kind = part.get('type')
     name = kind if isinstance(kind, str) else getattr(kind, '__name__', 'a part of the config')
     configs = [value for frame in frames for value in frame.f_locals.values() if isinstance(value, Config)]
-    same = []
-    for place, node in [item for cfg in configs for item in places_of(_parts(cfg))]:
-        if isinstance(node, Mapping) and node.get('type') == kind:
-            if node == part:
-                return place
-            same.append(place)
+    nodes = [(place, node) for cfg in configs for place, node in places_of(_parts(cfg))]
+    same = [(place, node) for place, node in nodes if isinstance(node, Mapping) and node.get('type') == kind]
     # What is built may have had something added or taken out.
-    return same[0] if same and kind is not None else name
+    nearest = max(
+        same, key=lambda item: sum(node == part.get(key) for key, node in item[1].items()), default=None
+    )
+    return name if nearest is None or (kind is None and nearest[1] != part) else nearest[0]
 
 
 def _parts(cfg: Config) -> dict[str, Any]:

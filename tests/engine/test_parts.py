@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint
-from mmseg.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 from torch import nn
 
 from mmseg_deeplab_study import get_config
@@ -211,6 +211,15 @@ def test_the_part_that_an_error_comes_from(leaf, registry, place, options, messa
     with pytest.raises(Exception) as caught:  # noqa: PT011
         registry.build(part)
     assert name_part(caught.value).startswith(message)
+
+
+def test_the_nearest_of_several_parts_of_a_type(leaf):
+    cfg = changed(leaf, {'train_dataloader.dataset.split': 'train'})
+    part = cfg.train_dataloader.dataset.to_dict()
+    part['lazy_init'] = True  # as a check that only lists files asks for
+    with pytest.raises(TypeError) as caught:
+        DATASETS.build(part)
+    assert name_part(caught.value).startswith("train_dataloader.dataset: CityscapesDataset takes no 'split'")
 
 
 def test_what_is_built_without_a_registry(leaf):
