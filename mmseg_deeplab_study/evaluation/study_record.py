@@ -1,4 +1,4 @@
-"""Exchange records with the original study, which pickled its scores once, as ``snapshot.pickle``.
+"""Exchange records with the original study, which left a ``snapshot.pickle``.
 
 The layout is ``{'Class IoU': [...], 'Mean IoU': [...], 'Overall Acc': [...]}`` with an entry per validation:
 a dict ``{class index: IoU}`` in the first list, numbers in the others, all in 0..1, NaN for an absent class.
@@ -71,10 +71,10 @@ def read_study_record(
 
 
 def write_study_record(history: History, path: str | Path) -> None:
-    """Write the validations of a history in the original study's layout, as plain Python numbers.
+    """Write a history's validations in the original study's layout.
 
-    The layout has no iteration numbers: its first entry is the validation at one interval. Iteration 0, which
-    the study did not validate, is left out.
+    Numbers are plain Python. The layout has no iteration numbers: its first entry is the validation at one
+    interval. Iteration 0, which the study did not validate, is left out.
 
     Raises:
         ValueError: the validations after iteration 0 are none, or not evenly spaced from there.
@@ -96,7 +96,7 @@ def _share(score: float | None) -> float:
 
 
 def _validations(record: Any, num_classes: int) -> list[list[float | None]]:
-    """Check the layout; per validation mIoU, pixel accuracy and the IoU of every class, in percent."""
+    """Return mIoU, pixel accuracy and the classes' IoU of each validation, in percent."""
     if not isinstance(record, dict) or set(record) != set(_KEYS):
         got = _short(list(record) if isinstance(record, dict) else record)
         raise ValueError(f'expected a dict with the keys {list(_KEYS)}, got {got}')

@@ -1,3 +1,5 @@
+"""Backbones, heads and segmentors, registered in MMSegmentation's registry."""
+
 from .backbones import AtrousBackbone
 from .crf_segmentors import DenseCRFMixin
 from .dense_crf import DEEPLABV2_RESNET101, DenseCRF

@@ -1,4 +1,4 @@
-"""Stride into dilation: the arithmetic of atrous convolution, without a network in sight."""
+"""Turn stride into dilation: the arithmetic of atrous convolution."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,10 +7,10 @@ SUPPORTED_OUTPUT_STRIDES = (8, 16, 32)
 
 
 class AtrousStep(NamedTuple):
-    """What becomes of one downsampling step (a stem or a block) of a backbone.
+    """A downsampling step (a stem or a block) of a backbone.
 
     ``stride`` is what it keeps, ``dilation`` is for its convolutions up to and including the strided one,
-    ``next_dilation`` for those behind it. ``output_stride`` is the stride of its output to the image.
+    ``next_dilation`` for those after it. ``output_stride`` is the stride of its output to the image.
     """
 
     stride: int

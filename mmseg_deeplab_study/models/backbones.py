@@ -1,4 +1,4 @@
-"""mmpretrain's classification backbones as dense feature extractors."""
+"""Classification backbones of mmpretrain as dense feature extractors."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,23 +15,14 @@ from .atrous import AtrousStep, plan_atrous
 from .families import FAMILIES, build_network, stride_of, windows
 
 # What the adapter sets itself: in the backbone's own dict they would contradict it.
-ADAPTER_OPTIONS = (
-    'strides',
-    'dilations',
-    'out_indices',
-    'norm_eval',
-    'frozen_stages',
-    'init_cfg',
-)
-
-
+ADAPTER_OPTIONS = ('strides', 'dilations', 'out_indices', 'norm_eval', 'frozen_stages', 'init_cfg')
 DILATED = ('all_blocks', 'first_block')
 
 
 def dilate_block(block: nn.Module, step: AtrousStep, dilate_strided: bool = False) -> None:
-    """Give the convolutions of ``block`` the stride and the dilations of ``step``, in place.
+    """Give a block's convolutions the stride and the dilations of ``step``, in place.
 
-    Strided convolutions, and those before them, get ``step.dilation``; those behind get
+    Strided convolutions, and those before them, get ``step.dilation``; later ones get
     ``step.next_dilation``. With ``dilate_strided`` a convolution that loses its stride gets that at once.
 
     Raises:
@@ -71,10 +62,10 @@ def _pad_right_and_below(amount: int, conv: nn.Module, inputs: tuple[Tensor]) ->
 
 @MODELS.register_module()
 class AtrousBackbone(BaseModule):
-    """A mmpretrain classification backbone with a chosen output stride.
+    """Give a classification backbone of mmpretrain another output stride.
 
     The network is built through the registry and its convolutions are given dilations; its code is not
-    copied, and its state-dict keys and shapes stay mmpretrain's, without a prefix. Stages behind the last
+    copied, and its state-dict keys and shapes stay mmpretrain's, without a prefix. Stages after the last
     wanted one are left out. Images of shape ``(N, 3, H, W)`` give one feature map of shape
     ``(N, out_channels[i], H / out_strides[i], W / out_strides[i])``, rounded up, per entry of
     ``out_indices``.
@@ -110,6 +101,7 @@ class AtrousBackbone(BaseModule):
         frozen_stages: int = -1,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
+        """See the class."""
         super().__init__()
         if dilated not in DILATED:
             raise ValueError(f'dilated must be one of {DILATED}, but got {dilated!r}')
@@ -137,9 +129,8 @@ class AtrousBackbone(BaseModule):
                 norm.momentum = norm_momentum
 
     def _adopt(self, network: nn.Module) -> None:
-        # The adapter and the network share one table of modules, so that the state dict, the optimizer and
-        # whatever swaps a module (SyncBN) see mmpretrain's own names. Registering the network as a child
-        # would put a prefix before every key.
+        # Both share one table of modules, so that the state dict, the optimizer and what swaps a module
+        # (SyncBN) see mmpretrain's own names. As a child, the network would put a prefix before every key.
         object.__setattr__(self, 'network', network)
         self._modules = network._modules
 
@@ -171,15 +162,15 @@ class AtrousBackbone(BaseModule):
 
     def init_weights(self) -> None:
         """Initialise as mmpretrain does, ``init_cfg`` included."""
-        # Inside a model BaseModule keeps one ledger of initialised parameters; the network, which is not
-        # registered, has to be handed it.
-        if ledger := self.__dict__.get('_params_init_info'):
-            self.network._params_init_info = ledger
+        # Inside a model BaseModule keeps a list of initialised parameters. The network is not registered, so
+        # it does not get that by itself.
+        if initialised := self.__dict__.get('_params_init_info'):
+            self.network._params_init_info = initialised
         self.network.init_weights()
         self.network.__dict__.pop('_params_init_info', None)
 
     def train(self, mode: bool = True) -> 'AtrousBackbone':
-        """Switch the mode; frozen stages, and batch norm under ``norm_eval``, stay in evaluation mode."""
+        """Switch the mode; frozen stages and norms under ``norm_eval`` stay evaluating."""
         super().train(mode)
         self.network.training = mode
         for name in self._frozen:
@@ -190,4 +181,5 @@ class AtrousBackbone(BaseModule):
         return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return one map per entry of ``out_indices``."""
         return self.network(images)

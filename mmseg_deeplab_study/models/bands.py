@@ -1,4 +1,4 @@
-"""Wide feature maps a band of rows at a time."""
+"""Compute wide feature maps a band of rows at a time."""
 
 from math import prod
 
@@ -7,8 +7,7 @@ from mmpretrain.models.backbones.mobilenet_v2 import InvertedResidual
 from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
-# Below so many input pixels the maps are small, and bands would only cost time.
-_WIDE = 2**17
+_WIDE = 2**17  # input pixels; smaller maps would only lose time
 _ROWS = 64
 # Blocks, and what they may be made of, in which a pixel depends on pixels nearby alone.
 _BLOCKS = (BasicBlock, Bottleneck, InvertedResidual)
@@ -16,24 +15,26 @@ _LOCAL = (nn.Conv2d, nn.ReLU, nn.ReLU6, nn.Identity)
 
 
 class InBands(nn.Module):
-    """Residual blocks that see large inputs in bands of rows, so that what is between them stays small.
+    """Run residual blocks on large inputs in bands of rows, with small maps between.
 
-    Exact: every band is given as many rows more, above and below, as the blocks can see, and of the result
-    only the rows are kept that saw nothing of the band's edge. For inference: training keeps the maps anyway.
+    Exact: every band has the rows above and below that the blocks can see, and only the result's rows that
+    do not depend on the band's edge are kept. For inference: training keeps the maps anyway.
 
     Args:
         blocks: one after the other, of an odd kernel and "same" padding.
     """
 
     def __init__(self, blocks: nn.Sequential) -> None:
+        """See the class."""
         super().__init__()
         self.blocks = blocks
         convs = [[m for m in block.modules() if isinstance(m, nn.Conv2d)] for block in blocks]
         self.stride = prod(max(conv.stride[0] for conv in block) for block in convs)
-        # In rows of the output, than which no convolution's are larger; parallel branches count twice.
+        # In rows of the output, the coarsest ones; parallel branches count twice.
         self.margin = sum(conv.dilation[0] * (conv.kernel_size[0] // 2) for block in convs for conv in block)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return what the blocks give of ``x`` (N, C, H, W)."""
         height, width = x.shape[2:]
         if height * width < _WIDE:
             return self.blocks(x)
@@ -46,15 +47,13 @@ class InBands(nn.Module):
             band = self.blocks(x[:, :, first * self.stride : (end + self.margin) * self.stride])
             if whole is None:
                 shape = (x.shape[0], band.shape[1], rows, band.shape[3])
-                whole = torch.empty(
-                    shape, dtype=band.dtype, device=band.device, memory_format=torch.channels_last
-                )
+                whole = torch.empty_like(band[:, :, :1].expand(shape), memory_format=torch.channels_last)
             whole[:, :, start:end] = band[:, :, start - first : end - first]
         return whole
 
 
 def run_in_bands(network: nn.Module) -> None:
-    """Let the stages of a network with folded batch norm run in bands, where that is exact."""
+    """Let stages of a network with folded batch norm run in bands, where exact."""
     for name, stage in network.named_children():
         if isinstance(stage, nn.Sequential) and len(stage) and all(_is_local(block) for block in stage):
             setattr(network, name, InBands(stage))

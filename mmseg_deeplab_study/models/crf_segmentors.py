@@ -1,4 +1,4 @@
-"""Segmentors whose predictions a dense CRF refines, by ``test_cfg.crf``."""
+"""Segmentors whose predictions a dense CRF refines."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -15,13 +15,13 @@ from .dense_crf import build_dense_crf
 
 
 class DenseCRFMixin:
-    """For a segmentor class to put first among its bases.
+    """Refine a segmentor's predictions; for its class to put first among its bases.
 
     With ``test_cfg=dict(crf=dict(...))``, the arguments of ``DenseCRF``, every prediction is refined in the
     image's original size: ``pred_sem_seg`` are the refined labels, ``seg_logits`` the logarithm of the
-    marginals, ``unrefined_sem_seg`` the labels without. Colours are those of the network's input, brought
-    back to 8 bits by the data preprocessor's mean and std; a pipeline that normalises by itself hides them.
-    Without ``crf`` nothing changes.
+    marginals, ``unrefined_sem_seg`` the labels without. Colours come from the network's input by the data
+    preprocessor's mean and std; a pipeline that normalises by itself hides them. Without ``crf`` nothing
+    changes.
 
     Attributes:
         dense_crf: what refines, or None; it may be set.
@@ -31,18 +31,20 @@ class DenseCRFMixin:
     """
 
     def __init__(self, *args, **kwargs) -> None:
+        """See the class."""
         super().__init__(*args, **kwargs)
         config = (getattr(self, 'test_cfg', None) or {}).get('crf')
         self.dense_crf = None if config is None else build_dense_crf(config)
         if self.dense_crf is not None and getattr(self, 'out_channels', None) == 1:
             raise ValueError(
-                'model.test_cfg.crf wants a logit for each class, but the model has one for the only class: '
+                'model.test_cfg.crf with a single logit for two classes, but it needs one for each class: '
                 'give decode_head.out_channels=2'
             )
 
     def predict(
         self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None
     ) -> Sequence[SegDataSample]:
+        """Predict as the segmentor does, then refine."""
         samples = super().predict(inputs, data_samples)
         if self.dense_crf is not None:
             for image, sample in zip(inputs, samples, strict=True):
@@ -59,7 +61,7 @@ class DenseCRFMixin:
         sample.pred_sem_seg = PixelData(data=labels)
 
     def _colours(self, image: Tensor) -> Tensor:
-        """The network's input ``(3, H, W)`` before it was normalised, still float."""
+        """Return the network's input ``(3, H, W)`` without its normalisation, in float."""
         preprocessor = self.data_preprocessor
         if not getattr(preprocessor, '_enable_normalize', False):
             return image.float()
@@ -67,7 +69,7 @@ class DenseCRFMixin:
 
 
 def _original_image(image: Tensor, meta: dict, size: Sequence[int]) -> Tensor:
-    """``(1, 3, H, W)`` uint8 in the original size, as ``BaseSegmentor.postprocess_result`` does by logits."""
+    """Resize to ``(1, 3, H, W)`` uint8, as ``postprocess_result`` does with logits."""
     height, width = image.shape[1:]
     left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
     image = image[None, :, top : height - bottom, left : width - right]
@@ -80,10 +82,10 @@ def _original_image(image: Tensor, meta: dict, size: Sequence[int]) -> Tensor:
 
 @MODELS.register_module(name='DenseCRFSegmentor')
 def dense_crf_segmentor(segmentor: str | type = 'EncoderDecoder', **kwargs) -> BaseSegmentor:
-    """Build any registered segmentor as it is, but refining by ``test_cfg.crf``; the state dict is its own.
+    """Build any registered segmentor as it is, but refining by ``test_cfg.crf``.
 
-    To an MMSeg config that exists, add ``model = dict(type='DenseCRFSegmentor', segmentor='EncoderDecoder',
-    test_cfg=dict(crf=dict()))``.
+    The state dict is the segmentor's own. To an MMSeg config that exists, add ``model =
+    dict(type='DenseCRFSegmentor', segmentor='EncoderDecoder', test_cfg=dict(crf=dict()))``.
 
     Args:
         segmentor: its class, or the registered name of that.

@@ -1,7 +1,8 @@
-"""The fully connected CRF that sharpens DeepLab's edges (Krähenbühl and Koltun 2011)."""
+"""The fully connected CRF for DeepLab's edges (Krähenbühl and Koltun 2011)."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,20 +14,12 @@ from torch import Tensor
 from .permutohedral import PermutohedralLattice
 
 BACKENDS = ('torch', 'pydensecrf2')
-# Released with DeepLabV2's ResNet-101 for PASCAL VOC (Chen et al. 2017); nobody has tuned any for Cityscapes.
-DEEPLABV2_RESNET101 = {
-    'iterations': 10,
-    'spatial_weight': 3.0,
-    'spatial_sigma': 1.0,
-    'bilateral_weight': 4.0,
-    'bilateral_sigma_xy': 67.0,
-    'bilateral_sigma_rgb': 3.0,
-}
-_REACH = 4  # standard deviations; behind them the spatial kernel is below 0.04 % of its height
+_REACH = 4  # standard deviations; beyond them the spatial kernel is below 0.04 % of its height
 
 
+@dataclass(eq=False)
 class DenseCRF:
-    r"""Mean field inference in the dense CRF with Potts compatibility.
+    """Infer marginals of the dense CRF with Potts compatibility by mean field.
 
     Of labels x, with unary energies from the logits and every pixel joined to every other, the energy is::
 
@@ -54,43 +47,43 @@ class DenseCRF:
         ImportError: the backend is not installed.
     """
 
-    def __init__(
-        self,
-        iterations: int = DEEPLABV2_RESNET101['iterations'],
-        spatial_weight: float = DEEPLABV2_RESNET101['spatial_weight'],
-        spatial_sigma: float = DEEPLABV2_RESNET101['spatial_sigma'],
-        bilateral_weight: float = DEEPLABV2_RESNET101['bilateral_weight'],
-        bilateral_sigma_xy: float = DEEPLABV2_RESNET101['bilateral_sigma_xy'],
-        bilateral_sigma_rgb: float = DEEPLABV2_RESNET101['bilateral_sigma_rgb'],
-        backend: str = 'torch',
-    ) -> None:
-        if type(iterations) is not int or iterations < 1:
-            raise ValueError(f'dense CRF: iterations must be a whole number from 1, but got {iterations!r}')
-        self.parameters = {
-            'iterations': iterations,
-            'spatial_weight': spatial_weight,
-            'spatial_sigma': spatial_sigma,
-            'bilateral_weight': bilateral_weight,
-            'bilateral_sigma_xy': bilateral_sigma_xy,
-            'bilateral_sigma_rgb': bilateral_sigma_rgb,
-        }
+    iterations: int = 10
+    spatial_weight: float = 3.0
+    spatial_sigma: float = 1.0
+    bilateral_weight: float = 4.0
+    bilateral_sigma_xy: float = 67.0
+    bilateral_sigma_rgb: float = 3.0
+    backend: str = 'torch'
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if type(self.iterations) is not int or self.iterations < 1:
+            raise ValueError(
+                f'dense CRF: iterations must be a whole number from 1, but got {self.iterations!r}'
+            )
         for name, value in self.parameters.items():
             least = 'at least' if name.endswith('weight') else 'above'
             right = isinstance(value, int | float) and (value >= 0 if least == 'at least' else value > 0)
             if not right or not math.isfinite(value):
                 raise ValueError(f'dense CRF: {name} must be {least} 0, but got {value!r}')
-        if backend not in BACKENDS:
-            raise ValueError(f'dense CRF: backend must be one of {", ".join(BACKENDS)}, but got {backend!r}')
-        if backend == 'pydensecrf2' and find_spec('pydensecrf') is None:
+        if self.backend not in BACKENDS:
+            raise ValueError(
+                f'dense CRF: backend must be one of {", ".join(BACKENDS)}, but got {self.backend!r}'
+            )
+        if self.backend == 'pydensecrf2' and find_spec('pydensecrf') is None:
             raise ImportError(
                 "dense CRF: backend='pydensecrf2' is not installed: pip install mmseg_deeplab_study[crf] "
                 "(builds with a C++ compiler, on Python up to 3.12), or take backend='torch'"
             )
-        self.backend = backend
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Return all arguments but the backend."""
+        return {name: getattr(self, name) for name in DEEPLABV2_RESNET101}
 
     @torch.no_grad()
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
-        """Marginal probabilities (N, C, H, W), float32, on the device of the logits.
+        """Return marginal probabilities (N, C, H, W), float32, on the logits' device.
 
         Args:
             logits: (N, C, H, W).
@@ -102,8 +95,8 @@ class DenseCRF:
         count, _, *size = logits.shape
         if images.shape != (count, 3, *size) or images.dtype != torch.uint8:
             raise ValueError(
-                f'dense CRF: logits {tuple(logits.shape)} want images {(count, 3, *size)} of uint8, but got '
-                f'{tuple(images.shape)} of {images.dtype}'
+                f'dense CRF: images {tuple(images.shape)} of {images.dtype} with logits '
+                f'{tuple(logits.shape)}; expected images {(count, 3, *size)} of uint8'
             )
         infer = self._infer if self.backend == 'torch' else self._infer_by_pydensecrf
         images = images.to(logits.device)
@@ -114,13 +107,13 @@ class DenseCRF:
         classes, height, width = logits.shape
         unary = logits.flatten(1).T.contiguous()  # (pixels, classes), in which all sums go along memory
         kernels = []
-        if weight := self.parameters['spatial_weight']:
-            sigma = self.parameters['spatial_sigma']
+        if weight := self.spatial_weight:
+            sigma = self.spatial_sigma
             kernels.append((weight, _SpatialGaussian(height, width, sigma, logits.device)))
-        if weight := self.parameters['bilateral_weight']:
+        if weight := self.bilateral_weight:
             kernels.append((weight, self._bilateral(image)))
         marginals = unary.softmax(dim=1)
-        for _ in range(self.parameters['iterations']):
+        for _ in range(self.iterations):
             energy = unary.clone()
             for weight, kernel in kernels:
                 energy.add_(kernel.filter(marginals), alpha=weight)
@@ -130,14 +123,14 @@ class DenseCRF:
     def _bilateral(self, image: Tensor) -> PermutohedralLattice:
         height, width = image.shape[1:]
         axes = [torch.arange(size, device=image.device).float() for size in (height, width)]
-        places = torch.stack(torch.meshgrid(*axes, indexing='ij')) / self.parameters['bilateral_sigma_xy']
-        colours = image / self.parameters['bilateral_sigma_rgb']
+        places = torch.stack(torch.meshgrid(*axes, indexing='ij')) / self.bilateral_sigma_xy
+        colours = image / self.bilateral_sigma_rgb
         try:
             lattice = PermutohedralLattice(torch.cat([places, colours]).flatten(1).T)
         except ValueError as error:
             raise ValueError(
-                f'dense CRF: bilateral_sigma_xy={self.parameters["bilateral_sigma_xy"]} and '
-                f'bilateral_sigma_rgb={self.parameters["bilateral_sigma_rgb"]} are too small for an image of '
+                f'dense CRF: bilateral_sigma_xy={self.bilateral_sigma_xy} and '
+                f'bilateral_sigma_rgb={self.bilateral_sigma_rgb} are too small for an image of '
                 f'{height}x{width}'
             ) from error
         ones = torch.ones(height * width, 1, device=image.device)
@@ -150,21 +143,23 @@ class DenseCRF:
         classes, height, width = logits.shape
         field = DenseCRF2D(width, height, classes)
         field.setUnaryEnergy(-logits.log_softmax(dim=0).flatten(1).cpu().contiguous().numpy())
-        field.addPairwiseGaussian(
-            sxy=self.parameters['spatial_sigma'], compat=self.parameters['spatial_weight']
-        )
+        field.addPairwiseGaussian(sxy=self.spatial_sigma, compat=self.spatial_weight)
         field.addPairwiseBilateral(
-            sxy=self.parameters['bilateral_sigma_xy'],
-            srgb=self.parameters['bilateral_sigma_rgb'],
+            sxy=self.bilateral_sigma_xy,
+            srgb=self.bilateral_sigma_rgb,
             rgbim=image.permute(1, 2, 0).cpu().contiguous().numpy(),
-            compat=self.parameters['bilateral_weight'],
+            compat=self.bilateral_weight,
         )
-        marginals = torch.tensor(np.array(field.inference(self.parameters['iterations'])))
+        marginals = torch.tensor(np.array(field.inference(self.iterations)))
         return marginals.reshape(logits.shape).to(logits.device)
 
 
+# Released with DeepLabV2's ResNet-101 for PASCAL VOC (Chen et al. 2017); none are published for Cityscapes.
+DEEPLABV2_RESNET101 = {field.name: field.default for field in fields(DenseCRF) if field.name != 'backend'}
+
+
 def build_dense_crf(config: Mapping[str, Any], where: str = 'model.test_cfg.crf') -> DenseCRF:
-    """Build from a config; ``where`` is its name in errors.
+    """Build a ``DenseCRF`` from a config; ``where`` is its name in errors.
 
     Raises:
         ValueError: an unknown key, or as ``DenseCRF``.
@@ -182,7 +177,7 @@ def build_dense_crf(config: Mapping[str, Any], where: str = 'model.test_cfg.crf'
 
 
 class _SpatialGaussian:
-    """The normalised Gaussian of positions, for an image's pixels in rows."""
+    """Filter an image's pixels, row by row, with the normalised Gaussian of positions."""
 
     def __init__(self, height: int, width: int, sigma: float, device: torch.device) -> None:
         self.kernels = [_gaussian(size, sigma, device) for size in (height, width)]

@@ -1,4 +1,4 @@
-"""How mmpretrain's families of backbones are laid out, and the one that mmpretrain lacks."""
+"""Layouts of mmpretrain's families of backbones, and a family that it lacks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, takewhile
@@ -26,7 +26,7 @@ from torch.nn import functional
 
 
 class _PadFirst(nn.Sequential):
-    """Pads its input by what the 3x3 convolution, its last but one layer, will take away."""
+    """Pad the input by what the 3x3 convolution, the last but one layer, takes away."""
 
     def forward(self, x: Tensor) -> Tensor:
         margin = self[-2].conv.dilation[0]
@@ -35,7 +35,7 @@ class _PadFirst(nn.Sequential):
 
 @MODELS.register_module()
 class PreExpandPadMobileNetV2(MobileNetV2):
-    """MobileNetV2 as VainF/DeepLabV3Plus-Pytorch pads it, for its checkpoints.
+    """MobileNetV2, padded as VainF/DeepLabV3Plus-Pytorch does, for its checkpoints.
 
     No convolution pads, the stem included, and each block pads its input before the 1x1 expansion: a border
     pixel becomes ReLU6 of the batch norm's shift, where it is 0 in every other MobileNetV2. Keys and shapes
@@ -46,6 +46,7 @@ class PreExpandPadMobileNetV2(MobileNetV2):
     """
 
     def __init__(self, **kwargs) -> None:
+        """See the class."""
         super().__init__(**kwargs)
         self.conv1.conv.padding = (0, 0)
         for block in self.modules():
@@ -62,12 +63,12 @@ def windows(*modules: nn.Module) -> Iterator[nn.Module]:
 
 
 def stride_of(window: nn.Module) -> int:
-    """Return the stride of rows, which is that of columns, too."""
+    """Return the stride of rows, which is also that of columns."""
     return window.stride if isinstance(window.stride, int) else window.stride[0]
 
 
 class Family(NamedTuple):
-    """Where a family of backbones keeps its stages, and what must be known to build it.
+    """How a family of backbones keeps its stages and is built.
 
     What a network registers before its first stage is its stem.
 
@@ -175,7 +176,7 @@ def build_network(
     numbers = list(out_indices) if isinstance(out_indices, Sequence) else []
     if not numbers or not all(isinstance(number, int) for number in numbers):
         raise ValueError(f'out_indices must be numbers, such as (2, 3) or (-1,), but got {out_indices!r}')
-    # How many maps there are, only a built network says; the first is in every one.
+    # Only a built network says how many maps it has; every one has the first.
     with torch.random.fork_rng(devices=[], enabled=family.norm_per_output):
         network = MODELS.build({**config, 'out_indices': [0]})
     count = len(family.blocks(network))

@@ -1,4 +1,4 @@
-"""Batch norm folded into convolutions, and how to know when that must be done again."""
+"""Fold batch norm into convolutions, and tell when to do so again."""
 
 import weakref
 from collections import Counter
@@ -15,10 +15,10 @@ _COLUMNS = 4096
 
 @torch.no_grad()
 def conv_norm_pairs(network: nn.Module, run: Callable[[], object]) -> list[tuple[str, str]]:
-    """Names of each convolution of a network in evaluation mode, and the batch norm that takes what it gives.
+    """Name each convolution of an evaluating network, with the batch norm it feeds.
 
-    Seen while ``run`` runs the network once: the order of registration, by which mmcv's ``fuse_conv_bn``
-    goes, is not that of the data in every network.
+    Seen while ``run`` runs the network once: the order of registration, which mmcv's ``fuse_conv_bn``
+    follows, is not that of the data in every network.
     """
     given: dict[int, tuple[Callable[[], Tensor | None], str]] = {}
     pairs: list[tuple[str, str]] = []
@@ -55,16 +55,16 @@ def fold(network: nn.Module, pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def fingerprint(tensors: Sequence[Tensor]) -> tuple[list[tuple], bytes]:
-    """What differs once any of the tensors has changed, in the time of reading them once."""
+    """Return what differs once any tensor has changed, in the time of one read."""
     floating = [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
-    # PyTorch counts a tensor's changes, but for those through ``.data``: these the products see.
+    # PyTorch counts a tensor's changes, except those through ``.data``, which the products see.
     counted = [(t.data_ptr(), t.shape, 0 if t.is_inference() else t._version) for t in floating]
     # Bytes, in which nan equals nan.
     return counted, torch.stack([_product(t) for t in floating]).cpu().numpy().tobytes()
 
 
 def _product(tensor: Tensor) -> Tensor:
-    """A tensor's product with fixed numbers, another for each place."""
+    """Multiply a tensor with fixed numbers, another for each place."""
     dense = tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
     flat = tensor.as_strided((tensor.numel(),), (1,)) if dense else tensor.reshape(-1)
     columns = _numbers(_COLUMNS, tensor.dtype, tensor.device)

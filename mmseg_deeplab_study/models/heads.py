@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class DeepLabV3Head(BaseDecodeHead):
-    """DeepLabV3's head as torchvision, VainF and TensorFlow build it.
+    """DeepLabV3's head, as torchvision, VainF and TensorFlow build it.
 
     Atrous branches and, last, the image pooling branch; a 1x1 projection of their concatenation to
     ``channels``; dropout; optionally a 3x3 refinement; the classifier. MMSeg's ``ASPPHead`` pools first and
@@ -44,6 +44,7 @@ class DeepLabV3Head(BaseDecodeHead):
         dropout_ratio: float = 0.0,
         **kwargs,
     ) -> None:
+        """See the class."""
         super().__init__(channels=channels, dropout_ratio=dropout_ratio, **kwargs)
         if not dilations:
             raise ValueError('dilations must name at least one branch, such as (1,), but got none')
@@ -59,22 +60,24 @@ class DeepLabV3Head(BaseDecodeHead):
         )
 
     def _pyramid(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Features ``(N, channels, H, W)`` before refinement."""
+        """Return features ``(N, channels, H, W)`` before refinement."""
         x = self._transform_inputs(inputs)
-        # Bilinear resizing of a single pixel is a constant map, whatever align_corners says.
+        # Bilinear resizing of a single pixel is a constant map, with any align_corners.
         pooled = self.image_pool(x).expand(-1, -1, *x.shape[2:])
         return self.aspp_dropout(self.project(torch.cat([*self.aspp(x), pooled], dim=1)))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return logits of the size of the input map."""
         return self.cls_seg(self.refine(self._pyramid(inputs)))
 
 
 @MODELS.register_module()
 class DeepLabV3PlusHead(DeepLabV3Head):
-    """DeepLabV3+'s head as VainF builds it: ``DeepLabV3Head``'s pyramid joined with the first feature map.
+    """DeepLabV3+'s head, as VainF builds it.
 
-    MMSeg's ``DepthwiseSeparableASPPHead`` has separable convolutions, two of them after the join, and pools
-    first. The logits have the size of the first feature map.
+    ``DeepLabV3Head``'s pyramid is joined with the first feature map. MMSeg's
+    ``DepthwiseSeparableASPPHead`` has separable convolutions, two of them after the join, and pools first.
+    The logits have the size of the first feature map.
 
     Source: Chen et al. 2018, https://arxiv.org/abs/1802.02611.
 
@@ -85,18 +88,15 @@ class DeepLabV3PlusHead(DeepLabV3Head):
     """
 
     def __init__(self, c1_in_channels: int, c1_channels: int = 48, **kwargs) -> None:
+        """See the class."""
         super().__init__(refine=False, **kwargs)
         layers = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         self.low_level = ConvModule(c1_in_channels, c1_channels, 1, **layers)
         self.fuse = ConvModule(c1_channels + self.channels, self.channels, 3, padding=1, **layers)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return logits of the size of the first map."""
         low = self.low_level(inputs[0])
-        high = resize(
-            self._pyramid(inputs),
-            size=low.shape[2:],
-            mode='bilinear',
-            align_corners=self.align_corners,
-            warning=False,
-        )
+        size = dict(size=low.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        high = resize(self._pyramid(inputs), **size, warning=False)
         return self.cls_seg(self.fuse(torch.cat([low, high], dim=1)))

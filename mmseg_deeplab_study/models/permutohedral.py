@@ -1,4 +1,4 @@
-"""Gaussian filters of several dimensions on the permutohedral lattice (Adams, Baek and Davis 2010)."""
+"""Gaussian filters on the permutohedral lattice (Adams, Baek and Davis 2010)."""
 
 import math
 
@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_CHUNK = 1 << 18  # points whose corners are sought at once: what is between takes ten times their room
+_CHUNK = 1 << 18  # points whose corners are found at once, which takes ten times their memory
 
 
 class PermutohedralLattice:
-    """Filters values at N points with a Gaussian of standard deviation 1 in each of d dimensions.
+    """Filter values at N points with a Gaussian of variance 1 in d dimensions.
 
     A point gives its value to the d + 1 corners of the simplex it lies in, corners that points lie at are
     blurred along d + 1 directions, and points read from their corners. Time and memory grow linearly with N
-    (d + 1) and with the number of corners. The result is right up to a constant factor.
+    (d + 1) and with the number of corners. The result has an unknown constant factor.
 
     Args:
         points: (N, d) floats, in units of the standard deviation.
@@ -24,6 +24,7 @@ class PermutohedralLattice:
     """
 
     def __init__(self, points: Tensor) -> None:
+        """See the class."""
         elevated = _elevate(points.float())
         place = _places(elevated)
         d, count = len(elevated) - 1, elevated.shape[1]
@@ -54,13 +55,13 @@ class PermutohedralLattice:
         return F.embedding_bag(self._corners, blurred, mode='sum', per_sample_weights=self._weights)
 
     def scale(self, factors: Tensor) -> None:
-        """Filter ``values * factors`` from now on, and give the result ``* factors``; ``factors (N,)``."""
+        """Multiply values and results of ``filter`` by ``factors (N,)`` from now on."""
         self._weights *= factors[:, None]
         self._point_weights *= factors[self._points]
 
 
 def _elevate(points: Tensor) -> Tensor:
-    """Coordinates (d + 1, N) in the hyperplane that the lattice lies in; each column sums to 0.
+    """Map points to the lattice's hyperplane, (d + 1, N); each column sums to 0.
 
     Scaled so that splatting, blurring by (1/2, 1, 1/2) and slicing have a variance of 1 together.
     """
@@ -75,7 +76,7 @@ def _elevate(points: Tensor) -> Tensor:
 
 
 def _places(elevated: Tensor) -> Tensor:
-    """What a step of 1 along each of the d + 1 coordinates adds to the number of a corner.
+    """Return what 1 along each of d + 1 coordinates adds to a corner's number.
 
     A corner's last coordinate follows from the others and adds nothing.
     """
@@ -94,7 +95,7 @@ def _places(elevated: Tensor) -> Tensor:
 
 
 def _find_corners(elevated: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-    """The numbers of each point's d + 1 corners, and the point's barycentric weights: both (N, d + 1)."""
+    """Number each point's d + 1 corners, with barycentric weights: both (N, d + 1)."""
     d, count = len(elevated) - 1, elevated.shape[1]
     # The corner of remainder 0 near the point: each coordinate rounded to a multiple of d + 1, and those that
     # rounding moved most moved back until they sum to 0.
@@ -120,7 +121,7 @@ def _find_corners(elevated: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _descending_ranks(values: Tensor) -> Tensor:
-    """The rank (d + 1, N) of each value in its column, 0 for the largest; equal ones in their order."""
+    """Rank each value in its column (d + 1, N), from 0 for the largest; ties in order."""
     ranks = torch.zeros(values.shape, dtype=torch.int32, device=values.device)
     for i in range(len(values)):
         for j in range(i + 1, len(values)):
@@ -131,7 +132,7 @@ def _descending_ranks(values: Tensor) -> Tensor:
 
 
 def _number_by_appearance(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count distinct keys (N, k) in the order they appear in, so that neighbouring points find theirs near.
+    """Number distinct keys (N, k) by first appearance, to keep neighbours near.
 
     Returns:
         the distinct keys (M,) in ascending order, the number of each key (N, k) as int32, and that of each
@@ -147,17 +148,17 @@ def _number_by_appearance(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _neighbours(found: Tensor, number: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """For each corner, itself and those a step before and behind it, and their weights: both (M, 3).
+    """Return each corner, the next and the previous, and their weights: both (M, 3).
 
     A corner that no point lies at counts as 0.
     """
     wanted = found + step
     place = torch.searchsorted(found, wanted).clamp_(max=len(found) - 1)
     there = found[place] == wanted
-    behind, before = number[place[there]], number[there]
+    after, before = number[place[there]], number[there]
     corners = torch.arange(len(found), dtype=torch.int32, device=found.device)[:, None].repeat(1, 3)
     weights = torch.zeros(len(found), 3, device=found.device)
     weights[:, 0] = 1
-    corners[before.long(), 1], weights[before.long(), 1] = behind, 0.5
-    corners[behind.long(), 2], weights[behind.long(), 2] = before, 0.5
+    corners[before.long(), 1], weights[before.long(), 1] = after, 0.5
+    corners[after.long(), 2], weights[after.long(), 2] = before, 0.5
     return corners, weights

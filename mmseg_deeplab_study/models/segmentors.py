@@ -1,4 +1,4 @@
-"""MMSeg's encoder-decoder at the hardware's pace."""
+"""MMSeg's encoder-decoder, fast on the hardware at hand."""
 
 import copy
 from collections.abc import Sequence
@@ -27,20 +27,20 @@ _STRIP = 32  # rows: 5 MB of logits at a width of 2048 and 19 classes
 
 @MODELS.register_module()
 class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
-    """``EncoderDecoder`` that trains in channels-last and evaluates with folded batch norm.
+    """``EncoderDecoder`` in channels-last, evaluating with folded batch norm.
 
     State dict, losses and arguments are those of ``EncoderDecoder``. In evaluation the batch norm is folded
-    into the convolutions on a copy that is made anew whenever a weight has changed; on the CPU, residual
+    into the convolutions of a copy, which is renewed when a weight has changed; on the CPU, residual
     blocks of mmpretrain's ResNet and MobileNetV2 see wide feature maps in bands; logits are resized once
     where the image needs no other resize; and with ``output='labels'`` only labels are kept, as uint8. With
     ``mode='slide'``, and where the samples say whether they are flipped, as those of most test-time
-    augmentation do, the output is ``'full'`` whatever is asked for. With ``test_cfg.crf`` a dense CRF refines
+    augmentation do, the output is always ``'full'``. With ``test_cfg.crf`` a dense CRF refines
     it, as ``DenseCRFMixin`` says.
 
     Args:
         args: those of ``EncoderDecoder``.
         eval_dtype: ``'float32'`` or ``'bfloat16'``, which evaluation computes in; the classifier and all
-            behind it are float32.
+            after it are float32.
         output: ``'full'`` for what ``EncoderDecoder`` gives, int64 labels and ``seg_logits`` (C, H, W), which
             some metrics need, such as ``CityscapesMetric``; ``'labels'`` for ``pred_sem_seg`` (1, H, W) in
             uint8 alone. By default ``test_cfg.output``, which ``EncoderDecoder`` does not read and our
@@ -53,6 +53,7 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
     """
 
     def __init__(self, *args, eval_dtype: str = 'float32', output: str | None = None, **kwargs) -> None:
+        """See the class."""
         super().__init__(*args, **kwargs)
         self._check_parts()
         if output is None:
@@ -69,7 +70,7 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
         train_depthwise_in_planes(self)
         for module in self.modules():
             if isinstance(module, BaseDecodeHead) and getattr(module, 'conv_seg', None) is not None:
-                # Not the head, whose loss() goes round its hooks.
+                # Not the head, whose loss() does not run its hooks.
                 module.conv_seg.register_forward_hook(_planes_for_the_loss)
 
     def _check_parts(self) -> None:
@@ -101,9 +102,11 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
                 )
 
     def extract_feat(self, inputs: Tensor) -> Tensor | Sequence[Tensor]:
+        """Extract features in channels-last."""
         return super().extract_feat(inputs.contiguous(memory_format=torch.channels_last))
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Return logits of the inputs' size; without gradients, of the folded copy."""
         if self.training or torch.is_grad_enabled():
             return super().encode_decode(inputs, batch_img_metas)
         parts = self._fold(inputs)
@@ -111,6 +114,7 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
         return parts['decode_head'].predict(features, batch_img_metas, self.test_cfg).float()
 
     def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> list:
+        """Predict as ``output`` says."""
         if not self._labels_are_enough(data_samples):
             return super().predict(inputs, data_samples)
         if self.dense_crf is not None:
@@ -137,7 +141,7 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
         )
 
     def _labels(self, logits: Tensor, meta: dict) -> Tensor:
-        """Labels (H, W) in the image's original size, from logits (1, C, h, w)."""
+        """Turn logits (1, C, h, w) into labels (H, W) of the image's original size."""
         # As BaseDecodeHead.predict_by_feat and BaseSegmentor.postprocess_result, in one resize if that is
         # all.
         height, width = meta.get('pad_shape', meta['img_shape'])[:2]
@@ -151,7 +155,7 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
         return upsampled_labels(logits, (height, width), self.align_corners)[inside]
 
     def _folded_logits(self, inputs: Tensor) -> Tensor:
-        """Logits (N, C, h, w) in float32, at the head's own resolution."""
+        """Return logits (N, C, h, w) in float32, at the head's own resolution."""
         parts = self._fold(inputs)
         return _forward(parts, self._evaluated(inputs)).float()
 
@@ -166,7 +170,7 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
             if self._pairs is None:
                 if self.eval_dtype is torch.bfloat16 and inputs.device.type == 'cpu':
                     warn_of_slow_bfloat16("eval_dtype='bfloat16'")
-                # The network stays what it is, whatever its weights.
+                # The same for all weights.
                 image = inputs[:1].to(next(folded.parameters()).dtype)
                 self._pairs = conv_norm_pairs(folded, lambda: _forward(folded, image))
             fold(folded, self._pairs)
@@ -181,14 +185,15 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
         return self._folded[1]
 
     def train(self, mode: bool = True) -> 'StudyEncoderDecoder':
+        """Switch the mode; training drops the folded copy."""
         if mode:
-            # The next update makes it worthless, and training wants the memory.
+            # The next update outdates it, and training needs the memory.
             self._folded = None
         return super().train(mode)
 
 
 def bare_model(model: nn.Module) -> nn.Module:
-    """The segmentor inside what distributed training or test-time augmentation wraps."""
+    """Return the segmentor inside what distributed training or TTA wraps around it."""
     wrapped = is_model_wrapper(model) or isinstance(model, BaseTTAModel)
     return bare_model(model.module) if wrapped else model
 
@@ -214,18 +219,18 @@ def _in_float32(classifier: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
 
 
 def _planes_for_the_loss(classifier: nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor | None:
-    # Cross entropy over maps wants planes, and it is cheaper to make them before the resize than behind it.
+    # Cross entropy over maps needs planes, which are cheaper to make before the resize than after it.
     return logits.contiguous() if classifier.training else None
 
 
 def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    """Labels (H, W) in uint8 of logits (1, C, h, w) resized bilinearly to ``size``, at most 256 classes.
+    """Return labels (H, W), uint8, of logits (1, C, h, w) resized to ``size``.
 
-    The same as ``F.interpolate`` and ``argmax``. On the CPU it goes a strip of rows at a time: what is
-    between them stays in the processor's cache, and the resized logits, 159 MB for 19 classes at 1024x2048,
-    never exist.
+    The same as bilinear ``F.interpolate`` and ``argmax``, for at most 256 classes. On the CPU it takes a
+    strip of rows at a time: what is between stays in the processor's cache, and the resized logits, 159 MB
+    for 19 classes at 1024x2048, never exist.
     """
-    rows = logits[0].permute(1, 2, 0).contiguous()  # (h, w, C): the maximum is sought along memory
+    rows = logits[0].permute(1, 2, 0).contiguous()  # (h, w, C): the maximum runs along memory
     upper, lower, weight = _source_rows(len(rows), size[0], align_corners, logits.device)
     weight = weight.to(rows.dtype)[:, None, None]
     labels = torch.empty(size, dtype=torch.uint8, device=logits.device)
@@ -236,7 +241,7 @@ def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool 
         part = part[None].permute(0, 3, 1, 2)  # (1, C, strip, w), channels-last
         shape = (part.shape[2], size[1])
         part = F.interpolate(part, shape, mode='bilinear', align_corners=align_corners)
-        # Sooner there than argmax.
+        # Faster than argmax.
         labels[strip] = part[0].permute(1, 2, 0).max(dim=-1).indices
     return labels
 
@@ -244,7 +249,7 @@ def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool 
 def _source_rows(
     number: int, wanted: int, align_corners: bool, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of ``wanted`` rows: the two of ``number`` that it lies between, and the second's weight."""
+    """Return the two source rows around each new row, and the second's weight."""
     target = torch.arange(wanted, dtype=torch.float64, device=device)
     if align_corners:
         source = target * ((number - 1) / max(wanted - 1, 1))

@@ -1,4 +1,4 @@
-"""Transformers as dense feature extractors: a pyramid of maps, or maps of one resolution."""
+"""Transformers as dense feature extractors."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -30,7 +30,7 @@ def _pad_small_maps(network: nn.Module) -> None:
 
 # By exact class: a subclass may downsample elsewhere.
 FAMILIES = {
-    # Windows are padded; relative positions are those inside a window, whatever the image's size.
+    # Windows are padded; relative positions are those inside a window, for images of any size.
     SwinTransformer: Family(['stages'], norm_per_output=True, shrinks_after=True),
     # Position embeddings are interpolated to the image's size.
     VisionTransformer: Family(['layers'], options={'out_type': 'featmap'}),

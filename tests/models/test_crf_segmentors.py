@@ -213,7 +213,7 @@ def test_refuses_a_single_logit():
     config.decode_head.threshold = 0.5
     config.decode_head.loss_decode = dict(type='CrossEntropyLoss', use_sigmoid=True)
     with pytest.raises(
-        ValueError, match=r'wants a logit for each class, .*: give decode_head.out_channels=2'
+        ValueError, match=r'a single logit for two classes, .*: give decode_head.out_channels=2'
     ):
         build(config)
 

@@ -207,7 +207,9 @@ def test_says_how_to_install_the_backend(monkeypatch):
 def test_refuses_images_that_are_not_those_of_the_logits():
     logits = torch.zeros(1, 2, 8, 8)
     for images in (torch.zeros(1, 3, 8, 9, dtype=torch.uint8), torch.zeros(1, 3, 8, 8)):
-        with pytest.raises(ValueError, match=r'logits \(1, 2, 8, 8\) want images \(1, 3, 8, 8\) of uint8'):
+        with pytest.raises(
+            ValueError, match=r'with logits \(1, 2, 8, 8\); expected images \(1, 3, 8, 8\) of uint8'
+        ):
             DenseCRF()(logits, images)
 
 
