@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,49 +11,26 @@ from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from mmseg.utils import register_all_modules
 from torch import Tensor, nn
 
-from mmseg_deeplab_study.models.dense_crf import DenseCRF
+from mmseg_deeplab_study.models import DenseCRF, StudyEncoderDecoder
 
 MEAN, STD = [120.0, 110, 100], [60.0, 50, 40]
 
 
-@pytest.fixture(autouse=True)
-def quiet(one_thread):
-    register_all_modules()
+@pytest.fixture
+def crf_config(model_config) -> Callable[..., ConfigDict]:
+    """A function that makes a config with ``crf``, of a segmentor inside ``DenseCRFSegmentor`` if named."""
 
+    def config(kind: str = 'StudyEncoderDecoder', segmentor: str | None = None, **test_cfg) -> ConfigDict:
+        preprocessor = dict(type='SegDataPreProcessor', size_divisor=32, test_cfg=dict(size_divisor=32))
+        changes = dict(data_preprocessor=dict(preprocessor, mean=MEAN, std=STD), type=kind)
+        if segmentor is not None:
+            changes |= dict(type='DenseCRFSegmentor', segmentor=segmentor)
+        test_cfg = dict(mode='whole', output='labels', **test_cfg)
+        return model_config(classes=4, test_cfg=test_cfg, **changes)
 
-def model_config(kind: str = 'StudyEncoderDecoder', classes: int = 4, **test_cfg) -> ConfigDict:
-    return ConfigDict(
-        dict(
-            type=kind,
-            data_preprocessor=dict(
-                type='SegDataPreProcessor',
-                mean=MEAN,
-                std=STD,
-                size_divisor=32,
-                test_cfg=dict(size_divisor=32),
-            ),
-            backbone=dict(
-                type='AtrousBackbone',
-                backbone=dict(type='mmpretrain.MobileNetV2', widen_factor=0.35),
-                out_indices=(6,),
-            ),
-            decode_head=dict(
-                type='DeepLabV3Head',
-                in_channels=112,
-                in_index=0,
-                channels=16,
-                dilations=(1, 2),
-                num_classes=classes,
-                norm_cfg=dict(type='BN'),
-                loss_decode=dict(type='CrossEntropyLoss'),
-            ),
-            train_cfg=dict(),
-            test_cfg=dict(mode='whole', output='labels', **test_cfg),
-        )
-    )
+    return config
 
 
 def build(config: ConfigDict) -> nn.Module:
@@ -87,10 +65,10 @@ def predict(model: nn.Module, *images: Tensor, **meta) -> list[SegDataSample]:
         return model.test_step(dict(inputs=[image.clone() for image in images], data_samples=samples))
 
 
-def test_refines_full_size_logits_by_the_image_itself():
+def test_refines_full_size_logits_by_the_image_itself(crf_config):
     images = [draw_image(seed=0), draw_image(seed=1)]
     crf = dict(iterations=4, bilateral_sigma_xy=20)
-    full, ours = build(model_config('EncoderDecoder')), build(model_config(crf=crf))
+    full, ours = build(crf_config('EncoderDecoder')), build(crf_config(crf=crf))
     ours.load_state_dict(full.state_dict())
     refined = predict(ours, *images)
     changed = 0
@@ -107,8 +85,8 @@ def test_refines_full_size_logits_by_the_image_itself():
     assert changed > 20
 
 
-def test_full_output_has_the_log_of_the_marginals():
-    config = model_config(crf=dict(iterations=2))
+def test_full_output_has_the_log_of_the_marginals(crf_config):
+    config = crf_config(crf=dict(iterations=2))
     config.output = 'full'
     (sample,) = predict(build(config), draw_image())
     logits = sample.seg_logits.data
@@ -116,9 +94,9 @@ def test_full_output_has_the_log_of_the_marginals():
     assert torch.equal(sample.pred_sem_seg.data, logits.argmax(dim=0, keepdim=True))
 
 
-@pytest.mark.parametrize('kind', ['StudyEncoderDecoder', 'DenseCRFSegmentor'])
-def test_survives_pickling_and_copying(kind):
-    model = build(model_config(kind, crf=dict(iterations=1)))
+@pytest.mark.parametrize('segmentor', [None, 'EncoderDecoder'])
+def test_survives_pickling_and_copying(segmentor, crf_config):
+    model = build(crf_config(segmentor=segmentor, crf=dict(iterations=1)))
     expected = predict(model, draw_image())[0].pred_sem_seg.data
     for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         assert type(twin) is type(model) and twin is not model
@@ -126,101 +104,81 @@ def test_survives_pickling_and_copying(kind):
         assert torch.equal(predict(twin, draw_image())[0].pred_sem_seg.data, expected)
 
 
-def test_any_segmentor_has_its_own_state_dict_and_losses():
-    plain = build(model_config('EncoderDecoder'))
-    config = model_config('DenseCRFSegmentor', crf=dict(iterations=2))
-    config.segmentor = 'EncoderDecoder'
-    wrapped = build(config)
-    assert isinstance(wrapped, type(plain))
-    assert wrapped.state_dict().keys() == plain.state_dict().keys()
-    wrapped.load_state_dict(plain.state_dict())
-    expected = DenseCRF(iterations=2)(
-        predict(plain, draw_image())[0].seg_logits.data[None], draw_image()[None]
-    )[0]
-    torch.testing.assert_close(predict(wrapped, draw_image())[0].seg_logits.data.exp(), expected)
+def test_any_segmentor_refines_and_without_crf_nothing_changes(crf_config):
+    plain = build(crf_config('EncoderDecoder'))
+    (given,) = predict(plain, draw_image())
+    marginals = DenseCRF(iterations=2)(given.seg_logits.data[None], draw_image()[None])[0]
+    for options, expected in ((dict(crf=dict(iterations=2)), marginals.log()), ({}, given.seg_logits.data)):
+        wrapped = build(crf_config(segmentor='EncoderDecoder', **options))
+        assert isinstance(wrapped, type(plain))
+        assert wrapped.state_dict().keys() == plain.state_dict().keys()
+        wrapped.load_state_dict(plain.state_dict())
+        (found,) = predict(wrapped, draw_image())
+        torch.testing.assert_close(found.seg_logits.data, expected)
+        assert ('unrefined_sem_seg' in found) == bool(options)
 
 
-def test_a_segmentor_that_knows_dense_crf_is_itself():
-    config = model_config('DenseCRFSegmentor', crf=dict())
-    config.segmentor = 'StudyEncoderDecoder'
-    assert type(build(config)).__name__ == 'StudyEncoderDecoder'
-
-
-def test_without_it_nothing_changes():
-    image = draw_image()
-    config = model_config('DenseCRFSegmentor')
-    config.segmentor = 'EncoderDecoder'
-    plain, wrapped = predict(build(model_config('EncoderDecoder')), image), predict(build(config), image)
-    assert torch.equal(wrapped[0].seg_logits.data, plain[0].seg_logits.data)
-    assert 'unrefined_sem_seg' not in wrapped[0]
+def test_a_segmentor_that_knows_dense_crf_is_itself(crf_config):
+    assert type(build(crf_config(segmentor='StudyEncoderDecoder', crf=dict()))) is StudyEncoderDecoder
 
 
 class Seen:
-    """Stands for a DenseCRF and keeps what it is given."""
+    """In the place of a DenseCRF; keeps what it is given."""
 
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
         self.logits, self.images = logits, images
         return logits.softmax(dim=1)
 
 
-def seen(image: Tensor, **meta) -> Seen:
-    model = build(model_config())
+def seen(config: ConfigDict, **meta) -> Seen:
+    model = build(config)
     model.dense_crf = Seen()
-    predict(model, image, **meta)
+    predict(model, draw_image(), **meta)
     return model.dense_crf
 
 
-def test_colours_are_those_of_the_file():
+@pytest.mark.parametrize(
+    ('meta', 'dims'),
+    [
+        ({}, ()),
+        # The network saw it flipped, so the original is its mirror image.
+        (dict(flip=True, flip_direction='horizontal'), (2,)),
+        (dict(flip=True, flip_direction='vertical'), (1,)),
+    ],
+    ids=['as it is', 'horizontal', 'vertical'],
+)
+@pytest.mark.parametrize('normalised', [True, False])
+def test_colours_are_those_of_the_file(meta, dims, normalised, crf_config):
     # 40x56 is padded to 64x64 for the network.
-    image = draw_image()
-    assert torch.equal(seen(image).images[0], image)
+    config = crf_config()
+    if not normalised:
+        del config.data_preprocessor['mean'], config.data_preprocessor['std']
+    assert torch.equal(seen(config, **meta).images[0], draw_image().flip(dims))
 
 
-def test_colours_come_in_the_original_size():
-    found = seen(draw_image(), ori_shape=(80, 112))
+def test_colours_come_in_the_original_size(crf_config):
+    found = seen(crf_config(), ori_shape=(80, 112))
     assert found.images.shape == (1, 3, 80, 112) and found.logits.shape == (1, 4, 80, 112)
     doubled = torch.nn.functional.interpolate(draw_image()[None].float(), (80, 112), mode='bilinear')
     assert (found.images.float() - doubled).abs().max() <= 0.5
 
 
-@pytest.mark.parametrize(('direction', 'dim'), [('horizontal', 2), ('vertical', 1)])
-def test_a_flipped_view_is_turned_back(direction, dim):
-    image = draw_image()
-    found = seen(image, flip=True, flip_direction=direction)
-    # The network saw it flipped, so the original is its mirror image.
-    assert torch.equal(found.images[0], image.flip(dim))
-
-
-def test_colours_where_nothing_is_normalised():
-    config = model_config()
-    config.data_preprocessor = dict(
-        type='SegDataPreProcessor', size_divisor=32, test_cfg=dict(size_divisor=32)
-    )
-    model = build(config)
-    model.dense_crf = Seen()
-    predict(model, draw_image())
-    assert torch.equal(model.dense_crf.images[0], draw_image())
-
-
-def test_refuses_wrong_arguments_when_built():
-    with pytest.raises(ValueError, match=r"model.test_cfg.crf has no 'sigma_xy'"):
-        build(model_config(crf=dict(sigma_xy=3)))
-
-
-def test_refuses_a_single_logit():
-    config = model_config(classes=2, crf=dict())
-    config.decode_head.out_channels = 1
-    config.decode_head.threshold = 0.5
-    config.decode_head.loss_decode = dict(type='CrossEntropyLoss', use_sigmoid=True)
-    with pytest.raises(
-        ValueError, match=r'a single logit for two classes, .*: give decode_head.out_channels=2'
-    ):
-        build(config)
-
-
-@pytest.mark.parametrize('name', ['Nothing', 'DeepLabV3Head'])
-def test_refuses_what_is_not_a_segmentor(name):
-    config = model_config('DenseCRFSegmentor')
-    config.segmentor = name
-    with pytest.raises(ValueError, match=f"segmentor='{name}' is not a segmentor of MMSegmentation"):
+@pytest.mark.parametrize(
+    ('options', 'head', 'message'),
+    [
+        (dict(crf=dict(sigma_xy=3)), {}, "model.test_cfg.crf has no 'sigma_xy'"),
+        (
+            dict(crf=dict()),
+            dict(num_classes=2, out_channels=1, threshold=0.5),
+            'a single logit for two classes, .*: give decode_head.out_channels=2',
+        ),
+        (dict(segmentor='Nothing'), {}, "segmentor='Nothing' is not a segmentor of MMSegmentation"),
+        (dict(segmentor='DeepLabV3Head'), {}, "segmentor='DeepLabV3Head' is not a segmentor of MMSeg"),
+    ],
+)
+def test_refuses_what_cannot_be_refined(options, head, message, crf_config):
+    config = crf_config(**options)
+    config.decode_head.update(head)
+    config.decode_head.loss_decode.use_sigmoid = bool(head)
+    with pytest.raises(ValueError, match=message):
         build(config)

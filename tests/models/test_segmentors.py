@@ -1,18 +1,18 @@
 """StudyEncoderDecoder against MMSeg's EncoderDecoder with the same weights."""
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from mmcv.cnn import ConvModule
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.decode_heads import FCNHead
 from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import METRICS, MODELS
 from mmseg.structures import SegDataSample
-from mmseg.utils import get_classes, register_all_modules
+from mmseg.utils import get_classes
 from PIL import Image
 from torch import nn
 
@@ -20,44 +20,10 @@ from mmseg_deeplab_study.models import bands
 from mmseg_deeplab_study.models.segmentors import StudyEncoderDecoder, bare_model, upsampled_labels
 
 INPUTS = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-BACKBONES = {
-    'mobilenet-v2': (dict(type='mmpretrain.MobileNetV2', widen_factor=0.35), (6,), 112),
-    'resnet-18': (dict(type='mmpretrain.ResNet', depth=18), (3,), 512),
-    'mobilenet-v3': (dict(type='mmpretrain.MobileNetV3', arch='small_075'), (12,), 432),
-}
 
 
-@pytest.fixture(autouse=True)
-def quiet(one_thread):
-    register_all_modules()
-
-
-def model_config(backbone: str = 'mobilenet-v2', head: str = 'DeepLabV3Head', **changes) -> ConfigDict:
-    network, out_indices, channels = BACKBONES[backbone]
-    return ConfigDict(
-        dict(
-            type='StudyEncoderDecoder',
-            data_preprocessor=dict(type='SegDataPreProcessor', size=(64, 64)),
-            backbone=dict(type='AtrousBackbone', backbone=network, out_indices=out_indices),
-            decode_head=dict(
-                type=head,
-                in_channels=channels,
-                in_index=0,
-                channels=16,
-                dilations=(1, 2),
-                num_classes=19,
-                norm_cfg=dict(type='BN'),
-                loss_decode=dict(type='CrossEntropyLoss'),
-            ),
-            train_cfg=dict(),
-        )
-        | dict(test_cfg=dict(mode='whole', output='labels'))
-        | changes
-    )
-
-
-def build(config: ConfigDict, seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
+def build(config: ConfigDict) -> nn.Module:
+    torch.manual_seed(0)
     model = MODELS.build(config)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -75,30 +41,28 @@ def build(config: ConfigDict, seed: int = 0) -> nn.Module:
     return model
 
 
-def both(**changes) -> tuple[StudyEncoderDecoder, nn.Module]:
+@pytest.fixture
+def both(model_config) -> Callable[..., tuple[StudyEncoderDecoder, nn.Module]]:
     """Ours and MMSeg's, with the same weights, evaluating."""
-    config = model_config(**changes)
-    ours = build(config)
-    stock = copy.deepcopy(config)
-    stock.type = 'EncoderDecoder'
-    for key in ('output', 'eval_dtype'):
-        stock.pop(key, None)
-    stock = MODELS.build(stock)
-    # Strictly: the state dict is EncoderDecoder's.
-    stock.load_state_dict(ours.state_dict())
-    return ours.eval(), stock.eval()
+
+    def pair(**changes) -> tuple[StudyEncoderDecoder, nn.Module]:
+        config = model_config(**changes)
+        ours = build(config)
+        stock = {key: value for key, value in config.items() if key not in ('output', 'eval_dtype')}
+        stock = MODELS.build(ConfigDict(stock | {'type': 'EncoderDecoder'}))
+        # Strictly: the state dict is EncoderDecoder's.
+        stock.load_state_dict(ours.state_dict())
+        return ours.eval(), stock.eval()
+
+    return pair
 
 
-def samples(*shapes: tuple[int, int], pad: tuple[int, int] = (64, 96), **meta) -> list[SegDataSample]:
+def samples(*shapes: tuple[int, int], **meta) -> list[SegDataSample]:
     return [
         SegDataSample(
-            metainfo=dict(
-                img_shape=shape,
-                ori_shape=shape,
-                pad_shape=pad,
-                padding_size=[0, pad[1] - shape[1], 0, pad[0] - shape[0]],
-                **meta,
-            )
+            metainfo=dict(img_shape=shape, ori_shape=shape, pad_shape=(64, 96))
+            | dict(padding_size=[0, 96 - shape[1], 0, 64 - shape[0]])
+            | meta
         )
         for shape in shapes
     ]
@@ -109,64 +73,47 @@ def predict(model: nn.Module, inputs: torch.Tensor, given: list[SegDataSample]) 
     return model.predict(inputs, copy.deepcopy(given))
 
 
+def assert_same_labels(models: tuple, given: list[SegDataSample], dtype: torch.dtype = torch.uint8) -> None:
+    found, expected = (predict(model, INPUTS[: len(given)], given) for model in models)
+    for one, other in zip(found, expected, strict=True):
+        labels = one.pred_sem_seg.data
+        assert labels.dtype == dtype and labels.shape == other.pred_sem_seg.data.shape
+        assert (labels == other.pred_sem_seg.data).float().mean() >= 0.999
+
+
 @pytest.mark.parametrize('head', ['DeepLabV3Head', 'ASPPHead'])
-@pytest.mark.parametrize('backbone', BACKBONES)
-def test_labels_are_those_of_mmseg(backbone, head):
-    ours, stock = both(backbone=backbone, head=head)
-    given = samples((64, 96), (48, 80))
-    for found, expected in zip(predict(ours, INPUTS, given), predict(stock, INPUTS, given), strict=True):
-        labels = found.pred_sem_seg.data
-        assert labels.dtype == torch.uint8 and labels.shape == expected.pred_sem_seg.data.shape
-        assert len(labels.unique()) > 1
-        assert (labels == expected.pred_sem_seg.data).float().mean() >= 0.999
-        assert 'seg_logits' not in found
-
-
-def test_labels_of_an_image_that_was_resized():
-    ours, stock = both()
-    given = samples((48, 80))
-    given[0].set_metainfo(dict(ori_shape=(96, 160)))
-    (found,), (expected,) = (predict(model, INPUTS[:1], given) for model in (ours, stock))
-    assert found.pred_sem_seg.data.shape == (1, 96, 160)
-    assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
+@pytest.mark.parametrize('backbone', ['mobilenet-v2', 'resnet-18', 'mobilenet-v3'])
+def test_labels_are_those_of_mmseg(backbone, head, both):
+    models, given = both(backbone=backbone, head=head), samples((64, 96), (48, 80))
+    assert_same_labels(models, given)
+    found = predict(models[0], INPUTS, given)[0]
+    assert len(found.pred_sem_seg.data.unique()) > 1 and 'seg_logits' not in found
 
 
 @pytest.mark.parametrize('backbone', ['mobilenet-v2', 'resnet-18'])
-def test_labels_of_bands_are_those_of_mmseg(backbone, monkeypatch):
+def test_labels_of_bands_are_those_of_mmseg(backbone, monkeypatch, both):
     monkeypatch.setattr(bands, '_WIDE', 0)
     monkeypatch.setattr(bands, '_ROWS', 8)
-    ours, stock = both(backbone=backbone)
-    given = samples((64, 96), (48, 80))
-    for found, expected in zip(predict(ours, INPUTS, given), predict(stock, INPUTS, given), strict=True):
-        assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
-    assert sum(isinstance(module, bands.InBands) for module in ours._fold(INPUTS).modules()) >= 4
+    models = both(backbone=backbone)
+    assert_same_labels(models, samples((64, 96), (48, 80)))
+    assert sum(isinstance(module, bands.InBands) for module in models[0]._fold(INPUTS).modules()) >= 4
+
+
+@pytest.mark.parametrize(
+    'meta',
+    [
+        dict(ori_shape=(96, 160)),
+        dict(ori_shape=(40, 80), padding_size=[5, 11, 16, 8]),
+        dict(ori_shape=(20, 40), padding_size=[5, 11, 16, 8]),
+    ],
+    ids=['resized', 'padded', 'padded and resized'],
+)
+def test_labels_have_the_original_size(meta, both):
+    assert_same_labels(both(), samples((40 if 'padding_size' in meta else 48, 80), **meta))
 
 
 @MODELS.register_module()
-class NormElsewhereHead(BaseDecodeHead):
-    """Registered in another order than it runs; one norm takes a sum, one convolution runs twice."""
-
-    def __init__(self, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.inner = nn.Conv2d(self.in_channels, self.channels, 1)
-        self.other = nn.Conv2d(self.in_channels, self.channels, 1)
-        self.after_other = nn.BatchNorm2d(self.channels)
-        self.twice = nn.Conv2d(self.channels, self.channels, 1)
-        self.after_sum = nn.BatchNorm2d(self.channels)
-        self.first, self.second = nn.BatchNorm2d(self.channels), nn.BatchNorm2d(self.channels)
-        self.norm_first = ConvModule(
-            self.channels, self.channels, 1, norm_cfg=dict(type='BN'), order=('norm', 'act', 'conv')
-        )
-
-    def forward(self, inputs):
-        x = inputs[-1]
-        x = self.after_sum(self.inner(x) + self.after_other(self.other(x)))
-        x = self.first(self.twice(x)) + self.second(self.twice(x.relu()))
-        return self.cls_seg(self.norm_first(x))
-
-
-@MODELS.register_module()
-class NoClassifierHead(NormElsewhereHead):
+class NoClassifierHead(FCNHead):
     """As Segmenter's: nothing that is called conv_seg."""
 
     def __init__(self, **kwargs) -> None:
@@ -178,55 +125,21 @@ class NoClassifierHead(NormElsewhereHead):
         return self.last(feat)
 
 
-def plain_head(config: ConfigDict, kind: str) -> ConfigDict:
-    config.decode_head.type = kind
-    config.decode_head.pop('dilations')
-    return config
-
-
-@pytest.mark.parametrize('kind', ['NormElsewhereHead', 'NoClassifierHead'])
-def test_only_norm_that_follows_its_convolution_is_folded(kind):
-    config = plain_head(model_config(output='full'), kind)
-    torch.manual_seed(0)
+@pytest.mark.parametrize('kind', ['NoClassifierHead', 'DAHead'])
+def test_heads_without_a_classifier_and_heads_that_predict_by_themselves(kind, model_config):
+    config = model_config(head=kind)
+    config.decode_head.update(dict(pam_channels=4) if kind == 'DAHead' else dict(num_convs=1))
     ours = MODELS.build(config)
-    for module in ours.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.running_mean, std=0.3)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-    plain = {key: value for key, value in config.items() if key != 'output'}
-    stock = MODELS.build(ConfigDict(plain | {'type': 'EncoderDecoder'}))
+    stock = MODELS.build(ConfigDict(config.to_dict() | {'type': 'EncoderDecoder'}))
     stock.load_state_dict(ours.state_dict())
-    given = samples((64, 96), (48, 80))
-    results = zip(predict(ours.eval(), INPUTS, given), predict(stock.eval(), INPUTS, given), strict=True)
-    for found, expected in results:
-        expected = expected.seg_logits.data
-        scale = float(expected.abs().max())
-        torch.testing.assert_close(found.seg_logits.data, expected, rtol=1e-4, atol=1e-4 * scale)
-    folded = ours._fold(INPUTS)['decode_head']
-    norms = {name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    assert norms == {'after_sum', 'first', 'second', 'norm_first.bn'}
+    assert_same_labels(
+        (ours.eval(), stock.eval()),
+        samples((64, 96), (48, 80)),
+        torch.int64 if kind == 'DAHead' else torch.uint8,
+    )
 
 
-def test_heads_that_predict_by_themselves():
-    config = plain_head(model_config(), 'DAHead')
-    config.decode_head.pam_channels = 4
-    ours = MODELS.build(config).eval()
-    stock = MODELS.build(ConfigDict(config.to_dict() | {'type': 'EncoderDecoder'})).eval()
-    stock.load_state_dict(ours.state_dict())
-    given = samples((64, 96), (48, 80))
-    for found, expected in zip(predict(ours, INPUTS, given), predict(stock, INPUTS, given), strict=True):
-        assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
-
-
-def test_weights_that_are_not_numbers_are_folded_once():
-    ours, _ = both()
-    with torch.no_grad():
-        next(ours.parameters()).fill_(torch.nan)
-        assert ours._fold(INPUTS) is ours._fold(INPUTS)
-
-
-def test_another_precision_later():
+def test_another_precision_later(both):
     ours, _ = both(output='full')
     given = samples((64, 96))
     before = predict(ours, INPUTS[:1], given)[0].seg_logits.data
@@ -246,22 +159,8 @@ def test_upsampled_labels_are_those_of_upsampled_logits(size, align_corners):
         assert torch.equal(found, resized[0].argmax(dim=0).to(torch.uint8))
 
 
-def test_padding_on_every_side_is_cut_off():
-    ours, stock = both()
-    given = samples((40, 80))
-    given[0].set_metainfo(dict(padding_size=[5, 11, 16, 8]))
-    for ori_shape in ((40, 80), (20, 40)):
-        given[0].set_metainfo(dict(ori_shape=ori_shape))
-        (found,), (expected,) = (predict(model, INPUTS[:1], given) for model in (ours, stock))
-        assert found.pred_sem_seg.data.shape == (1, *ori_shape)
-        assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
-
-
-@pytest.mark.parametrize(
-    'how',
-    ['full output', 'slide', 'flip', 'no samples'],
-)
-def test_logits_are_there_for_what_needs_them(how):
+@pytest.mark.parametrize('how', ['full output', 'slide', 'flip', 'no samples'])
+def test_logits_are_there_for_what_needs_them(how, both):
     # In MobileNetV2's channels that hardly vary rounding grows, on some processors to more than 1e-4.
     ours, stock = both(backbone='resnet-18', output='full' if how == 'full output' else 'labels')
     given = samples((64, 96), (48, 80), **(dict(flip=False) if how == 'flip' else {}))
@@ -286,12 +185,12 @@ def test_logits_are_there_for_what_needs_them(how):
         lambda m: m.backbone.conv1.conv.weight.data.copy_(m.backbone.conv1.conv.weight.data.flip(0)),
         lambda m: next(x for x in m.modules() if isinstance(x, nn.BatchNorm2d)).running_mean.add_(5),
         lambda m: next(x for x in m.modules() if isinstance(x, nn.BatchNorm2d)).running_var.data.mul_(9),
-        lambda m: m.load_state_dict(build(model_config(), seed=1).state_dict()),
+        lambda m: [nn.init.normal_(weight, std=0.1) for weight in m.parameters()],
         lambda m: setattr(m.decode_head, 'conv_seg', nn.Conv2d(16, 19, 1)),
     ],
     ids=['bias', 'kernel', 'order', 'mean', 'variance', 'all', 'module'],
 )
-def test_folded_copy_follows_the_weights(change):
+def test_folded_copy_follows_the_weights(change, both):
     ours, _ = both(output='full')
     given = samples((64, 96))
     before = predict(ours, INPUTS[:1], given)[0].seg_logits.data
@@ -305,28 +204,21 @@ def test_folded_copy_follows_the_weights(change):
     assert (after - expected).abs().max() < 0.01 * (before - expected).abs().max()
 
 
-def test_training_drops_the_folded_copy():
+@torch.no_grad()
+def test_folded_copy_is_made_once_for_the_same_weights_and_dropped_for_training(both):
     ours, _ = both()
+    next(ours.parameters()).fill_(torch.nan)  # which does not equal itself
+    first = ours._fold(INPUTS)
     predict(ours, INPUTS[:1], samples((64, 96)))
-    assert ours._folded is not None
-    ours.eval()
-    assert ours._folded is not None
+    assert ours.eval()._fold(INPUTS) is first
+    # The multiplication happens once, at folding: no batch norm is left to run.
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in first.modules())
     ours.train()
     assert ours._folded is None
 
 
-def test_folded_copy_is_made_once_for_the_same_weights():
-    ours, _ = both()
-    with torch.no_grad():
-        first = ours._fold(INPUTS)
-        predict(ours, INPUTS[:1], samples((64, 96)))
-        assert ours._fold(INPUTS) is first
-        # The multiplication happens once, at folding: no batch norm is left to run.
-        assert not any(isinstance(module, nn.BatchNorm2d) for module in first.modules())
-
-
 @pytest.mark.slow
-def test_state_dict_is_that_of_mmseg_and_so_is_training():
+def test_state_dict_is_that_of_mmseg_and_so_is_training(model_config):
     config = model_config()
     config.decode_head.dropout_ratio = 0.0
     ours = build(config)
@@ -361,7 +253,7 @@ def test_state_dict_is_that_of_mmseg_and_so_is_training():
     assert losses[0][-1] != losses[0][0]
 
 
-def test_channels_last_throughout():
+def test_channels_last_throughout(both):
     ours, _ = both()
     kernels = [p for p in ours.parameters() if p.dim() == 4 and p.shape[1] > 1 and p.shape[2] > 1]
     assert kernels and all(k.is_contiguous(memory_format=torch.channels_last) for k in kernels)
@@ -371,7 +263,7 @@ def test_channels_last_throughout():
     assert logits.is_contiguous()  # planes, which cross entropy reads
 
 
-def test_bfloat16():
+def test_bfloat16(both):
     ours, stock = both(backbone='resnet-18', eval_dtype='bfloat16', output='full')
     given = samples((64, 96))
     found, expected = (predict(model, INPUTS[:1], given)[0].seg_logits.data for model in (ours, stock))
@@ -402,7 +294,7 @@ def test_bfloat16():
     ],
     ids=['eval_dtype', 'output', 'empty', 'test_cfg', 'mode', 'slide'],
 )
-def test_unknown_options(changes, message):
+def test_unknown_options(changes, message, model_config):
     with pytest.raises(ValueError, match=message):
         build(model_config(**changes))
 
@@ -420,14 +312,14 @@ def test_unknown_options(changes, message):
         ),
     ],
 )
-def test_a_head_that_does_not_fit_its_backbone(changes, message):
+def test_a_head_that_does_not_fit_its_backbone(changes, message, model_config):
     config = model_config()
     config.decode_head.update(changes)
     with pytest.raises(ValueError, match=message):
         build(config)
 
 
-def test_bare_model_is_without_all_that_wraps_it():
+def test_bare_model_is_without_all_that_wraps_it(model_config):
     model = MODELS.build(model_config())
     assert bare_model(model) is model
     assert bare_model(nn.DataParallel(SegTTAModel(model))) is model
@@ -448,7 +340,7 @@ def predicted_by(model: nn.Module) -> list[dict]:
     return [sample.to_dict() for sample in found]
 
 
-def test_a_config_that_asks_for_nothing_gets_what_mmseg_gives(tmp_path):
+def test_a_config_that_asks_for_nothing_gets_what_mmseg_gives(tmp_path, both):
     ours, stock = both(backbone='resnet-18', test_cfg=dict(mode='whole'))
     assert ours.output == 'full'
     found, expected = predicted_by(ours), predicted_by(stock)
@@ -478,7 +370,7 @@ def test_a_config_that_asks_for_nothing_gets_what_mmseg_gives(tmp_path):
     assert len(found[0]['pred_sem_seg']['data'].unique()) > 1
 
 
-def test_labels_are_asked_for_by_test_cfg_or_by_the_argument():
+def test_labels_are_asked_for_by_test_cfg_or_by_the_argument(model_config):
     for changes, expected in (
         (dict(test_cfg=dict(output='labels')), 'labels'),
         (dict(test_cfg=dict(output='labels'), output='full'), 'full'),

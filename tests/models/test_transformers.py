@@ -8,7 +8,6 @@ import torch
 from mmengine.config import ConfigDict
 from mmpretrain.models.backbones import SwinTransformer, VisionTransformer
 from mmseg.registry import MODELS
-from mmseg.utils import register_all_modules
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,11 +30,6 @@ NETWORKS = {
 }
 
 each_network = pytest.mark.parametrize('name', NETWORKS)
-
-
-@pytest.fixture(autouse=True)
-def quiet(one_thread):
-    register_all_modules()
 
 
 def build(name: str) -> nn.Module:
@@ -70,44 +64,37 @@ def test_declared_channels_and_strides_hold(name, size):
         assert found.shape == (2, number, *(-(-side // stride) for side in size))
 
 
-def test_maps_of_swin_are_mmpretrains_own_at_the_trained_size():
-    arch = {key: value for key, value in SWIN.items() if key != 'type'}
-    plain = evaluating(SwinTransformer(**arch, img_size=224, out_indices=(0, 1, 2, 3)))
+@pytest.mark.parametrize(
+    ('name', 'kind', 'side', 'options'),
+    [
+        ('swin', SwinTransformer, 224, {'img_size': 224}),
+        ('vit', VisionTransformer, 64, {'out_type': 'raw'}),
+    ],
+)
+def test_maps_are_mmpretrains_own_at_the_trained_size(name, kind, side, options):
+    backbone, out_indices, *_ = NETWORKS[name]
+    arch = {key: value for key, value in backbone.items() if key != 'type'}
+    plain = evaluating(kind(**arch, **options, out_indices=list(out_indices)))
     for parameter in plain.parameters():
         nn.init.normal_(parameter, std=0.3)
-    adapted = build('swin')
+    adapted = build(name)
     adapted.load_state_dict(plain.state_dict())
-    # The last map, 7x7, is one window.
+    # Swin's last map, 7x7, is one window.
     with torch.no_grad():
-        for found, expected in zip(adapted(images(224, 224)), plain(images(224, 224)), strict=True):
+        for found, expected in zip(adapted(images(side, side)), plain(images(side, side)), strict=True):
+            if name == 'vit':
+                # After the class token, a token for each patch, row by row.
+                expected = expected[:, 1:].transpose(1, 2).reshape(2, 48, 4, 4)
             assert torch.equal(found, expected)
 
 
-def test_maps_of_vit_are_mmpretrains_own_at_the_trained_size():
-    arch = {key: value for key, value in VIT.items() if key != 'type'}
-    plain = evaluating(VisionTransformer(**arch, out_type='raw', out_indices=[0, 1, 2]))
-    for parameter in plain.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    adapted = build('vit')
-    adapted.load_state_dict(plain.state_dict())
-    with torch.no_grad():
-        for found, tokens in zip(adapted(images(64, 64)), plain(images(64, 64)), strict=True):
-            # Behind the class token, a token for each patch, row by row.
-            assert torch.equal(found, tokens[:, 1:].transpose(1, 2).reshape(2, 48, 4, 4))
-
-
 def test_the_published_sizes_of_networks():
-    for kind, options, last, channels, stride in (
-        ('SwinTransformer', dict(arch='tiny'), 3, 768, 32),
-        ('VisionTransformer', dict(arch='deit-small'), 11, 384, 16),
+    for kind, arch, channels, stride in (
+        ('SwinTransformer', 'tiny', 768, 32),
+        ('VisionTransformer', 'deit-small', 384, 16),
     ):
-        network = MODELS.build(
-            dict(
-                type='TransformerBackbone',
-                backbone=dict(type=f'mmpretrain.{kind}', **options),
-                out_indices=(last,),
-            )
-        )
+        backbone = dict(type=f'mmpretrain.{kind}', arch=arch)
+        network = MODELS.build(dict(type='TransformerBackbone', backbone=backbone, out_indices=(-1,)))
         assert (network.out_channels, network.out_strides) == ((channels,), (stride,))
 
 
@@ -151,17 +138,10 @@ def test_what_comes_back_is_the_network_itself_and_survives_pickling_and_copying
 @each_network
 def test_the_segmentor_evaluates_them_as_mmsegs_does(name):
     backbone, out_indices, channels, _ = NETWORKS[name]
+    head = dict(type='DeepLabV3Head', in_channels=channels[-1], in_index=-1, channels=16, dilations=(1, 2))
     config = dict(
         backbone=dict(type='TransformerBackbone', backbone=backbone, out_indices=out_indices),
-        decode_head=dict(
-            type='DeepLabV3Head',
-            in_channels=channels[-1],
-            in_index=-1,
-            channels=16,
-            dilations=(1, 2),
-            num_classes=5,
-            norm_cfg=dict(type='BN'),
-        ),
+        decode_head=dict(head, num_classes=5, norm_cfg=dict(type='BN')),
         test_cfg=ConfigDict(mode='whole'),
     )
     torch.manual_seed(0)
