@@ -110,13 +110,26 @@ class AtrousBackbone(BaseModule):
         network, family, wanted = build_network(
             'AtrousBackbone', FAMILIES, ADAPTER_OPTIONS, backbone, out_indices, init_cfg
         )
-        self._adopt(network)
+        # Both share one table of modules, so that the state dict, the optimizer and what swaps a module
+        # (SyncBN) see mmpretrain's own names. As a child, the network would put a prefix before every key.
+        object.__setattr__(self, 'network', network)
+        self._modules = network._modules
         family.keep(network, wanted[-1] + 1)
         stem, stages = family.stem(network), family.blocks(network)
         if not -1 <= frozen_stages <= len(stages):
             raise ValueError(f'frozen_stages must be in [-1, {len(stages)}], but got {frozen_stages}')
-        stage_strides = self._dilate(stem, stages, output_stride, family.dilate_strided, dilated)
-        self.out_strides = tuple(stage_strides[i] for i in wanted)
+        strides = [prod(map(stride_of, windows(*stem)))]
+        strides += [max(map(stride_of, windows(block)), default=1) for block in chain(*stages)]
+        steps, reached = iter(plan_atrous(strides, output_stride)[1:]), []
+        for stage in stages:
+            for i, block in enumerate(stage):
+                step = next(steps)
+                if dilated == 'first_block':
+                    dilation = step.next_dilation if i == 0 else 1
+                    step = step._replace(dilation=dilation, next_dilation=dilation)
+                dilate_block(block, step, family.dilate_strided)
+            reached.append(step.output_stride)
+        self.out_strides = tuple(reached[i] for i in wanted)
         self.out_channels = tuple(family.channels(stages[i]) for i in wanted)
         self.norm_eval = norm_eval
         frozen = [*stem, *chain(*stages[:frozen_stages])] if frozen_stages >= 0 else []
@@ -127,35 +140,6 @@ class AtrousBackbone(BaseModule):
         if norm_momentum is not None:
             for norm in self._norms():
                 norm.momentum = norm_momentum
-
-    def _adopt(self, network: nn.Module) -> None:
-        # Both share one table of modules, so that the state dict, the optimizer and what swaps a module
-        # (SyncBN) see mmpretrain's own names. As a child, the network would put a prefix before every key.
-        object.__setattr__(self, 'network', network)
-        self._modules = network._modules
-
-    @staticmethod
-    def _dilate(
-        stem: list[nn.Module],
-        stages: list[list[nn.Module]],
-        output_stride: int,
-        dilate_strided: bool,
-        dilated: str,
-    ) -> list[int]:
-        """Dilate the blocks in place and return each stage's stride to the image."""
-        stem_stride = prod(stride_of(window) for window in windows(*stem))
-        strides = [max(map(stride_of, windows(block)), default=1) for block in chain(*stages)]
-        steps = iter(plan_atrous([stem_stride, *strides], output_stride)[1:])
-        reached = []
-        for stage in stages:
-            for i, block in enumerate(stage):
-                step = next(steps)
-                if dilated == 'first_block':
-                    dilation = step.next_dilation if i == 0 else 1
-                    step = step._replace(dilation=dilation, next_dilation=dilation)
-                dilate_block(block, step, dilate_strided)
-            reached.append(step.output_stride)
-        return reached
 
     def _norms(self) -> Iterator[_BatchNorm]:
         return (module for module in self.modules() if isinstance(module, _BatchNorm))

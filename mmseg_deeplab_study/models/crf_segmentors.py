@@ -68,11 +68,15 @@ class DenseCRFMixin:
         return image.float() * preprocessor.std + preprocessor.mean
 
 
+def unpadded(meta: dict, size: Sequence[int]) -> tuple[slice, slice]:
+    """Return the rows and columns of a padded image of ``size`` that are the image's."""
+    left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
+    return slice(top, size[0] - bottom), slice(left, size[1] - right)
+
+
 def _original_image(image: Tensor, meta: dict, size: Sequence[int]) -> Tensor:
     """Resize to ``(1, 3, H, W)`` uint8, as ``postprocess_result`` does with logits."""
-    height, width = image.shape[1:]
-    left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
-    image = image[None, :, top : height - bottom, left : width - right]
+    image = image[(None, ..., *unpadded(meta, image.shape[1:]))]
     if meta.get('flip'):
         image = image.flip(dims=(3 if meta['flip_direction'] == 'horizontal' else 2,))
     if image.shape[2:] != torch.Size(size):

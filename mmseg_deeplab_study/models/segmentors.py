@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..compat import train_depthwise_in_planes
 from ..hardware import warn_of_slow_bfloat16
 from .bands import run_in_bands
-from .crf_segmentors import DenseCRFMixin
+from .crf_segmentors import DenseCRFMixin, unpadded
 from .folding import conv_norm_pairs, fingerprint, fold
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
@@ -142,22 +142,20 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
 
     def _labels(self, logits: Tensor, meta: dict) -> Tensor:
         """Turn logits (1, C, h, w) into labels (H, W) of the image's original size."""
-        # As BaseDecodeHead.predict_by_feat and BaseSegmentor.postprocess_result, in one resize if that is
-        # all.
+        # As BaseDecodeHead.predict_by_feat and BaseSegmentor.postprocess_result, if possible in one resize.
         height, width = meta.get('pad_shape', meta['img_shape'])[:2]
-        left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
-        inside = (slice(top, height - bottom), slice(left, width - right))
+        rows, columns = unpadded(meta, (height, width))
         size = tuple(meta['ori_shape'][:2])
-        if (height - top - bottom, width - left - right) != size:
+        if (rows.stop - rows.start, columns.stop - columns.start) != size:
             logits = F.interpolate(logits, (height, width), mode='bilinear', align_corners=self.align_corners)
-            logits = logits[(..., *inside)]
-            (height, width), inside = size, (slice(None), slice(None))
-        return upsampled_labels(logits, (height, width), self.align_corners)[inside]
+            logits = logits[..., rows, columns]
+            (height, width), rows, columns = size, slice(None), slice(None)
+        return upsampled_labels(logits, (height, width), self.align_corners)[rows, columns]
 
     def _folded_logits(self, inputs: Tensor) -> Tensor:
         """Return logits (N, C, h, w) in float32, at the head's own resolution."""
         parts = self._fold(inputs)
-        return _forward(parts, self._evaluated(inputs)).float()
+        return parts['decode_head'](_features(parts, self._evaluated(inputs))).float()
 
     def _evaluated(self, inputs: Tensor) -> Tensor:
         return inputs.contiguous(memory_format=torch.channels_last).to(self.eval_dtype)
@@ -172,7 +170,7 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
                     warn_of_slow_bfloat16("eval_dtype='bfloat16'")
                 # The same for all weights.
                 image = inputs[:1].to(next(folded.parameters()).dtype)
-                self._pairs = conv_norm_pairs(folded, lambda: _forward(folded, image))
+                self._pairs = conv_norm_pairs(folded, lambda: folded['decode_head'](_features(folded, image)))
             fold(folded, self._pairs)
             folded = folded.to(self.eval_dtype, memory_format=torch.channels_last)
             classifier = getattr(folded['decode_head'], 'conv_seg', None)
@@ -208,10 +206,6 @@ def _labels_alone(sample: SegDataSample) -> SegDataSample:
 def _features(parts: nn.ModuleDict, inputs: Tensor) -> Sequence[Tensor]:
     features = parts['backbone'](inputs)
     return parts['neck'](features) if 'neck' in parts else features
-
-
-def _forward(parts: nn.ModuleDict, inputs: Tensor) -> Tensor:
-    return parts['decode_head'](_features(parts, inputs))
 
 
 def _in_float32(classifier: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
