@@ -329,6 +329,7 @@ def error_cases() -> Iterator[tuple[dict, dict, str]]:
         yield {**R18, option: value}, {}, rf"\['{option}'\] in backbone=.*set by AtrousBackbone, not inside"
     for output_stride in (4, 64, 12):
         yield R18, dict(output_stride=output_stride), f'must be one of .*, but got {output_stride}'
+    yield MOBILE, dict(dilated='some_blocks'), r"dilated must be one of .*first_block.*'some_blocks'"
     yield R18, dict(output_stride=32, out_indices=(0, 1)), r'cannot have output_stride 32: they reach 8'
     avg_down = {**RESNETS['resnet50'], 'avg_down': True}
     for output_stride in (8, 32):

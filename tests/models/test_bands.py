@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from mmseg.registry import MODELS
-from mmseg.utils import register_all_modules
 from torch import nn
 
 from mmseg_deeplab_study.models import bands
@@ -19,11 +18,6 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def quiet(one_thread):
-    register_all_modules()
-
-
 @pytest.fixture
 def narrow(monkeypatch):
     """Bands of 8 rows of whatever input, so that small maps are cut up."""
@@ -33,21 +27,20 @@ def narrow(monkeypatch):
 
 def build(network: dict, output_stride: int = 16) -> nn.Module:
     torch.manual_seed(0)
-    out_indices = (0, 1, 2, 3) if 'ResNet' in network['type'] else (1, 2, 4, 6)
+    out_indices = (1, 2, 4, 6) if 'MobileNet' in network['type'] else (0, 1, 2, 3)
     config = dict(
         type='AtrousBackbone', backbone=network, output_stride=output_stride, out_indices=out_indices
     )
     model = MODELS.build(config).eval().requires_grad_(False)
-    # Double: that a band's result is the whole's shall not hang on the order of a sum.
+    # Double: that a band's result is the whole's does not hang on the order of a sum.
     return _without_norm(model).double()
 
 
 def _without_norm(model: nn.Module) -> nn.Module:
-    for name, module in model.named_children():
+    for name, module in list(model.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
-            setattr(model, name, nn.Identity())
-        elif module is not None:
-            _without_norm(module)
+            parent, _, own = name.rpartition('.')
+            setattr(model.get_submodule(parent), own, nn.Identity())
     return model
 
 
@@ -65,15 +58,21 @@ def test_bands_give_what_the_whole_gives(network, output_stride, size, narrow):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12 * float(expected.abs().max()))
 
 
-def test_a_band_is_run_for_some_rows_only(narrow):
+@pytest.mark.parametrize(
+    ('wide', 'expected'),
+    # Two blocks of two 3x3 convolutions see 4 rows: 8 + 4 below, then 4 + 8 + 4, at last 4 + 8.
+    [(40 * 8, [12, 16, 16, 16, 12]), (40 * 8 + 1, [40])],
+    ids=['bands', 'small maps as a whole'],
+)
+def test_a_band_is_run_for_some_rows_only(wide, expected, narrow, monkeypatch):
+    monkeypatch.setattr(bands, '_WIDE', wide)
     model = build(NETWORKS['resnet-18'])
     run_in_bands(model)
     heights = []
     stage = model.layer1
     stage.blocks.register_forward_pre_hook(lambda module, inputs: heights.append(inputs[0].shape[2]))
     stage(torch.zeros(1, 64, 40, 8, dtype=torch.float64))
-    # Two blocks of two 3x3 convolutions see 4 rows: 8 + 4 below, then 4 + 8 + 4, at last 4 + 8.
-    assert heights == [12, 16, 16, 16, 12]
+    assert heights == expected
 
 
 def test_margin_and_stride():
@@ -83,38 +82,19 @@ def test_margin_and_stride():
     assert (parent['stage'].margin, parent['stage'].stride) == (5, 1)
 
 
-def test_small_maps_are_run_as_a_whole():
-    model = build(NETWORKS['resnet-18'])
-    run_in_bands(model)
-    calls = []
-    model.layer1.blocks.register_forward_pre_hook(lambda module, inputs: calls.append(1))
-    model.layer1(torch.zeros(1, 64, 60, 80, dtype=torch.float64))
-    assert len(calls) == 1
-
-
 @pytest.mark.parametrize(
-    'network',
+    'build_network',
     [
-        dict(type='mmpretrain.SEResNet', depth=50),  # its blocks look at the whole map
-        dict(type='mmpretrain.ConvNeXt', arch='atto'),
+        # Its blocks look at the whole map.
+        lambda: build(dict(type='mmpretrain.SEResNet', depth=50)),
+        lambda: build(dict(type='mmpretrain.ConvNeXt', arch='atto')),
+        # 513 rows and a band of an even number get other padding.
+        lambda: build(dict(NETWORKS['mobilenet-v2'], conv_cfg=dict(type='Conv2dAdaptivePadding')), 32),
+        lambda: MODELS.build(dict(type='AtrousBackbone', backbone=NETWORKS['resnet-18'])),
     ],
-    ids=['squeeze-excite', 'not known'],
+    ids=['squeeze-excite', 'not known', 'padding by the size', 'norm not folded'],
 )
-def test_what_is_not_local_is_left_alone(network):
-    model = MODELS.build(dict(type='AtrousBackbone', backbone=network))
-    run_in_bands(model)
-    assert not any(isinstance(module, InBands) for module in model.modules())
-
-
-def test_convolutions_that_pad_by_the_size_are_left_alone():
-    # 513 rows and a band of an even number get other padding.
-    network = dict(NETWORKS['mobilenet-v2'], conv_cfg=dict(type='Conv2dAdaptivePadding'))
-    model = build(network, output_stride=32)
-    run_in_bands(model)
-    assert not any(isinstance(module, InBands) for module in model.modules())
-
-
-def test_batch_norm_that_is_not_folded_is_left_alone():
-    model = MODELS.build(dict(type='AtrousBackbone', backbone=NETWORKS['resnet-18']))
+def test_what_is_not_local_is_left_alone(build_network):
+    model = build_network()
     run_in_bands(model)
     assert not any(isinstance(module, InBands) for module in model.modules())

@@ -7,8 +7,6 @@ import torch
 from mmseg_deeplab_study.models import permutohedral
 from mmseg_deeplab_study.models.permutohedral import PermutohedralLattice
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
