@@ -261,6 +261,8 @@ def test_channels_last_throughout(both):
     assert features.is_contiguous(memory_format=torch.channels_last)
     logits = ours.decode_head(ours.extract_feat(INPUTS))
     assert logits.is_contiguous()  # planes, which cross entropy reads
+    # With gradients the folded copy, which has none, is not asked.
+    assert ours.encode_decode(INPUTS, [dict(img_shape=(64, 96))] * 2).requires_grad
 
 
 def test_bfloat16(both):
