@@ -178,7 +178,7 @@ def test_copies_and_pickles_are_independent_and_work(twin_of):
     # The frozen modules are the twin's own, too.
     twin.train()
     assert not twin.bn1.training
-    assert not model.training
+    assert not model.training and not model.network.training
 
 
 @pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
