@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from PIL import Image
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
 from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, make_row
 from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
+from mmseg_deeplab_study.report.analysis import Analysis, analyse
+from mmseg_deeplab_study.report.page import render_page
+from mmseg_deeplab_study.report.runs import RunFolder, read_runs
 
 SOURCE = ('background', 'car')
 PALETTE = ((128, 64, 128), (0, 0, 142), (250, 170, 30))
@@ -73,3 +77,46 @@ def make_run() -> Callable[..., Path]:
     source model takes nine tenths of everything for background. Other arguments go into the header.
     """
     return _make_run
+
+
+def _read(*folders: Path) -> tuple[Analysis, dict[str, RunFolder]]:
+    runs = read_runs(folders)
+    return analyse({name: run.history for name, run in runs.items()}), runs
+
+
+@pytest.fixture(scope='session')
+def read() -> Callable[..., tuple[Analysis, dict[str, RunFolder]]]:
+    """A function that reads and analyses work_dirs."""
+    return _read
+
+
+@pytest.fixture(scope='session')
+def page_of() -> Callable[..., str]:
+    """A function that renders the page of work_dirs."""
+    return lambda *folders, **options: render_page(*_read(*folders), **options)
+
+
+def _edit(folder: Path, change: Callable[[dict, list[dict]], list[dict] | None]) -> Path:
+    path = folder / FILE_NAME
+    header, *rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = change(header, rows) or rows
+    path.write_text(''.join(json.dumps(line) + '\n' for line in (header, *rows)))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def edit() -> Callable[..., Path]:
+    """A function that changes a record's header and rows in place, or by the rows that ``change`` returns."""
+    return _edit
+
+
+@pytest.fixture(scope='session')
+def lack_car(edit) -> Callable[[Path], Path]:
+    """A function that takes all labels of car from the validations of a record."""
+
+    def change(header: dict, rows: list[dict]) -> None:
+        for row in rows:
+            if row['kind'] == 'validation':
+                row['confusion'] = [[10, 7, 0], [0, 0, 0], [0, 0, 9]]
+
+    return lambda folder: edit(folder, change)

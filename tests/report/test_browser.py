@@ -1,9 +1,8 @@
 """The page in a browser: headless Chromium, at desktop and phone width, by mouse and by keyboard."""
 
-import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,19 +13,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
-from mmseg_deeplab_study.report.analysis import analyse
-from mmseg_deeplab_study.report.page import render_page
-from mmseg_deeplab_study.report.runs import read_runs
 
-FLAGS = [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--no-first-run',
-]
+FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking']
+FLAGS += ['--disable-component-update', '--disable-sync', '--no-first-run']
 EVIL = '<img src=x onerror="window.ran = 1">%{x}'
 # As long as the names of configs are.
 LONG = '<b>deeplabv3_mobilenet-v2-padded-os16_1xb4-200_voc2cityscapes-768x768'
@@ -48,32 +37,17 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope='module')
-def report(make_run, tmp_path_factory) -> Path:
+def report(make_run, page_of, tmp_path_factory) -> Path:
     """Two seeds of one experiment and another experiment, with a class and an image called in markup."""
     folder = tmp_path_factory.mktemp('report')
-    classes = ('road', 'car', EVIL)
-    curves = (
-        {0: 9.0, 5: 6.0, 10: 21.5, 15: 33.0},
-        {0: 9.0, 5: 7.0, 10: 14.0, 15: 30.0},
-        {0: 4.0, 5: 31.0, 20: 3.96},
-    )
+    look = dict(images=('first', '<i>second'), classes=('road', 'car', EVIL))
     runs = [
-        make_run(
-            folder / name,
-            curve,
-            images=('first', '<i>second'),
-            classes=classes,
-            config_digest=digest,
-            seed=seed,
-        )
-        for (name, digest, seed), curve in zip(
-            (('a0', 'a', 0), ('a1', 'a', 1), (LONG, 'b', 0)), curves, strict=True
-        )
+        make_run(folder / 'a0', {0: 9.0, 5: 6.0, 10: 21.5, 15: 33.0}, config_digest='a', **look),
+        make_run(folder / 'a1', {0: 9.0, 5: 7.0, 10: 14.0, 15: 30.0}, config_digest='a', seed=1, **look),
+        make_run(folder / LONG, {0: 4.0, 5: 31.0, 20: 3.96}, config_digest='b', **look),
     ]
-    found = read_runs(runs)
-    page = render_page(analyse({name: run.history for name, run in found.items()}), found)
     path = folder / 'report.html'
-    path.write_text(page)
+    path.write_text(page_of(*runs))
     return path
 
 
@@ -107,6 +81,22 @@ def page(request, browser, report) -> Iterator[Page]:
         yield page
 
 
+@pytest.fixture
+def open_runs(browser, page_of, tmp_path) -> Iterator[Callable[..., Page]]:
+    """A function that opens the page of work_dirs."""
+    page = browser.new_page()
+
+    def open_page(*folders: Path) -> Page:
+        path = tmp_path / 'page.html'
+        path.write_text(page_of(*folders))
+        page.goto(path.as_uri())
+        page.wait_for_selector('#curve-chart .main-svg')
+        return page
+
+    yield open_page
+    page.close()
+
+
 @pytest.fixture(scope='module')
 def still(browser, report) -> Iterator[Page]:
     """One page for the tests that only look: opening it takes two seconds."""
@@ -128,14 +118,9 @@ def curve_names(page: Page) -> list[str]:
 
 @pytest.mark.slow
 @both_sizes
-def test_nothing_overflows(page):
+def test_film_by_slider_and_by_an_miou(page):
     page.get_by_label('● car').check()
     assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
-
-
-@pytest.mark.slow
-@both_sizes
-def test_slider_changes_the_frame(page):
     # 7.25, as the tables round it
     assert frame(page, 'a0')[1] == 'a0: source model, whole set at 7.2 % mIoU'
     before = page.locator('#film-tiles img[data-run="a0"]').get_attribute('src')
@@ -147,11 +132,6 @@ def test_slider_changes_the_frame(page):
     # it has no validation at 10: the one before
     assert frame(page, LONG)[0] == '5'
     assert page.locator('#film-place').inner_text() == 'iteration 10'
-
-
-@pytest.mark.slow
-@both_sizes
-def test_jump_to_an_miou(page):
     page.get_by_role('button', name='at 0.3 mIoU').click()
     assert [frame(page, run)[0] for run in ('a0', 'a1', LONG)] == ['15', '15', '5']
     page.get_by_role('button', name='at 0.1 mIoU').click()
@@ -176,38 +156,29 @@ def test_difference_to_the_truth(page):
 
 
 @pytest.mark.slow
-def test_pixels_without_a_label_are_grey_in_the_difference(browser, make_run, tmp_path):
+def test_pixels_without_a_label_are_grey_in_the_difference(open_runs, make_run, tmp_path):
     folder = make_run(tmp_path / 'run', {0: 9.0}, images=('first',), source=False)
     truth = folder / 'snapshots/reference/first_truth.png'
     labels = np.asarray(Image.open(truth)).copy()
     labels[0, :2] = 255
     write_label_map(truth, labels, [(128, 64, 128), (0, 0, 142), (250, 170, 30)])
-    runs = read_runs([folder])
-    path = tmp_path / 'page.html'
-    path.write_text(render_page(analyse({name: run.history for name, run in runs.items()}), runs))
-    page = browser.new_page()
-    page.goto(path.as_uri())
+    page = open_runs(folder)
     expect(page.locator('#film-tiles canvas').first).to_have_attribute('width', '32')
     row = page.evaluate(
         """[...document.querySelector('#film-tiles canvas').getContext('2d').getImageData(0, 0, 3, 1).data]"""
     )
     # two pixels are not labelled, the third is road and right
     assert row == [136, 136, 136, 255] * 2 + [255] * 4
-    page.close()
 
 
 @pytest.mark.slow
-def test_pictures_that_are_not_there(browser, make_run, tmp_path):
+def test_pictures_that_are_not_there(open_runs, make_run, tmp_path):
     """One run's first snapshots are gone, and that of the other at 0.1 mIoU; the other never reaches 0.3."""
     late = make_run(tmp_path / 'late', {0: 9.0, 5: 14.0, 10: 31.0})
     holes = make_run(tmp_path / 'holes', {0: 9.0, 5: 14.0, 10: 21.0}, source=False)
     for folder in (late / 'snapshots/000000', late / 'snapshots/000005', holes / 'snapshots/000005'):
         shutil.rmtree(folder)
-    runs = read_runs([late, holes])
-    path = tmp_path / 'page.html'
-    path.write_text(render_page(analyse({name: run.history for name, run in runs.items()}), runs))
-    page = browser.new_page()
-    page.goto(path.as_uri())
+    page = open_runs(late, holes)
     assert frame(page, 'holes') == ('', 'holes: no picture here')
     page.locator('#film-slider').fill('1')
     assert frame(page, 'late') == ('', 'late: no picture yet')
@@ -216,14 +187,6 @@ def test_pictures_that_are_not_there(browser, make_run, tmp_path):
     page.get_by_role('button', name='at 0.3 mIoU').click()
     assert frame(page, 'late')[0] == '10'
     assert frame(page, 'holes') == ('', 'holes: never at 0.3 mIoU')
-    page.close()
-
-
-@pytest.mark.slow
-def test_another_image(page):
-    truth = page.locator('#film-tiles img').nth(1)
-    page.locator('#film-image').select_option(label='first')
-    assert truth.get_attribute('alt') == 'true labels of first'
 
 
 @pytest.mark.slow
@@ -231,18 +194,13 @@ def test_class_toggle_changes_the_chart(page):
     assert 'a0 and 1 more, car' not in curve_names(page)
     page.get_by_label('● car').check()
     assert 'a0 and 1 more, car' in curve_names(page)
-    page.get_by_label('mIoU', exact=True).uncheck()
-    assert 'a0 and 1 more, mIoU' not in curve_names(page)
 
 
 @pytest.mark.slow
-def test_lines_are_explained(still):
+def test_curves_of_seeds_are_mean_and_band(still):
     lines = still.locator('#curve-legend li').all_inner_texts()
     assert lines[:2] == ['a0 and 1 more, mIoU', 'a0 and 1 more, mIoU.seen']
     assert f'{LONG}, mIoU' in lines and len(lines) == 6
-
-
-def test_seeds_are_mean_and_band(still):
     mean, band = still.evaluate(
         """() => {
             const traces = document.getElementById('curve-chart').data;
@@ -252,9 +210,6 @@ def test_seeds_are_mean_and_band(still):
     assert mean == [9, 6.5, 17.75, 31.5]
     # the highest forwards, then the lowest backwards
     assert band == [9, 7, 21.5, 33, 30, 14, 6, 9]
-
-
-def test_the_dip_is_marked_on_the_mean(still):
     rings = still.evaluate(
         """document.getElementById('curve-chart').data.filter((t) => t.marker?.symbol === 'circle-open')
             .map((t) => [t.x[0], t.y[0]])"""
@@ -287,44 +242,36 @@ def test_numbers_are_rounded_once_and_as_in_the_tables(still):
 
 
 @pytest.mark.slow
-def test_a_source_class_of_another_name_is_right(browser, make_run, tmp_path):
+def test_a_source_class_of_another_name_is_right(open_runs, make_run, edit, tmp_path):
     """motorcycle is read from motorbike; 98.149 % of it, which shares in 1/10000 would show as 98.2."""
-    folder = make_run(tmp_path / 'run', {0: 9.0}, source_classes=['background', 'motorbike'])
-    path = folder / 'adaptation.jsonl'
-    header, *rows = [json.loads(line) for line in path.read_text().splitlines()]
-    header['target_classes'] = ['road', 'motorcycle', 'traffic light']
-    rows[0]['confusion'] = [[1, 0], [1851, 98149], [1, 0]]
-    path.write_text(''.join(json.dumps(line) + '\n' for line in (header, *rows)))
-    runs = read_runs([folder])
-    (tmp_path / 'page.html').write_text(
-        render_page(analyse({name: run.history for name, run in runs.items()}), runs)
-    )
-    page = browser.new_page()
-    page.goto((tmp_path / 'page.html').as_uri())
+
+    def change(header: dict, rows: list[dict]) -> None:
+        header['target_classes'] = ['road', 'motorcycle', 'traffic light']
+        rows[0]['confusion'] = [[1, 0], [1851, 98149], [1, 0]]
+
+    run = make_run(tmp_path / 'run', {0: 9.0}, source_classes=['background', 'motorbike'])
+    page = open_runs(edit(run, change))
     row = page.locator('#confusion-table tr').filter(has_text='motorcycle')
     assert row.locator('th, td').all_inner_texts() == ['motorcycle', '98.1', 'motorbike', '98.1']
     assert page.locator('#confusion details tr').filter(has_text='motorbike').inner_text().endswith('98.1')
-    page.close()
 
 
 @pytest.mark.slow
-def test_means_of_the_labelled_classes_are_shown_first_where_the_set_lacks_some(browser, make_run, tmp_path):
-    folder = make_run(tmp_path / 'run', {0: 9.0, 5: 12.0})
-    path = folder / 'adaptation.jsonl'
-    header, *rows = [json.loads(line) for line in path.read_text().splitlines()]
-    for row in rows[1:]:
-        row['confusion'] = [[10, 7, 0], [0, 0, 0], [0, 0, 9]]  # nothing is labelled car
-    path.write_text(''.join(json.dumps(line) + '\n' for line in (header, *rows)))
-    runs = read_runs([folder])
-    (tmp_path / 'page.html').write_text(
-        render_page(analyse({name: run.history for name, run in runs.items()}), runs)
-    )
-    page = browser.new_page()
-    page.goto((tmp_path / 'page.html').as_uri())
-    page.wait_for_selector('#curve-chart .main-svg')
+def test_all_goes_by_the_labelled_classes_where_the_set_lacks_some(
+    open_runs, make_run, lack_car, edit, tmp_path
+):
+    def change(header: dict, rows: list[dict]) -> None:
+        for row in rows:
+            row['mIoU.labelled'] = row['mIoU'] + 10
+
+    page = open_runs(edit(lack_car(make_run(tmp_path / 'run', {0: 9.0, 5: 12.0})), change))
     assert curve_names(page)[0] == 'run, mIoU.labelled'
     assert page.get_by_label('mIoU', exact=True).is_checked() is False
-    page.close()
+    assert frame(page, 'run')[1] == 'run: source model, whole set at 17.2 % mIoU.labelled'
+    page.get_by_role('button', name='at 0.2 mIoU.labelled').click()
+    assert frame(page, 'run')[1].startswith(
+        'run: iteration 5, whole set at 22.0 % mIoU.labelled, this image '
+    )
 
 
 @pytest.mark.slow
@@ -362,16 +309,14 @@ def test_keyboard_alone(page):
     assert page.evaluate('document.activeElement.dataset.threshold') == '30'
     page.keyboard.press('Enter')
     assert frame(page, 'a1')[0] == '15'
+    page.locator('#film-image').select_option(label='first')
+    assert page.locator('#film-tiles img').nth(1).get_attribute('alt') == 'true labels of first'
     page.locator('#curve-choice input').first.focus()
     page.keyboard.press('Space')
     assert 'a0 and 1 more, mIoU' not in curve_names(page)
     page.locator('#theme').focus()
     page.keyboard.press('Enter')
     assert page.evaluate('document.documentElement.dataset.theme') == 'dark'
-
-
-@pytest.mark.slow
-def test_play_and_pause(page):
     page.get_by_role('button', name='Play').click()
     expect(page.locator('#film-slider')).to_have_value('2')
     page.get_by_role('button', name='Pause').click()

@@ -10,10 +10,7 @@ from mmseg_deeplab_study.evaluation.boundary_metric import (
     count_boundaries,
 )
 from mmseg_deeplab_study.evaluation.history import HistoryWriter, make_row
-from mmseg_deeplab_study.report.analysis import analyse
-from mmseg_deeplab_study.report.page import render_page
 from mmseg_deeplab_study.report.refined import refined
-from mmseg_deeplab_study.report.runs import read_runs
 
 CLASSES = ('road', 'car', 'traffic light')
 PALETTE = ((128, 64, 128), (0, 0, 142), (250, 170, 30))
@@ -45,41 +42,38 @@ def folder(make_run, tmp_path):
     return folder
 
 
-def entries(folder) -> list[dict]:
-    folders = read_runs([folder])
-    analysis = analyse({name: run.history for name, run in folders.items()})
-    return refined([run for group in analysis.groups for run in group.runs], folders, 480)
+@pytest.fixture
+def entries(read):
+    """A function that gives the entries of a work_dir."""
+
+    def find(folder) -> list[dict]:
+        analysis, folders = read(folder)
+        return refined(analysis.runs, folders, 480)
+
+    return find
 
 
-def test_compares_the_last_test_of_an_iteration(folder):
+def test_compares_the_last_test_of_an_iteration(folder, entries):
     (entry,) = entries(folder)
     assert entry['name'] == 'run, iteration 5'
     assert entry['parameters'] == 'iterations 10, bilateral_weight 4.0, backend torch'
     assert entry['seconds'] == '4.5' and entry['images'] == 2
     table = {name: values for name, *values in entry['scores']}
-    assert list(table) == [
-        'mIoU',
-        'mIoU.seen',
-        'mIoU.unseen',
-        'BIoU',
-        *(f'trimap.{width}' for width in (1, 2, 4, 8, 16, 32)),
-    ]
+    trimaps = [f'trimap.{width}' for width in (1, 2, 4, 8, 16, 32)]
+    assert list(table) == ['mIoU', 'mIoU.seen', 'mIoU.unseen', 'BIoU', *trimaps]
     assert table['mIoU'] == ['20.0', '21.5', '+1.50']
     assert table['mIoU.unseen'] == ['-', '-', '-']
     assert float(table['BIoU'][2]) > 0
     classes = {name: values for name, *values in entry['classes']}
     assert classes['car'][:3] == ['21.0', '22.5', '+1.50'] and classes['traffic light'][:3] == ['-'] * 3
-
-
-def test_pictures_stand_side_by_side_where_there_are_both(folder):
-    (entry,) = entries(folder)
+    # Of the one image that has both pictures.
     (image,) = entry['pictures']
     assert image['name'] == 'first'
     assert list(image['pictures']) == ['photograph', 'truth', 'without', 'with dense CRF']
     assert all(data.startswith('data:image/') for data in image['pictures'].values())
 
 
-def test_says_what_the_same_classes_score_where_one_goes(folder):
+def test_says_what_the_same_classes_score_where_one_goes(folder, entries):
     path = folder / 'adaptation.jsonl'
     row = make_row(5, 'crf', 'full', scores(1, 21.5), np.eye(3, dtype=int), 2, 9.0)
     row['unrefined'] = scores(2, 14.0)
@@ -91,18 +85,9 @@ def test_says_what_the_same_classes_score_where_one_goes(folder):
     assert entry['scores'][1][:3] == ('mIoU', '14.0', '21.5')
 
 
-def test_a_run_that_was_never_refined_has_no_entry(make_run, tmp_path):
-    assert entries(make_run(tmp_path / 'plain', {0: 10.0})) == []
-
-
-def page(folder) -> str:
-    folders = read_runs([folder])
-    return render_page(analyse({name: run.history for name, run in folders.items()}), folders)
-
-
-def test_the_page_has_the_section_only_where_it_has_something_to_show(folder, make_run, tmp_path):
-    shown = page(folder)
+def test_the_page_has_the_section_only_where_it_has_something_to_show(folder, make_run, tmp_path, page_of):
+    shown = page_of(folder)
     assert '<section id="refined"' in shown and '<a href="#refined">Dense CRF</a>' in shown
     assert 'alt="first, with dense CRF, run, iteration 5"' in shown
-    plain = page(make_run(tmp_path / 'plain', {0: 10.0}))
+    plain = page_of(make_run(tmp_path / 'plain', {0: 10.0}))
     assert 'id="refined"' not in plain and '#refined' not in plain

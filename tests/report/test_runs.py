@@ -36,12 +36,6 @@ def test_pictures(make_run, tmp_path):
     assert run.photograph('third') is None
 
 
-def test_nothing_beside_the_record(make_run, tmp_path):
-    run = read_runs([make_run(tmp_path / 'run', CURVE, images=(), source=False)])['run']
-    assert run.images == [] and run.snapshots == {}
-    assert run.head_transfer() is None and run.training_seconds() is None
-
-
 @pytest.mark.parametrize(('max_iters', 'finished'), [(10, True), (11, False), (None, None)])
 def test_finished(make_run, tmp_path, max_iters, finished):
     run = read_runs([make_run(tmp_path / 'run', CURVE, max_iters=max_iters)])['run']
@@ -49,8 +43,10 @@ def test_finished(make_run, tmp_path, max_iters, finished):
 
 
 def test_a_run_that_has_only_begun(make_run, tmp_path):
-    run = read_runs([make_run(tmp_path / 'run', {}, source=False)])['run']
+    run = read_runs([make_run(tmp_path / 'run', {}, images=(), source=False)])['run']
     assert run.finished is False and run.history.rows == []
+    assert run.images == [] and run.snapshots == {}
+    assert run.head_transfer() is None and run.training_seconds() is None
 
 
 def test_training_seconds(make_run, tmp_path):
