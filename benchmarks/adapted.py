@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import setups
-from mmseg_deeplab_study.evaluation.history import read_history
+from mmseg_deeplab_study.evaluation.history import Kind, read_history
 
 LEAF = 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
 OPTIONS = {setups.STOCK: 'model.type=EncoderDecoder'} | {
@@ -30,8 +30,8 @@ def measure(weights: str, folder: Path) -> dict[str, dict[str, list[float]]]:
         rows = read_history(work_dir / 'adaptation.jsonl').rows
         result[name] = {
             'loss': [line['loss'] for line in map(json.loads, lines) if 'loss' in line],
-            'miou': [row['mIoU'] for row in rows if row['kind'] == 'validation'],
-            'labelled': [_labelled(row) for row in rows if row['kind'] == 'validation'],
+            'miou': [row['mIoU'] for row in rows if row['kind'] == Kind.VALIDATION],
+            'labelled': [_labelled(row) for row in rows if row['kind'] == Kind.VALIDATION],
         }
     return result
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import sync_playwright
 
 from benchmarks.setups import camvid
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, make_row
+from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, Kind, SubsetName, make_row
 from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.page import render_page
@@ -50,7 +50,7 @@ def write_run(folder: Path, seed: int, args: argparse.Namespace) -> Path:
         counts = random.integers(0, 1_000_000, (args.classes, args.classes))
         counts = (counts * (1 - right)).astype(int) + np.diag(counts.sum(axis=1) * right).astype(int)
         scores = scores_from_confusion(counts, classes, SEEN)
-        writer.append(make_row(5 * place, 'validation', 'full', scores, counts, 500, 250.0))
+        writer.append(make_row(5 * place, Kind.VALIDATION, SubsetName.FULL, scores, counts, 500, 250.0))
     write_snapshots(folder / 'snapshots', args)
     return folder
 

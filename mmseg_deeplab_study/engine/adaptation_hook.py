@@ -17,7 +17,7 @@ from ..datasets.subsets import image_list
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.bootstrap import bootstrap_interval
 from ..evaluation.counted import Counted, count_pass, find_metric
-from ..evaluation.history import FILE_NAME, PROBE, HistoryWriter, make_row, read_history
+from ..evaluation.history import FILE_NAME, HistoryWriter, Kind, SubsetName, make_row, read_history
 from ..evaluation.scores import scores_from_confusion
 from ..evaluation.sparse import add_sparse
 from ..models.segmentors import bare_model
@@ -27,7 +27,7 @@ from .extra_passes import ForgettingPass, source_row
 from .head_transfer import HeadTransferHook
 from .main_process import from_main_process
 from .parts import unused_custom_keys
-from .probe_loop import FULL, ProbeValLoop
+from .probe_loop import ProbeValLoop
 from .random_states import random_states, restore_random_states
 from .rehearsal import rehearse
 from .run_header import check_continuation, run_header, subset_name
@@ -129,7 +129,7 @@ class AdaptationHook(Hook):
         self._writer = HistoryWriter(Path(runner.work_dir) / FILE_NAME)
         rows = from_main_process(lambda: self._open_record(runner, probe, resumed))
         if probe is not None:
-            scores = [row['mIoU'] for row in rows if row['subset'] == PROBE]
+            scores = [row['mIoU'] for row in rows if row['subset'] == SubsetName.PROBE]
             runner.val_loop.set_probe(probe, scores)
         here = [row for row in rows if row['iter'] == runner.iter]
         self._due = not here and is_validated(runner)
@@ -184,9 +184,9 @@ class AdaptationHook(Hook):
         loop = runner.val_loop
         if isinstance(loop, ProbeValLoop):
             # The probe's last: with it, a validation is complete.
-            if FULL in loop.counted:
-                self._append(self._validation_row(runner, loop.counted[FULL]))
-            self._append(self._validation_row(runner, loop.counted[PROBE], PROBE))
+            if SubsetName.FULL in loop.counted:
+                self._append(self._validation_row(runner, loop.counted[SubsetName.FULL]))
+            self._append(self._validation_row(runner, loop.counted[SubsetName.PROBE], SubsetName.PROBE))
         else:
             self._append(self._validation_row(runner, count_pass(runner.val_loop.evaluator, seconds)))
         add_nulls(runner, metrics)
@@ -235,7 +235,9 @@ class AdaptationHook(Hook):
         if resumed and self._writer.path.exists():
             # Before anything is cut.
             check_continuation(runner, read_history(self._writer.path).header, header)
-            return self._writer.resume(runner.iter, subset_name(val) if probe is None else PROBE).rows
+            return self._writer.resume(
+                runner.iter, subset_name(val) if probe is None else SubsetName.PROBE
+            ).rows
         if self.overwrite and not resumed:
             clear_work_dir(runner.work_dir)
         if runner.iter > 0:
@@ -252,13 +254,15 @@ class AdaptationHook(Hook):
             return None
         metric = self._metric
         scores = scores_from_confusion(counted.confusion, metric.classes, metric.seen)
-        if subset == PROBE:
+        if subset == SubsetName.PROBE:
             matrices = (add_sparse([counts], metric.shape) for counts in counted.counts)
             scores['interval'] = bootstrap_interval(matrices, metric.classes, metric.seen)
         scores |= counted.boundaries
         subset = subset or subset_name(runner.val_dataloader.dataset)
         images = len(counted.counts)
-        return make_row(runner.iter, 'validation', subset, scores, counted.confusion, images, counted.seconds)
+        return make_row(
+            runner.iter, Kind.VALIDATION, subset, scores, counted.confusion, images, counted.seconds
+        )
 
     def _append(self, row: dict[str, Any] | None) -> None:
         # Only the main process has rows; a full disk must not leave the others waiting for it.

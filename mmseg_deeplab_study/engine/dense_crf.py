@@ -16,7 +16,7 @@ from mmseg.structures import SegDataSample
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.boundary_metric import BoundaryMetric
 from ..evaluation.counted import find_metric
-from ..evaluation.history import CRF, FILE_NAME, HistoryWriter, make_row, read_history
+from ..evaluation.history import FILE_NAME, HistoryWriter, Kind, make_row, read_history
 from ..evaluation.scores import scores_from_confusion
 from ..models.segmentors import bare_model
 from .main_process import from_main_process
@@ -123,7 +123,7 @@ class DenseCRFRecordHook(Hook):
                 return f'test_evaluator has no {kind.__name__} of both predictions'
         header, rows = read_history(self.folder)
         dataset = runner.test_dataloader.dataset
-        validated = {(row['iter'], row['subset']) for row in rows if row['kind'] == 'validation'}
+        validated = {(row['iter'], row['subset']) for row in rows if row['kind'] == Kind.VALIDATION}
         if (self._iteration, subset_name(dataset)) not in validated:
             return f'it has no validation at iteration {self._iteration}, which the checkpoint is of'
         if header.get('validation') != describe_dataset(dataset):
@@ -151,7 +151,7 @@ class DenseCRFRecordHook(Hook):
         scores['unrefined'] = _scores(runner.test_evaluator, UNREFINED_FIELD)
         scores['crf'] = {**crf.parameters, 'backend': crf.backend}
         subset = subset_name(runner.test_dataloader.dataset)
-        row = make_row(self._iteration, CRF, subset, scores, metric.confusion, metric.images, seconds)
+        row = make_row(self._iteration, Kind.CRF, subset, scores, metric.confusion, metric.images, seconds)
         HistoryWriter(self.folder / FILE_NAME).append(row)
         runner.logger.info(f'{self.folder / FILE_NAME}: recorded the scores with dense CRF')
 

@@ -18,7 +18,7 @@ from ..datasets.label_spaces import Match, seen_matches
 from ..datasets.palettes import voc_palette
 from ..evaluation.across_spaces import forgetting_scores, source_scores
 from ..evaluation.adaptation_metric import AdaptationMetric, ConfusionMetric
-from ..evaluation.history import make_row
+from ..evaluation.history import Kind, make_row
 from ..models.segmentors import bare_model
 from .exact_resume import ExactResumeHook
 from .head_transfer import HeadTransferHook
@@ -112,7 +112,7 @@ def source_row(
         f'mIoU {scores["mIoU"]:.2f}, of the seen classes {scores["mIoU.seen"]:.2f}'
     )
     subset = subset_name(dataset)
-    return make_row(runner.iter, 'source', subset, scores, counted.confusion, counted.images, seconds)
+    return make_row(runner.iter, Kind.SOURCE, subset, scores, counted.confusion, counted.images, seconds)
 
 
 class ForgettingPass:
@@ -167,4 +167,6 @@ class ForgettingPass:
             return None
         scores = forgetting_scores(counted.confusion, self.classes, self.target, self.matches)
         subset = subset_name(self.dataloader.dataset)
-        return make_row(runner.iter, 'forgetting', subset, scores, counted.confusion, counted.images, seconds)
+        return make_row(
+            runner.iter, Kind.FORGETTING, subset, scores, counted.confusion, counted.images, seconds
+        )

@@ -12,11 +12,9 @@ from torch.utils.data import DataLoader, Subset
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.boundary_metric import flat_boundary_scores
 from ..evaluation.counted import Counted, count_pass, find_metric
-from ..evaluation.history import PROBE
+from ..evaluation.history import SubsetName
 from ..evaluation.scores import flat_scalars, scores_from_confusion
 from .schedule import is_due
-
-FULL = 'full'
 
 
 @LOOPS.register_module()
@@ -75,17 +73,17 @@ class ProbeValLoop(ValLoop):
         self.runner.model.eval()
         self.counted = {}
         if is_due(self.runner, self.full_interval):
-            metrics = self._evaluate(FULL, self.dataloader)
+            metrics = self._evaluate(SubsetName.FULL, self.dataloader)
             # The same images with the same weights: their counts are among those of all.
-            self.counted[PROBE] = count_pass(self.evaluator, 0.0, self._probe)
+            self.counted[SubsetName.PROBE] = count_pass(self.evaluator, 0.0, self._probe)
             scores = self._probe_scores()
         else:
             metrics = {}
-            self._evaluate(PROBE, self._probe_loader)
+            self._evaluate(SubsetName.PROBE, self._probe_loader)
             scores = self._probe_scores()
             if scores.get('mIoU', float('-inf')) > self.best_probe:
-                metrics = self._evaluate(FULL, self.dataloader)
-        metrics |= {f'{PROBE}/{key}': value for key, value in scores.items()}
+                metrics = self._evaluate(SubsetName.FULL, self.dataloader)
+        metrics |= {f'{SubsetName.PROBE}/{key}': value for key, value in scores.items()}
         self.best_probe = max(self.best_probe, scores.get('mIoU', float('-inf')))
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
@@ -103,7 +101,7 @@ class ProbeValLoop(ValLoop):
         """Flat scores of the probe, on every rank."""
         metric, scores = self._metric, [None]
         if is_main_process():
-            counted = self.counted[PROBE]
+            counted = self.counted[SubsetName.PROBE]
             flat = flat_scalars(scores_from_confusion(counted.confusion, metric.classes, metric.seen))
             scores = [flat | (flat_boundary_scores(counted.boundaries) if counted.boundaries else {})]
         broadcast_object_list(scores)

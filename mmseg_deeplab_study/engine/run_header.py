@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ..datasets.subsets import image_list
 from ..digests import data_digest, file_digest, names_digest
 from ..evaluation.adaptation_metric import AdaptationMetric
-from ..evaluation.history import FILE_NAME, flat_recipe
+from ..evaluation.history import FILE_NAME, SubsetName, flat_recipe
 from ..hardware import describe_hardware
 from ..models.segmentors import bare_model
 from ..version import __version__
@@ -61,7 +61,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
 
 
 def subset_name(dataset: Dataset) -> str:
-    return getattr(dataset, 'name', 'full')
+    return getattr(dataset, 'name', SubsetName.FULL)
 
 
 def describe_checkpoint(load_from: str | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from mmseg.structures import SegDataSample
 from ..atomic_file import write_atomically
 from ..datasets.label_maps import write_label_map
 from ..datasets.palettes import Palette
-from ..evaluation.history import CRF, SOURCE
+from ..evaluation.history import Kind
 
 
 def choose_images(paths: Sequence[str], wanted: int | str | Sequence[str]) -> list[str]:
@@ -59,13 +59,13 @@ class Snapshots:
         """Write the source model's own predictions, in its label space and colours."""
         for sample in samples:
             if sample.img_path in self.images:
-                self._write_prediction(sample, SOURCE, palette)
+                self._write_prediction(sample, Kind.SOURCE, palette)
 
     def take_refined(self, samples: Sequence[SegDataSample], iteration: int) -> None:
         """Write predictions that a dense CRF has refined."""
         for sample in samples:
             if sample.img_path in self.images:
-                self._write_prediction(sample, f'{CRF}/{iteration:06d}', self.palette)
+                self._write_prediction(sample, f'{Kind.CRF}/{iteration:06d}', self.palette)
 
     def _write_prediction(self, sample: SegDataSample, name: str, palette: Palette) -> None:
         prediction = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()

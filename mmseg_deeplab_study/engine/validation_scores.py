@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.boundary_metric import flat_boundary_scores
-from ..evaluation.history import PROBE
+from ..evaluation.history import Kind, SubsetName
 from ..evaluation.scores import LABELLED, MEAN_IOUS, flat_scalars
 
 MEANS = (*MEAN_IOUS, 'aAcc', 'mAcc', *LABELLED)
@@ -31,7 +31,7 @@ def check_best_scores(runner: Runner, metric: AdaptationMetric) -> None:
     known = [*MEANS, *(f'IoU.{name}' for name in metric.classes)]
     for hook in checkpoint_hooks(runner):
         for key in [hook.save_best] if isinstance(hook.save_best, str) else hook.save_best or ():
-            if key != 'auto' and key.removeprefix(f'{PROBE}/') not in known:
+            if key != 'auto' and key.removeprefix(f'{SubsetName.PROBE}/') not in known:
                 near = get_close_matches(key, known, n=1)
                 raise ValueError(
                     f'default_hooks.checkpoint.save_best={key!r}: no score of a validation'
@@ -54,11 +54,15 @@ def metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The metrics, as validation gave them to hooks, that the rows of one iteration were made from."""
     metrics = {}
     for row in rows:
-        if row['kind'] == 'validation':
+        if row['kind'] == Kind.VALIDATION:
             # A row of an older record may lack the means over the labelled classes.
             flat = flat_scalars({key: row.get(key) for key in (*MEANS, 'class_iou')})
             flat |= flat_boundary_scores(row) if 'BIoU' in row else {}
-            metrics |= {f'{PROBE}/{k}': v for k, v in flat.items()} if row['subset'] == PROBE else flat
+            metrics |= (
+                {f'{SubsetName.PROBE}/{k}': v for k, v in flat.items()}
+                if row['subset'] == SubsetName.PROBE
+                else flat
+            )
     return metrics
 
 

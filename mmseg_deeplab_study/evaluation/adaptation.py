@@ -8,7 +8,7 @@ learnt: it has inherited the background. Its iterations to an IoU or to a share 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .history import PROBE, History
+from .history import History, Kind
 
 CLASS_PREFIX = 'IoU.'
 BOUNDARY_CLASS_PREFIX = 'BIoU.'
@@ -268,7 +268,7 @@ def seen_classes(history: History) -> list[str] | None:
 
 def class_names(history: History) -> list[str]:
     """The target's classes in their order, then any others that the rows have."""
-    rows = [*history.validations, *history.select('source')]
+    rows = [*history.validations, *history.select(Kind.SOURCE)]
     in_rows = [name for row in rows for name in row.get('class_iou') or ()]
     return list(dict.fromkeys([*(history.header.get('target_classes') or ()), *in_rows]))
 
@@ -289,7 +289,7 @@ def classes_early_to_late(history: History) -> list[ClassTiming]:
 
 def source_row(history: History) -> dict[str, Any] | None:
     """The source's own view: scores of the untouched source model, read in the target's label space."""
-    rows = history.select('source')
+    rows = history.select(Kind.SOURCE)
     return rows[0] if rows else None
 
 
@@ -320,7 +320,7 @@ def summarise_forgetting(history: History) -> Forgetting | None:
     Over those that have labels there, where these are known. None if the history has no mIoU of that. Raises
     what ``summarise_adaptation`` does.
     """
-    rows = history.select('forgetting')
+    rows = history.select(Kind.FORGETTING)
     if not rows_with(rows, 'mIoU'):
         return None
     found = summarise_adaptation(rows, over_labelled(rows, 'mIoU'))
@@ -336,7 +336,7 @@ def compare_probe(history: History) -> ProbeAgreement | None:
     None if there is no such iteration.
     """
     full = dict(score_curve(rows_with(history.validations, 'mIoU')))
-    probe = [r for r in rows_with(history.select('validation', PROBE), 'mIoU') if r['iter'] in full]
+    probe = [r for r in rows_with(history.probed, 'mIoU') if r['iter'] in full]
     if not probe:
         return None
     differences = [abs(row['mIoU'] - full[row['iter']]) for row in probe]

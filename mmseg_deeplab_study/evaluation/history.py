@@ -5,6 +5,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -15,9 +16,26 @@ from .scores import LABELLED, labelled_means
 
 FILE_NAME = 'adaptation.jsonl'
 SCHEMA_VERSION = 1
-PROBE = 'probe'  # the name of the subset that is validated every time where the whole set is too much
-SOURCE = 'source'  # the folder of the snapshots of the source model's own view
-CRF = 'crf'  # the kind of the rows, and the folder of the snapshots, that a dense CRF refined
+
+
+class Kind(str, Enum):
+    """What a row of a record is of; two of them are folders of snapshots, too."""
+
+    VALIDATION = 'validation'
+    SOURCE = 'source'  # the source model's own view of the target
+    FORGETTING = 'forgetting'  # the adapted model on the source's data
+    CRF = 'crf'  # a validation that a dense CRF refined
+
+    __str__ = str.__str__
+
+
+class SubsetName(str, Enum):
+    """Which images a row is of, where they are no named part of the set."""
+
+    FULL = 'full'
+    PROBE = 'probe'  # validated every time where the whole set is too much
+
+    __str__ = str.__str__
 
 
 class History(NamedTuple):
@@ -34,7 +52,12 @@ class History(NamedTuple):
     @property
     def validations(self) -> list[dict[str, Any]]:
         """The rows of the whole validation set, by iteration; not those of a probe."""
-        return [row for row in self.select('validation') if row['subset'] != PROBE]
+        return [row for row in self.select(Kind.VALIDATION) if row['subset'] != SubsetName.PROBE]
+
+    @property
+    def probed(self) -> list[dict[str, Any]]:
+        """The rows of the probe, by iteration."""
+        return self.select(Kind.VALIDATION, SubsetName.PROBE)
 
 
 def flat_recipe(node: Any, prefix: str = '') -> Iterator[tuple[str, str]]:
@@ -59,8 +82,8 @@ def make_row(
     """A row of a record: ``scores`` in percent, ``confusion`` in pixels."""
     return {
         'iter': iteration,
-        'kind': kind,
-        'subset': subset,
+        'kind': str(kind),
+        'subset': str(subset),
         **scores,
         'confusion': confusion.tolist(),
         'images': images,
@@ -110,7 +133,7 @@ def _with_labelled_means(row: dict[str, Any], header: Mapping[str, Any]) -> dict
     confusion = row.get('confusion') or ()
     known = classes and seen is not None and len(confusion) == len(classes)
     # Rows of forgetting count labels of the source.
-    if LABELLED[0] in row or not known or row.get('kind') == 'forgetting':
+    if LABELLED[0] in row or not known or row.get('kind') == Kind.FORGETTING:
         return row
     # A row of the matrix holds all labelled pixels of a class, also where its columns are source classes.
     labelled = [name for name, counts in zip(classes, confusion, strict=True) if any(counts)]
@@ -146,7 +169,7 @@ class HistoryWriter:
         """
         header, rows = read_history(self.path)
         at = [row for row in rows if row['iter'] == iteration]
-        complete = any((row['kind'], row['subset']) == ('validation', closing) for row in at)
+        complete = any((row['kind'], row['subset']) == (Kind.VALIDATION, closing) for row in at)
         last = iteration if complete else iteration - 1
         kept = [row for row in rows if row['iter'] <= last]
         self._replace([header, *kept])

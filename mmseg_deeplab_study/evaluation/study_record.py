@@ -18,7 +18,7 @@ import numpy as np
 
 from ..atomic_file import write_atomically
 from ..datasets.label_spaces import match_classes, resolve_classes
-from .history import History
+from .history import History, Kind, SubsetName
 from .scores import mean_known
 
 MAX_BYTES = 16 * 2**20  # 1,000 validations of 19 classes take 1.5 MB at most
@@ -60,7 +60,7 @@ def read_study_record(
         raise ValueError(f'{path}: {error}') from error
     for k, (mean_iou, accuracy, *iou) in enumerate(validations, 1):
         class_iou = dict(zip(classes, iou, strict=True))
-        row = {'iter': interval * k, 'kind': 'validation', 'subset': 'full'}
+        row = {'iter': interval * k, 'kind': str(Kind.VALIDATION), 'subset': str(SubsetName.FULL)}
         row |= {'mIoU': mean_iou, 'aAcc': accuracy, 'mAcc': None}
         row['mIoU.seen'] = mean_known([value for name, value in class_iou.items() if name in matches])
         row['mIoU.unseen'] = mean_known([value for name, value in class_iou.items() if name not in matches])

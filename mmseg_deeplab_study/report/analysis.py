@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ..evaluation import adaptation
 from ..evaluation.adaptation import CLASS_PREFIX, Adaptation, rows_with, score_curve
-from ..evaluation.history import PROBE, History
+from ..evaluation.history import History, Kind, SubsetName
 from ..evaluation.scores import LABELLED, MEAN_IOUS
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
 
@@ -51,7 +51,7 @@ class MeasuredRun(NamedTuple):
     @property
     def last(self) -> int:
         """The iteration of the last validation, of any subset."""
-        return self.history.select('validation')[-1]['iter']
+        return self.history.select(Kind.VALIDATION)[-1]['iter']
 
     @property
     def no_source(self) -> bool:
@@ -128,7 +128,7 @@ def analyse(histories: Mapping[str, History], iou: float = 20, share: float = 0.
 
 def measure_run(history: History, iou: float, share: float) -> dict[str, dict[str, float | None]]:
     """A run's figures by subject and measure; None where there is none."""
-    rows, probed = history.validations, history.select('validation', PROBE)
+    rows, probed = history.validations, history.probed
     if not rows_with(rows, 'mIoU'):
         raise ValueError(f'expected a validation with an mIoU, but none of {len(rows)} has one')
     source_row, figures = adaptation.source_row(history) or {}, {}
@@ -143,7 +143,7 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
     for score in SCORES if probed else ():
         # The source's own view is of the whole set.
         none = dict.fromkeys(source)
-        figures[f'{PROBE}/{score}'] = {**none, **_measure_rows(probed, score, iou, share)}
+        figures[f'{SubsetName.PROBE}/{score}'] = {**none, **_measure_rows(probed, score, iou, share)}
     halves = {f'{part}_iter': adaptation.half_of_mean(rows, part) for part in ('seen', 'unseen')}
     lead = {'iterations': adaptation.seen_lead(rows), **halves}
     figures['seen_lead'] = dict.fromkeys(lead) if adaptation.has_no_source(history) else lead

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from ..evaluation.adaptation import CLASS_PREFIX, classes_early_to_late
-from ..evaluation.history import PROBE
+from ..evaluation.history import SubsetName
 from ..evaluation.scores import LABELLED, MEAN_IOUS
 from ..evaluation.seeds import Estimate
 from ..tables import make_table, table_text
@@ -59,7 +59,7 @@ def score_table(group: Group) -> Table:
     names = ['%', 'run'] if several else ['%']
     table = make_table([*names, *columns], left=len(names))
     means = [*LABELLED, *MEAN_IOUS] if leading([group]) == LABELLED else MEAN_IOUS
-    for score in (*means, 'BIoU', *(f'{PROBE}/{score}' for score in means)):
+    for score in (*means, 'BIoU', *(f'{SubsetName.PROBE}/{score}' for score in means)):
         rows = [(run.name, run.figures) for run in group.runs]
         rows += [('mean', group.figures)] if several else []
         for name, figures in rows:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ..evaluation.history import Kind
 from ..evaluation.scores import MEAN_IOUS
 from ..evaluation.seeds import Estimate, estimate_difference, estimate_over_seeds
 from .analysis import Group, MeasuredRun, Value, leading, mean
@@ -116,7 +117,7 @@ def _length(run: MeasuredRun) -> tuple[int, int]:
 
 
 def _source(run: MeasuredRun) -> tuple[str, str]:
-    rows = run.history.select('forgetting')
+    rows = run.history.select(Kind.FORGETTING)
     measured = [(row['iter'], row.get('images')) for row in rows[-1:]]
     return repr(list(run.history.header.get('source_classes') or ())), repr(measured)
 

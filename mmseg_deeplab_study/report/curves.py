@@ -15,7 +15,6 @@ from ..evaluation.adaptation import (
     rows_with,
     score_curve,
 )
-from ..evaluation.history import PROBE
 from ..evaluation.scores import LABELLED, MEAN_IOUS
 from .analysis import Analysis, MeasuredRun
 from .analysis_text import percent, yes_or_no
@@ -57,7 +56,7 @@ def curves(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
     rows = rows_with(run.history.validations, 'mIoU')
     timings = classes_early_to_late(run.history)
     keys = [*means, *boundary_scores(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
-    probed = rows_with(run.history.select('validation', PROBE), means[0])
+    probed = rows_with(run.history.probed, means[0])
     return {
         'name': run.name,
         'iterations': [row['iter'] for row in rows],

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..evaluation.adaptation import class_names, find_score, rows_with, source_row, summarise_adaptation
-from ..evaluation.history import PROBE
 from .analysis import MeasuredRun
 from .curves import THRESHOLDS, marks
 from .pictures import choose_iterations, encode_label_map, encode_photograph, image_miou, read_palette
@@ -98,7 +97,7 @@ def _strip(
 ) -> dict[str, Any]:
     classes, header = class_names(run.history), run.history.header
     whole = {row['iter']: find_score(row, score) for row in run.history.validations}
-    probe = {row['iter']: find_score(row, score) for row in run.history.select('validation', PROBE)}
+    probe = {row['iter']: find_score(row, score) for row in run.history.probed}
     sources = [folder.prediction(image, None) for image in folder.images]
     source = next((path for path in sources if path), None)
     images = {}

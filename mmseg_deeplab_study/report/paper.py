@@ -28,7 +28,7 @@ from ..evaluation.adaptation import (
     summarise_adaptation,
     unlabelled_classes,
 )
-from ..evaluation.history import PROBE, History
+from ..evaluation.history import History
 from ..evaluation.scores import LABELLED
 from .analysis import Analysis, Group, MeasuredRun, leading
 from .comparisons import SHOWN, label
@@ -89,7 +89,7 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
             if curve := score_curve(rows, over_labelled(rows, score) if lacking else score):
                 look = dict(color=colour, linewidth=width, label=name + suffix)
                 axes.plot(*zip(*curve, strict=True), style, **look)
-        if probed := score_curve(history.select('validation', PROBE)):
+        if probed := score_curve(history.probed):
             look = dict(color=colour, linewidth=0.8, label=f'{name}, probe')
             axes.plot(*zip(*probed, strict=True), '-.', **look)
         if (found.dip or 0) >= SHOWN:

@@ -10,7 +10,7 @@ from ..evaluation.adaptation import (
     class_names,
     find_score,
 )
-from ..evaluation.history import CRF
+from ..evaluation.history import Kind
 from ..evaluation.scores import LABELLED, MEAN_IOUS
 from .analysis import MeasuredRun
 from .analysis_text import percent
@@ -26,7 +26,7 @@ def refined(
     """An entry per run and iteration tested with dense CRF, of its last test."""
     entries = []
     for run in runs:
-        for row in {row['iter']: row for row in run.history.select(CRF)}.values():
+        for row in {row['iter']: row for row in run.history.select(Kind.CRF)}.values():
             entries.append(_entry(run, row, folders[run.name], width))
     return entries
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.history import CRF, FILE_NAME, SOURCE, History, read_history
+from ..evaluation.history import FILE_NAME, History, Kind, read_history
 from ..evaluation.study_record import read_study_record
 from ..json_lines import read_objects
 
@@ -74,7 +74,7 @@ class RunFolder:
     def finished(self) -> bool | None:
         """Whether the last iteration is recorded; None if its number is not known."""
         last = self.history.header.get('max_iters')
-        rows = self.history.select('validation')
+        rows = self.history.select(Kind.VALIDATION)
         return None if last is None else bool(rows) and rows[-1]['iter'] >= last
 
     @property
@@ -96,7 +96,7 @@ class RunFolder:
             for row in read_objects(path):
                 if 'lr' in row and 'time' in row:
                     times[row.get('step', 0)] = row['time']
-        rows = self.history.select('validation')
+        rows = self.history.select(Kind.VALIDATION)
         return sum(times.values()) / len(times) * rows[-1]['iter'] if times and rows else None
 
     @cached_property
@@ -116,19 +116,19 @@ class RunFolder:
     @cached_property
     def snapshots(self) -> dict[int, Path]:
         """Folders of predictions by iteration, of the iterations that the record has too."""
-        validated = {row['iter'] for row in self.history.select('validation')}
+        validated = {row['iter'] for row in self.history.select(Kind.VALIDATION)}
         folders = {int(path.name): path for path in self._snapshots.glob('[0-9]*') if path.name.isdigit()}
         return {i: folders[i] for i in sorted(folders) if i in validated}
 
     def prediction(self, image: str, iteration: int | None) -> Path | None:
         """The label map predicted at an iteration; at None the source model's own."""
-        folder = self._snapshots / SOURCE if iteration is None else self.snapshots.get(iteration)
+        folder = self._snapshots / Kind.SOURCE if iteration is None else self.snapshots.get(iteration)
         path = folder / f'{image}.png' if folder else None
         return path if path and path.is_file() else None
 
     def refined(self, image: str, iteration: int) -> Path | None:
         """The label map of an iteration that a dense CRF has refined."""
-        path = self._snapshots / CRF / f'{iteration:06d}' / f'{image}.png'
+        path = self._snapshots / Kind.CRF / f'{iteration:06d}' / f'{image}.png'
         return path if path.is_file() else None
 
     @property

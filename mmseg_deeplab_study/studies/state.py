@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..atomic_file import write_atomically
 from ..engine.work_dir import is_claimed
-from ..evaluation.history import FILE_NAME
+from ..evaluation.history import FILE_NAME, Kind
 from ..json_lines import read_objects
 from .plan import StudyRun
 
@@ -126,7 +126,7 @@ def look(run: StudyRun) -> RunState:
         status = 'interrupted' if mark.get('attempts') else 'waiting'
     if iteration is None:
         return RunState(status)
-    scored = [row for row in record if row.get('kind') == 'validation' and row.get('mIoU') is not None]
+    scored = [row for row in record if row.get('kind') == Kind.VALIDATION and row.get('mIoU') is not None]
     miou = scored[-1]['mIoU'] if scored else None
     left = (run.max_iters - iteration) * _pace(logged, record) if logged and status == 'running' else None
     return RunState(status, iteration, run.max_iters, miou, left)

@@ -15,6 +15,8 @@ from mmseg_deeplab_study.evaluation.history import (
     SCHEMA_VERSION,
     History,
     HistoryWriter,
+    Kind,
+    SubsetName,
     make_row,
     read_history,
 )
@@ -154,7 +156,8 @@ def test_start_replaces_what_is_there(tmp_path):
 
 def test_row_has_its_keys_in_order_and_plain_numbers():
     scores = {'mIoU': 50.0, 'class_iou': {'road': 50.0}}
-    made = make_row(5, 'validation', 'full', scores, np.array([[3, 1]]), 2, 0.5)
+    made = make_row(5, Kind.VALIDATION, SubsetName.FULL, scores, np.array([[3, 1]]), 2, 0.5)
+    assert (type(made['kind']), type(made['subset'])) == (str, str)
     assert list(made) == ['iter', 'kind', 'subset', 'mIoU', 'class_iou', 'confusion', 'images', 'seconds']
     assert json.loads(json.dumps(made)) == {
         'iter': 5,
@@ -165,6 +168,22 @@ def test_row_has_its_keys_in_order_and_plain_numbers():
         'images': 2,
         'seconds': 0.5,
     }
+
+
+@pytest.mark.parametrize(
+    ('word', 'plain'),
+    [
+        (Kind.VALIDATION, 'validation'),
+        (Kind.SOURCE, 'source'),
+        (Kind.FORGETTING, 'forgetting'),
+        (Kind.CRF, 'crf'),
+        (SubsetName.FULL, 'full'),
+        (SubsetName.PROBE, 'probe'),
+    ],
+)
+def test_kinds_are_the_words_of_the_record(tmp_path, word, plain):
+    assert word == plain and f'{word}/x' == f'{plain}/x' and json.dumps(word) == f'"{plain}"'
+    assert (tmp_path / word).name == plain and {plain: 1}[word] == 1
 
 
 def test_rows_are_selected_by_kind_and_subset_in_the_order_of_iterations():
