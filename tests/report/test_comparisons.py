@@ -198,6 +198,14 @@ def test_what_seeds_say(records, expected):
     assert ONE_SEED not in found
 
 
+def test_the_first_of_a_pair_may_be_the_smaller():
+    a, b = (
+        [record({0: 9.0}, {0: 30.0, 5: 30.0 - drop}) for drop in drops] for drops in ((1.0, 1.1), (5.0, 5.2))
+    )
+    # differences -4 and -4.1: s / sqrt(2) = 0.05, times t(0.975, 1) = 12.706 is 0.64
+    assert compared(a=a, b=b)[0].endswith('n = 2 seeds: -4.05 [-4.69, -3.41], without 0 in it.')
+
+
 def test_one_of_two_has_several_seeds():
     found = compared(a=seeds(20.0, 20.0), b=record({0: 9.0, 5: 18.0}))
     assert found[0] == 'mIoU (%) at its best: a0 and 1 more 20.0 [20.0, 20.0], b 18.0.'
