@@ -22,7 +22,8 @@ CELLS = 500_000  # of all matrices, eight bytes each
 def confusions(runs: Sequence[MeasuredRun], score: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Each run's matrices, encoded, and notes of what was left out.
 
-    ``right`` has the source class that each class is read from."""
+    ``right`` has the source class that each class is read from.
+    """
     found, notes = [], []
     for place, run in enumerate(runs):
         classes = run.history.header.get('target_classes') or ()
