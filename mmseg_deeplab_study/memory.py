@@ -1,4 +1,4 @@
-"""How much memory there is to be had."""
+"""How much memory there is to be had, and errors that say there was not enough."""
 
 import re
 import shutil
@@ -11,6 +11,18 @@ _FILES = (
     ('memory.max', 'memory.current', 'inactive_file'),
     ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file'),
 )
+
+
+# Of Python and NumPy by its type; of torch on any device, its CPU allocator and OpenCV by its text.
+_SHORT = re.compile(
+    "out ?of ?memory|not enough memory|can't allocate memory|failed to allocate|bad_alloc|alloc_failed",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there was not enough memory, of this machine or of an accelerator."""
+    return isinstance(error, MemoryError) or _SHORT.search(str(error)) is not None
 
 
 def available_memory(proc: Path = Path('/proc'), groups: Path = Path('/sys/fs/cgroup')) -> int | None:

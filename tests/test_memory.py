@@ -4,9 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mmseg_deeplab_study.memory import available_memory, free_shared_memory
+from mmseg_deeplab_study.memory import available_memory, free_shared_memory, is_out_of_memory
 
 MEMINFO = 'MemTotal:       16000 kB\nMemAvailable:    9000 kB\n'
 V1 = ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file')
@@ -74,3 +75,28 @@ def test_system_without_control_groups(tmp_path):
 def test_free_shared_memory(tmp_path: Path):
     assert free_shared_memory(tmp_path / 'none') is None
     assert free_shared_memory(tmp_path) == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ('error', 'expected'),
+    [
+        (MemoryError(), True),
+        (RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB'), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), True),
+        (RuntimeError('[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate'), True),
+        (RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED'), True),
+        (
+            ValueError("(-4:Insufficient memory) Failed to allocate 9 bytes in function 'OutOfMemoryError'"),
+            True,
+        ),
+        (RuntimeError('sizes differ'), False),
+    ],
+)
+def test_errors_of_too_little_memory(error, expected):
+    assert is_out_of_memory(error) == expected
+
+
+def test_numpy_says_that_memory_is_short():
+    with pytest.raises(MemoryError) as caught:
+        np.zeros(2**50)
+    assert is_out_of_memory(caught.value)

@@ -125,15 +125,21 @@ class Trials:
 
         Means over the classes that the images have labels of: a class that is predicted and never labelled
         is 0 in the usual ones, and leaves them when the CRF takes away its last pixel. ``tick`` is called
-        behind each image.
+        after each image.
+
+        Raises:
+            ValueError: an image cannot be read, resized or held in memory; names it.
         """
         self._model.dense_crf = None if setting is None else DenseCRF(**self.fixed, **setting)
         evaluator = Evaluator(self._metrics)
         evaluator.dataset_meta = self._dataset.metainfo
         with torch.no_grad():
-            for place in self._places:
-                batch = pseudo_collate([self._dataset[place]])
-                evaluator.process(data_samples=self._model.test_step(batch), data_batch=batch)
+            for place, path in zip(self._places, self.paths, strict=True):
+                try:
+                    batch = pseudo_collate([self._dataset[place]])
+                    evaluator.process(data_samples=self._model.test_step(batch), data_batch=batch)
+                except Exception as error:
+                    raise ValueError(f'{path}: cannot be scored ({type(error).__name__}: {error})') from error
                 tick()
         evaluator.evaluate(len(self._places))
         metric = find_metric(evaluator, AdaptationMetric)

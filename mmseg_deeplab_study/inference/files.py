@@ -13,9 +13,11 @@ from PIL import Image
 
 from ..atomic_file import write_image
 from ..datasets.file_lists import list_files
+from ..memory import is_out_of_memory
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.mkv', '.mov', '.mp4')
+_JPEG_SIDE = 65500  # of libjpeg
 
 
 class Job(NamedTuple):
@@ -128,8 +130,10 @@ def read_photograph(path: Path) -> np.ndarray:
     """
     try:
         image = mmcv.imfrombytes(path.read_bytes())
-    except cv2.error:  # an empty file
-        image = None
+    except cv2.error as error:
+        if is_out_of_memory(error):
+            raise
+        image = None  # an empty file
     if image is None:
         raise ValueError(
             f'{path}: cannot be read as an image; it is none, or a damaged one. Copy it again, or convert '
@@ -139,5 +143,15 @@ def read_photograph(path: Path) -> np.ndarray:
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:
-    """Write an image in RGB as JPEG, with colours as sharp as the outlines."""
+    """Write an image in RGB as JPEG, with colours as sharp as the outlines.
+
+    Raises:
+        OSError: as ``write_image``.
+        ValueError: it is larger than JPEG takes.
+    """
+    if max(image.shape) > _JPEG_SIDE:
+        raise ValueError(
+            f'{path}: a picture of {image.shape[1]}x{image.shape[0]} pixels, but JPEG takes {_JPEG_SIDE} a '
+            'side; crop the photograph'
+        )
     write_image(path, Image.fromarray(image), 'JPEG', quality=92, subsampling=0)

@@ -4,12 +4,14 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.apis import MMSegInferencer
 from torch import nn
 
+from ..memory import is_out_of_memory
 from .trained_model import dataset_to_test, image_size, load_model
 
 _RESIZES = ('Resize', 'RandomResize', 'ResizeShortestEdge', 'ResizeToMultiple')
@@ -59,8 +61,20 @@ class TrainedInferencer(MMSegInferencer):
         return pseudo_collate
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Labels ``(H, W)`` of an image ``(H, W, 3)`` in uint8 and BGR, as OpenCV reads it."""
-        labels = np.asarray(self(image)['predictions'])
+        """Labels ``(H, W)`` of an image ``(H, W, 3)`` in uint8 and BGR, as OpenCV reads it.
+
+        Raises:
+            ValueError: the test pipeline's resize leaves nothing of one side.
+        """
+        try:
+            labels = np.asarray(self(image)['predictions'])
+        except cv2.error as error:
+            if is_out_of_memory(error):
+                raise
+            raise ValueError(
+                f'an image of {image.shape[1]}x{image.shape[0]} pixels cannot be resized for the network '
+                f'(OpenCV: {error.err}); crop it, or give a larger --long-side'
+            ) from error
         # MMSeg's labels of a head of one channel are float.
         return labels.astype(np.uint8) if labels.dtype.kind == 'f' else labels
 

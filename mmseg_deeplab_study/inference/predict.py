@@ -2,16 +2,18 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import Progress
 
 from ..allocator import keep_freed_memory
 from ..datasets.label_maps import write_label_map
 from ..engine.launch import read_config
+from ..memory import is_out_of_memory
 from .files import (
     Job,
     find_inputs,
@@ -81,11 +83,22 @@ def predict_video(job: Job, painter: Painter, progress: Progress) -> None:
     paint_video(job.source, job.overlay, draw, track)
 
 
+def describe_failure(error: Exception, source: Path) -> str:
+    """Why an input could not be predicted, in one line that begins with its path."""
+    text = ' '.join(str(getattr(error, 'strerror', None) or error).split())
+    if is_out_of_memory(error):
+        text = 'out of memory; give a smaller --long-side'
+    elif not isinstance(error, (OSError, ValueError)):
+        text = f'{type(error).__name__}: {text} (--debug shows the traceback)'
+    return text if text.startswith(str(source)) else f'{source}: {text}'
+
+
 def predict(args: argparse.Namespace) -> int:
     """Predict all inputs; returns how many could not be.
 
     Raises:
         OSError, ValueError, ImportError: before any is predicted, for inputs, outputs, config or checkpoint.
+        OSError: an output cannot be written, and so could none after it.
     """
     jobs = plan_jobs(find_inputs(args.inputs, args.out), args.out, args.labels)
     if not args.overwrite:
@@ -103,12 +116,13 @@ def predict(args: argparse.Namespace) -> int:
                     predict_video(job, painter, progress)
                 else:
                     predict_photograph(job, painter)
-            except (OSError, ValueError) as error:
+            except Exception as error:
+                if isinstance(error, OSError) and error.filename != str(job.source):
+                    raise
                 failed += 1
-                print(f'error: {error}', file=sys.stderr)
-            except torch.cuda.OutOfMemoryError:
-                failed += 1
-                print(f'error: {job.source}: too large for the GPU; give --long-side', file=sys.stderr)
+                print(f'error: {describe_failure(error, job.source)}', file=sys.stderr)
+                if args.debug:
+                    traceback.print_exc()
             else:
                 print(f'Wrote {", ".join(map(str, job.outputs))}')
     if failed:

@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from ..allocator import keep_freed_memory
 from ..atomic_file import write_atomically
+from ..datasets.label_maps import check_headers
 from ..digests import file_digest
 from ..engine.inputs import check_data_roots
 from ..engine.launch import read_config, refining_model
@@ -83,7 +84,9 @@ def tune(args: argparse.Namespace) -> None:
     build_dense_crf(cfg.model.test_cfg.crf)
     model = load_model(cfg, args.checkpoint).to(args.device or get_device())
     crf, evaluators = cfg.model.test_cfg.crf, cfg.get('test_evaluator') or cfg.get('val_evaluator')
-    trials = Trials(model, training_images(cfg), args.images, crf, evaluators)
+    dataset = training_images(cfg)
+    check_headers(dataset)
+    trials = Trials(model, dataset, args.images, crf, evaluators)
     header = {
         'config': Path(args.config).name,
         'config_digest': digest_of_config,

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..atomic_file import explain
+
 # Some files tell the number of their frames by guess; one that has far fewer is cut.
 _CUT = 0.9
 
@@ -54,7 +56,7 @@ def paint_video(
     ``track(frames, length)`` sees the frames go by, for a progress bar.
 
     Raises:
-        ValueError: as ``Video``; also if it ends before its last frame.
+        ValueError: as ``Video``; also if it ends before its last frame, or its pictures are too large.
         OSError: the result cannot be written.
     """
     video, count = Video(path), 0
@@ -79,8 +81,12 @@ def paint_video(
 @contextmanager
 def _whole_file(path: Path) -> Iterator[Path]:
     # OpenCV writes to names only, and tells the format by the suffix.
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.stem}.tmp{path.suffix}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+    except OSError as error:
+        raise explain(error, path) from error
     try:
         yield temporary
         temporary.replace(path)
@@ -93,7 +99,9 @@ def _open_writer(path: Path, rate: float, frame: np.ndarray) -> cv2.VideoWriter:
     size = (frame.shape[1], frame.shape[0])
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
     if not writer.isOpened():
-        raise OSError(f'{path.parent}: no MP4 of {size[0]}x{size[1]} pixels can be written to this folder')
+        raise ValueError(
+            f'MPEG-4 does not take pictures of {size[0]}x{size[1]} pixels; make the video smaller'
+        )
     return writer
 
 

@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -85,6 +86,17 @@ def test_images_are_of_the_training_split_whole_and_evenly_spaced(trained, trial
     ]
     assert all('/train/' in path for path in trials.paths)
     assert training_images(trained)[0]['inputs'].shape == (3, 64, 64)
+
+
+def test_an_image_that_cannot_be_scored_is_named(trials, monkeypatch):
+    def fail(batch: dict) -> list:
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+
+    monkeypatch.setattr(trials._model, 'test_step', fail)
+    with pytest.raises(
+        ValueError, match=r'tiny_000000_\S+: cannot be scored \(OutOfMemoryError: CUDA out of'
+    ):
+        trials.evaluate(None)
 
 
 def test_images_of_a_named_subset(trained):

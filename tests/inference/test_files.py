@@ -156,3 +156,9 @@ def test_pictures_are_written_in_rgb(tmp_path):
     write_picture(tmp_path / 'new/a.jpg', np.full((16, 16, 3), (250, 10, 10), np.uint8))
     red, green, blue = np.asarray(Image.open(tmp_path / 'new/a.jpg'))[8, 8].astype(int)
     assert red > 240 and max(green, blue) < 20
+
+
+def test_a_picture_larger_than_jpeg_takes(tmp_path):
+    with pytest.raises(ValueError, match='a.jpg: a picture of 65501x1 pixels, but JPEG takes 65500 a side'):
+        write_picture(tmp_path / 'a.jpg', np.zeros((1, 65501, 3), np.uint8))
+    write_picture(tmp_path / 'a.jpg', np.zeros((1, 65500, 3), np.uint8))

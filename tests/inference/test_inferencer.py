@@ -98,6 +98,14 @@ def test_long_side(trained):
     assert seen == [(1, 3, 65, 120), (1, 3, 120, 97), (1, 3, 120, 97)]
 
 
+def test_an_image_that_cannot_be_resized(trained):
+    cfg, path, _ = trained
+    inferencer = TrainedInferencer(cfg, path, 'cpu', long_side=64)
+    # 2 * 64 / 3000 = 0.04 pixels
+    with pytest.raises(ValueError, match='an image of 3000x2 pixels cannot be resized .* give a larger'):
+        inferencer.predict(photograph(2, 3000))
+
+
 def test_long_side_takes_the_place_of_the_configs_resize():
     load, pack = dict(type='LoadImageFromFile'), dict(type='PackSegInputs')
     resize = dict(type='Resize', scale=(2048, 1024), keep_ratio=True)

@@ -91,3 +91,15 @@ def test_nothing_is_left_of_a_failure(tmp_path):
         paint_video(source, tmp_path / 'b.mp4', fail)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.mp4', 'b.mp4']
     assert (tmp_path / 'b.mp4').read_bytes() == b'before'
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    source = write_video(tmp_path / 'a.mp4')
+    with pytest.raises(OSError, match='a.mp4/b.mp4: could not be written'):
+        paint_video(source, source / 'b.mp4', lambda frame: frame)
+
+
+def test_pictures_larger_than_mpeg_takes(tmp_path):
+    source = write_video(tmp_path / 'a.mp4')
+    with pytest.raises(ValueError, match='MPEG-4 does not take pictures of 9000x32 pixels'):
+        paint_video(source, tmp_path / 'b.mp4', lambda frame: np.zeros((32, 9000, 3), np.uint8))

@@ -5,7 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from mmseg_deeplab_study.inference.inferencer import TrainedInferencer
 
 CAMVID = (
     Path(__file__).resolve().parents[2]
@@ -86,6 +89,74 @@ def test_an_unreadable_file_of_a_folder_is_named_and_the_others_are_predicted(ru
         f'{name}_{kind}' for name in '13' for kind in ('overlay.jpg', 'labels.png')
     }
     assert output.count('Wrote') == 2
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (MemoryError(), 'folder/2.png: out of memory; give a smaller --long-side'),
+        (
+            torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate'),
+            'folder/2.png: out of memory;',
+        ),
+        (RuntimeError('DefaultCPUAllocator: not enough memory: you tried'), 'folder/2.png: out of memory;'),
+        (IndexError('no\n row'), 'folder/2.png: IndexError: no row (--debug shows the traceback)'),
+    ],
+)
+def test_a_picture_that_cannot_be_predicted_is_named_and_the_others_are(run, monkeypatch, error, line):
+    for name in '123':
+        photograph(f'folder/{name}.png', width=64 + int(name))
+    predict = TrainedInferencer.predict
+
+    def fail(self: TrainedInferencer, image: np.ndarray) -> np.ndarray:
+        if image.shape[1] == 66:
+            raise error
+        return predict(self, image)
+
+    monkeypatch.setattr(TrainedInferencer, 'predict', fail)
+    code, output, errors = run('folder', '-o', 'out')
+    assert (code, output.count('Wrote')) == (1, 2)
+    assert f'error: {line}' in errors and 'error: 1 of 3 inputs could not be predicted' in errors
+    assert 'Traceback' not in errors
+
+
+def test_a_picture_and_a_video_that_cannot_be_resized(run):
+    photograph('folder/1.png', 2, 3000)
+    photograph('folder/3.png')
+    writer = cv2.VideoWriter('folder/2.avi', cv2.VideoWriter_fourcc(*'MJPG'), 8, (3000, 2))
+    writer.write(np.zeros((2, 3000, 3), np.uint8))
+    writer.release()
+    code, output, errors = run('folder', '-o', 'out', '--long-side', '64')
+    assert (code, output) == (1, 'Wrote out/3_overlay.jpg, out/3_labels.png\n')
+    for name in ('1.png', '2.avi'):
+        assert f'error: folder/{name}: an image of 3000x2 pixels cannot be resized for the network' in errors
+    assert len(list(Path('out').iterdir())) == 2
+
+
+def test_an_input_that_cannot_be_opened_is_named(run, monkeypatch):
+    for name in '12':
+        photograph(f'folder/{name}.png')
+    read = Path.read_bytes
+
+    def fail(self: Path) -> bytes:
+        if self.name == '1.png':
+            raise PermissionError(13, 'Permission denied', str(self))
+        return read(self)
+
+    monkeypatch.setattr(Path, 'read_bytes', fail)
+    code, output, errors = run('folder', '-o', 'out')
+    assert (code, output) == (1, 'Wrote out/2_overlay.jpg, out/2_labels.png\n')
+    assert 'error: folder/1.png: Permission denied\n' in errors
+
+
+def test_an_output_that_cannot_be_written_ends_it(run):
+    for name in '12':
+        photograph(f'folder/{name}.png')
+    Path('out').mkdir()
+    Path('out/file').write_text('')
+    code, output, errors = run('folder', '-o', 'out/file/new')
+    assert (code, output, errors.count('error:')) == (1, '', 1)
+    assert 'out/file/new/1_overlay.jpg: could not be written (Not a directory)' in errors
 
 
 def test_existing_results_are_kept_unless_told_otherwise(run):
