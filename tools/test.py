@@ -11,7 +11,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
     parser.add_argument('--out', help='the dir to save predicted label maps for offline evaluation')
     parser.add_argument('--show', action='store_true', help='show prediction results')
-    parser.add_argument('--show-dir', help='the dir to save painted images')
+    parser.add_argument('--show-dir', help='the dir to save painted images, one of every image')
     parser.add_argument(
         '--wait-time', type=float, default=2, help='interval of --show in seconds (default: 2)'
     )
@@ -44,7 +44,10 @@ def main() -> None:
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
-        cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
+        # MMSeg's hook paints every 50th unless told otherwise.
+        cfg.default_hooks.visualization.update(
+            draw=True, interval=1, show=args.show, wait_time=args.wait_time
+        )
         if args.show_dir:
             cfg.visualizer.save_dir = args.show_dir
     if args.crf:

@@ -270,8 +270,8 @@ class HeadTransferHook(Hook):
     """Rewrite a loaded checkpoint's classifiers for the target label space before they enter the model.
 
     Works on ``decode_head`` and ``auxiliary_head``, in training and in testing alike; a checkpoint that is
-    already the target's (a resumed run's) is left untouched. Logs a table of the rows and writes it to
-    ``work_dir/head_transfer.json``. Keeps the decode head's classifier as it came, ``source_classifier``, so
+    already the target's (a resumed run's) is left untouched. Logs a table of the rows and in training writes it
+    to ``work_dir/head_transfer.json``. Keeps the decode head's classifier as it came, ``source_classifier``, so
     that ``AdaptationHook`` can show what the source model itself sees.
 
     Args:
@@ -339,11 +339,16 @@ class HeadTransferHook(Hook):
             # The loader goes on with the dict it has, so that one is changed.
             state_dict.update(transferred)
         check_fits(state_dict, model)
+        iteration = (checkpoint.get('meta') or {}).get('iter')
+        trained = f' (iteration {iteration} of a run)' if iteration else ''
+        # Runner.test builds its loop before it loads, Runner.train has none.
+        tested = isinstance(getattr(runner, '_test_loop', None), BaseLoop)
         if changed:
-            self._report(runner, changed)
-        elif not resumed:
-            iteration = (checkpoint.get('meta') or {}).get('iter')
-            trained = f' (iteration {iteration} of a run)' if iteration else ''
+            self._report(runner, changed, write=not tested)
+        if tested:
+            state = 'its classifier carried over and not trained yet' if changed else 'its own classifier'
+            runner.logger.info(f'HeadTransferHook: the test scores the checkpoint{trained} with {state}')
+        elif not changed and not resumed:
             runner.logger.warning(
                 f'HeadTransferHook: the checkpoint{trained} already has a classifier of the '
                 f"target's {len(self.target)} classes, so nothing is transferred: at iteration 0 the record "
@@ -368,11 +373,13 @@ class HeadTransferHook(Hook):
         meta = checkpoint.get('meta') or {}
         return tuple((meta.get('dataset_meta') or {}).get('classes', ())) == self.target
 
-    def _report(self, runner: Runner, heads: Sequence[str]) -> None:
+    def _report(self, runner: Runner, heads: Sequence[str], write: bool) -> None:
         table = make_table(['target class', 'row from', 'rule'], left=3)
         for row in self.rows:
             table.add_row(row.target, row.source or '-', row.rule)
         runner.logger.info(f'Head transfer of {", ".join(heads)}:\n{table_text(table)}')
+        if not write:
+            return
         record = {
             'source_classes': self.source,
             'target_classes': self.target,
