@@ -60,10 +60,10 @@ def to_peer(state: Mapping[str, Tensor], peer: str) -> tuple[dict[str, Any], Lay
     Raises:
         ValueError: the peer publishes no such architecture.
     """
-    # The last that fits: a deeper network has the blocks of a shallower one too.
-    for layout in reversed(LAYOUTS[peer]):
+    for layout in LAYOUTS[peer]:
         with contextlib.suppress(ValueError):
             exported = export_state(state, layout)
+            # Not so of a shallower network, whose blocks a deeper one has too.
             if recognise(exported, LAYOUTS[peer]) is layout:
                 break
     else:

@@ -20,8 +20,9 @@ def names(study) -> list[str]:
 
 
 def test_runs_are_configs_by_variants_by_seeds(make_study, tmp_path):
+    own = {'optim_wrapper': dict(head=0.2, backbone=0.6)}
     study = make_study(
-        runs={'a': dict(config='well.py', options={'optim_wrapper.head': 0.2}), 'b': dict(config='well.py')},
+        runs={'a': dict(config='well.py', options=own), 'b': dict(config='well.py')},
         variants={
             'zero': {},
             'random': {'custom_hooks.0.unmatched': 'random', 'optim_wrapper': dict(backbone=0.5)},
@@ -35,7 +36,7 @@ def test_runs_are_configs_by_variants_by_seeds(make_study, tmp_path):
     # The study's options, then the run's, then the variant's.
     resolved = [run.resolve() for run in study.runs]
     rates = [(cfg.optim_wrapper.head, cfg.optim_wrapper.backbone) for cfg in resolved[::2]]
-    assert rates == [(0.2, 0.4), (0.2, 0.5), (0.3, 0.4), (0.3, 0.5)]
+    assert rates == [(0.2, 0.6), (0.2, 0.5), (0.3, 0.4), (0.3, 0.5)]
     assert [cfg.custom_hooks[0].unmatched for cfg in resolved] == ['zero', 'zero', 'random', 'random'] * 2
     assert [cfg.randomness.seed for cfg in resolved] == [0, 7] * 4
     assert not (tmp_path / 'out').exists()
