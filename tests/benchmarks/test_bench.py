@@ -103,6 +103,39 @@ def test_tables_and_picture(results, tmp_path):
     assert (tmp_path / 'speed.png').stat().st_size > 10_000
 
 
+def test_sections_that_take_long():
+    """Their tables, of made-up figures."""
+    variants = ('stock', 'float32')
+    curves = {'stock': ([2.0] * 20, 9.0), 'float32': ([1.5] * 20, 9.25)}
+    results = {
+        'machines': {'growth': 'a machine'},
+        'training': {'a': {key: dict.fromkeys(variants, 2.0) for key in ('seconds', 'seconds_kept')}},
+        'rounding': {'a': {'steps': 20, 'first update, float64': 3e-9, 'float32': 0.5, 'nudged': 0.25}},
+        'adapted': {
+            'CamVid': {name: dict(loss=c, miou=[m] * 7, labelled=[m] * 7) for name, (c, m) in curves.items()}
+        },
+        'growth': {
+            'b': {
+                'height': {'256': dict.fromkeys(variants, 0.5)},
+                'classes': {'19': {'stock': 3, 'ours': 1.5, 'stock MB': 90.4, 'ours MB': 30}},
+                'images': {'4': dict.fromkeys(variants, 2)},
+            }
+        },
+    }
+    lines = list(tables._lines(results, ['float32']))
+    assert lines[0] == 'Measured on a machine.'
+    for row in (
+        '| a | kept | 2.00 | 2.00 (1.0x) |',
+        '| a | 3e-09 | 0.500 | 0.250 |',
+        '| loss of the first 20 iterations, relative, at most | 2.5e-01 |',
+        '| mIoU, points apart: the best of all | 0.250 |',
+        '| 256x512 | 0.500 | 0.500 |',
+        '| 19 | 3.00 | 1.50 | 90 | 30 |',
+        '| 4 | 2.00 | 2.00 |',
+    ):
+        assert row in lines
+
+
 def test_growth_with_classes(streets, tmp_path, monkeypatch):
     monkeypatch.setattr(setups, 'make_streets', lambda folder, number, height: streets)
     cells = growth._by_classes(5, tmp_path, 1)
