@@ -1,4 +1,4 @@
-"""A real run, PASCAL's weights on CamVid: does it train and validate as with stock's segmentor?"""
+"""A real run on CamVid: does it train and validate as with stock's segmentor?"""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ OPTIONS = {setups.STOCK: 'model.type=EncoderDecoder'} | {
 
 
 def measure(weights: str, folder: Path) -> dict[str, dict[str, list[float]]]:
-    """Loss of each iteration and mIoU of each validation of runs that differ in the segmentor alone."""
+    """Losses and validations of runs that differ in the segmentor alone."""
     result = {}
     for name, option in OPTIONS.items():
         work_dir = folder / f'camvid_{name}'
@@ -37,7 +37,7 @@ def measure(weights: str, folder: Path) -> dict[str, dict[str, list[float]]]:
 
 
 def _labelled(row: dict) -> float:
-    """mIoU over the classes that some pixel is labelled with: no jump where another gets its first pixel."""
+    """mIoU over the classes with labelled pixels: no jump at another's first."""
     confusion = np.array(row['confusion'])
     hits, labelled = confusion.diagonal(), confusion.sum(axis=1)
     union = labelled + confusion.sum(axis=0) - hits

@@ -1,4 +1,4 @@
-"""Measure this project against stock MMSegmentation, side by side, and write the table of docs/speed.md."""
+"""Measure this project beside stock MMSegmentation, for docs/speed.md."""
 
 import argparse
 import json
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measure(args: argparse.Namespace, section: str, network: str, size: str) -> None:
-    """Measure one thing and add it to the results at once: it survives a failure after it."""
+    """Measure one thing and add it to the results at once."""
     path = Path(args.results)
     weights = path.with_name(f'{network}.pth')
     with tempfile.TemporaryDirectory() as name:

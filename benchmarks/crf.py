@@ -1,4 +1,4 @@
-"""The dense CRF: its time beside pydensecrf2's, its memory and growth, and what it does to scores on VOC.
+"""The dense CRF: its time beside pydensecrf2's, its memory, its scores on VOC.
 
 Needs CAMVID_ROOT; the extra `crf` for the comparison. Writes a table between the marks of OUT/dense_crf.md.
 """
@@ -89,7 +89,7 @@ def voc_config(voc: Path, weights: Path) -> Config:
 
 
 def beside_pydensecrf(cfg: Config, rounds: int) -> list[tuple[str, ...]]:
-    """A row per photograph of VOC and logits of its 21 classes: seconds of both, ratio, labels that agree."""
+    """A row per photograph of VOC: seconds of both, ratio, labels that agree."""
     cfg = copy.deepcopy(cfg)
     cfg.model.output = 'full'
     model, dataset = load_model(cfg, cfg.load_from), DATASETS.build(cfg.test_dataloader.dataset)
@@ -113,7 +113,7 @@ def beside_pydensecrf(cfg: Config, rounds: int) -> list[tuple[str, ...]]:
 
 
 def grow(size: tuple[int, int, int]) -> list[Any]:
-    """A row for a street enlarged to a size: seconds, corners of the lattice a pixel, MB."""
+    """A row for a street of a size: seconds, lattice corners a pixel, MB."""
     height, width, classes = size
     picture = min((setups.camvid() / 'leftImg8bit/val').rglob('*.png'))
     image, logits = read_image(picture, (height, width)), smooth_logits(classes, height, width)

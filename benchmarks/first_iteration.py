@@ -1,4 +1,4 @@
-"""A hook that says when a run validates and trains for the first time, and ends it there."""
+"""A hook that says when a run first validates and trains, and ends it."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from mmseg.registry import HOOKS
 
 @HOOKS.register_module()
 class FirstIterationHook(Hook):
-    """Prints a line of JSON before the validation at iteration 0, and another after the first iteration."""
+    """Prints a line of JSON before the first validation and after iteration 1."""
 
     priority = 'HIGHEST'
 

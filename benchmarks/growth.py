@@ -1,4 +1,4 @@
-"""How a validation grows: with the size of the image, the number of classes, the number of images."""
+"""How a validation grows with image size, number of classes and of images."""
 
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def _by_images(number: int, folder: Path, rounds: int) -> dict[str, float]:
 
 
 def _by_classes(number: int, folder: Path, rounds: int) -> dict[str, float]:
-    """Seconds, and MB at most, from the network's logits of a 512x1024 image to its counts."""
+    """Seconds, and MB at most, from logits of a 512x1024 image to its counts."""
     root = setups.make_streets(folder, 1, 512)
     tasks = {}
     logits = torch.randn(1, number, 32, 64, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Side-by-side measuring: alternating timings, peak memory, and what the machine is."""
+"""Side-by-side measuring: alternating timings, peak memory, the machine."""
 
 import ctypes
 import gc
@@ -21,7 +21,7 @@ from mmseg_deeplab_study.hardware import describe_hardware, has_native_bfloat16
 
 
 def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, what: str) -> dict[str, float]:
-    """Median seconds of each task, one after the other in each round, after one untimed round."""
+    """Median seconds of each task, taking turns, after one untimed round."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for number in track(range(-1, rounds), what):
         for name, task in tasks.items():
@@ -33,13 +33,13 @@ def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, what: str)
 
 
 def in_own_process(task: Callable[..., Any], *arguments: Any) -> Any:
-    """What a task returns in a new process: what another did to the allocator does not reach it."""
+    """What a task returns in a new process, with an allocator of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
         return pool.submit(task, *arguments).result()
 
 
 def peak_growth(task: Callable[[], object]) -> float:
-    """MB by which the process at most grows while the task runs, beyond what it holds for good."""
+    """MB by which the process at most grows while the task runs."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # else the task could begin with what another has freed
     before = memory_mb('VmRSS')
@@ -49,7 +49,7 @@ def peak_growth(task: Callable[[], object]) -> float:
 
 
 def memory_mb(key: str) -> float:
-    """What the kernel says of this process: ``VmRSS`` holds now, ``VmHWM`` held at most."""
+    """The kernel's ``VmRSS`` (held now) or ``VmHWM`` (at most), in MB."""
     return int(re.search(rf'{key}:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) / 1024
 
 

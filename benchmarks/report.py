@@ -56,7 +56,7 @@ def write_run(folder: Path, seed: int, args: argparse.Namespace) -> Path:
 
 
 def write_snapshots(folder: Path, args: argparse.Namespace) -> None:
-    """Photographs, truths and, for each validation, one of ``VARIANTS`` label maps of each."""
+    """Photographs, truths and, for each validation, a label map of each."""
     reference = folder / 'reference'
     reference.mkdir(parents=True)
     photographs = sorted((camvid() / 'leftImg8bit/val').rglob('*.png'))[: args.images]

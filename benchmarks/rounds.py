@@ -1,4 +1,4 @@
-"""A whole run of the study's shape: five iterations and a validation, repeatedly."""
+"""A run of the study's shape: rounds of five iterations and a validation."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from mmseg_deeplab_study.engine.launch import enable_amp
 
 
 class _Watch(Hook):
-    """Seconds of each training stretch and each validation, as the run's own clock sees them."""
+    """Seconds of each training stretch and each validation."""
 
     priority = 'LOWEST'
 
@@ -51,7 +51,7 @@ def _timed(method: Callable, seconds: list[float]) -> Callable:
 def measure(
     network: str, data_root: Path, folder: Path, rounds: int, crop: int = 384
 ) -> dict[str, dict[str, float]]:
-    """Seconds of a round, its parts, and the tracker's own share, of stock and of ours.
+    """Seconds of a round, its parts and the tracker's share, stock's and ours.
 
     Rounds are means over all but the first, in which caches fill. Ours run with freed memory kept, as our
     tools do. The first validation of ours, at iteration 0, has no counterpart and is left out.
@@ -72,7 +72,7 @@ def measure(
 
 
 def run(cfg: Config, rounds: int) -> dict[str, float]:
-    """Train as the config says, ``rounds`` validations long; the means of all but the first round."""
+    """Train for ``rounds`` validations; means of all but the first round."""
     runner, watch = Runner.from_cfg(cfg), _Watch()
     runner.register_hook(watch)
     tracker = next((hook for hook in runner.hooks if isinstance(hook, AdaptationHook)), None)

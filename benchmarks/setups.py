@@ -32,7 +32,7 @@ def camvid() -> Path:
 
 
 def make_streets(folder: Path, number: int, height: int) -> Path:
-    """``number`` of CamVid's photographs enlarged to ``height`` x 2 ``height``; returns the data root.
+    """Enlarge ``number`` of CamVid's photographs; returns the data root.
 
     Training and validation get the same: scores are not the point, and pixels are what time depends on.
     """
@@ -56,7 +56,7 @@ def make_streets(folder: Path, number: int, height: int) -> Path:
 def config(
     network: str, kind: str, data_root: Path, work_dir: Path, crop: int = 384, batch: int = 2
 ) -> Config:
-    """The study's run of a network on Cityscapes, or the same with MMSeg's own segmentor, metric and loading.
+    """The study's run of a network on Cityscapes, or the same with MMSeg's parts.
 
     Without a source checkpoint: head transfer is not measured.
     """
@@ -99,7 +99,7 @@ def to_stock(cfg: Config) -> None:
 
 
 def build(cfg: Config) -> Runner:
-    """A runner whose validation can be run by itself, as in the middle of a training."""
+    """A runner whose validation can be run alone, as in the middle of a training."""
     runner = Runner.from_cfg(cfg)
     runner.call_hook('before_run')
     for hook in runner.hooks:

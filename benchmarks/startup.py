@@ -1,4 +1,4 @@
-"""What it takes to start: each tool's --help, the imports, and a run to its first iteration beside stock's.
+"""What it takes to start: tools, imports, and a run to its first iteration.
 
 Needs CAMVID_ROOT. Writes a table between its marks of OUT/speed.md.
 """
@@ -119,7 +119,7 @@ def tasks(config: Path) -> dict[str, Callable[[], Iterator[tuple[str, Figures]]]
 
 
 def lines(found: Mapping[str, Mapping[str, Figures]]) -> Iterator[str]:
-    """Three Markdown tables: the tools, the imports beside MMSegmentation's, a run beside stock's."""
+    """Three Markdown tables: tools, imports, and a run beside stock's."""
     from benchmarks.tables import markdown_table
 
     def row(name: str, figures: Figures, beside: Figures | None = None) -> list[str]:

@@ -16,7 +16,7 @@ Results = Mapping[str, Any]
 
 
 def write(results: Results, folder: Path) -> str:
-    """Put the tables between the marks of ``speed.md``, draw ``speed.png`` beside it, return the tables."""
+    """Write the tables into ``speed.md`` and ``speed.png``; returns the tables."""
     dtypes = results['dtypes']
     text = '\n'.join(_lines(results, dtypes))
     write_between_marks(folder / 'speed.md', text)

@@ -1,4 +1,4 @@
-"""A training step: stock against ours, on the same images, from the same weights."""
+"""A training step of stock and of ours, on equal images and weights."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def measure(network: str, data_root: Path, folder: Path, steps: int, crop: int) 
 
 
 def rounding(network: str, data_root: Path, folder: Path, steps: int) -> dict[str, float]:
-    """How far ours are from stock after one update in float64 and over ``steps`` in float32, all relative.
+    """Relative distance from stock after an update in float64, ``steps`` in float32.
 
     A network from random weights, with batch norm over two images, multiplies every rounding at each update:
     ``nudged`` is how far stock then is from itself, its images changed by one rounding of float32.

@@ -1,4 +1,4 @@
-"""A validation pass: stock ``ValLoop``, ``EncoderDecoder`` and ``IoUMetric`` against ours."""
+"""A validation pass: stock's loop, segmentor and metric against ours."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -64,7 +64,7 @@ def _run(parts: nn.ModuleDict, inputs: Sequence[Tensor]) -> None:
 
 
 def returned(network: str, data_root: Path, folder: Path, rounds: int) -> dict[str, float]:
-    """Seconds per image of each variant, the allocator as it is, and from random weights."""
+    """Seconds per image of each variant, the allocator as it is."""
     runners = build(network, data_root, folder, None)
     return _per_image(_passes(runners), runners, rounds, f'{network} validates {data_root.name}')
 
@@ -81,7 +81,7 @@ def _per_image(
 
 
 def memory(network: str, data_root: Path, folder: Path) -> dict[str, dict[str, float]]:
-    """MB by which a process at most grows in a pass, and those of the folded copy, which it holds already."""
+    """MB by which a process grows in a pass, and those of the folded copy."""
     result: dict[str, dict[str, float]] = {'peak_mb': {}, 'folded_mb': {}}
     for name, runner in build(network, data_root, folder, None).items():
         runner.val_loop.run()

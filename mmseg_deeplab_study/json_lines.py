@@ -1,4 +1,4 @@
-"""Files with a JSON object in each line, read while another process writes them."""
+"""Files with a JSON object a line, read while another process writes them."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def read_objects(path: Path, tail: int | None = None) -> list[dict[str, Any]]:
-    """Read the objects of a file, or of its last ``tail`` bytes; none if there is no file.
+    """Read the objects of a file, or of its last ``tail`` bytes; none of no file.
 
     Torn lines are left out: the first of a tail, the last of a file that is being written.
     """

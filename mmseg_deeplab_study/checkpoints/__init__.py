@@ -1,4 +1,4 @@
-"""Readers of published checkpoints, registered with MMEngine's ``CheckpointLoader``."""
+"""Readers of published checkpoints, registered with MMEngine."""
 
 from .bare_state import load_from_local
 from .tflite import load_from_tflite

@@ -1,4 +1,4 @@
-"""The state dict inside what a training script saves: under which key, with which prefixes."""
+"""The state dict inside what a training script saves."""
 
 import re
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ _COUNTERS = ('n_averaged', 'steps')
 
 
 def bare_name(name: str) -> str:
-    """The name that a weight has in the model itself, without wrappers, in any order."""
+    """A weight's name in the model itself, without wrappers in any order."""
     return _LEADING.sub('', _WRAPPED.sub('', name))
 
 
 def bare_state(checkpoint: Any) -> dict[str, Any]:
-    """Take the state dict out of a checkpoint, under the model's own names and without counters.
+    """Take the state dict out of a checkpoint, under the model's own names.
 
     Raises:
         ValueError: it is not a dict by names.
@@ -42,7 +42,7 @@ def bare_state(checkpoint: Any) -> dict[str, Any]:
 
 
 def unwrap(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Make a loaded checkpoint one that MMEngine takes, in place; return its state dict.
+    """Make a checkpoint fit for MMEngine, in place; return its state dict.
 
     What is bare already is left as it is, and so is all beside the state dict.
 
@@ -62,7 +62,7 @@ def unwrap(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Load a file in the place of MMEngine's loader, for ``load_from``, ``init_cfg`` and resuming alike.
+    """Load a file in place of MMEngine's loader, wherever it reads one.
 
     MMEngine 0.10.7 runs the code that a file carries before torch 2.6, refuses the options of a training
     script (``argparse.Namespace``) since, and knows no key but ``state_dict`` and no prefix but ``module.``.

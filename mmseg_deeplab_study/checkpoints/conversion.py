@@ -28,7 +28,7 @@ CONFIGS = {
 
 
 def load_any(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint of any known form as MMSeg's: ``state_dict`` and a ``meta`` that says what it was.
+    """Load a checkpoint of any known form; its ``meta`` says what it was.
 
     Raises:
         FileNotFoundError, ValueError: as the readers.

@@ -1,4 +1,4 @@
-"""How the peers name and order what we name otherwise, and what holds a file to that."""
+"""How the peers name what we name otherwise, and checks of their files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -47,7 +47,7 @@ class Layout(NamedTuple):
 
 
 def conv_norm(peer: str, ours: str, conv: str = '0', norm: str = '1') -> Pairs:
-    """A convolution and its batch norm, which are items of a ``Sequential`` at the peer."""
+    """A convolution and its batch norm, at the peer items of a ``Sequential``."""
     return ((f'{peer}.{conv}.', f'{ours}.conv.'), (f'{peer}.{norm}.', f'{ours}.bn.'))
 
 
@@ -65,7 +65,7 @@ def v3_pairs(peer: str) -> Pairs:
 
 
 def mobilenet_v2_blocks() -> list[tuple[str, bool]]:
-    """mmpretrain's name of each inverted residual of MobileNetV2, and whether it expands."""
+    """mmpretrain's names of MobileNetV2's blocks, and whether each expands."""
     stages = enumerate(MobileNetV2.arch_settings, 1)
     return [(f'layer{k}.{i}', expand != 1) for k, (expand, _, count, _) in stages for i in range(count)]
 
@@ -104,7 +104,7 @@ def model_config(
 
 
 def rename(state: Mapping[str, Tensor], pairs: Pairs) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename keys by prefix; return the renamed state, in its order, and the keys that have no new name."""
+    """Rename keys by prefix; return the state and the keys without a new name."""
     renamed, unknown = {}, []
     for key, value in state.items():
         new = next((new + key[len(old) :] for old, new in pairs if key.startswith(old)), None)

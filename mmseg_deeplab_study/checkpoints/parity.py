@@ -134,7 +134,7 @@ def compare_golden(keys_file: Path, reference) -> Iterator[tuple[str, str, Parit
 
 
 def compare_tflite(golden_file: Path) -> tuple[str, str, Parity]:
-    """Input, output and parity for LiteRT's logits of real weights, which lie in data/voc_weights."""
+    """Input, output and parity for LiteRT's logits of real weights."""
     name = golden_file.stem.removeprefix('tflite_')
     weights = golden_file.parents[1] / 'data' / 'voc_weights' / f'{name}.tflite'
     golden = np.load(golden_file)

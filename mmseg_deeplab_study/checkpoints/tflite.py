@@ -83,7 +83,7 @@ def to_conv_weight(kernel: np.ndarray) -> np.ndarray:
 
 
 def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Rename and lay out TensorFlow's constants for ``AtrousBackbone`` and ``DeepLabV3Head``.
+    """Rename and lay out TensorFlow's constants for our backbone and head.
 
     Batch norm is folded into the file's convolutions. The backbone gets it back as the identity (statistics
     0 and 1, scale 1) with the folded bias as shift, exact only in evaluation mode: set ``norm_eval=True``.
@@ -141,7 +141,7 @@ def _backbone_shapes(constants: dict[str, np.ndarray]) -> dict[str, torch.Size]:
 
 
 def _zero_pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Append zero channels where mmpretrain rounds a width up (12 to 16) and TensorFlow does not.
+    """Append zero channels where only mmpretrain rounds a width up (12 to 16).
 
     Such a channel is zero, feeds nothing and gets no gradient: the network stays TensorFlow's, in training
     too.

@@ -71,7 +71,7 @@ LAYOUTS = (
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_tvseg(filename: str, map_location: Any = None) -> dict:
-    """Load ``tvseg://PATH``, on ResNet-50, ResNet-101 or MobileNetV3-Large, as an MMSeg checkpoint.
+    """Load ``tvseg://PATH`` on ResNet-50, ResNet-101 or MobileNetV3-Large.
 
     The auxiliary head comes along where the file has one.
 

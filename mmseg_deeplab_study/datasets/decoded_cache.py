@@ -34,14 +34,14 @@ def parse_size(size: str) -> int:
 
 
 class DecodedFiles:
-    """Room for the decoded pixels of a list of files, shared by every process forked from this one.
+    """Room for the decoded pixels of files, shared with forked processes.
 
     Memory is taken from the system when a file is first stored, whichever process stores it; two that store
     one file at once write the same. Needs no lock and no room in ``/dev/shm``.
     """
 
     def __init__(self, sizes: Mapping[Hashable, int]) -> None:
-        """Make room for files of these sizes, in bytes once decoded, by a name of each file."""
+        """Make room for files by name and size, in bytes once decoded."""
         ends = np.cumsum(list(sizes.values()), dtype=np.int64).tolist()
         starts = [end - size for end, size in zip(ends, sizes.values(), strict=True)]
         self._place = dict(zip(sizes, zip(range(len(ends)), starts, ends, strict=True), strict=True))
@@ -59,7 +59,7 @@ class DecodedFiles:
         return name in self._place and bool(self._shapes[self._place[name][0], 3])
 
     def get(self, name: Hashable) -> np.ndarray | None:
-        """A copy of a file's pixels, uint8 ``(H, W, C)`` or ``(H, W)``, or None if they are not there."""
+        """A copy of a file's pixels, uint8 ``(H, W[, C])``; None if not stored."""
         if name not in self:
             return None
         number, start, end = self._place[name]
@@ -126,7 +126,7 @@ class PackLabelsAsRead(BaseTransform):
 
 
 def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, str]:
-    """Let a dataset of MMSeg, or one made of such, decode each file once if all of them fit.
+    """Let a dataset of MMSeg decode each file once, if all of them fit.
 
     Changes the dataset's pipeline: its loaders of images and label maps, which run as before on files that
     are not stored yet. Other transforms run every time, so that random ones stay random.

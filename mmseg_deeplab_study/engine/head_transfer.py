@@ -271,8 +271,8 @@ class HeadTransferHook(Hook):
 
     Works on ``decode_head`` and ``auxiliary_head``, in training and in testing alike; a checkpoint that is
     already the target's (a resumed run's) is left untouched. Logs a table of the rows and in training writes it
-    to ``work_dir/head_transfer.json``. Keeps the decode head's classifier as it came, ``source_classifier``, so
-    that ``AdaptationHook`` can show what the source model itself sees.
+    to ``work_dir/head_transfer.json``. Keeps the decode head's classifier as it came, ``source_classifier``,
+    so that ``AdaptationHook`` can show what the source model itself sees.
 
     Args:
         source: label space of the checkpoint, a dataset's name known to MMSeg or a list of class names.

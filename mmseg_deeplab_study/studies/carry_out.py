@@ -1,4 +1,4 @@
-"""Carry out a study: what starts when, and what is said of it; for tools/study.py and tools/demo.py."""
+"""Carry out a study: what starts when, and what is said of it."""
 
 import argparse
 import shlex
@@ -25,7 +25,7 @@ def carry_out_study(
     args: argparse.Namespace,
     console: Console,
 ) -> int:
-    """Make a study, check it, carry it out, and ``conclude`` over the adaptations that have ended well.
+    """Make, check and carry out a study; ``conclude`` over what has ended well.
 
     Returns:
         The exit code: that of ``conclude``, or 1 for a run that has not ended well.
@@ -117,7 +117,7 @@ def to_start(study: Study, pool: Pool, cluster: str | None) -> list[StudyRun]:
 def carry_out(
     study: Study, pool: Pool, runs: list[StudyRun], interval: float = 1
 ) -> Iterator[dict[str, RunState]]:
-    """Start ``runs`` as soon as they can be; yield the states of all of the study's until none is running.
+    """Start ``runs`` as they can be; yield all states until no run is running.
 
     A run that fails is left, and the others continue; one whose source has failed is blocked. A run of
     another process is waited for.
@@ -193,7 +193,7 @@ def show_plan(study: Study, args: argparse.Namespace, console: Console) -> None:
 
 
 def report_failures(study: Study, states: Mapping[str, RunState], console: Console) -> list[StudyRun]:
-    """Say which runs have not ended well, and how their logs end; returns those that have."""
+    """Say how failed runs' logs end; returns the adaptations that ended well."""
     for run in study.runs:
         state, log = states[run.name], run.folder / LOG
         if state.status == 'done':

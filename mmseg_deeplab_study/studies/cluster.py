@@ -29,10 +29,10 @@ _ACTIVE = ('PENDING', 'REQUEUED', 'CONFIGURING', 'SUSPENDED')
 
 
 class Perform:
-    """What a job does. At the end of its time it has the run save a checkpoint, and is queued again."""
+    """What a job does; out of time, it saves a checkpoint and is queued again."""
 
     def __init__(self, seconds_to_stop: float, variables: Mapping[str, str] | None = None) -> None:
-        """Let the run take ``seconds_to_stop`` for that, and add ``variables`` to its environment."""
+        """Give the run ``seconds_to_stop`` for that, and ``variables`` to read."""
         self._arguments = (seconds_to_stop, variables)
         self._process: RunProcess | None = None
 
@@ -95,7 +95,7 @@ class LocalCluster(Pool):
 
 
 class SlurmCluster(Pool):
-    """SLURM through submitit: all runs at once, as one array, after another of the sources."""
+    """SLURM through submitit: the sources as one array, then all other runs."""
 
     def __init__(self, study: Study) -> None:
         """Make a pool of the study's jobs; asks nothing of SLURM yet."""
@@ -158,7 +158,7 @@ def stages(runs: Sequence[StudyRun]) -> list[list[StudyRun]]:
 
 
 def seconds_to_stop(study: Study) -> float:
-    """How long a run may take to save its checkpoint once its job's time is nearly up."""
+    """How long a run may take to save its checkpoint at its job's end."""
     return max(10, {**DEFAULTS, **study.resources}['signal_delay_s'] - SECONDS_TO_REQUEUE)
 
 

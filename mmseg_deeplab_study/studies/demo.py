@@ -36,7 +36,7 @@ console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 def runs_at_a_time(args: argparse.Namespace) -> int | None:
-    """How many the flags ask for; None leaves it to the study, as with a GPU or a cluster."""
+    """How many the flags ask for; None leaves it to GPUs or cluster."""
     if args.jobs is None and args.cluster is None and not torch.cuda.is_available():
         # Steps as short as these are no faster on many cores: runs side by side use them better.
         return min(len(args.backbones), usable_cores())
@@ -68,7 +68,7 @@ def _recovery(found: Adaptation) -> str:
 
 
 def make_table(histories: dict[str, History]) -> Table:
-    """The figures of each adaptation, in percent, and the iterations where they were reached."""
+    """The figures of each adaptation in percent, and their iterations."""
     table = Table('backbone', 'classes', title='mIoU (%) on the drawn streets (not photographs)')
     for column in ('at 0', 'lowest', 'at iter', 'recovered', 'last', 'best'):
         table.add_column(column, justify='right')
@@ -90,7 +90,7 @@ def make_table(histories: dict[str, History]) -> Table:
 
 
 def conclude(study: Study, runs: Sequence[StudyRun]) -> Path:
-    """Print the table, draw the figure and write the report over runs that have ended; returns its path."""
+    """Print the table, draw the figure and write the report; returns its path."""
     one_seed = len({run.seed for run in runs}) == 1
     names = {run.name: run.name.split('/')[0] if one_seed else run.name for run in runs}
     folders = {names[run.name]: RunFolder(run.folder, read_history(run.folder / FILE_NAME)) for run in runs}

@@ -1,4 +1,4 @@
-"""Which runs a study consists of, from its file, checked before any of them starts."""
+"""The runs of a study file, checked before any of them starts."""
 
 import json
 import os
@@ -91,7 +91,7 @@ class StudyRun:
         return self.folder / f'iter_{self.max_iters}.pth'
 
     def recipe(self) -> dict[str, Any]:
-        """All that makes the run what it is, as plain data: two runs of one recipe are the same."""
+        """All that makes the run what it is, as plain data."""
         cfg = self.resolve()
         return {
             'config': self.config.name,
@@ -177,7 +177,7 @@ def _check_options(run: StudyRun) -> None:
 
 
 def _check_rates(cfg: Config) -> None:
-    """Have the constructor that a config names for its learning rates say whether it takes them."""
+    """Let a config's constructor say whether it takes the learning rates."""
     wrapper = deepcopy(cfg.get('optim_wrapper') or {})
     if constructor := wrapper.pop('constructor', None):
         if OPTIM_WRAPPER_CONSTRUCTORS.get(constructor) is None:

@@ -1,4 +1,4 @@
-"""Runs of a study as processes of this machine: tools/train.py, each in a folder of its own."""
+"""Runs of a study as processes of this machine, each in its own folder."""
 
 import ctypes
 import os
@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def command(run: StudyRun) -> list[str]:
-    """The call of tools/train.py; its config is what ``RunProcess`` writes into the run's folder."""
+    """The call of tools/train.py on the config that ``RunProcess`` writes."""
     launcher, flags = [], ['--work-dir', str(run.folder), '--resume']
     if run.gpus > 1:
         launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={run.gpus}']
@@ -35,7 +35,7 @@ def command(run: StudyRun) -> list[str]:
 
 
 def _tie_to_parent() -> None:
-    """In the child: end as by SIGTERM when the parent is gone; leave a cluster's signals to the parent."""
+    """In the child: end with the parent; leave a cluster's signals to it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     # A cluster says to all processes of a job that its time is nearly up; by default that would kill them.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -146,7 +146,7 @@ class RunProcess:
 
 
 class Slots:
-    """Places for runs at a time, each with its share of the GPUs, or else of the cores."""
+    """Places for runs at a time, each with a share of the GPUs or cores."""
 
     def __init__(self, jobs: int | None, gpus: int) -> None:
         """Make ``jobs`` places for runs of ``gpus`` GPUs each, where 0 is as 1.
@@ -181,7 +181,7 @@ class Slots:
 
 
 class Pool:
-    """Where runs are carried out. By itself one of jobs, which note their end in their folders."""
+    """Where runs are carried out; here by jobs, which note their end themselves."""
 
     def free(self) -> bool:
         """Whether another run can start."""
@@ -191,7 +191,7 @@ class Pool:
         """Note which runs have ended."""
 
     def status(self, run: StudyRun) -> str | None:
-        """``queued`` or ``running`` where the run's folder does not say so, but the pool knows."""
+        """``queued`` or ``running`` where only the pool knows it."""
         return None
 
     def close(self) -> None:

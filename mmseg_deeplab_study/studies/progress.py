@@ -1,4 +1,4 @@
-"""How far a study is: a table that stays in place on a terminal, elsewhere a line per change."""
+"""How far a study is: a table on a terminal, elsewhere a line per change."""
 
 import time
 from collections import Counter
@@ -59,7 +59,7 @@ def _figures(state: RunState) -> tuple[str, str, str]:
 
 
 def make_table(states: Mapping[str, RunState], title: str) -> Table:
-    """A row per run: how far it is, the mIoU of its last validation in percent, time left."""
+    """A row per run: state, iteration, last validation's mIoU (%), time left."""
     counts = Counter(state.status for state in states.values())
     caption = ', '.join(f'{count} {status}' for status, count in counts.items())
     table = Table('run', 'state', title=title, caption=f'{len(states)} runs: {caption}')

@@ -1,4 +1,4 @@
-"""How far a run of a study is, read from its folder alone: the same here and on a cluster."""
+"""How far a run of a study is, read from its folder alone."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ def write_mark(run: StudyRun, **changes: Any) -> None:
 
 
 def read_job(run: StudyRun) -> dict[str, Any]:
-    """``cluster``, ``id`` and ``slot`` of the job that a run was last handed on as; empty if it never was."""
+    """``cluster``, ``id`` and ``slot`` of a run's last job; empty if it had none."""
     return _read(run.folder / JOB)
 
 
@@ -63,7 +63,7 @@ def write_job(run: StudyRun, cluster: str, number: str, slot: int | None = None)
 
 
 def is_alive(run: StudyRun) -> bool:
-    """Whether a job of submitit's executor for this machine is running, also one of an earlier call."""
+    """Whether a submitit job of this machine runs, also of an earlier call."""
     job = read_job(run)
     if job.get('cluster') != 'local':
         return False

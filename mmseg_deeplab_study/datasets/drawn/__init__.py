@@ -1,1 +1,1 @@
-"""A PASCAL-like source set and a Cityscapes-like target set, drawn by ourselves."""
+"""A PASCAL-like source set and a Cityscapes-like target set, both drawn."""

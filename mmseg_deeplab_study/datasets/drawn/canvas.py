@@ -1,4 +1,4 @@
-"""What the drawn sets are drawn with: a canvas that holds image and label, and a pen in metres."""
+"""What the sets are drawn with: a canvas of image and label, a pen in metres."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMOOTH_GRAIN = 3
 
 @dataclass(frozen=True)
 class Look:
-    """How a camera renders colours: tint of the light, range of its strength, saturation, noise."""
+    """How a camera renders colours: tint and strength of light, noise."""
 
     tint: tuple[float, float, float]
     light: tuple[float, float]
@@ -101,7 +101,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws one thing in metres: x to the front of the thing, y up, (0, 0) at its foot.
+    """Draws one thing in metres: x to its front, y up, (0, 0) at its foot.
 
     Attributes:
         name: class of what is drawn.

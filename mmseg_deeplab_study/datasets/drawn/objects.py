@@ -1,4 +1,4 @@
-"""The things of the drawn sets, each by one function, in metres and from a few flat shapes.
+"""The things of the drawn sets, each by one function, in metres.
 
 A function knows nothing of the set it draws for: the canvas says which label id a class name has
 there. So a car of the PASCAL-like set and a car of the Cityscapes-like set are the same car.
@@ -269,7 +269,7 @@ def _tvmonitor(pen: Pen, rng: Random) -> None:
 
 @dataclass(frozen=True)
 class Thing:
-    """How a thing is drawn, and the metres it takes up from the side and, for vehicles, end on."""
+    """How a thing is drawn, and its metres from the side and, vehicles, end on."""
 
     draw: Callable[[Pen, Random], None]
     width: float

@@ -48,7 +48,7 @@ OVERCAST = Look(tint=(0.95, 1.0, 0.97), light=(0.8, 1.1), saturation=0.9, noise=
 def draw_object_photo(
     seed: int, split: str, index: int, size: tuple[int, int] = (96, 96)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one or two objects, as in PASCAL VOC: on plain ground or, every second one, in an empty street.
+    """Draw one or two objects on plain ground or, every second time, in a street.
 
     What the street is made of is background there: without it a network takes windows for buses.
 
@@ -100,7 +100,7 @@ def draw_street_scene(
 
 
 def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (96, 96)) -> Path:
-    """Write ``train`` and ``val`` object photos in the layout of PASCAL VOC 2012, unless they are there.
+    """Write object photos in the layout of PASCAL VOC 2012, unless they are there.
 
     Returns:
         The folder ``VOCdevkit/VOC2012`` in ``root``.
@@ -134,7 +134,7 @@ def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: tuple[
 def write_cityscapes_like(
     root: Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (96, 192)
 ) -> Path:
-    """Write ``train`` and ``val`` street scenes in the layout of Cityscapes, unless they are there.
+    """Write street scenes in the layout of Cityscapes, unless they are there.
 
     Returns:
         ``root``, which holds ``leftImg8bit`` and ``gtFine``.
@@ -159,7 +159,7 @@ def write_cityscapes_like(
 
 
 def label_ids(dataset: str) -> dict[str, int]:
-    """Label id of each class of `voc` or `cityscapes`, and of what is drawn under another name."""
+    """Label id of each class, and of what is drawn under another name."""
     ids = {name: index for index, name in enumerate(get_classes(dataset))}
     drawn = {thing: ids[name] for thing, name in CLASS_OF[dataset].items()}
     return {**ids, **drawn, 'ignored': IGNORE_INDEX}
@@ -176,7 +176,7 @@ def _random(seed: int, split: str, index: int, size: tuple[int, int]) -> Random:
 
 
 def _plain_ground(canvas: Canvas, rng: Random) -> float:
-    """Paint a floor and a background; return where things have their feet, in parts of the height."""
+    """Paint a floor and a background; return where feet are, in 0..1 of the height."""
     grounds = ((120, 150, 80), (150, 145, 140), (190, 165, 125), (95, 100, 110), (110, 150, 180))
     behind = pick(rng, (*grounds, (225, 225, 220), (160, 200, 235)), 0.2)
     floor = pick(rng, grounds, 0.2)
@@ -198,7 +198,7 @@ def _plain_ground(canvas: Canvas, rng: Random) -> float:
 
 
 def _pose(canvas: Canvas, name: str, rng: Random, at: tuple[float, float], share: float) -> None:
-    """Draw a thing that fills a share of the photo; its foot is at parts of the photo's size."""
+    """Draw a thing that fills a share of the photo, its foot ``at`` a part of it."""
     thing, end_on = THINGS[name], rng.random() < 0.5 or share < 0.5
     ridden = name in ('bicycle', 'motorbike') and rng.random() < 0.4
     width = thing.end_width if end_on and thing.end_width else thing.width

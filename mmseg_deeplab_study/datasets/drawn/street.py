@@ -17,7 +17,7 @@ ROADSIDES = ('houses', 'wall', 'fence', 'meadow')
 
 
 class Street:
-    """A straight street in perspective: metres to the right (x), up (y) and ahead (depth)."""
+    """A straight street in perspective: metres right (x), up (y), ahead (depth)."""
 
     camera_height = 1.7
     far = 70.0
@@ -129,7 +129,7 @@ def _plaster(rng: Random) -> Colour:
 
 
 def _roadside(street: Street, rng: Random, side: int, kind: str) -> None:
-    """Draw the sidewalk of one side (-1 is left) and, behind it, one of ``ROADSIDES``."""
+    """Draw the sidewalk of one side (-1 is left), and a roadside behind it."""
     edge, kerb = side * street.half_road, side * street.kerb
     if kind in ('houses', 'wall'):
         street.ground(kerb, side * 90, (150, 142, 138), 'sidewalk')
