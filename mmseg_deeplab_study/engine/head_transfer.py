@@ -270,9 +270,9 @@ class HeadTransferHook(Hook):
     """Rewrite a loaded checkpoint's classifiers for the target label space before they enter the model.
 
     Works on ``decode_head`` and ``auxiliary_head``, in training and in testing alike; a checkpoint that is
-    already the target's (a resumed run's) is left untouched. Logs a table of the rows and in training writes it
-    to ``work_dir/head_transfer.json``. Keeps the decode head's classifier as it came, ``source_classifier``,
-    so that ``AdaptationHook`` can show what the source model itself sees.
+    already the target's (a resumed run's) is left untouched. Logs a table of the rows and in training
+    writes it to ``work_dir/head_transfer.json``. Keeps the decode head's classifier as it came,
+    ``source_classifier``, so that ``AdaptationHook`` can show what the source model itself sees.
 
     Args:
         source: label space of the checkpoint, a dataset's name known to MMSeg or a list of class names.
