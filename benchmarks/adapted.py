@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import setups
-from mmseg_deeplab_study.evaluation.history import Kind, read_history
+from mmseg_deeplab_study.runs.history import Kind, read_history
 
 LEAF = 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
 OPTIONS = {setups.STOCK: 'model.type=EncoderDecoder'} | {

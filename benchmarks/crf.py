@@ -27,7 +27,7 @@ from benchmarks import setups
 from benchmarks.adapted import LEAF
 from benchmarks.measure import alternate, in_own_process, machine, memory_mb, peak_growth
 from benchmarks.tables import markdown_table, write_between_marks
-from mmseg_deeplab_study.engine.launch import enable_dense_crf
+from mmseg_deeplab_study.engine.dense_crf import enable_dense_crf
 from mmseg_deeplab_study.inference.trained_model import load_model
 from mmseg_deeplab_study.models.dense_crf import BACKENDS, DenseCRF
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks import setups, validation
 from benchmarks.measure import alternate, peak_growth
-from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric
+from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
 
 NETWORK = 'MobileNetV2'
 

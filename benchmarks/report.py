@@ -17,11 +17,11 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import sync_playwright
 
 from benchmarks.setups import camvid
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, Kind, SubsetName, make_row
-from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
+from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.page import render_page
 from mmseg_deeplab_study.report.runs import read_runs
+from mmseg_deeplab_study.runs.history import FILE_NAME, HistoryWriter, Kind, SubsetName, make_row
 
 SIZES = {'validations': 1000, 'classes': 19, 'images': 8, 'seeds': 3, 'height': 1024}
 VARIANTS = 20  # label maps of each image

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from benchmarks import setups
 from benchmarks.measure import keep_memory
 from mmseg_deeplab_study.engine import AdaptationHook
-from mmseg_deeplab_study.engine.launch import enable_amp
+from mmseg_deeplab_study.runs.launch import enable_amp
 
 
 class _Watch(Hook):

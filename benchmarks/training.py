@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from benchmarks import setups
 from benchmarks.measure import alternate, keep_memory
-from mmseg_deeplab_study.engine.launch import enable_amp
+from mmseg_deeplab_study.runs.launch import enable_amp
 
 STOCK_AMP = 'stock --amp'
 VARIANTS = (setups.STOCK, *((STOCK_AMP,) if 'bfloat16' in setups.DTYPES else ()), *setups.DTYPES)

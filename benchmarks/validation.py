@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from benchmarks import setups
 from benchmarks.measure import alternate, keep_memory, peak_growth
-from mmseg_deeplab_study.evaluation.adaptation_metric import confusion_matrix
-from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
+from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import confusion_matrix
+from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 
 
 def build(

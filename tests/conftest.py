@@ -185,7 +185,7 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkingServer]:
 
 CLAIM = """
 import signal, sys
-from mmseg_deeplab_study.engine.work_dir import claim_work_dir
+from mmseg_deeplab_study.runs.work_dir import claim_work_dir
 claim_work_dir(*sys.argv[1:])
 signal.pause()
 """
@@ -194,7 +194,7 @@ signal.pause()
 @pytest.fixture
 def claim_elsewhere(forked: ForkingServer, tmp_path: Path) -> Iterator[Callable[..., None]]:
     """A function that has another process claim a folder, as ``claim_work_dir`` does, until the test ends."""
-    from mmseg_deeplab_study.engine.work_dir import LOCK_NAME
+    from mmseg_deeplab_study.runs.work_dir import LOCK_NAME
 
     holders = []
 

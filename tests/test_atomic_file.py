@@ -17,7 +17,7 @@ from mmengine.runner import save_checkpoint
 
 from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.engine import AtomicBackend
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, read_history
+from mmseg_deeplab_study.runs.history import FILE_NAME, HistoryWriter, read_history
 
 BACKEND = dict(backend='atomic')
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.utils import register_all_modules
 
-from mmseg_deeplab_study.evaluation.history import read_history
+from mmseg_deeplab_study.runs.history import read_history
 
 EARLIER = Path(__file__).parent / 'data/run_of_0.1.0'
 

@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 
 from mmseg_deeplab_study.datasets.drawn.scenes import write_voc_like
-from mmseg_deeplab_study.evaluation.history import read_history
+from mmseg_deeplab_study.runs.history import read_history
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 PAIRS = {

@@ -43,7 +43,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     # A log that cannot be written shows a traceback for each of its lines.
     logging.raiseExceptions = False
     status = exit_code(main)
-    if launch := sys.modules.get('mmseg_deeplab_study.engine.launch'):
+    if launch := sys.modules.get('mmseg_deeplab_study.runs.launch'):
         launch.leave_ranks(status)
     sys.exit(status)
 
@@ -92,7 +92,7 @@ def exit_code(main: Callable[[], int | None]) -> int:
             traceback.print_exc()
         else:
             print(f'error: {message}', file=sys.stderr)
-        work_dir = sys.modules.get('mmseg_deeplab_study.engine.work_dir')
+        work_dir = sys.modules.get('mmseg_deeplab_study.runs.work_dir')
         if work_dir and not (log and log in message):
             work_dir.remove_unbegun()
         return 1
@@ -138,7 +138,7 @@ def _describe(error: Exception, log: str | None) -> str:
         # Our own say what to do.
         cure = _CURES.get(error.errno, '') if error.strerror == os.strerror(error.errno or 0) else ''
         text = f'{place}{error.strerror}{cure}'
-    parts = sys.modules.get('mmseg_deeplab_study.engine.parts')
+    parts = sys.modules.get('mmseg_deeplab_study.runs.parts')
     named = parts and not caught and parts.name_part(error)
     if named:
         text = ' '.join(named.split())

@@ -41,11 +41,11 @@ def main() -> int:
     args = parse_args()
 
     from mmseg_deeplab_study.atomic_file import write_atomically
-    from mmseg_deeplab_study.evaluation.study_record import write_study_record
     from mmseg_deeplab_study.report.analysis import analyse, as_csv, as_json
     from mmseg_deeplab_study.report.analysis_text import as_text
     from mmseg_deeplab_study.report.comparisons import SIDE_BY_SIDE, compare
     from mmseg_deeplab_study.report.runs import read_runs
+    from mmseg_deeplab_study.runs.study_record import write_study_record
 
     runs = read_runs(args.work_dirs)
     if args.export and len(runs) != 1:

@@ -44,16 +44,16 @@ def main() -> None:
     from mmseg_deeplab_study.allocator import keep_freed_memory
     from mmseg_deeplab_study.datasets.label_maps import check_headers
     from mmseg_deeplab_study.engine import AdaptationHook
-    from mmseg_deeplab_study.engine.batches import build_loaders, check_shared_memory
-    from mmseg_deeplab_study.engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
-    from mmseg_deeplab_study.engine.launch import (
+    from mmseg_deeplab_study.runs.batches import build_loaders, check_shared_memory
+    from mmseg_deeplab_study.runs.inputs import TRAINING_DATA, check_data_roots, check_load_from
+    from mmseg_deeplab_study.runs.launch import (
         enable_amp,
         enable_ranks,
         load_config,
         prepare_work_dir,
     )
-    from mmseg_deeplab_study.engine.main_process import from_main_process
-    from mmseg_deeplab_study.engine.work_dir import clear_work_dir
+    from mmseg_deeplab_study.runs.main_process import from_main_process
+    from mmseg_deeplab_study.runs.work_dir import clear_work_dir
 
     keep_freed_memory()
     cfg = load_config(args)

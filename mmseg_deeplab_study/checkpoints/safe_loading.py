@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..doctor.checkpoint import what_it_is_not
+from .strangers import what_it_is_not
 
 # What training scripts save beside tensors, by its name in the file: options, paths, numpy's numbers and
 # arrays of numbers. Building these holds data and does nothing; a path is read as a pure one, which touches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -11,15 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .findings import Finding
-from .packages import NAME, ROOT
+from .packages import NAME, ROOT, load_alone
 
 SCHEMES = ('vainf', 'tvseg', 'tflite')  # as in checkpoints.conversion, which needs torch
 LABEL_SPACES = {21: 'as many as PASCAL VOC has', 19: 'as many as Cityscapes has'}
-# What is often found under a checkpoint's name, by its first bytes.
-STRANGERS = (
-    (rb'\s*<', 'a web page, not a checkpoint', 'download it again: what was saved is an error or login page'),
-    (rb'version https://git-lfs', 'a pointer of Git LFS, not the checkpoint itself', 'git lfs pull'),
-)
 
 
 def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Iterator[Finding]:
@@ -43,7 +37,7 @@ def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Itera
 
 def examine(path: Path) -> tuple[Finding, str | None]:
     """What a checkpoint is, and the ``load_from`` that takes it, None if there is none."""
-    stranger = what_it_is_not(path)
+    stranger = load_alone('checkpoints/strangers.py').what_it_is_not(path)
     if stranger:
         return Finding('error', 'checkpoint', f'{path}: {stranger[0]}', stranger[1]), None
     if finding := import_package('checkpoint', path):
@@ -59,32 +53,6 @@ def examine(path: Path) -> tuple[Finding, str | None]:
         return Finding('warning', 'checkpoint', text, cure_of_unknown(path, state)), None
     text = f'{path}: {form}, {classes_of(state)}: load_from={load_from}'
     return Finding('ok', 'checkpoint', text), load_from
-
-
-def what_it_is_not(path: Path) -> tuple[str, str] | None:
-    """What is wrong with a file that is no checkpoint at all, and the cure; None if it may be one."""
-    if not path.is_file():
-        return 'no such file', 'give the path of a file'
-    with path.open('rb') as file:
-        head = file.read(64)
-    if not head:
-        return 'the file is empty', 'copy or download it again'
-    for pattern, what, cure in STRANGERS:
-        if re.match(pattern, head):
-            return what, cure
-    size = path.stat().st_size
-    # The table of contents of a zip file stands at its end.
-    if head.startswith(b'PK') and not zipfile.is_zipfile(path):
-        return (
-            f'cut short: it begins as a checkpoint, and has no end ({size} bytes)',
-            'copy or download it again',
-        )
-    if not head.startswith((b'PK', b'\x80')) and head[4:8] != b'TFL3':
-        return (
-            f'not a checkpoint: neither PyTorch nor TensorFlow Lite (begins with {head[:8]!r})',
-            'give another',
-        )
-    return None
 
 
 def import_package(check: str, path: Path) -> Finding | None:
@@ -197,8 +165,8 @@ def check_config(path: Path) -> Iterator[Finding]:
     if finding := import_package('config', path):
         yield finding
         return
-    from mmseg_deeplab_study.engine.inputs import check_data_roots
-    from mmseg_deeplab_study.engine.launch import read_config
+    from mmseg_deeplab_study.runs.config import read_config
+    from mmseg_deeplab_study.runs.inputs import check_data_roots
 
     try:
         config = read_config(path)

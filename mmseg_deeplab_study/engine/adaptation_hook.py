@@ -14,27 +14,27 @@ from ..datasets.label_maps import check_headers, count_label_pixels, pixel_warni
 from ..datasets.label_spaces import match_classes
 from ..datasets.probe import choose_probe
 from ..datasets.subsets import image_list
-from ..evaluation.adaptation_metric import AdaptationMetric
 from ..evaluation.bootstrap import bootstrap_interval
-from ..evaluation.counted import Counted, count_pass, find_metric
-from ..evaluation.history import FILE_NAME, HistoryWriter, Kind, SubsetName, make_row, read_history
-from ..evaluation.scores import scores_from_confusion
-from ..evaluation.sparse import add_sparse
+from ..evaluation.metrics.adaptation_metric import AdaptationMetric
+from ..evaluation.metrics.counted import Counted, count_pass, find_metric
+from ..evaluation.metrics.scores import scores_from_confusion
+from ..evaluation.metrics.sparse import add_sparse
 from ..models.segmentors import bare_model
-from .batches import check_batches
+from ..runs.batches import check_batches
+from ..runs.header import check_continuation, run_header, subset_name
+from ..runs.history import FILE_NAME, HistoryWriter, Kind, SubsetName, make_row, read_history
+from ..runs.main_process import from_main_process
+from ..runs.parts import unused_custom_keys
+from ..runs.random_states import random_states, restore_random_states
+from ..runs.rehearsal import rehearse
+from ..runs.snapshots import Snapshots, choose_images
+from ..runs.work_dir import claim_work_dir, clear_work_dir, refuse_recorded
 from .dense_crf import refuse_dense_crf
 from .extra_passes import ForgettingPass, source_row
 from .head_transfer import HeadTransferHook
-from .main_process import from_main_process
-from .parts import unused_custom_keys
 from .probe_loop import ProbeValLoop
-from .random_states import random_states, restore_random_states
-from .rehearsal import rehearse
-from .run_header import check_continuation, run_header, subset_name
 from .schedule import is_validated, require_iterations
-from .snapshots import Snapshots, choose_images
 from .validation_scores import add_nulls, check_best_scores, checkpoint_hooks, forget_stale_scores, metrics_of
-from .work_dir import claim_work_dir, clear_work_dir, refuse_recorded
 
 
 @HOOKS.register_module()

@@ -8,7 +8,7 @@ from mmseg.registry import HOOKS
 from torch.utils.data import DataLoader
 
 from ..datasets.decoded_cache import keep_decoded, keep_labels_as_read, parse_size
-from ..evaluation.adaptation_metric import AdaptationMetric
+from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 
 
 @HOOKS.register_module()

@@ -7,24 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
-from ..evaluation.adaptation_metric import AdaptationMetric
-from ..evaluation.boundary_metric import BoundaryMetric
-from ..evaluation.counted import find_metric
-from ..evaluation.history import FILE_NAME, HistoryWriter, Kind, make_row, read_history
-from ..evaluation.scores import scores_from_confusion
+from ..evaluation.metrics.adaptation_metric import AdaptationMetric
+from ..evaluation.metrics.boundary_metric import BoundaryMetric
+from ..evaluation.metrics.counted import as_list, find_metric, metric_config
+from ..evaluation.metrics.scores import scores_from_confusion
+from ..models.crf_segmentors import refining_model
 from ..models.segmentors import bare_model
-from .main_process import from_main_process
+from ..runs.header import describe_dataset, subset_name
+from ..runs.history import FILE_NAME, HistoryWriter, Kind, make_row, read_history
+from ..runs.main_process import from_main_process
+from ..runs.random_states import kept_random_states
+from ..runs.snapshots import Snapshots
+from ..runs.work_dir import claim_work_dir
 from .probe_loop import ProbeValLoop
-from .random_states import kept_random_states
-from .run_header import describe_dataset, subset_name
-from .snapshots import Snapshots
-from .work_dir import claim_work_dir
 
 UNREFINED = 'unrefined'  # prefix of the scores without, as tools/test.py --crf prints them
 REFINED, UNREFINED_FIELD = 'pred_sem_seg', 'unrefined_sem_seg'  # of a sample
@@ -161,3 +164,25 @@ def _scores(evaluator: Evaluator, predictions: str) -> dict[str, Any]:
     metric = find_metric(evaluator, AdaptationMetric, predictions)
     scores = scores_from_confusion(metric.confusion, metric.classes, metric.seen)
     return scores | find_metric(evaluator, BoundaryMetric, predictions).scores(range(metric.images))
+
+
+def enable_dense_crf(cfg: Config) -> None:
+    """Test with dense CRF and without, in one pass, and put both into the record beside the checkpoint.
+
+    Where nothing but files of predictions is asked for, there are no scores.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    refining_model(cfg)
+    evaluators = as_list(cfg.test_evaluator)
+    if evaluators and all(config.get('format_only') for config in evaluators):
+        return
+    # What is asked for while training shall be the same here.
+    boundary = metric_config([*evaluators, *as_list(cfg.get('val_evaluator'))], BoundaryMetric)
+    if boundary not in evaluators:
+        evaluators.append(boundary)
+    for config in (metric_config(evaluators, AdaptationMetric), boundary):
+        evaluators.append({**config, 'predictions': UNREFINED_FIELD, 'prefix': UNREFINED})
+    cfg.test_evaluator = evaluators
+    if (folder := Path(cfg.load_from).parent).joinpath(FILE_NAME).is_file():
+        hook = dict(type='DenseCRFRecordHook', folder=str(folder))
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

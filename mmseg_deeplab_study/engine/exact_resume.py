@@ -18,7 +18,7 @@ from mmseg.registry import HOOKS
 from torch import Tensor
 
 from ..models.segmentors import bare_model
-from .random_states import random_states, restore_random_states
+from ..runs.random_states import random_states, restore_random_states
 from .resumed_optimizer import follow_config, refuse_optimizer
 from .schedule import require_iterations
 

@@ -16,17 +16,17 @@ from torch.utils.data import DataLoader
 from ..datasets.label_maps import count_label_pixels
 from ..datasets.label_spaces import Match, seen_matches
 from ..datasets.palettes import voc_palette
-from ..evaluation.across_spaces import forgetting_scores, source_scores
-from ..evaluation.adaptation_metric import AdaptationMetric, ConfusionMetric
-from ..evaluation.history import Kind, make_row
+from ..evaluation.metrics.across_spaces import forgetting_scores, source_scores
+from ..evaluation.metrics.adaptation_metric import AdaptationMetric, ConfusionMetric
 from ..models.segmentors import bare_model
+from ..runs.header import subset_name
+from ..runs.history import Kind, make_row
+from ..runs.main_process import from_main_process
+from ..runs.random_states import kept_random_states
+from ..runs.snapshots import Snapshots
 from .exact_resume import ExactResumeHook
 from .head_transfer import HeadTransferHook
-from .main_process import from_main_process
-from .random_states import kept_random_states
-from .run_header import subset_name
 from .schedule import is_due
-from .snapshots import Snapshots
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from ..atomic_file import write_atomically
 from ..checkpoints.bare_state import bare_name, unwrap
 from ..datasets.label_spaces import BACKGROUND, Match, match_classes, resolve_classes
-from ..evaluation.adaptation_metric import AdaptationMetric
+from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 from ..models.segmentors import bare_model
+from ..runs.main_process import from_main_process
 from ..tables import make_table, table_text
-from .main_process import from_main_process
 
 SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
 _MASK_CLASSIFIER = re.compile(r'^decode_head\..*\b(?:cls_embed|class_embed|classes_proj|query_embed)\b')

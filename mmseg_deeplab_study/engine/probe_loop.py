@@ -9,11 +9,11 @@ from mmengine.runner import Runner, ValLoop
 from mmseg.registry import LOOPS
 from torch.utils.data import DataLoader, Subset
 
-from ..evaluation.adaptation_metric import AdaptationMetric
-from ..evaluation.boundary_metric import flat_boundary_scores
-from ..evaluation.counted import Counted, count_pass, find_metric
-from ..evaluation.history import SubsetName
-from ..evaluation.scores import flat_scalars, scores_from_confusion
+from ..evaluation.metrics.adaptation_metric import AdaptationMetric
+from ..evaluation.metrics.boundary_metric import flat_boundary_scores
+from ..evaluation.metrics.counted import Counted, count_pass, find_metric
+from ..evaluation.metrics.scores import flat_scalars, scores_from_confusion
+from ..runs.history import SubsetName
 from .schedule import is_due
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import Runner
 
+from ..runs.header import list_changes
+
 # What a scheduler has come to, not what it was set to; the last three of ReduceOnPlateauLR.
 _PROGRESS = ('last_step', 'base_values', 'verbose', 'best', 'num_bad_epochs', 'cooldown_counter')
-_NAMED = 8
 
 
 def follow_config(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
@@ -44,13 +45,6 @@ def follow_config(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
             f"resumed at iteration {iteration} with other settings than the checkpoint's: "
             f"{list_changes(changes)}. Training goes on with the config's"
         )
-
-
-def list_changes(changes: Sequence[str]) -> str:
-    """The first few of them, each once, and how many there are besides."""
-    changes = list(dict.fromkeys(changes))
-    more = f' and {len(changes) - _NAMED} more' if len(changes) > _NAMED else ''
-    return f'{"; ".join(changes[:_NAMED])}{more}'
 
 
 def _follow(

@@ -7,10 +7,10 @@ from typing import Any
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from ..evaluation.adaptation_metric import AdaptationMetric
-from ..evaluation.boundary_metric import flat_boundary_scores
-from ..evaluation.history import Kind, SubsetName
-from ..evaluation.scores import LABELLED, MEAN_IOUS, flat_scalars
+from ..evaluation.metrics.adaptation_metric import AdaptationMetric
+from ..evaluation.metrics.boundary_metric import flat_boundary_scores
+from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS, flat_scalars
+from ..runs.history import Kind, SubsetName
 
 MEANS = (*MEAN_IOUS, 'aAcc', 'mAcc', *LABELLED)
 PARTS = ('IoU.', 'BIoU', 'trimap.')

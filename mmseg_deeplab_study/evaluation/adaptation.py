@@ -8,7 +8,7 @@ learnt: it has inherited the background. Its iterations to an IoU or to a share 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .history import History, Kind
+from ..runs.history import History, Kind
 
 CLASS_PREFIX = 'IoU.'
 BOUNDARY_CLASS_PREFIX = 'BIoU.'

@@ -14,11 +14,10 @@ from mmseg.registry import DATASETS
 from torch import nn
 from torch.utils.data import Dataset
 
-from ..engine.launch import metric_config
-from ..evaluation.adaptation_metric import AdaptationMetric
-from ..evaluation.boundary_metric import BoundaryMetric
-from ..evaluation.counted import find_metric
-from ..evaluation.scores import mean_known, scores_from_confusion
+from ..evaluation.metrics.adaptation_metric import AdaptationMetric
+from ..evaluation.metrics.boundary_metric import BoundaryMetric
+from ..evaluation.metrics.counted import find_metric, metric_config
+from ..evaluation.metrics.scores import mean_known, scores_from_confusion
 from ..models.dense_crf import DenseCRF
 from .trained_model import dataset_to_test
 

@@ -7,15 +7,9 @@ import cv2
 import numpy as np
 
 from ..atomic_file import write_atomically
-from ..engine.launch import read_config
+from ..runs.config import read_config
 from .files import read_photograph
-from .onnx_export import (
-    PixelsToLogits,
-    check,
-    describe,
-    export_onnx,
-    load_for_export,
-)
+from .onnx_export import PixelsToLogits, check, describe, export_onnx, load_for_export
 from .trained_model import image_size
 
 TOLERANCE = 1e-4

@@ -12,17 +12,9 @@ from rich.progress import Progress
 
 from ..allocator import keep_freed_memory
 from ..datasets.label_maps import write_label_map
-from ..engine.launch import read_config
 from ..memory import is_out_of_memory
-from .files import (
-    Job,
-    find_inputs,
-    is_video,
-    plan_jobs,
-    read_photograph,
-    refuse_existing,
-    write_picture,
-)
+from ..runs.config import read_config
+from .files import Job, find_inputs, is_video, plan_jobs, read_photograph, refuse_existing, write_picture
 from .inferencer import TrainedInferencer
 from .overlay import largest_first, legend_entries, paint, with_legend
 from .video import paint_video

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..checkpoints.conversion import SCHEMES, load_any
 from ..datasets.palettes import Palette, voc_palette
 from ..engine.head_transfer import check_fits
-from ..engine.launch import refining_model
+from ..models.crf_segmentors import refining_model
 
 
 def load_checkpoint(name: str) -> dict[str, Any]:

@@ -14,19 +14,13 @@ from ..allocator import keep_freed_memory
 from ..atomic_file import write_atomically
 from ..datasets.label_maps import check_headers
 from ..digests import file_digest
-from ..engine.inputs import check_data_roots
-from ..engine.launch import read_config, refining_model
-from ..engine.run_header import config_digest
-from ..evaluation.history import HistoryWriter, read_history
+from ..models.crf_segmentors import refining_model
 from ..models.dense_crf import build_dense_crf
-from .crf_search import (
-    RANGES,
-    Setting,
-    Trials,
-    coarse_trials,
-    search,
-    training_images,
-)
+from ..runs.config import read_config
+from ..runs.header import config_digest
+from ..runs.history import HistoryWriter, read_history
+from ..runs.inputs import check_data_roots
+from .crf_search import RANGES, Setting, Trials, coarse_trials, search, training_images
 from .trained_model import load_model
 
 PRINTED = ('mIoU', 'BIoU', 'trimap.4')

@@ -5,6 +5,7 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
@@ -119,3 +120,21 @@ def _refining(base: type[BaseSegmentor]) -> type[BaseSegmentor]:
 def _blank(base: type[BaseSegmentor]) -> BaseSegmentor:
     cls = _refining(base)
     return cls.__new__(cls)
+
+
+def refining_model(cfg: Config) -> None:
+    """Have the config's model refine its predictions by a dense CRF, ``test_cfg.crf``, empty if not given.
+
+    Raises:
+        ValueError: the model's class is not registered.
+    """
+    model = cfg.model
+    if model.get('test_cfg') is None:
+        model.test_cfg = dict()
+    if model.test_cfg.get('crf') is None:
+        model.test_cfg.crf = dict()
+    known = MODELS.get(model.type) if isinstance(model.type, str) else model.type
+    if known is None:
+        raise ValueError(f'model.type={model.type!r} is not registered; does the config want custom_imports?')
+    if known is not dense_crf_segmentor and not issubclass(known, DenseCRFMixin):
+        model.segmentor, model.type = model.type, 'DenseCRFSegmentor'

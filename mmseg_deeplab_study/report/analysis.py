@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from ..evaluation import adaptation
 from ..evaluation.adaptation import CLASS_PREFIX, Adaptation, rows_with, score_curve
-from ..evaluation.history import History, Kind, SubsetName
-from ..evaluation.scores import LABELLED, MEAN_IOUS
+from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
+from ..runs.history import History, Kind, SubsetName
 
 SCORES = (*MEAN_IOUS, *LABELLED)
 NO_SOURCE = 'no source model: training began without a source checkpoint'

@@ -5,21 +5,11 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from ..evaluation.adaptation import CLASS_PREFIX, classes_early_to_late
-from ..evaluation.history import SubsetName
-from ..evaluation.scores import LABELLED, MEAN_IOUS
+from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from ..evaluation.seeds import Estimate
+from ..runs.history import SubsetName
 from ..tables import make_table, table_text
-from .analysis import (
-    HALF,
-    NO_SOURCE,
-    Analysis,
-    Group,
-    Value,
-    leading,
-    mean,
-    to_iou,
-    to_share,
-)
+from .analysis import HALF, NO_SOURCE, Analysis, Group, Value, leading, mean, to_iou, to_share
 
 # Two falls, and the names that both have wherever they are shown.
 SOURCE_DROP, DIP = "drop from source's view", 'dip from iteration 0'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..atomic_file import write_atomically
 from ..evaluation.adaptation import rows_with
-from ..evaluation.history import FILE_NAME
+from ..runs.history import FILE_NAME
 from .analysis import analyse
 from .film import Film
 from .page import render_page

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..evaluation.history import Kind
-from ..evaluation.scores import MEAN_IOUS
+from ..evaluation.metrics.scores import MEAN_IOUS
 from ..evaluation.seeds import Estimate, estimate_difference, estimate_over_seeds
+from ..runs.history import Kind
 from .analysis import Group, MeasuredRun, Value, leading, mean
 from .analysis_text import count, percent
 

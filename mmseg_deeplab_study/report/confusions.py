@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..datasets.label_spaces import Match, match_classes
-from ..evaluation.across_spaces import read_as_target
 from ..evaluation.adaptation import seen_classes
-from ..evaluation.history import History
+from ..evaluation.metrics.across_spaces import read_as_target
+from ..runs.history import History
 from .analysis import MeasuredRun
 from .analysis_text import percent, yes_or_no
 from .curves import marks

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from ..evaluation.adaptation import MIN_BEST, class_names
-from ..evaluation.scores import LABELLED
+from ..evaluation.metrics.scores import LABELLED
 from ..tables import table_cells
 from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, unfinished
 from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, score_table

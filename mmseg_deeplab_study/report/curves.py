@@ -15,7 +15,7 @@ from ..evaluation.adaptation import (
     rows_with,
     score_curve,
 )
-from ..evaluation.scores import LABELLED, MEAN_IOUS
+from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from .analysis import Analysis, MeasuredRun
 from .analysis_text import percent, yes_or_no
 from .pictures import choose_iterations

@@ -28,8 +28,8 @@ from ..evaluation.adaptation import (
     summarise_adaptation,
     unlabelled_classes,
 )
-from ..evaluation.history import History
-from ..evaluation.scores import LABELLED
+from ..evaluation.metrics.scores import LABELLED
+from ..runs.history import History
 from .analysis import Analysis, Group, MeasuredRun, leading
 from .comparisons import SHOWN, label
 from .curves import COLOURS, marks, series_csv

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..datasets.palettes import UNLABELLED, colour_table
-from ..evaluation.scores import scores_from_confusion
+from ..evaluation.metrics.scores import scores_from_confusion
 
 # Missing, or cut short: Pillow says so in any of these ways. ValueError also says: of another label space.
 UNREADABLE = (OSError, SyntaxError, ValueError)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..evaluation.history import flat_recipe
+from ..runs.history import flat_recipe
 from ..tables import Cells
 from .analysis import Analysis, MeasuredRun
 from .comparisons import label

@@ -10,8 +10,8 @@ from ..evaluation.adaptation import (
     class_names,
     find_score,
 )
-from ..evaluation.history import Kind
-from ..evaluation.scores import LABELLED, MEAN_IOUS
+from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from ..runs.history import Kind
 from .analysis import MeasuredRun
 from .analysis_text import percent
 from .pictures import encode_label_map, encode_photograph

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.history import FILE_NAME, History, Kind, read_history
-from ..evaluation.study_record import read_study_record
 from ..json_lines import read_objects
+from ..runs.history import FILE_NAME, History, Kind, read_history
+from ..runs.study_record import read_study_record
 
 ROW_KEYS = {'iter', 'kind', 'subset'}
 PICKLES = ('.pickle', '.pkl')

@@ -5,16 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..evaluation.adaptation import (
-    CLASS_PREFIX,
-    MIN_BEST,
-    classes_early_to_late,
-    seen_classes,
-    source_row,
-)
-from ..evaluation.history import History
-from ..evaluation.scores import LABELLED
+from ..evaluation.adaptation import CLASS_PREFIX, MIN_BEST, classes_early_to_late, seen_classes, source_row
+from ..evaluation.metrics.scores import LABELLED
 from ..evaluation.seeds import Estimate
+from ..runs.history import History
 from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, mean, unfinished
 from .analysis_text import count, percent
 from .comparisons import SHOWN, SIDE_BY_SIDE, compare, label

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 
-from ..engine.work_dir import claim_work_dir, release_work_dir
 from ..hub import TOOLS
+from ..runs.work_dir import claim_work_dir, release_work_dir
 from .plan import Study, StudyRun, check_study
 from .processes import LocalPool, Pool, command, interrupts_later
 from .progress import describe, follow, make_table

@@ -13,7 +13,6 @@ from rich.table import Table
 from ..atomic_file import write_atomically
 from ..datasets.drawn.scenes import write_cityscapes_like, write_voc_like
 from ..evaluation.adaptation import Adaptation, summarise_adaptation, summarise_forgetting
-from ..evaluation.history import FILE_NAME, History, read_history
 from ..hardware import usable_cores
 from ..hub import config_path
 from ..report.analysis import analyse
@@ -21,6 +20,7 @@ from ..report.comparisons import SHOWN, SIDE_BY_SIDE, compare
 from ..report.page import render_page
 from ..report.paper import draw_adaptation
 from ..report.runs import RunFolder
+from ..runs.history import FILE_NAME, History, read_history
 from .carry_out import carry_out_study
 from .plan import Study, StudyRun, read_study
 from .progress import clock

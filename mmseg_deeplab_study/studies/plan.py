@@ -13,12 +13,13 @@ from mmengine.config import Config
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from ..digests import data_digest
-from ..engine.inputs import TRAINING_DATA, check_data_roots, check_load_from
-from ..engine.options import flatten, merge_options
-from ..engine.parts import check_values, read_file
-from ..engine.run_header import config_digest
-from ..evaluation.history import FILE_NAME
 from ..hub import config_path
+from ..runs.config import read_file
+from ..runs.header import config_digest
+from ..runs.history import FILE_NAME
+from ..runs.inputs import TRAINING_DATA, check_data_roots, check_load_from
+from ..runs.options import flatten, merge_options
+from ..runs.parts import check_values
 
 # What a study file may have, and of what kind.
 _PARTS = {

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from ..engine.work_dir import claim_work_dir, release_work_dir
 from ..hardware import usable_cores
 from ..hub import TOOLS
+from ..runs.work_dir import claim_work_dir, release_work_dir
 from .plan import StudyRun
 from .state import LOCK, LOG, check_mark, read_mark, write_mark
 

@@ -7,9 +7,9 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from ..atomic_file import write_atomically
-from ..engine.work_dir import is_claimed
-from ..evaluation.history import FILE_NAME, Kind
 from ..json_lines import read_objects
+from ..runs.history import FILE_NAME, Kind
+from ..runs.work_dir import is_claimed
 from .plan import StudyRun
 
 LOCK = '.study'

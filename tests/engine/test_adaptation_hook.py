@@ -16,8 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mmseg_deeplab_study.digests import names_digest
 from mmseg_deeplab_study.engine import AdaptationHook
-from mmseg_deeplab_study.engine.run_header import config_digest
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
+from mmseg_deeplab_study.runs.header import config_digest
+from mmseg_deeplab_study.runs.history import FILE_NAME, read_history
 
 CITYSCAPES, PALETTE = tuple(get_classes('cityscapes')), get_palette('cityscapes')
 SEEN = ['person', 'car', 'bus', 'train', 'motorcycle', 'bicycle']

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmseg_deeplab_study.engine import check_finite
-from mmseg_deeplab_study.evaluation.history import read_history
+from mmseg_deeplab_study.runs.history import read_history
 
 
 class Spoil(Hook):

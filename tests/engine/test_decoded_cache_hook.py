@@ -11,8 +11,8 @@ from mmseg.registry import HOOKS
 
 from mmseg_deeplab_study.datasets.decoded_cache import LoadDecoded
 from mmseg_deeplab_study.engine import DecodedCacheHook
-from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric
-from mmseg_deeplab_study.evaluation.history import read_history
+from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
+from mmseg_deeplab_study.runs.history import read_history
 
 
 def train(cfg) -> tuple[list[dict], str]:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmseg.models import EncoderDecoder
 from PIL import Image
 
-from mmseg_deeplab_study.engine.launch import enable_dense_crf
-from mmseg_deeplab_study.engine.work_dir import LOCK_NAME, is_claimed, release_work_dir
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
+from mmseg_deeplab_study.engine.dense_crf import enable_dense_crf
 from mmseg_deeplab_study.models.dense_crf import DEEPLABV2_RESNET101
+from mmseg_deeplab_study.runs.history import FILE_NAME, read_history
+from mmseg_deeplab_study.runs.work_dir import LOCK_NAME, is_claimed, release_work_dir
 
 
 @pytest.fixture(scope='module')
@@ -164,3 +165,56 @@ def assert_not_recorded(cfg: Config, reason: str) -> dict[str, float]:
     log = next(Path(cfg.work_dir).glob('*/*.log')).read_text()
     assert f'scores with dense CRF are not recorded: {reason}' in log
     return metrics
+
+
+# The config of a test
+
+
+def test_any_segmentor_is_made_to_refine():
+    for kind in ('EncoderDecoder', 'mmseg.EncoderDecoder', EncoderDecoder):
+        cfg = Config(dict(model=dict(type=kind, test_cfg=None), test_evaluator=[], load_from='a.pth'))
+        enable_dense_crf(cfg)
+        assert cfg.model.type == 'DenseCRFSegmentor' and cfg.model.segmentor == kind
+        assert cfg.model.test_cfg.crf == {}
+        assert 'custom_hooks' not in cfg
+
+
+def test_one_that_knows_how_stays_and_keeps_its_values():
+    for kind in ('StudyEncoderDecoder', 'DenseCRFSegmentor'):
+        model = dict(type=kind, test_cfg=dict(mode='whole', crf=dict(iterations=3)))
+        cfg = Config(dict(model=model, test_evaluator=dict(type='IoUMetric'), load_from='a.pth'))
+        enable_dense_crf(cfg)
+        assert cfg.model == model
+    cfg.model.test_cfg.crf = None
+    enable_dense_crf(cfg)
+    assert cfg.model.test_cfg.crf == {}
+
+
+def test_scores_with_and_without_are_evaluated():
+    cfg = Config(
+        dict(
+            model=dict(type='StudyEncoderDecoder'),
+            test_evaluator=dict(type='AdaptationMetric', source=['a', 'b']),
+            load_from='a.pth',
+        )
+    )
+    enable_dense_crf(cfg)
+    assert [dict(metric) for metric in cfg.test_evaluator] == [
+        dict(type='AdaptationMetric', source=['a', 'b']),
+        dict(type='BoundaryMetric'),
+        dict(type='AdaptationMetric', source=['a', 'b'], predictions='unrefined_sem_seg', prefix='unrefined'),
+        dict(type='BoundaryMetric', predictions='unrefined_sem_seg', prefix='unrefined'),
+    ]
+
+
+def test_no_scores_where_only_files_are_asked_for():
+    evaluator = dict(type='CityscapesMetric', format_only=True, output_dir='out')
+    cfg = Config(dict(model=dict(type='StudyEncoderDecoder'), test_evaluator=evaluator, load_from='a.pth'))
+    enable_dense_crf(cfg)
+    assert cfg.test_evaluator == evaluator
+
+
+def test_a_model_that_is_not_registered_is_named():
+    cfg = Config(dict(model=dict(type='Nothing'), test_evaluator=[], load_from='a.pth'))
+    with pytest.raises(ValueError, match=r"model.type='Nothing' is not registered; .*custom_imports"):
+        enable_dense_crf(cfg)

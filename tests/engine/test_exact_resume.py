@@ -22,7 +22,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmseg_deeplab_study.engine import exact_resume
 from mmseg_deeplab_study.engine.exact_resume import KEY, UPDATES, replay
-from mmseg_deeplab_study.evaluation.history import read_history
+from mmseg_deeplab_study.runs.history import read_history
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_spaces import Match
 from mmseg_deeplab_study.engine.extra_passes import ForgettingPass, as_source_model
-from mmseg_deeplab_study.evaluation.history import read_history
+from mmseg_deeplab_study.runs.history import read_history
 
 
 class Keep(Hook):

@@ -28,8 +28,8 @@ from mmseg_deeplab_study.engine.head_transfer import (
     transfer_rows,
     two_rows,
 )
-from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric
-from mmseg_deeplab_study.evaluation.boundary_metric import BoundaryMetric
+from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
+from mmseg_deeplab_study.evaluation.metrics.boundary_metric import BoundaryMetric
 
 VOC, CITYSCAPES = tuple(get_classes('voc')), tuple(get_classes('cityscapes'))
 SOURCE = ('background', 'car', 'motorbike')

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmseg_deeplab_study.digests import names_digest
 from mmseg_deeplab_study.evaluation.bootstrap import bootstrap_interval
-from mmseg_deeplab_study.evaluation.history import read_history
+from mmseg_deeplab_study.runs.history import read_history
 
 
 class Witness(Hook):

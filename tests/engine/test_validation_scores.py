@@ -7,7 +7,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub
 
 from mmseg_deeplab_study.engine.validation_scores import check_best_scores, forget_stale_scores, metrics_of
-from mmseg_deeplab_study.evaluation.adaptation_metric import AdaptationMetric
+from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
 
 
 def best_by(save_best: str | list[str] | None, *others: object) -> None:

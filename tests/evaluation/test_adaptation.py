@@ -23,13 +23,13 @@ from mmseg_deeplab_study.evaluation.adaptation import (
     summarise_forgetting,
     unlabelled_classes,
 )
-from mmseg_deeplab_study.evaluation.history import History
 from mmseg_deeplab_study.evaluation.seeds import (
     estimate_difference,
     estimate_over_seeds,
     group_runs,
     mean_interval,
 )
+from mmseg_deeplab_study.runs.history import History
 
 
 def validations(*scores: float | None, score: str = 'mIoU') -> list[dict]:

@@ -5,7 +5,7 @@ import pytest
 
 from mmseg_deeplab_study.evaluation import bootstrap
 from mmseg_deeplab_study.evaluation.bootstrap import bootstrap_interval
-from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
+from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 
 CLASSES = ('road', 'person', 'car', 'sky')
 SEEN = ('person', 'car')

@@ -8,9 +8,9 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmseg_deeplab_study.engine.launch import refining_model
 from mmseg_deeplab_study.inference.crf_search import RANGES, Trials, coarse_trials, search, training_images
 from mmseg_deeplab_study.inference.trained_model import load_model
+from mmseg_deeplab_study.models.crf_segmentors import refining_model
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

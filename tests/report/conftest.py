@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, make_row
-from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
+from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 from mmseg_deeplab_study.report.analysis import Analysis, analyse
 from mmseg_deeplab_study.report.page import render_page
 from mmseg_deeplab_study.report.runs import RunFolder, read_runs
+from mmseg_deeplab_study.runs.history import FILE_NAME, HistoryWriter, make_row
 
 SOURCE = ('background', 'car')
 PALETTE = ((128, 64, 128), (0, 0, 142), (250, 170, 30))

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from mmseg_deeplab_study.evaluation.history import History
 from mmseg_deeplab_study.evaluation.seeds import Estimate
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.comparisons import best_of, compare
+from mmseg_deeplab_study.runs.history import History
 
 ONE_SEED = 'One seed says nothing about variance: another may order the experiments differently.'
 

@@ -16,14 +16,14 @@ import pytest
 from mmseg.utils import get_classes
 from PIL import Image
 
-from mmseg_deeplab_study.evaluation.history import History
-from mmseg_deeplab_study.evaluation.study_record import write_study_record
 from mmseg_deeplab_study.report import film
 from mmseg_deeplab_study.report.analysis_text import class_table, score_table
 from mmseg_deeplab_study.report.confusions import right_answers
 from mmseg_deeplab_study.report.content import page_content
 from mmseg_deeplab_study.report.film import Film
 from mmseg_deeplab_study.report.runs import read_runs
+from mmseg_deeplab_study.runs.history import History
+from mmseg_deeplab_study.runs.study_record import write_study_record
 from mmseg_deeplab_study.tables import table_cells
 
 CURVE = {0: 9.0, 5: 6.0, 10: 21.5, 15: 31.0}

@@ -12,7 +12,6 @@ from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
 from mmseg_deeplab_study.datasets.palettes import UNLABELLED
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, History, HistoryWriter
 from mmseg_deeplab_study.report.curves import COLOURS
 from mmseg_deeplab_study.report.paper import (
     adaptation_figure,
@@ -22,6 +21,7 @@ from mmseg_deeplab_study.report.paper import (
     source_figure,
     write_figures,
 )
+from mmseg_deeplab_study.runs.history import FILE_NAME, History, HistoryWriter
 
 CLASSES, PALETTE = ['road', 'car'], [(128, 64, 128), (0, 0, 142)]
 SOURCE, SOURCE_PALETTE = ['background', 'cat', 'car'], [(0, 0, 0), (64, 0, 0), (128, 128, 128)]

@@ -11,8 +11,8 @@ from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
 from mmseg_deeplab_study.datasets.palettes import UNLABELLED
-from mmseg_deeplab_study.evaluation.adaptation_metric import confusion_matrix
-from mmseg_deeplab_study.evaluation.scores import scores_from_confusion
+from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import confusion_matrix
+from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 from mmseg_deeplab_study.report.pictures import (
     choose_iterations,
     encode_label_map,

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
-from mmseg_deeplab_study.evaluation.boundary_metric import (
+from mmseg_deeplab_study.evaluation.metrics.boundary_metric import (
     add_boundaries,
     boundary_scores,
     count_boundaries,
 )
-from mmseg_deeplab_study.evaluation.history import HistoryWriter, make_row
 from mmseg_deeplab_study.report.refined import refined
+from mmseg_deeplab_study.runs.history import HistoryWriter, make_row
 
 CLASSES = ('road', 'car', 'traffic light')
 PALETTE = ((128, 64, 128), (0, 0, 142), (250, 170, 30))

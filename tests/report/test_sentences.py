@@ -2,9 +2,9 @@
 
 import pytest
 
-from mmseg_deeplab_study.evaluation.history import History
 from mmseg_deeplab_study.evaluation.seeds import estimate_over_seeds
 from mmseg_deeplab_study.report.sentences import _lead, sentences, source_view, taken_for
+from mmseg_deeplab_study.runs.history import History
 
 
 @pytest.fixture

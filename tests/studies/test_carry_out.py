@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from mmseg_deeplab_study.engine.work_dir import claim_work_dir, is_claimed, release_work_dir
+from mmseg_deeplab_study.runs.work_dir import claim_work_dir, is_claimed, release_work_dir
 from mmseg_deeplab_study.studies.carry_out import carry_out, report_failures, run_study, show_plan, to_start
 from mmseg_deeplab_study.studies.plan import read_study
 from mmseg_deeplab_study.studies.processes import LocalPool

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
+from mmseg_deeplab_study.runs.history import FILE_NAME, read_history
 from mmseg_deeplab_study.studies.carry_out import carry_out, run_study, show_plan, to_start
 from mmseg_deeplab_study.studies.plan import read_study
 from mmseg_deeplab_study.studies.processes import LocalPool

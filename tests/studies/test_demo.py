@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmseg_deeplab_study.evaluation.history import History
+from mmseg_deeplab_study.runs.history import History
 from mmseg_deeplab_study.studies import demo
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmseg_deeplab_study.engine.work_dir import release_work_dir
+from mmseg_deeplab_study.runs.work_dir import release_work_dir
 from mmseg_deeplab_study.studies.processes import RunProcess, Slots, command
 from mmseg_deeplab_study.studies.state import LOCK
 
@@ -13,13 +13,13 @@ def test_two_processes_are_not_at_one_run(forked, make_study, tmp_path):
     (run,) = make_study('hangs.py').runs
     process = RunProcess(run)
     looks = (
-        'import sys; from mmseg_deeplab_study.engine.work_dir import is_claimed; '
+        'import sys; from mmseg_deeplab_study.runs.work_dir import is_claimed; '
         'print(*(is_claimed(folder, sys.argv[1]) for folder in sys.argv[2:]))'
     )
     seen = forked.run('-c', looks, LOCK, run.folder, tmp_path, cwd=tmp_path)
     assert seen.stdout.split() == ['True', 'False']
     code = (
-        'import sys; from mmseg_deeplab_study.engine.work_dir import claim_work_dir; '
+        'import sys; from mmseg_deeplab_study.runs.work_dir import claim_work_dir; '
         'claim_work_dir(*sys.argv[1:])'
     )
     other = forked.run('-c', code, run.folder, LOCK, cwd=tmp_path)

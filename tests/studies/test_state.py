@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from mmseg_deeplab_study.engine.work_dir import claim_work_dir, release_work_dir
-from mmseg_deeplab_study.evaluation.history import FILE_NAME
+from mmseg_deeplab_study.runs.history import FILE_NAME
+from mmseg_deeplab_study.runs.work_dir import claim_work_dir, release_work_dir
 from mmseg_deeplab_study.studies.state import LOCK, RunState, check_mark, look, read_mark, write_mark
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
+from mmseg_deeplab_study.runs.history import FILE_NAME, read_history
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 KILL_POINTS = Path(__file__).with_name('kill_points.py')

@@ -9,7 +9,7 @@ from mmengine.runner import IterBasedTrainLoop
 
 from mmseg_deeplab_study import atomic_file
 from mmseg_deeplab_study.engine import ProbeValLoop
-from mmseg_deeplab_study.evaluation import history
+from mmseg_deeplab_study.runs import history
 
 
 def die(*_: object, **__: object) -> None:

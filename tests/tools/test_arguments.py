@@ -14,11 +14,11 @@ from mmengine.logging import MMLogger
 from mmseg.registry import HOOKS
 
 from mmseg_deeplab_study.datasets.downloads import CAMVID_COUNTS, CITYSCAPES_COUNTS
-from mmseg_deeplab_study.engine.launch import read_config
-from mmseg_deeplab_study.evaluation.boundary_metric import WIDTHS
-from mmseg_deeplab_study.evaluation.history import FILE_NAME
+from mmseg_deeplab_study.evaluation.metrics.boundary_metric import WIDTHS
 from mmseg_deeplab_study.hub import config_path
 from mmseg_deeplab_study.report.film import Film
+from mmseg_deeplab_study.runs.config import read_config
+from mmseg_deeplab_study.runs.history import FILE_NAME
 from mmseg_deeplab_study.studies.demo import QUICK_OPTIONS
 from mmseg_deeplab_study.studies.plan import read_study
 
@@ -317,7 +317,7 @@ def test_readers_of_records_import_neither_torch_nor_models(name: str, tmp_path:
     done = python('-X', 'importtime', TOOLS / f'{name}.py', tmp_path, '-o', tmp_path / 'out')
     assert done.returncode == 0, done.stdout
     imported = {line.rpartition('|')[2].strip() for line in done.stderr.splitlines()}
-    assert 'mmseg_deeplab_study.evaluation.history' in imported
+    assert 'mmseg_deeplab_study.runs.history' in imported
     assert not imported & {'torch', 'mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'matplotlib', 'cv2'}
     assert ('plotly' in imported) == (name == 'report')
 

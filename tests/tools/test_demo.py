@@ -5,7 +5,7 @@ import re
 import pytest
 from PIL import Image
 
-from mmseg_deeplab_study.evaluation.history import read_history
+from mmseg_deeplab_study.runs.history import read_history
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, HistoryWriter, make_row, read_history
+from mmseg_deeplab_study.runs.history import FILE_NAME, HistoryWriter, make_row, read_history
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from mmseg.utils import get_classes
 from PIL import Image
 
-from mmseg_deeplab_study.evaluation.history import FILE_NAME, read_history
+from mmseg_deeplab_study.runs.history import FILE_NAME, read_history
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,1 @@
+"""The metrics, and the scores they come to."""

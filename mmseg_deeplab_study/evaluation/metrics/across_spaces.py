@@ -1,0 +1,102 @@
+"""Scores of predictions that are made in another label space than the labels'."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...datasets.label_spaces import Match
+from .scores import scores_from_confusion
+
+
+def read_as_target(matches: Mapping[str, Match]) -> dict[str, str]:
+    """Target class that a prediction of each source class is read as; those without one are left out.
+
+    Where several target classes correspond to one source class (``class_map={'rider': 'person'}``), the one
+    of its own name goes first, then alias, class map, approximate, and in each the target's order.
+    """
+    # By how much right a source class means a target class.
+    rights = ('exact', 'alias', 'class_map', 'approximate')
+    reading = {}
+
+    def right(name: str) -> tuple[bool, int]:
+        return name != matches[name].source, rights.index(matches[name].kind)
+
+    for target in sorted(matches, key=right):
+        reading.setdefault(matches[target].source, target)
+    return reading
+
+
+def translate(
+    confusion: np.ndarray,
+    classes: Sequence[str],
+    predicted: Sequence[str],
+    reading: Mapping[str, str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the columns of a confusion matrix in the label space of its rows.
+
+    ``confusion`` (L, P) counts labels ``classes`` by predictions ``predicted``; ``reading`` says which label
+    class a predicted class means. Returns the square matrix (L, L), and (L,) how many pixels of each class
+    were predicted as something that means none.
+    """
+    square = np.zeros((len(classes), len(classes)), np.int64)
+    missed = np.zeros(len(classes), np.int64)
+    for column, name in zip(np.asarray(confusion, np.int64).T, predicted, strict=True):
+        if name in reading:
+            square[:, classes.index(reading[name])] += column
+        else:
+            missed += column
+    return square, missed
+
+
+def source_scores(
+    confusion: np.ndarray,
+    target: Sequence[str],
+    source: Sequence[str],
+    matches: Mapping[str, Match],
+    seen: Sequence[str],
+) -> dict[str, Any]:
+    """Scores of the source model in the target's label space, in percent, as ``scores_from_confusion``.
+
+    ``confusion`` (T, S) counts target labels by source predictions. Background and every source class without
+    a target class are wrong wherever they are predicted, so a target class without a source class has IoU 0
+    where it is labelled; for VOC to Cityscapes mIoU is at most 6/19 = 31.6.
+    """
+    square, missed = translate(confusion, target, source, read_as_target(matches))
+    return scores_from_confusion(square, target, seen, missed)
+
+
+def forgetting_scores(
+    confusion: np.ndarray,
+    source: Sequence[str],
+    target: Sequence[str],
+    matches: Mapping[str, Match],
+) -> dict[str, Any]:
+    """Scores of the adapting model on the source's data, on the shared classes alone, in percent.
+
+    ``confusion`` (S, T) counts source labels by target predictions. A shared class's IoU counts its false
+    positives on the pixels of every source class; accuracies are over the pixels labelled with a shared
+    class.
+
+    Returns:
+        ``mIoU``, ``aAcc``, ``mAcc``, ``mIoU.labelled`` (over the shared classes that have labelled pixels)
+        and ``class_iou``, a dict by the source's name of each shared class.
+    """
+    reading = {target_name: match.source for target_name, match in matches.items()}
+    shared = [name for name in source if name in reading.values()]
+    square, missed = translate(confusion, source, target, reading)
+    rows = [source.index(name) for name in shared]
+    every = scores_from_confusion(square, source, shared, missed)
+    # Accuracies of a shared class do not depend on the other rows.
+    only = np.zeros_like(square)
+    only[rows] = square[rows]
+    off = np.zeros_like(missed)
+    off[rows] = missed[rows]
+    own = scores_from_confusion(only, source, shared, off)
+    return {
+        'mIoU': every['mIoU.seen'],
+        'aAcc': own['aAcc'],
+        'mAcc': own['mAcc'],
+        'mIoU.labelled': every['mIoU.seen.labelled'],
+        'class_iou': {name: every['class_iou'][name] for name in shared},
+    }

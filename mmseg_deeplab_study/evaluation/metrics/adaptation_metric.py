@@ -1,0 +1,164 @@
+"""The metric of an adaptation: one exact confusion matrix."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmseg.registry import METRICS
+from torch import Tensor
+
+from ...datasets.label_spaces import Match, match_classes, resolve_classes, seen_matches
+from .ids import IDS, check_ids, maps_of, outside, to_uint8
+from .scores import flat_scalars, scores_from_confusion
+from .sparse import SparseCounts, add_sparse, to_sparse
+
+_EXACT = 2**24  # pixels; OpenCV returns its counts as float32, which has every integer up to this
+
+
+def confusion_matrix(
+    prediction: Tensor,
+    label: Tensor,
+    num_classes: int,
+    ignore_index: int = 255,
+    num_predicted: int | None = None,
+) -> np.ndarray:
+    """Count pixels by true (row) and predicted (column) class.
+
+    ``prediction`` and ``label``, integers of one shape such as (H, W), give an int64 array ``(num_classes,
+    num_predicted)``; predictions are of another label space if ``num_predicted`` is given, else of the
+    labels'. Pixels labelled ``ignore_index`` do not count. uint8 is read as it is, without a copy.
+
+    Raises:
+        ValueError: the shapes differ, an id lies outside its label space, or a label space has more than 256
+            classes.
+    """
+    if prediction.shape != label.shape:
+        raise ValueError(
+            f'prediction and label must have one shape, but got {tuple(prediction.shape)} and '
+            f'{tuple(label.shape)}'
+        )
+    columns = num_classes if num_predicted is None else num_predicted
+    check_ids(max(num_classes, columns), ignore_index)
+    flat = [
+        to_uint8(ids, name, number, ignore_index).reshape(-1)
+        for name, ids, number in (('label', label, num_classes), ('prediction', prediction, columns))
+    ]
+    joint = np.zeros((IDS, IDS), np.int64)
+    for start in range(0, len(flat[0]), _EXACT):
+        part = [ids[start : start + _EXACT] for ids in flat]
+        joint += cv2.calcHist(part, [0, 1], None, [IDS, IDS], [0, IDS, 0, IDS]).astype(np.int64)
+    joint[ignore_index] = 0
+    for name, axis, number in (('label', 1, num_classes), ('prediction', 0, columns)):
+        present = np.flatnonzero(joint.any(axis=axis))
+        if len(present) and present[-1] >= number:
+            raise ValueError(outside(name, number, ignore_index, present[0], present[-1]))
+    return joint[:num_classes, :columns].copy()
+
+
+class ConfusionMetric(BaseMetric):
+    """One int64 confusion matrix per image, collected from every rank.
+
+    The sum is exact and the same in any order and under any number of ranks. After an evaluation the main
+    process has ``counts``, the ``SparseCounts`` of each image in the order of the dataset, and their sum as
+    ``confusion`` (label classes, predicted classes).
+
+    Args:
+        num_classes: classes of the labels; the evaluated dataset's if not given.
+        num_predicted: classes of the predictions, if they are not the labels'.
+        ignore_index: label of the pixels that do not count.
+        predictions: the field of a sample that has its labels.
+        kwargs: those of ``BaseMetric``.
+
+    Raises:
+        ValueError: an ``ignore_index`` that no label map can hold; on evaluation, if a label or prediction
+            lies outside its label space; names the file.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        num_predicted: int | None = None,
+        ignore_index: int = 255,
+        predictions: str = 'pred_sem_seg',
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_ids(0, ignore_index)
+        self.num_classes = num_classes
+        self.num_predicted = num_predicted
+        self.ignore_index = ignore_index
+        self.predictions = predictions
+        self.counts: list[SparseCounts] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a confusion matrix: label classes, predicted classes."""
+        num_classes = self.num_classes or len(self.dataset_meta['classes'])
+        return num_classes, self.num_predicted or num_classes
+
+    @property
+    def confusion(self) -> np.ndarray | None:
+        return None if self.counts is None else add_sparse(self.counts, self.shape)
+
+    @property
+    def images(self) -> int:
+        return 0 if self.counts is None else len(self.counts)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        num_classes, num_predicted = self.shape
+        for sample in data_samples:
+            prediction, label = maps_of(sample, self.predictions)
+            try:
+                counts = confusion_matrix(prediction, label, num_classes, self.ignore_index, num_predicted)
+            except ValueError as error:
+                raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
+            self.results.append(to_sparse(counts))
+
+    def compute_metrics(self, results: list[SparseCounts]) -> dict[str, float]:
+        self.counts = results
+        return {}
+
+
+@METRICS.register_module()
+class AdaptationMetric(ConfusionMetric):
+    """mIoU, its parts over seen and unseen classes, and every class's IoU as flat scalars in percent.
+
+    Args:
+        source: label space of the source model, a dataset's name known to MMSeg or a list of names.
+        kwargs: ``ignore_index`` and ``predictions`` of ``ConfusionMetric``, and those of ``BaseMetric``.
+
+    Attributes:
+        transferred: the matches of the run's ``HeadTransferHook``, which sets them before a run; None without
+            one.
+
+    Raises:
+        ValueError: on evaluation, if a label or prediction lies outside the label space; names the file.
+    """
+
+    def __init__(self, source: str | Sequence[str] = 'voc', **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.source = resolve_classes(source)
+        self.transferred: Mapping[str, Match] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.dataset_meta['classes'])
+
+    @property
+    def matches(self) -> Mapping[str, Match]:
+        """The source class of each target class that has one: as transferred, else by name and alias."""
+        return match_classes(self.source, self.classes) if self.transferred is None else self.transferred
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The classes that the source model has seen, in their order; see ``seen_matches``.
+
+        Also those whose rows start at random (``matched='reinit'``): the backbone has learnt from them.
+        """
+        seen = seen_matches(self.matches)
+        return tuple(name for name in self.classes if name in seen)
+
+    def compute_metrics(self, results: list[SparseCounts]) -> dict[str, float]:
+        super().compute_metrics(results)
+        return flat_scalars(scores_from_confusion(self.confusion, self.classes, self.seen))

@@ -1,0 +1,1 @@
+"""What a run is: its folder, record, header and config, and what is checked before it starts."""

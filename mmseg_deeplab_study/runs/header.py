@@ -1,0 +1,152 @@
+"""What a record says of its run: label spaces, recipe, digests, versions, hardware."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from ..datasets.subsets import image_list
+from ..digests import data_digest, file_digest, names_digest
+from ..evaluation.metrics.adaptation_metric import AdaptationMetric
+from ..hardware import describe_hardware
+from ..models.segmentors import bare_model
+from ..version import __version__
+from .history import FILE_NAME, SubsetName, flat_recipe
+from .model_size import describe_model
+from .random_states import kept_random_states
+
+_NAMED = 8  # changes that a warning lists
+PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
+# What changes between a run and its repetition, here or on another machine, without changing the recipe.
+# Seed, source checkpoint and file lists stand in the header on their own.
+_NOT_THE_RECIPE = (
+    'work_dir',
+    'resume',
+    'launcher',
+    'model_wrapper_cfg',
+    'log_level',
+    'load_from',
+    'randomness',
+    'data_root',
+)
+
+
+def recipe(cfg: Config) -> dict[str, Any]:
+    """The resolved config as plain data, less paths and the seed."""
+    return json.loads(json.dumps(_recipe(cfg.to_dict()), sort_keys=True, default=str))
+
+
+def config_digest(cfg: Config) -> str:
+    """SHA-256 of the recipe: runs of one recipe have one digest."""
+    return data_digest(recipe(cfg))
+
+
+def _recipe(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _recipe(value) for key, value in node.items() if key not in _NOT_THE_RECIPE}
+    return [_recipe(item) for item in node] if isinstance(node, (list, tuple)) else node
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Name, number of images and digest of the file list of a dataset."""
+    names = image_list(dataset)
+    return {'subset': subset_name(dataset), 'images': len(names), 'digest': names_digest(names)}
+
+
+def subset_name(dataset: Dataset) -> str:
+    return getattr(dataset, 'name', SubsetName.FULL)
+
+
+def describe_checkpoint(load_from: str | None) -> dict[str, Any] | None:
+    """Where a checkpoint came from and the SHA-256 of its file, null where there is no file to look at."""
+    if load_from is None:
+        return None
+    path = Path(str(load_from).partition('://')[2] or str(load_from)).expanduser()
+    if str(load_from).startswith(('http://', 'https://')):
+        # Where MMEngine's loader puts what it has fetched.
+        path = Path(torch.hub.get_dir()) / 'checkpoints' / path.name
+    return {'name': path.name, 'digest': file_digest(path) if path.is_file() else None}
+
+
+def run_header(
+    runner: Runner, metric: AdaptationMetric, val: Dataset, train: Dataset, probe: list[str] | None
+) -> dict[str, Any]:
+    """The header of a run's record; ``probe`` lists the images of its probe."""
+    header = {
+        'source_classes': metric.source,
+        'target_classes': metric.classes,
+        'seen_classes': metric.seen,
+        'matches': {name: match._asdict() for name, match in metric.matches.items()},
+        'experiment': runner.experiment_name,
+        'seed': runner.seed,
+        'load_from': runner.cfg.get('load_from'),
+        'source_checkpoint': describe_checkpoint(runner.cfg.get('load_from')),
+        'max_iters': runner.max_iters,
+        'world_size': get_world_size(),
+        'config_digest': config_digest(runner.cfg),
+        'config': recipe(runner.cfg),
+        'model': describe_model(bare_model(runner.model), *_image_size(val)),
+        'hardware': describe_hardware(next(runner.model.parameters()).device),
+        'validation': describe_dataset(val),
+        'train': describe_dataset(train),
+        'versions': {
+            'mmseg_deeplab_study': __version__,
+            **{package: version(package) for package in PACKAGES},
+        },
+    }
+    if probe is not None:
+        header['probe'] = {'images': len(probe), 'digest': names_digest(probe), 'names': probe}
+    return header
+
+
+def _image_size(dataset: Dataset) -> tuple[int, int]:
+    # As the validation pipeline gives it, which may draw at random.
+    with kept_random_states():
+        return tuple(dataset[0]['inputs'].shape[1:])
+
+
+def check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with a record of something else; warn where the recipe has changed.
+
+    Raises:
+        ValueError: label spaces, images or probe are not those the record was begun with.
+    """
+    now = json.loads(json.dumps(now))
+    for key in ('source_classes', 'target_classes', 'seen_classes', 'validation', 'train', 'probe'):
+        if begun.get(key) != now.get(key):
+            if key == 'seen_classes' and 'matches' not in begun:
+                raise ValueError(
+                    f'{FILE_NAME} was begun by an earlier version, which called classes seen by their names: '
+                    f'{begun.get(key)}, now {now.get(key)}. Use that version, or give another --work-dir'
+                )
+            raise ValueError(
+                f'{FILE_NAME} was begun with another {key} than this config gives: {begun.get(key)}, now '
+                f'{now.get(key)}. One curve cannot hold both: resume with the config of the start, or give '
+                'another --work-dir'
+            )
+    then, has = (dict(flat_recipe(config)) for config in (begun.get('config', now['config']), now['config']))
+    changes = [
+        f'{key} {then.get(key, "missing")}, now {has.get(key, "missing")}'
+        for key in {**then, **has}
+        if then.get(key) != has.get(key)
+    ]
+    if begun.get('world_size') != now['world_size']:
+        changes.append(f'world_size {begun.get("world_size")}, now {now["world_size"]}')
+    if changes:
+        runner.logger.warning(
+            f'{FILE_NAME} was begun with other settings, which its header keeps: {list_changes(changes)}'
+        )
+
+
+def list_changes(changes: Sequence[str]) -> str:
+    """The first few of them, each once, and how many there are besides."""
+    changes = list(dict.fromkeys(changes))
+    more = f' and {len(changes) - _NAMED} more' if len(changes) > _NAMED else ''
+    return f'{"; ".join(changes[:_NAMED])}{more}'

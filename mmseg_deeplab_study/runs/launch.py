@@ -1,0 +1,152 @@
+"""From a command line to a checked config: what tools/train.py and tools/test.py share."""
+
+import argparse
+import atexit
+import logging
+import os
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+
+from ..checkpoints.safe_loading import load_plain
+from .config import read_config
+from .main_process import from_main_process
+from .parts import check_loops, check_values
+from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
+
+# Set by each launcher before anything of MMEngine's runs.
+_RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
+_STARTERS = {
+    'pytorch': 'torchrun or tools/dist_train.sh',
+    'slurm': 'srun or tools/slurm_train.sh',
+    'mpi': 'mpirun',
+}
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config that the flags name, with their overrides merged in.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_config``, ``check_loops`` and ``check_values``; or the
+            launcher that the flags name has not started this process.
+    """
+    rank = _RANKS.get(args.launcher)
+    if rank and rank not in os.environ:
+        raise ValueError(
+            f'--launcher {args.launcher}: {rank} is not set, so no launcher has started this process. '
+            f'Start it by {_STARTERS[args.launcher]}, or leave the flag out for one process'
+        )
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args.config, args.cfg_options)
+    check_loops(cfg)
+    check_values(cfg)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    return cfg
+
+
+def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | None = None) -> Path | None:
+    """Take the work_dir for this run, and with ``resume`` find the checkpoint to go on from.
+
+    ``resume=True`` in a config without ``load_from`` is the same. The config gets the checkpoint's seed;
+    ``seed`` is that of the command line, if any.
+
+    Raises:
+        RuntimeError: another run is going on in it.
+        OSError: it cannot be written to.
+        FileExistsError: it holds a record of adaptation, and the run would start from zero.
+        ValueError: none of its checkpoints can be resumed from, or it was trained with another ``seed``.
+    """
+    if torch.distributed.is_initialized():
+        from_main_process(lambda: claim_work_dir(cfg.work_dir))
+    elif int(os.environ.get(_RANKS.get(cfg.get('launcher'), ''), 0)) == 0:
+        # Of ranks that MMEngine joins later, and whose launcher ends them all.
+        claim_work_dir(cfg.work_dir)
+    checkpoint = None
+    if cfg.get('resume') and not cfg.get('load_from'):
+        # MMEngine would take what last_checkpoint names, whatever and wherever that is.
+        resume, cfg.resume = True, False
+    if resume:
+        hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        try:
+            checkpoint = find_checkpoint(cfg.work_dir, hook.get('out_dir'))
+        except ValueError:
+            if not overwrite:
+                raise
+    if checkpoint is None:
+        if not overwrite and not cfg.get('resume'):
+            refuse_recorded(cfg.work_dir)
+        if resume:
+            print_log(
+                f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return None
+    # MMEngine takes the checkpoint's seed too, but only after it has shuffled the data by the config's.
+    begun_with = load_plain(checkpoint, mmap=True)['meta'].get('seed')
+    if seed not in (None, begun_with):
+        raise ValueError(
+            f'--seed {seed}: the run in {cfg.work_dir} was begun with seed {begun_with}; leave the flag out, '
+            'or give another --work-dir'
+        )
+    cfg.merge_from_dict({'randomness.seed': begun_with})
+    return checkpoint
+
+
+def enable_ranks(cfg: Config) -> None:
+    """Prepare for several processes: batch norm over all of them on an accelerator, without one gloo.
+
+    ``sync_bn=None`` in the config leaves each its own batch norm. On the CPU torch has no synchronised one,
+    and MMEngine 0.10.7 sets a CUDA device in every process of a launcher, and wraps the model for it.
+    """
+    if cfg.get('launcher') != 'none' and get_device() != 'cpu':
+        cfg.setdefault('sync_bn', 'torch')
+    if cfg.get('launcher') != 'pytorch' or get_device() != 'cpu':
+        return
+    torch.distributed.init_process_group('gloo')
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    wrapper['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
+    cfg.setdefault('model_wrapper_cfg', wrapper)
+
+
+def leave_ranks(status: int = 0) -> None:
+    """End a process of several, with ``status``, after its exit handlers; a single process goes on.
+
+    The interpreter is not taken apart. Gloo's threads outlive ``destroy_process_group``, as the model's
+    wrapper holds the group, and one may still have to free the last broadcast's tensors, for which it needs
+    the GIL. CPython ends a thread that asks for it during finalisation, and torch 2.14 aborts at that.
+    """
+    if not torch.distributed.is_initialized():
+        return
+    if status == 0:
+        # After an error other ranks may wait for this one, and this would wait for them.
+        torch.distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def enable_amp(cfg: Config) -> None:
+    """Switch the optimizer wrapper to automatic mixed precision: bfloat16 on the CPU, elsewhere MMEngine's.
+
+    Raises:
+        ValueError: the config has an optimizer wrapper that AMP cannot take over.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper or AmpOptimWrapper, but got {kind!r}')
+    if get_device() == 'cpu':
+        # MMEngine's wrapper wants an accelerator.
+        cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
+        for option in ('loss_scale', 'dtype', 'use_fsdp'):
+            cfg.optim_wrapper.pop(option, None)
+    else:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

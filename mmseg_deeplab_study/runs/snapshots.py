@@ -1,0 +1,80 @@
+"""Predicted label maps of a few fixed images, as pictures, over the iterations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.fileio import get
+from mmseg.structures import SegDataSample
+
+from ..atomic_file import write_atomically
+from ..datasets.label_maps import write_label_map
+from ..datasets.palettes import Palette
+from .history import Kind
+
+
+def choose_images(paths: Sequence[str], wanted: int | str | Sequence[str]) -> list[str]:
+    """Pick images to take snapshots of: so many, evenly spaced, or those with the stems given.
+
+    Raises:
+        ValueError: no image has such a stem, or two that are picked have the same.
+    """
+    if isinstance(wanted, int):
+        places = np.linspace(0, len(paths) - 1, min(wanted, len(paths))).round().astype(int)
+        chosen = [paths[i] for i in places]
+    else:
+        wanted = [wanted] if isinstance(wanted, str) else wanted
+        by_stem = {Path(path).stem: path for path in paths}
+        if unknown := [stem for stem in wanted if stem not in by_stem]:
+            raise ValueError(
+                f'snapshots: no validation image is called {unknown[0]!r}; there are {len(by_stem)}, '
+                f'first {list(by_stem)[:3]}'
+            )
+        chosen = [by_stem[stem] for stem in wanted]
+    stems = [Path(path).stem for path in chosen]
+    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise ValueError(
+            f'snapshots: {twice[0]!r} is the name of several of the images {chosen}, whose pictures would '
+            'overwrite each other; name the images to take'
+        )
+    return chosen
+
+
+class Snapshots:
+    """The folder ``work_dir/snapshots`` and the images that are kept in it."""
+
+    def __init__(self, folder: Path, images: Sequence[str], palette: Palette) -> None:
+        self.folder = folder
+        self.images = set(images)
+        self.palette = palette
+
+    def take(self, samples: Sequence[SegDataSample], iteration: int) -> None:
+        """Write the predictions of one batch, and photograph and truth where they are not there yet."""
+        for sample in samples:
+            if sample.img_path in self.images:
+                self._write_prediction(sample, f'{iteration:06d}', self.palette)
+                self._write_reference(sample)
+
+    def take_source(self, samples: Sequence[SegDataSample], palette: Palette) -> None:
+        """Write the source model's own predictions, in its label space and colours."""
+        for sample in samples:
+            if sample.img_path in self.images:
+                self._write_prediction(sample, Kind.SOURCE, palette)
+
+    def take_refined(self, samples: Sequence[SegDataSample], iteration: int) -> None:
+        """Write predictions that a dense CRF has refined."""
+        for sample in samples:
+            if sample.img_path in self.images:
+                self._write_prediction(sample, f'{Kind.CRF}/{iteration:06d}', self.palette)
+
+    def _write_prediction(self, sample: SegDataSample, name: str, palette: Palette) -> None:
+        prediction = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
+        write_label_map(self.folder / name / f'{Path(sample.img_path).stem}.png', prediction, palette)
+
+    def _write_reference(self, sample: SegDataSample) -> None:
+        image = Path(sample.img_path)
+        reference = self.folder / 'reference' / image.name
+        if not reference.exists():
+            truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy()
+            write_label_map(reference.with_name(f'{image.stem}_truth.png'), truth, self.palette)
+            write_atomically(reference, get(sample.img_path))

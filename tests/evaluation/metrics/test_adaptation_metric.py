@@ -1,0 +1,331 @@
+"""The metric: its interface, exact values, and how it relates to loops, to mmseg's metric and to ranks."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import METRICS
+from mmseg.structures import SegDataSample
+from mmseg.utils import get_classes
+
+from mmseg_deeplab_study.datasets.label_spaces import match_classes
+from mmseg_deeplab_study.evaluation.bootstrap import bootstrap_interval
+from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric, confusion_matrix
+from mmseg_deeplab_study.evaluation.metrics.scores import LABELLED, scores_from_confusion
+from mmseg_deeplab_study.evaluation.metrics.sparse import add_sparse
+
+CITYSCAPES = tuple(get_classes('cityscapes'))
+SCORES = ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen', *LABELLED)
+
+
+def make_sample(prediction, label, path: str = 'label.png') -> dict:
+    """What an Evaluator hands to a metric: a data sample as a dict, maps of shape (1, H, W)."""
+    sample = SegDataSample(metainfo=dict(seg_map_path=path))
+    sample.pred_sem_seg = PixelData(data=torch.as_tensor(prediction).long()[None])
+    sample.gt_sem_seg = PixelData(data=torch.as_tensor(label).long()[None])
+    return sample.to_dict()
+
+
+def make_metric(classes=CITYSCAPES, **kwargs) -> AdaptationMetric:
+    metric = AdaptationMetric(**kwargs)
+    metric.dataset_meta = dict(classes=classes)
+    return metric
+
+
+def random_maps(images: int, num_classes: int = 19, seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Pairs of prediction and label in which 3 of 10 labelled pixels are wrong and 1 of 10 is ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = []
+    for _ in range(images):
+        label = torch.randint(num_classes, (24, 31), generator=generator)
+        noise = torch.randint(num_classes, (24, 31), generator=generator)
+        prediction = torch.where(torch.rand(label.shape, generator=generator) < 0.3, noise, label)
+        label[torch.rand(label.shape, generator=generator) < 0.1] = 255
+        maps.append((prediction, label))
+    return maps
+
+
+# Interface
+
+
+def test_counts_of_images_are_small_and_give_the_interval_of_dense_ones():
+    classes = [f'class {i}' for i in range(150)]
+    metric, dense = make_metric(classes, source=classes[::2]), []
+    for prediction, label in random_maps(30, num_classes=12):
+        metric.process({}, [make_sample(prediction, label)])
+        dense.append(confusion_matrix(prediction, label, 150))
+    metric.evaluate(30)
+    assert sum(part.nbytes for counts in metric.counts for part in counts) < 30 * 2000
+    np.testing.assert_array_equal(metric.confusion, np.sum(dense, axis=0))
+    matrices = (add_sparse([counts], metric.shape) for counts in metric.counts)
+    expected = bootstrap_interval(np.stack(dense), classes, metric.seen, 50)
+    assert bootstrap_interval(matrices, classes, metric.seen, 50) == expected
+
+
+def test_is_registered_and_evaluates_to_flat_scalars():
+    metric = METRICS.build(dict(type='AdaptationMetric', source='voc'))
+    metric.dataset_meta = dict(classes=CITYSCAPES)
+    for prediction, label in random_maps(2):
+        metric.process({}, [make_sample(prediction, label)])
+    scores = metric.evaluate(2)
+    assert list(scores) == [*SCORES, *(f'IoU.{name}' for name in CITYSCAPES)]
+    assert all(type(value) is float for value in scores.values())
+    assert metric.confusion.shape == (19, 19) and metric.confusion.dtype == np.int64
+    assert metric.images == 2
+    assert metric.results == []  # the next evaluation starts from nothing
+
+
+def test_prefix_goes_before_every_key():
+    metric = make_metric(prefix='night')
+    metric.process({}, [make_sample([[0]], [[0]])])
+    assert metric.evaluate(1)['night/IoU.road'] == 100
+
+
+def test_seen_classes_of_voc_are_the_six_shared_ones_in_the_order_of_the_target():
+    expected = ('person', 'car', 'bus', 'train', 'motorcycle', 'bicycle')
+    assert make_metric(source='voc').seen == expected
+
+
+@pytest.mark.parametrize(
+    ('class_map', 'approximate', 'without', 'more'),
+    [
+        ({'train': None}, False, {'train'}, set()),  # its row is the background's
+        ({'train': 'background'}, False, {'train'}, set()),  # and so it is here
+        ({'truck': 'bus'}, False, set(), {'truck'}),
+        ({'truck': 'bus', 'bus': None}, False, {'bus'}, {'truck'}),
+        ({'car': 'sheep'}, False, set(), set()),  # of another class, but of a class
+        (None, True, set(), {'rider'}),
+        ({'rider': None}, True, set(), set()),
+    ],
+)
+def test_seen_classes_are_what_the_transfer_matched(class_map, approximate, without, more):
+    metric = make_metric()
+    by_name = set(metric.seen)
+    metric.transferred = match_classes(metric.source, CITYSCAPES, class_map, approximate)
+    expected = by_name - without | more
+    assert metric.seen == tuple(name for name in CITYSCAPES if name in expected)
+    label = torch.full((1, 1), CITYSCAPES.index('train'))
+    metric.process({}, [make_sample(label, label)])
+    part = 'seen' if 'train' in expected else 'unseen'
+    assert metric.evaluate(1)[f'mIoU.{part}'] == 100
+
+
+def test_a_background_of_the_target_s_own_is_seen():
+    metric = make_metric(classes=('background', 'road', 'car'))
+    assert metric.seen == ('background', 'car')
+
+
+def test_source_may_be_a_list_of_names():
+    metric = make_metric(classes=('road', 'motorcycle', 'rider'), source=['person', 'motorbike'])
+    assert metric.source == ('person', 'motorbike')
+    assert metric.seen == ('motorcycle',)  # rider is only near to person
+
+
+def test_unknown_source_raises():
+    with pytest.raises(ValueError, match="unknown label space 'vok'"):
+        AdaptationMetric(source='vok')
+
+
+@pytest.mark.parametrize(
+    ('prediction', 'label', 'message'),
+    [
+        ([[0, 1]], [[0, 19]], r'label ids must be in \[0, 18\] or 255, but got 0 to 19'),
+        ([[0, 1]], [[-1, 0]], r'label ids must be in \[0, 18\] or 255, but got -1 to 0'),
+        ([[3, 20]], [[0, 1]], r'prediction ids must be in \[0, 18\] or 255, but got 3 to 20'),
+        ([[0, 1]], [[0], [1]], r'one shape, but got \(1, 2\) and \(2, 1\)'),
+    ],
+)
+def test_what_does_not_fit_names_the_file(prediction, label, message):
+    with pytest.raises(ValueError, match=rf'city/a_labelTrainIds\.png: .*{message}'):
+        make_metric().process({}, [make_sample(prediction, label, 'city/a_labelTrainIds.png')])
+
+
+# Exact values
+
+
+def test_confusion_matrix_exact():
+    label = torch.tensor([[0, 0, 1], [2, 255, 1]])
+    prediction = torch.tensor([[0, 1, 1], [0, 2, 1]])
+    # row true, column predicted: 0->0, 0->1, 1->1 twice, 2->0; the ignored pixel's 2 does not count
+    expected = [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
+    counts = confusion_matrix(prediction, label, 3)
+    np.testing.assert_array_equal(counts, expected)
+    assert counts.dtype == np.int64
+
+
+def test_ignored_pixels_may_be_predicted_as_anything():
+    np.testing.assert_array_equal(
+        confusion_matrix(torch.tensor([7, 1]), torch.tensor([255, 1]), 2), [[0, 0], [0, 1]]
+    )
+
+
+def test_another_ignore_index():
+    label, prediction = torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1])
+    np.testing.assert_array_equal(confusion_matrix(prediction, label, 2, ignore_index=1), [[1, 0], [0, 0]])
+    with pytest.raises(ValueError, match=r'in \[0, 1\] or 1, but got 0 to 255'):
+        confusion_matrix(prediction, torch.tensor([0, 255, 1]), 2, ignore_index=1)
+
+
+def test_labels_of_8_bits_do_not_overflow():
+    # 18 * 19 + 18 = 360 > 255
+    ids = torch.tensor([18, 18], dtype=torch.uint8)
+    assert confusion_matrix(ids, ids, 19)[18, 18] == 2
+
+
+def test_pixels_beyond_float32_are_counted():
+    # OpenCV would return 2**24 for each of the next two as well.
+    ids = torch.zeros(2**24 + 3, dtype=torch.uint8)
+    assert confusion_matrix(ids, ids, 2)[0, 0] == 2**24 + 3
+
+
+@pytest.mark.parametrize('sizes', [(257, None), (19, 300)])
+def test_more_classes_than_uint8_has(sizes):
+    ids = torch.zeros(4, dtype=torch.uint8)
+    with pytest.raises(
+        ValueError, match=f'can count at most 256 classes, but got {max(filter(None, sizes))}'
+    ):
+        confusion_matrix(ids, ids, sizes[0], num_predicted=sizes[1])
+
+
+def test_an_ignore_index_that_no_label_map_has():
+    with pytest.raises(ValueError, match=r'ignore_index must be in \[0, 255\], an 8-bit label, but got -100'):
+        AdaptationMetric(ignore_index=-100)
+
+
+def test_maps_that_are_not_contiguous():
+    prediction, label = torch.tensor([[0, 1, 2], [1, 1, 0]]), torch.tensor([[0, 1], [1, 1], [2, 0]])
+    counts = confusion_matrix(prediction.to(torch.uint8), label.t().to(torch.uint8), 3)
+    np.testing.assert_array_equal(counts, [[2, 0, 0], [0, 3, 0], [0, 0, 1]])
+
+
+def test_everything_ignored_scores_nothing():
+    metric = make_metric()
+    metric.process({}, [make_sample([[0, 1]], [[255, 255]])])
+    assert metric.evaluate(1) == {}
+    assert metric.images == 1 and metric.confusion.sum() == 0
+    scores = scores_from_confusion(metric.confusion, CITYSCAPES, metric.seen)
+    assert {key: scores[key] for key in SCORES} == dict.fromkeys(SCORES)
+
+
+# Relations
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_confusion_matrix_against_a_loop_and_numpy(seed):
+    ((prediction, label),) = random_maps(1, num_classes=7, seed=seed)
+    loop = np.zeros((7, 7), np.int64)
+    for true, predicted in zip(label.flatten().tolist(), prediction.flatten().tolist(), strict=True):
+        if true != 255:
+            loop[true, predicted] += 1
+    edges = np.arange(8)
+    histogram, _, _ = np.histogram2d(label.numpy().ravel(), prediction.numpy().ravel(), bins=(edges, edges))
+    counts = confusion_matrix(prediction, label, 7)
+    np.testing.assert_array_equal(counts, loop)
+    # histogram2d leaves out what lies outside the bins: the ignored pixels
+    np.testing.assert_array_equal(counts, histogram)
+
+
+@pytest.mark.parametrize('num_classes', [2, 19])
+def test_agrees_with_mmsegs_metric(num_classes):
+    maps = random_maps(3, num_classes)
+    classes = tuple(f'class {i}' for i in range(num_classes))
+    ours, theirs = make_metric(classes), IoUMetric(iou_metrics=['mIoU'])
+    theirs.dataset_meta = dict(classes=classes)
+    for prediction, label in maps:
+        sample = make_sample(prediction, label)
+        ours.process({}, [sample])
+        theirs.process({}, [sample])
+    expected, scores = theirs.evaluate(3), ours.evaluate(3)
+    for key in ('mIoU', 'aAcc', 'mAcc'):
+        # mmseg rounds to two decimals
+        assert scores[key] == pytest.approx(expected[key], abs=0.00501)
+
+
+def test_order_and_size_of_batches_do_not_matter():
+    samples = [make_sample(*maps) for maps in random_maps(5)]
+    results = []
+    for order, size in ((range(5), 1), ((4, 2, 0, 3, 1), 2), ((3, 4, 1, 0, 2), 5)):
+        metric = make_metric()
+        for start in range(0, 5, size):
+            metric.process({}, [samples[i] for i in list(order)[start : start + size]])
+        results.append((metric.evaluate(5), metric.confusion.tolist(), metric.images))
+    assert results[0] == results[1] == results[2]
+
+
+def test_second_evaluation_does_not_remember_the_first():
+    metric = make_metric()
+    metric.process({}, [make_sample([[1, 1]], [[0, 0]])])
+    metric.evaluate(1)
+    metric.process({}, [make_sample([[0, 0]], [[0, 0]])])
+    scores = metric.evaluate(1)
+    assert scores['mIoU'] == 100.0 and 'IoU.sidewalk' not in scores
+    assert metric.confusion.sum() == 2
+
+
+def test_samples_are_left_as_they_are():
+    sample = make_sample([[1, 18]], [[0, 255]])
+    make_metric().process({}, [sample])
+    assert sample['pred_sem_seg']['data'].tolist() == [[[1, 18]]]
+    assert sample['gt_sem_seg']['data'].tolist() == [[[0, 255]]]
+
+
+RANK = """
+    import json, sys
+    import torch
+    from mmengine.dataset import DefaultSampler
+    from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
+
+    rank, folder = int(sys.argv[1]), sys.argv[2]
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
+    samples = [dict(pred_sem_seg=dict(data=prediction[None]), gt_sem_seg=dict(data=label[None]))
+               for prediction, label in torch.load(f'{folder}/maps.pt')]
+    mine = list(DefaultSampler(samples, shuffle=False))
+    results = []
+    for size in (1, 2):
+        metric = AdaptationMetric()
+        metric.dataset_meta = dict(classes=[f'class {i}' for i in range(19)])
+        for start in range(0, len(mine), size):
+            metric.process({}, [samples[i] for i in mine[start:start + size]])
+        scores = metric.evaluate(len(samples))
+        confusion = None if metric.confusion is None else metric.confusion.tolist()
+        results.append(dict(scores=scores, confusion=confusion, images=metric.images))
+    with open(f'{folder}/rank{rank}.json', 'w') as file:
+        json.dump(dict(sampled=mine, results=results), file)
+    # A rank that leaves while the other still talks to it makes that one abort.
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_count_as_one_does_and_no_image_twice(tmp_path: Path):
+    maps = random_maps(5)
+    torch.save(maps, tmp_path / 'maps.pt')
+    ranks = [
+        # In the folder, because collect_results makes a .dist_test where it stands.
+        subprocess.Popen(
+            [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(RANK), str(rank), str(tmp_path)],
+            cwd=tmp_path,
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        )
+        for rank in range(2)
+    ]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    first, second = (json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in range(2))
+    # 5 images on 2 ranks: the sampler gives image 0 out twice.
+    assert (first['sampled'], second['sampled']) == ([0, 2, 4], [1, 3, 0])
+    alone = make_metric(tuple(f'class {i}' for i in range(19)))
+    alone.process({}, [make_sample(*pair) for pair in maps])
+    scores = alone.evaluate(5)
+    # Batches of 1 and of 2. Every rank is told the scores; only the main one holds the matrix.
+    assert first['results'] == [dict(scores=scores, confusion=alone.confusion.tolist(), images=5)] * 2
+    assert second['results'] == [dict(scores=scores, confusion=None, images=0)] * 2

@@ -1,0 +1,252 @@
+"""Boundary scores against references that go class by class and pixel by pixel."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.registry import METRICS
+from mmseg.structures import SegDataSample
+
+from mmseg_deeplab_study.evaluation.metrics.boundary_metric import (
+    WIDTHS,
+    BoundaryMetric,
+    add_boundaries,
+    boundary_scores,
+    boundary_width,
+    count_boundaries,
+    distance_to_change,
+    flat_boundary_scores,
+)
+
+CLASSES = ('road', 'car', 'sky', 'pole')
+
+
+def draw_maps(seed: int, size: tuple[int, int] = (37, 52)) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction and label: blocks of four classes, unlabelled here and there, edges shifted."""
+    random = np.random.default_rng(seed)
+    blocks = random.choice([0, 1, 2, 3, 255], (5, 6), p=[0.3, 0.2, 0.2, 0.2, 0.1])
+    label = np.kron(blocks, np.ones((8, 9), int))[: size[0], : size[1]].astype(np.uint8)
+    prediction = np.roll(label, random.integers(-3, 4, 2), axis=(0, 1))
+    prediction[prediction == 255] = 1
+    prediction[10:13, 20:22] = 3
+    return prediction, label
+
+
+# The references
+
+
+def slow_distance(labels: np.ndarray) -> np.ndarray:
+    places = np.stack(np.mgrid[: labels.shape[0], : labels.shape[1]], axis=-1).reshape(-1, 2)
+    flat = labels.ravel()
+    apart = np.abs(places[:, None] - places[None]).max(axis=-1).astype(float)
+    apart[flat[:, None] == flat[None]] = np.inf
+    return apart.min(axis=1).reshape(labels.shape)
+
+
+def mask_boundary(mask: np.ndarray, width: int) -> np.ndarray:
+    """The band of a mask as the authors of Boundary IoU define it: what erosion takes away."""
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width)[1:-1, 1:-1]
+    return mask & (eroded == 0)
+
+
+def slow_biou(pairs, classes: int, ratio: float) -> list[float | None]:
+    shared, union = np.zeros(classes, int), np.zeros(classes, int)
+    for prediction, label in pairs:
+        width = max(1, round(ratio * np.hypot(*label.shape)))
+        for c in range(classes):
+            bands = [mask_boundary((ids == c) & (label != 255), width) for ids in (prediction, label)]
+            shared[c] += (bands[0] & bands[1]).sum()
+            union[c] += (bands[0] | bands[1]).sum()
+    return [100 * s / u if u else None for s, u in zip(shared, union, strict=True)]
+
+
+def slow_trimap(pairs, classes: int, width: int) -> list[float | None]:
+    shared, union = np.zeros(classes, int), np.zeros(classes, int)
+    for prediction, label in pairs:
+        band = (label != 255) & (slow_distance(label) <= width)
+        for c in range(classes):
+            shared[c] += (band & (prediction == c) & (label == c)).sum()
+            union[c] += (band & ((prediction == c) | (label == c))).sum()
+    return [100 * s / u if u else None for s, u in zip(shared, union, strict=True)]
+
+
+# Values
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_distances_are_those_between_all_pixels(seed):
+    _, label = draw_maps(seed)
+    assert np.array_equal(distance_to_change(label), slow_distance(label))
+
+
+def test_a_map_of_one_label_is_infinitely_far_from_a_change():
+    assert np.isinf(distance_to_change(np.full((5, 7), 3, np.uint8))).all()
+
+
+@pytest.mark.parametrize('ratio', [0.001, 0.02, 0.05, 0.3])
+def test_boundary_iou_is_that_of_eroded_masks(ratio):
+    pairs = [draw_maps(seed) for seed in range(4)]
+    metric = evaluate(pairs, dilation_ratio=ratio)
+    scores = metric.scores(range(4))
+    expected = slow_biou(pairs, 4, ratio)
+    assert list(scores['class_biou'].values()) == expected
+    assert scores['BIoU'] == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('widths', [WIDTHS, (3,), (1, 5, 100)])
+def test_trimap_scores_are_those_of_pixels_near_to_a_labelled_edge(widths):
+    pairs = [draw_maps(seed) for seed in range(2)]
+    scores = evaluate(pairs, widths=widths).scores(range(2))['trimap']
+    assert list(scores) == [str(width) for width in widths]
+    for width in widths:
+        expected = slow_trimap(pairs, 4, width)
+        assert list(scores[str(width)]['class_iou'].values()) == expected
+        assert scores[str(width)]['mIoU'] == pytest.approx(np.mean(expected))
+
+
+def test_a_prediction_that_is_the_label_is_right_everywhere():
+    _, label = draw_maps(1)
+    right = np.where(label == 255, 2, label).astype(np.uint8)
+    flat = evaluate([(right, label)]).compute_metrics([count_boundaries(right, label, 4)])
+    assert set(flat.values()) == {100.0}
+
+
+def test_a_class_without_pixels_has_no_score_and_is_in_no_mean():
+    label = np.zeros((20, 20), np.uint8)
+    label[:, 10:] = 1
+    prediction = np.zeros((20, 20), np.uint8)
+    prediction[:, 11:] = 1
+    scores = evaluate([(prediction, label)]).scores([0])
+    assert scores['class_biou']['sky'] is None and scores['class_biou']['pole'] is None
+    known = [value for value in scores['class_biou'].values() if value is not None]
+    assert scores['BIoU'] == sum(known) / 2
+    assert set(flat_boundary_scores(scores)) == {
+        'BIoU',
+        'BIoU.road',
+        'BIoU.car',
+        *(f'trimap.{width}' for width in WIDTHS),
+    }
+
+
+def test_where_there_is_no_edge_there_is_no_trimap():
+    label = np.zeros((20, 20), np.uint8)
+    scores = evaluate([(label, label)]).scores([0])
+    # The edge of the image is a boundary to Boundary IoU alone.
+    assert scores['BIoU'] == 100
+    assert all(values['mIoU'] is None for values in scores['trimap'].values())
+
+
+def test_width_of_the_bands():
+    assert boundary_width((1024, 2048), 0.02) == 46
+    assert boundary_width((1024, 2048), 0.005) == 11
+    assert boundary_width((10, 10), 0.02) == 1
+
+
+# The metric
+
+
+def make_sample(prediction, label, **fields) -> dict:
+    sample = SegDataSample(metainfo=dict(seg_map_path='label.png'))
+    sample.pred_sem_seg = PixelData(data=torch.tensor(prediction)[None])
+    sample.gt_sem_seg = PixelData(data=torch.tensor(label).long()[None])
+    for name, ids in fields.items():
+        sample.set_data({name: PixelData(data=torch.tensor(ids)[None])})
+    return sample.to_dict()
+
+
+def evaluate(pairs, **kwargs) -> BoundaryMetric:
+    metric = METRICS.build(dict(type='BoundaryMetric', **kwargs))
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, [make_sample(*pair) for pair in pairs])
+    metric.evaluate(len(pairs))
+    return metric
+
+
+def test_evaluates_to_flat_scalars_under_a_prefix():
+    metric = BoundaryMetric(prefix='edges', widths=(2,))
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, [make_sample(*draw_maps(0))])
+    assert set(metric.evaluate(1)) == {
+        'edges/BIoU',
+        'edges/trimap.2',
+        *(f'edges/BIoU.{name}' for name in CLASSES),
+    }
+
+
+def test_scores_of_some_of_the_images():
+    pairs = [draw_maps(seed) for seed in range(4)]
+    assert evaluate(pairs).scores([1, 3]) == evaluate([pairs[1], pairs[3]]).scores([0, 1])
+
+
+def test_reads_the_predictions_of_another_field():
+    prediction, label = draw_maps(0)
+    metric = BoundaryMetric(predictions='unrefined_sem_seg')
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, [make_sample(np.zeros_like(prediction), label, unrefined_sem_seg=prediction)])
+    metric.evaluate(1)
+    expected = boundary_scores(add_boundaries([count_boundaries(prediction, label, 4)], 4), CLASSES)
+    assert metric.scores([0]) == expected
+
+
+def test_names_the_file_of_an_id_outside_the_label_space():
+    prediction, label = draw_maps(0)
+    for name, pair in (
+        ('label', (prediction, label + (label == 3))),
+        ('prediction', (prediction + 2, label)),
+    ):
+        with pytest.raises(ValueError, match=rf'label.png: {name} ids must be in \[0, 3\] or 255, but got'):
+            evaluate([pair])
+
+
+def test_refuses_ids_that_are_not_of_8_bits():
+    prediction, label = draw_maps(0)
+    with pytest.raises(
+        ValueError, match=r'label.png: prediction ids must be in \[0, 3\] or 255, but got 256'
+    ):
+        evaluate([(np.full(prediction.shape, 256), label)])
+
+
+def test_says_what_a_sample_lacks():
+    prediction, label = draw_maps(0)
+    metric = BoundaryMetric(predictions='unrefined_sem_seg')
+    metric.dataset_meta = dict(classes=CLASSES)
+    with pytest.raises(ValueError, match='no unrefined_sem_seg to count: the model has no test_cfg.crf'):
+        metric.process({}, [make_sample(prediction, label)])
+    sample = make_sample(prediction, label)
+    del sample['gt_sem_seg']
+    with pytest.raises(ValueError, match='no gt_sem_seg to count: the pipeline has no LoadAnnotations'):
+        BoundaryMetric.process(evaluate([(prediction, label)]), {}, [sample])
+
+
+def test_refuses_an_ignore_index_that_no_label_map_can_hold():
+    with pytest.raises(ValueError, match=r'ignore_index must be in \[0, 255\], an 8-bit label, but got -1'):
+        BoundaryMetric(ignore_index=-1)
+
+
+def test_counts_of_an_image_are_small_whatever_the_number_of_classes():
+    prediction, label = draw_maps(0)
+    counts = count_boundaries(prediction, label, 150)
+    assert sum(part.nbytes for part in (counts.intersection, counts.union, *counts.rings)) < 6000
+    totals = add_boundaries([counts, counts], 150)
+    assert totals.trimaps.shape == (len(WIDTHS), 150, 150)
+    assert totals.trimaps.sum() == 2 * add_boundaries([counts], 150).trimaps.sum()
+
+
+def test_refuses_maps_of_other_shapes():
+    with pytest.raises(ValueError, match=r'must have one shape, but got \(4, 4\) and \(4, 5\)'):
+        count_boundaries(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8), 2)
+
+
+@pytest.mark.parametrize('ratio', [0, -1, 1.5])
+def test_refuses_a_ratio_out_of_range(ratio):
+    with pytest.raises(ValueError, match=r'dilation_ratio must be in \(0, 1\], but got'):
+        BoundaryMetric(dilation_ratio=ratio)
+
+
+@pytest.mark.parametrize('widths', [(), (0, 1), (2, 1), (1, 1)])
+def test_refuses_widths_that_do_not_ascend(widths):
+    with pytest.raises(ValueError, match='widths must ascend from at least 1 pixel'):
+        BoundaryMetric(widths=widths)

@@ -1,0 +1,186 @@
+"""What is refused for its data or its checkpoint before anything is built."""
+
+import pytest
+from mmengine.config import Config
+
+from mmseg_deeplab_study.runs.inputs import check_data_roots, check_load_from
+
+NESTED = {
+    'plain': (dict(data_root='nowhere'), 'data_root'),
+    'wrapped': (dict(type='NamedSubset', dataset=dict(data_root='nowhere')), 'dataset.data_root'),
+    'concatenated': (
+        dict(type='ConcatDataset', datasets=[dict(data_root='.'), dict(dataset=dict(data_root='nowhere'))]),
+        'datasets.1.dataset.data_root',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', NESTED)
+def test_missing_data_root_says_key_folder_and_cure(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset, key = NESTED[name]
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+    key = f'train_dataloader.dataset.{key}'
+    with pytest.raises(FileNotFoundError) as caught:
+        check_data_roots(cfg)
+    message = str(caught.value)
+    assert message.startswith(f"{key}: the folder 'nowhere' does not exist (seen from {tmp_path})")
+    assert f'--cfg-options {key}=DIR' in message and 'CAMVID_ROOT' in message
+    # The cure that the message names works, lists included.
+    cfg.merge_from_dict({key: str(tmp_path)})
+    check_data_roots(cfg)
+
+
+def test_a_file_is_no_data_root(tmp_path):
+    config = tmp_path / 'some_config.py'
+    config.touch()
+    with pytest.raises(FileNotFoundError, match='some_config.py'):
+        check_data_roots(Config(dict(val_dataloader=dict(dataset=dict(data_root=str(config))))))
+
+
+def test_only_the_parts_asked_for_are_checked(tmp_path):
+    loader = dict(dataset=dict(data_root=str(tmp_path / 'nowhere')))
+    cfg = Config(dict(train_dataloader=loader, val_dataloader=None))
+    check_data_roots(cfg, ('val_dataloader', 'test_dataloader'))
+    with pytest.raises(FileNotFoundError, match='train_dataloader'):
+        check_data_roots(cfg, ('val_dataloader', 'train_dataloader'))
+
+
+def test_a_list_of_images_that_is_not_there(tmp_path):
+    dataset = dict(data_root=str(tmp_path), ann_file='ImageSets/Segmentation/aug.txt')
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(datasets=[dict(dataset, ann_file=''), dataset]))))
+    message = (
+        rf"^train_dataloader\.dataset\.datasets\.1\.ann_file: '{tmp_path}' has no "
+        r"'ImageSets/Segmentation/aug\.txt', the list of images; tools/doctor\.py --data-root"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        check_data_roots(cfg)
+    (tmp_path / 'ImageSets/Segmentation').mkdir(parents=True)
+    (tmp_path / 'ImageSets/Segmentation/aug.txt').touch()
+    check_data_roots(cfg)
+
+
+def test_home_is_understood_and_data_without_a_root_too(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    check_data_roots(Config(dict(train_dataloader=dict(dataset=dict(data_root='~')))))
+    check_data_roots(Config(dict(train_dataloader=dict(dataset=dict(data_root=None, img='x')))))
+
+
+def test_a_source_checkpoint_that_is_not_there(tmp_path):
+    for load_from in ('no/such.pth', 'vainf://no/such.pth'):
+        message = f'load_from={load_from}: no such file .* give it with --load-from CHECKPOINT'
+        with pytest.raises(FileNotFoundError, match=message):
+            check_load_from(load_from)
+    for load_from in (None, 'https://example.org/x.pth', 'torchvision://resnet50', 'open-mmlab://x'):
+        check_load_from(load_from)
+
+
+def test_a_forgotten_scheme(tmp_path):
+    path = tmp_path / 'x.tflite'
+    path.touch()
+    check_load_from(f'tflite://{path}')
+    with pytest.raises(
+        ValueError, match=f'needs its reader named, --cfg-options options.load_from=tflite://{path}'
+    ):
+        check_load_from(str(path), '--cfg-options options.load_from=')
+
+
+@pytest.mark.parametrize(
+    ('load_from', 'message'),
+    [
+        (
+            ['/x/a', 'b.pth'],
+            r"load_from=\['/x/a', 'b.pth'\]: expected a path as text, .* of type list;",
+        ),
+        (2026, 'load_from=2026: expected a path as text, .* of type int; give it with --load-from'),
+    ],
+)
+def test_a_source_checkpoint_that_is_no_text(load_from, message):
+    with pytest.raises(ValueError, match=f'^{message}'):
+        check_load_from(load_from)
+
+
+def test_a_source_checkpoint_that_is_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f'^load_from={tmp_path}: a folder .*expected a checkpoint'):
+        check_load_from(str(tmp_path))
+
+
+# What a dataset would list
+
+
+def loader(root, split: str = 'val', **options) -> Config:
+    prefix = dict(img_path=f'leftImg8bit/{split}', seg_map_path=f'gtFine/{split}')
+    options |= dict(_scope_='mmseg')  # of a base that is read by its package
+    dataset = dict(type='CityscapesDataset', data_root=str(root), data_prefix=prefix, **options)
+    return Config(dict(val_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=dataset))))
+
+
+def test_a_folder_that_is_not_there(tiny_cityscapes):
+    root = tiny_cityscapes()
+    check_data_roots(loader(root))
+    key = 'val_dataloader.dataset.dataset.data_prefix.img_path'
+    message = f"^{key}: '{root}' has no folder 'leftImg8bit/test', .*--cfg-options options.{key}=FOLDER"
+    with pytest.raises(FileNotFoundError, match=message):
+        check_data_roots(loader(root, 'test'), option_prefix='options.')
+    with pytest.raises(FileNotFoundError, match=f'or set {key}=FOLDER in the config'):
+        check_data_roots(loader(root, 'test'), option_prefix=None)
+
+
+def test_no_photograph_of_the_suffix(tiny_cityscapes):
+    root = tiny_cityscapes()
+    for path in (root / 'leftImg8bit/val').rglob('*.png'):
+        path.rename(path.with_suffix('.jpg'))
+    key = 'val_dataloader.dataset.dataset'
+    message = (
+        rf'^{key}: {root}/leftImg8bit/val: no photograph whose name ends in _leftImg8bit.png; 3 other files '
+        rf'are there, such as tiny_000000_leftImg8bit.jpg; put .* --cfg-options {key}.img_suffix=SUFFIX'
+    )
+    with pytest.raises(ValueError, match=message):
+        check_data_roots(loader(root))
+    # The cure that the message names.
+    check_data_roots(loader(root, img_suffix='_leftImg8bit.jpg'))
+    for path in (root / 'leftImg8bit/val').rglob('*.jpg'):
+        path.unlink()
+    with pytest.raises(ValueError, match='it has no files; put .* --cfg-options .*img_path=FOLDER'):
+        check_data_roots(loader(root))
+
+
+def test_an_empty_list(shared, tmp_path):
+    root = shared / 'data/voc_samples/VOCdevkit/VOC2012'
+    prefix = dict(img_path='JPEGImages', seg_map_path='SegmentationClass')
+    dataset = dict(type='PascalVOCDataset', data_root=str(root), data_prefix=prefix)
+    for name, content in (('whole', 'sample_000001\n'), ('empty', '')):
+        (tmp_path / name).write_text(content)
+    check_data_roots(Config(dict(val_dataloader=dict(dataset=dict(dataset, ann_file=f'{tmp_path}/whole')))))
+    with pytest.raises(
+        ValueError, match=rf'ann_file: {tmp_path}/empty names no photograph; complete the list'
+    ):
+        check_data_roots(
+            Config(dict(val_dataloader=dict(dataset=dict(dataset, ann_file=f'{tmp_path}/empty'))))
+        )
+
+
+def test_data_of_a_hook_and_of_other_kinds_of_dataset(tiny_cityscapes, tmp_path):
+    forgetting = loader(tiny_cityscapes(), 'test').val_dataloader
+    hook = dict(type='AdaptationHook', forgetting=dict(dataloader=forgetting))
+    with pytest.raises(FileNotFoundError, match=r"^custom_hooks.0.forgetting.*'leftImg8bit/test'"):
+        check_data_roots(Config(dict(custom_hooks=[hook])))
+    for kind in ('NoSuchDataset', 'ConcatDataset'):
+        check_data_roots(Config(dict(val_dataloader=dict(dataset=dict(type=kind, data_root=str(tmp_path))))))
+
+
+@pytest.mark.parametrize(
+    ('load_from', 'message'),
+    [
+        ('tfseg://a.pth', r'load_from=tfseg://a.pth: no reader is called tfseg://; expected .*tvseg://'),
+        ('', 'load_from is empty; expected a checkpoint, give it with --load-from CHECKPOINT'),
+    ],
+)
+def test_a_source_checkpoint_that_nothing_reads(load_from, message):
+    with pytest.raises(ValueError, match=f'^{message}'):
+        check_load_from(load_from)
+
+
+def test_a_home_that_is_not_there():
+    with pytest.raises(FileNotFoundError, match='^load_from=~nobody_of_that_name/a.pth: no such file'):
+        check_load_from('~nobody_of_that_name/a.pth')

@@ -1,0 +1,260 @@
+"""From flags to a config: defaults and what is refused before anything is built."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+
+from mmseg_deeplab_study.runs import launch
+from mmseg_deeplab_study.runs.launch import (
+    enable_amp,
+    enable_ranks,
+    leave_ranks,
+    load_config,
+    prepare_work_dir,
+)
+
+
+def flags(config: Path, **given: object) -> argparse.Namespace:
+    """What tools/train.py hands over."""
+    others = dict(work_dir=None, cfg_options=None, launcher='none', local_rank=0)
+    return argparse.Namespace(config=str(config), **{**others, **given})
+
+
+@pytest.fixture(autouse=True)
+def no_local_rank(monkeypatch):
+    # load_config sets it; monkeypatch takes that back.
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.delenv('LOCAL_RANK')
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / 'some_config.py'
+    path.write_text("lr = 0.1\nmodel = dict(depth=50, strides=[1, 2])\nwork = 'x'\n")
+    return path
+
+
+def test_config_is_read_and_options_are_merged(config):
+    options = {'lr': 0.5, 'model.depth': 101, 'model.strides': [1, 1]}
+    cfg = load_config(flags(config, cfg_options=options))
+    assert cfg.lr == 0.5
+    assert cfg.model == dict(depth=101, strides=[1, 1])
+    assert cfg.launcher == 'none'
+
+
+@pytest.mark.parametrize(
+    ('in_config', 'given', 'expected'),
+    [
+        ('', {}, 'work_dirs/some_config'),
+        ("work_dir = 'of_config'\n", {}, 'of_config'),
+        ("work_dir = 'of_config'\n", {'work_dir': 'of_flag'}, 'of_flag'),
+        ('', {'cfg_options': {'work_dir': 'of_option'}}, 'of_option'),
+        ('', {'cfg_options': {'work_dir': 'of_option'}, 'work_dir': 'of_flag'}, 'of_flag'),
+    ],
+)
+def test_work_dir(config, in_config, given, expected):
+    config.write_text(config.read_text() + in_config)
+    assert load_config(flags(config, **given)).work_dir == expected
+
+
+@pytest.mark.parametrize(('before', 'after'), [(None, '2'), ('5', '5')])
+def test_local_rank_of_the_environment_goes_first(config, monkeypatch, before, after):
+    if before is not None:
+        monkeypatch.setenv('LOCAL_RANK', before)
+    load_config(flags(config, local_rank=2))
+    assert launch.os.environ['LOCAL_RANK'] == after
+
+
+def test_missing_config(tmp_path):
+    (tmp_path / 'nowhere_else.py').touch()
+    for path, what in (
+        (tmp_path / 'nowhere.py', r"no such file; did you mean 'nowhere_else.py'\?"),
+        (tmp_path, 'a folder'),
+    ):
+        with pytest.raises(FileNotFoundError, match=f'^config {path}: {what}$'):
+            load_config(flags(path))
+
+
+@pytest.mark.parametrize(
+    ('device', 'given', 'expected'),
+    [
+        ('cpu', dict(type='OptimWrapper'), dict(type='BFloat16OptimWrapper')),
+        ('cpu', dict(), dict(type='BFloat16OptimWrapper')),
+        (
+            'cpu',
+            dict(type='AmpOptimWrapper', dtype='float16', loss_scale=512.0, use_fsdp=False),
+            dict(type='BFloat16OptimWrapper'),
+        ),
+        ('cuda', dict(type='OptimWrapper'), dict(type='AmpOptimWrapper', loss_scale='dynamic')),
+        (
+            'cuda',
+            dict(type='AmpOptimWrapper', loss_scale=512.0),
+            dict(type='AmpOptimWrapper', loss_scale=512.0),
+        ),
+    ],
+)
+def test_amp(monkeypatch, device, given, expected):
+    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(lr=1.0), **given)))
+    enable_amp(cfg)
+    assert isinstance(cfg.optim_wrapper, ConfigDict)
+    assert cfg.optim_wrapper == dict(optimizer=dict(lr=1.0), **expected)
+
+
+def test_amp_refuses_another_wrapper():
+    cfg = Config(dict(optim_wrapper=dict(type='ApexOptimWrapper')))
+    with pytest.raises(ValueError, match="--amp needs .* AmpOptimWrapper, but got 'ApexOptimWrapper'"):
+        enable_amp(cfg)
+    assert cfg.optim_wrapper.type == 'ApexOptimWrapper'
+
+
+# What it finds in its folder
+
+
+def resumable(folder: Path, seed: int = 3) -> tuple[Config, Path]:
+    folder.mkdir(parents=True)
+    path = folder / 'iter_5.pth'
+    meta = dict(iter=5, seed=seed)
+    torch.save(dict(meta=meta, state_dict={}, optimizer={}, message_hub={}), path)
+    return Config(dict(work_dir=str(folder), load_from='source.pth', randomness=dict(seed=0))), path
+
+
+@pytest.mark.parametrize('seed', [None, 3])
+def test_a_resumed_run_has_the_seed_it_was_begun_with(tmp_path, seed):
+    """And not the config's: MMEngine shuffles the data by that before it looks at the checkpoint's."""
+    cfg, path = resumable(tmp_path / 'work')
+    assert prepare_work_dir(cfg, resume=True, overwrite=False, seed=seed) == path
+    assert cfg.randomness.seed == 3
+    # The config that is kept with the run says where the run came from.
+    assert cfg.load_from == 'source.pth' and 'resume' not in cfg
+
+
+def test_tensors_are_left_to_the_runner(tmp_path, monkeypatch):
+    """What finds a checkpoint to resume from checks the sums, and reads the rest from the file's map."""
+    cfg, path = resumable(tmp_path / 'work')
+    mapped, load = [], torch.load
+    monkeypatch.setattr(
+        torch, 'load', lambda *args, **more: mapped.append(more['mmap']) or load(*args, **more)
+    )
+    assert prepare_work_dir(cfg, resume=True, overwrite=False) == path
+    assert mapped == [True, True]
+
+
+def test_another_seed_is_not_a_resume(tmp_path):
+    cfg, _ = resumable(tmp_path / 'work')
+    with pytest.raises(ValueError, match=r'--seed 5: the run in .*work was begun with seed 3; leave'):
+        prepare_work_dir(cfg, resume=True, overwrite=False, seed=5)
+
+
+def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(tmp_path):
+    cfg, path = resumable(tmp_path / 'work')
+    assert prepare_work_dir(cfg, resume=True, overwrite=True) == path
+    path.write_bytes(b'')
+    assert prepare_work_dir(cfg, resume=True, overwrite=True) is None
+    with pytest.raises(ValueError, match='none of its 1 checkpoints can be .* the file is empty'):
+        prepare_work_dir(cfg, resume=True, overwrite=False)
+    with pytest.raises(FileExistsError, match=r'iter_5\.pth is a checkpoint of an earlier run'):
+        prepare_work_dir(cfg, resume=False, overwrite=False)
+
+
+def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(launch, 'print_log', lambda message, **_: said.append(message))
+    cfg = Config(dict(work_dir=str(tmp_path / 'mistyped')))
+    assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
+    assert said == [f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero']
+
+
+def test_resume_of_a_config_looks_into_its_own_folder(tmp_path):
+    cfg, theirs = resumable(tmp_path / 'a')
+    cfg.work_dir, cfg.resume = str(tmp_path / 'b'), True
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'b/last_checkpoint').write_text(str(theirs))
+    # With load_from, MMEngine resumes from that.
+    assert prepare_work_dir(cfg, resume=False, overwrite=False) is None and cfg.resume
+    cfg.load_from = None
+    assert prepare_work_dir(cfg, resume=False, overwrite=False) is None and not cfg.resume
+    cfg.resume = True
+    mine = shutil.copy(theirs, tmp_path / 'b')
+    assert prepare_work_dir(cfg, resume=False, overwrite=False) == Path(mine) and not cfg.resume
+
+
+def test_checkpoints_that_are_saved_elsewhere_are_the_run_s(tmp_path):
+    cfg, path = resumable(tmp_path / 'out/work')
+    cfg.work_dir = str(tmp_path / 'work')
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'work/last_checkpoint').write_text(str(path))
+    assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
+    cfg.default_hooks = dict(checkpoint=dict(out_dir=str(tmp_path / 'out')))
+    assert prepare_work_dir(cfg, resume=True, overwrite=False) == path
+
+
+@pytest.mark.parametrize(
+    'launcher, device, said, expected',
+    [
+        ('slurm', 'cuda', {}, 'torch'),
+        ('slurm', 'cuda', {'sync_bn': None}, None),
+        ('none', 'cuda', {}, None),
+        ('slurm', 'cpu', {}, None),
+    ],
+)
+def test_batch_norm_is_synchronised_between_accelerators_alone(monkeypatch, launcher, device, said, expected):
+    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    cfg = Config(dict(launcher=launcher, **said))
+    enable_ranks(cfg)
+    assert cfg.get('sync_bn') == expected
+
+
+LEAVING = """
+import atexit, torch
+from mmseg_deeplab_study.runs.launch import leave_ranks
+
+class Unfinished:
+    def __del__(self):
+        print('finalised')
+
+kept = Unfinished()
+atexit.register(print, 'exit handler')
+torch.distributed.init_process_group('gloo', init_method='file://{}', rank=0, world_size=1)
+print('trained', end=', ')
+leave_ranks()
+print('not reached')
+"""
+
+
+def test_a_rank_ends_behind_its_exit_handlers_without_finalisation(forked, tmp_path):
+    """A thread of gloo's that frees a tensor in finalisation aborts: one run of two processes in nine."""
+    script = LEAVING.format(tmp_path / 'store')
+    done = forked.run('-c', script, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, 'trained, exit handler\n'), done.stderr
+
+
+def test_a_single_process_goes_on(monkeypatch):
+    ended = []
+    monkeypatch.setattr(launch.atexit, '_run_exitfuncs', lambda: ended.append('exit handlers'))
+    monkeypatch.setattr(launch.os, '_exit', ended.append)
+    monkeypatch.setattr(torch.distributed, 'destroy_process_group', lambda: ended.append('group'))
+    leave_ranks()
+    assert not ended
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'variable', 'starter'),
+    [
+        ('pytorch', 'RANK', 'torchrun'),
+        ('slurm', 'SLURM_PROCID', 'srun'),
+        ('mpi', 'OMPI_COMM_WORLD_RANK', 'mpirun'),
+    ],
+)
+def test_a_launcher_that_has_not_started_the_process(config, monkeypatch, launcher, variable, starter):
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(
+        ValueError, match=f'^--launcher {launcher}: {variable} is not set.* Start it by {starter}'
+    ):
+        load_config(flags(config, launcher=launcher))
+    monkeypatch.setenv(variable, '0')
+    assert load_config(flags(config, launcher=launcher)).launcher == launcher

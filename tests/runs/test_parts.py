@@ -1,0 +1,244 @@
+"""Messages that name the part of a config, found by reading it or of an error from building it."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import _load_checkpoint
+from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
+from torch import nn
+
+from mmseg_deeplab_study import get_config
+from mmseg_deeplab_study.runs.parts import (
+    check_loops,
+    check_values,
+    name_part,
+    unused_custom_keys,
+)
+
+LEAVES = (
+    'deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid',
+    'segformer_mit-b0_1xb4-200_voc2cityscapes-768x768',
+)
+
+
+@pytest.fixture(scope='module')
+def leaf() -> Config:
+    return get_config(LEAVES[0])
+
+
+def changed(cfg: Config, options: dict) -> Config:
+    cfg = Config(cfg.to_dict())
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_configs_of_ours_pass(name):
+    cfg = get_config(name)
+    check_loops(cfg)
+    check_values(cfg)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'train_cfg.max_iters': 'ten'}, "train_cfg.max_iters='ten': expected int, but got str"),
+        (
+            {'optim_wrapper.optimizer.lr': [0, 1]},
+            r'optim_wrapper.optimizer.lr=\[0, 1\]: expected float or Tensor, but got list',
+        ),
+        ({'param_scheduler.0.power': 'high'}, "param_scheduler.0.power='high': expected float, but got str"),
+        (
+            {'default_hooks.checkpoint.interval': 'often'},
+            "default_hooks.checkpoint.interval='often': expected int, but got str",
+        ),
+        (
+            {'train_dataloader.dataset.pipeline.2.crop_size': '64'},
+            "train_dataloader.dataset.pipeline.2.crop_size='64': expected int or tuple, but got str",
+        ),
+        ({'train_cfg.val_interval': 0}, 'train_cfg.val_interval must be at least 1, but got 0'),
+    ],
+)
+def test_a_value_of_another_kind(leaf, options, message):
+    with pytest.raises(ValueError, match=f'^{message}$'):
+        check_values(changed(leaf, options))
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'train_cfg.max_iters': 1e1},
+        {'optim_wrapper.optimizer.lr': 1},
+        {'custom_hooks.1.snapshots': ['a', 'b']},
+        {'randomness.seed': None},
+        {'model.decode_head.norm_cfg': dict(_delete_=True, type='GN', num_groups=2)},
+        {'my_own.type': 'Nothing', 'my_own.lr': 'fast'},
+    ],
+)
+def test_values_that_may_be_meant(leaf, options):
+    check_values(changed(leaf, options))
+
+
+@pytest.mark.parametrize(
+    ('options', 'missing'),
+    [
+        ({'optim_wrapper': None}, 'optim_wrapper missing, .* train_dataloader and train_cfg'),
+        ({'val_cfg': None}, 'val_cfg missing, .* val_dataloader and val_evaluator'),
+        (
+            {'test_cfg': None, 'test_evaluator': None},
+            'test_cfg and test_evaluator missing, .* test_dataloader',
+        ),
+    ],
+)
+def test_part_of_a_loop(leaf, options, missing):
+    cfg = Config(leaf.to_dict())
+    for key, value in options.items():
+        cfg[key] = value
+    with pytest.raises(ValueError, match=f'^{missing}: give all three, or set all to None$'):
+        check_loops(cfg)
+
+
+OWN = "A class of your own needs custom_imports=dict(imports=['ITS.MODULE'])"
+
+
+@pytest.mark.parametrize(
+    ('registry', 'place', 'options', 'message'),
+    [
+        (
+            HOOKS,
+            'custom_hooks.1',
+            {'type': 'AdaptionHook'},
+            "custom_hooks.1.type='AdaptionHook': nothing of that name is registered; did you mean "
+            f"'AdaptationHook'? {OWN}",
+        ),
+        (
+            HOOKS,
+            'custom_hooks.1',
+            {'check_label': True},
+            "custom_hooks.1: AdaptationHook takes no 'check_label'; did you mean 'check_labels'? It takes "
+            'check_labels, forgetting, snapshots',
+        ),
+        (
+            MODELS,
+            'model.decode_head',
+            {'norm_cfg': dict(_delete_=True, type='Nothing')},
+            f"model.decode_head.norm_cfg.type='Nothing': nothing of that name is registered. {OWN}",
+        ),
+        (
+            MODELS,
+            'model.decode_head',
+            {'loss_decode.type': 'CrossEntropy'},
+            "model.decode_head.loss_decode.type='CrossEntropy': nothing of that name is registered; did you "
+            f"mean 'CrossEntropyLoss'? {OWN}",
+        ),
+        (
+            MODELS,
+            'model.decode_head',
+            {'dropout_ratio': 2},
+            'model.decode_head (DeepLabV3Head): dropout probability has to be between 0 and 1, but got 2',
+        ),
+        (
+            MODELS,
+            'model.backbone',
+            {'output_stride': 7},
+            'model.backbone (AtrousBackbone): output_stride must be one of (8, 16, 32), but got 7',
+        ),
+        (
+            MODELS,
+            'model.backbone',
+            {'backbone.depth': 50},
+            "model.backbone.backbone: mmpretrain.MobileNetV2 takes no 'depth'. It takes act_cfg, conv_cfg, "
+            'frozen_stages, init_cfg, norm_cfg, norm_eval, out_indices, widen_factor, with_cp',
+        ),
+        (
+            METRICS,
+            'val_evaluator',
+            {'source': 'vok'},
+            "val_evaluator (AdaptationMetric): unknown label space 'vok'",
+        ),
+        (
+            TRANSFORMS,
+            'train_dataloader.dataset.pipeline.2',
+            {'crop_size': (0, 64)},
+            'train_dataloader.dataset.pipeline.2 (RandomCrop): AssertionError at `assert crop_size[0] > 0',
+        ),
+    ],
+)
+def test_the_part_that_an_error_comes_from(leaf, registry, place, options, message):
+    cfg = changed(leaf, {f'{place}.{key}': value for key, value in options.items()})
+    part = cfg
+    for key in place.split('.'):
+        part = part[int(key)] if key.isdigit() else part[key]
+    init_default_scope('mmseg')
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        registry.build(part)
+    assert name_part(caught.value).startswith(message)
+
+
+def test_the_nearest_of_several_parts_of_a_type(leaf):
+    cfg = changed(leaf, {'train_dataloader.dataset.split': 'train'})
+    part = cfg.train_dataloader.dataset.to_dict()
+    part['lazy_init'] = True  # as a check that only lists files asks for
+    with pytest.raises(TypeError) as caught:
+        DATASETS.build(part)
+    assert name_part(caught.value).startswith("train_dataloader.dataset: CityscapesDataset takes no 'split'")
+
+
+def test_what_is_built_without_a_registry(leaf):
+    cfg = changed(
+        leaf,
+        {
+            'train_dataloader.dataset': dict(_delete_=True, type='Nothing'),
+            'optim_wrapper.optimizer.type': 'SDG',
+        },
+    )
+    cfg.train_dataloader.dataset = list(range(4))
+    cfg.train_dataloader.sampler = None
+    cfg.train_dataloader.workers = 2
+    with pytest.raises(TypeError) as caught:
+        Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    assert name_part(caught.value).startswith(
+        "train_dataloader: DataLoader takes no 'workers'; did you mean 'num_workers'? It takes batch"
+    )
+    with pytest.raises(TypeError) as caught:
+        Runner.build_optim_wrapper(Unrun(), cfg.optim_wrapper)
+    assert name_part(caught.value).startswith(
+        "optim_wrapper.optimizer.type='SDG': nothing of that name is reg"
+    )
+
+
+class Unrun:
+    """As much of a Runner as builds an optimizer."""
+
+    model = nn.Linear(1, 1)
+
+
+def test_settings_and_checkpoints():
+    with pytest.raises(ValueError, match='Seed') as caught:
+        Runner.set_randomness(Unrun(), seed=-1)
+    assert name_part(caught.value) == 'randomness: Seed must be between 0 and 2**32 - 1'
+    with pytest.raises(OSError, match='refused') as caught:
+        _load_checkpoint('http://localhost:1/a.pth')
+    assert name_part(caught.value).startswith('checkpoint http://localhost:1/a.pth: <urlopen error')
+    with pytest.raises(FileNotFoundError) as caught:
+        _load_checkpoint('/nowhere.pth')
+    assert name_part(caught.value) is None
+
+
+def test_keys_that_no_parameter_has(leaf):
+    names = ['backbone.conv1.weight', 'decode_head.conv_seg.bias']
+    assert unused_custom_keys(leaf, names) == []
+    key = 'optim_wrapper.paramwise_cfg.custom_keys.backbon_.lr_mult'
+    assert unused_custom_keys(changed(leaf, {key: 2}), names) == ['backbon_']
+    other = changed(leaf, {key: 2, 'optim_wrapper.constructor': 'LayerDecayOptimizerConstructor'})
+    assert unused_custom_keys(other, names) == []
+    assert unused_custom_keys(Config(), names) == []
+
+
+def test_an_error_of_no_part():
+    with pytest.raises(FileNotFoundError) as caught:
+        Path('/nowhere/a').read_text()
+    assert name_part(caught.value) is None
