@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..datasets.label_maps import count_label_pixels
-from ..datasets.label_spaces import Match, seen_matches
+from ..datasets.label_spaces import Match, match_classes, seen_matches
 from ..datasets.palettes import voc_palette
 from ..evaluation.metrics.across_spaces import forgetting_scores, source_scores
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric, ConfusionMetric
@@ -155,6 +155,18 @@ class ForgettingPass:
             )
         labels = self.dataloader.dataset, len(self.classes), ignore_index
         from_main_process(lambda: count_label_pixels(*labels) and None)
+
+    @classmethod
+    def of(
+        cls,
+        runner: Runner,
+        metric: AdaptationMetric,
+        transfer: HeadTransferHook | None,
+        config: Mapping[str, Any],
+    ) -> 'ForgettingPass':
+        """The pass of a run, by its metric's label spaces and ``AdaptationHook``'s ``forgetting``."""
+        matches = transfer.matches if transfer else match_classes(metric.source, metric.classes)
+        return cls(runner, target=metric.classes, matches=matches, ignore_index=metric.ignore_index, **config)
 
     def is_due(self, runner: Runner) -> bool:
         return is_due(runner, self.interval)

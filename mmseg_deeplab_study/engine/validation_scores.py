@@ -1,4 +1,4 @@
-"""What MMEngine's own hooks are told of a validation's scores."""
+"""What the record and MMEngine's own hooks are told of a validation's scores."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -7,10 +7,13 @@ from typing import Any
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from ..evaluation.bootstrap import bootstrap_interval
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 from ..evaluation.metrics.boundary_metric import flat_boundary_scores
-from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS, flat_scalars
-from ..runs.history import Kind, SubsetName
+from ..evaluation.metrics.counted import Counted
+from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS, flat_scalars, scores_from_confusion
+from ..evaluation.metrics.sparse import add_sparse
+from ..runs.history import Kind, SubsetName, make_row
 
 MEANS = (*MEAN_IOUS, 'aAcc', 'mAcc', *LABELLED)
 PARTS = ('IoU.', 'BIoU', 'trimap.')
@@ -76,3 +79,21 @@ def forget_stale_scores(runner: Runner, metrics: Mapping[str, float]) -> None:
         score = name.rpartition('/')[2]
         if (score in MEANS or score.startswith(PARTS)) and name not in metrics:
             del scalars[key]
+
+
+def validation_row(
+    metric: AdaptationMetric, counted: Counted, iteration: int, subset: str
+) -> dict[str, Any] | None:
+    """The record's row of a pass over the validation set or its probe; None but on the main process.
+
+    That of a probe has the bootstrap intervals of its means.
+    """
+    if counted.counts is None:
+        return None
+    scores = scores_from_confusion(counted.confusion, metric.classes, metric.seen)
+    if subset == SubsetName.PROBE:
+        matrices = (add_sparse([counts], metric.shape) for counts in counted.counts)
+        scores['interval'] = bootstrap_interval(matrices, metric.classes, metric.seen)
+    scores |= counted.boundaries
+    images = len(counted.counts)
+    return make_row(iteration, Kind.VALIDATION, subset, scores, counted.confusion, images, counted.seconds)

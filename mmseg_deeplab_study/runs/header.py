@@ -18,9 +18,10 @@ from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 from ..hardware import describe_hardware
 from ..models.segmentors import bare_model
 from ..version import __version__
-from .history import FILE_NAME, SubsetName, flat_recipe
+from .history import FILE_NAME, HistoryWriter, SubsetName, flat_recipe, read_history
 from .model_size import describe_model
 from .random_states import kept_random_states
+from .work_dir import clear_work_dir
 
 _NAMED = 8  # changes that a warning lists
 PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
@@ -150,3 +151,34 @@ def list_changes(changes: Sequence[str]) -> str:
     changes = list(dict.fromkeys(changes))
     more = f' and {len(changes) - _NAMED} more' if len(changes) > _NAMED else ''
     return f'{"; ".join(changes[:_NAMED])}{more}'
+
+
+def open_record(
+    writer: HistoryWriter,
+    runner: Runner,
+    metric: AdaptationMetric,
+    probe: Sequence[int] | None,
+    resumed: bool,
+    overwrite: bool,
+) -> list[dict[str, Any]]:
+    """Begin the record or go on with it; returns its rows. ``overwrite`` deletes what the folder holds.
+
+    Raises:
+        ValueError: as ``check_continuation``.
+    """
+    val, train = runner.val_dataloader.dataset, runner.train_dataloader.dataset
+    names = None if probe is None else [image_list(val)[i] for i in probe]
+    header = run_header(runner, metric, val, train, names)
+    if resumed and writer.path.exists():
+        # Before anything is cut.
+        check_continuation(runner, read_history(writer.path).header, header)
+        return writer.resume(runner.iter, subset_name(val) if probe is None else SubsetName.PROBE).rows
+    if overwrite and not resumed:
+        clear_work_dir(runner.work_dir)
+    if runner.iter > 0:
+        header['begun_at'] = runner.iter
+        runner.logger.warning(
+            f'{writer.path} is missing: a record is begun at iteration {runner.iter}, without what was before'
+        )
+    writer.start(header)
+    return []

@@ -1,0 +1,146 @@
+"""What is looked at before a run that is recorded trains: all that could stop it later."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from mmengine.runner import Runner
+
+from ..datasets.label_maps import check_headers, count_label_pixels, pixel_warnings
+from ..datasets.probe import choose_probe
+from ..evaluation.metrics.adaptation_metric import AdaptationMetric
+from ..evaluation.metrics.counted import find_metric
+from ..models.segmentors import bare_model
+from ..runs.batches import check_batches
+from ..runs.main_process import from_main_process
+from ..runs.parts import unused_custom_keys
+from ..runs.rehearsal import rehearse
+from ..runs.work_dir import claim_work_dir, refuse_recorded
+from .dense_crf import refuse_dense_crf
+from .head_transfer import HeadTransferHook
+from .probe_loop import ProbeValLoop
+from .schedule import require_iterations
+from .validation_scores import check_best_scores
+
+
+class Recorder(Protocol):
+    """The hook that records, as the checks ask it."""
+
+    check_labels: bool
+    overwrite: bool
+
+
+def preflight(runner: Runner, hook: Recorder) -> tuple[AdaptationMetric, Sequence[int] | None]:
+    """Check everything, on every rank alike; returns the metric, and the images of the probe if there is one.
+
+    Raises:
+        ValueError: the config's parts do not fit one another or the data; names them.
+        FileNotFoundError: a photograph or label map is missing.
+        FileExistsError: a fresh run would write over another's record.
+        RuntimeError: another run is going on in the folder.
+    """
+    require_iterations(runner, hook)
+    for kind in (type(hook), HeadTransferHook):
+        if (count := sum(isinstance(other, kind) for other in runner.hooks)) > 1:
+            raise ValueError(
+                f'{kind.__name__} is there {count} times, but works once: leave one of it in custom_hooks'
+            )
+    metric = _find_metric(runner)
+    refuse_dense_crf(runner)
+    head_classes = getattr(bare_model(runner.model).decode_head, 'num_classes', len(metric.classes))
+    if head_classes != len(metric.classes):
+        raise ValueError(
+            f'decode_head.num_classes is {head_classes}, but the validation set has '
+            f'{len(metric.classes)} classes'
+        )
+    _check_label_spaces(metric, find_transfer(runner))
+    _check_end(runner)
+    from_main_process(lambda: _claim(runner, hook))
+    check_batches(runner)
+    check_best_scores(runner, metric)
+    probe = from_main_process(lambda: _check_data(runner, metric, hook.check_labels))
+    rehearse(runner)
+    _warn_of_custom_keys(runner)
+    return metric, probe
+
+
+def find_transfer(runner: Runner) -> HeadTransferHook | None:
+    """The runner's ``HeadTransferHook``, or None."""
+    return next((hook for hook in runner.hooks if isinstance(hook, HeadTransferHook)), None)
+
+
+def is_resumed(runner: Runner) -> bool:
+    """Whether a run goes on from one of its own checkpoints."""
+    return runner._resume and runner._has_loaded
+
+
+def _claim(runner: Runner, hook: Recorder) -> None:
+    claim_work_dir(runner.work_dir)
+    if not is_resumed(runner) and not hook.overwrite:
+        refuse_recorded(runner.work_dir)
+
+
+def _check_data(runner: Runner, metric: AdaptationMetric, check_labels: bool) -> list[int] | None:
+    """Check all label maps, or their headers alone; returns the images of the probe, if there is one."""
+    loop, pixels = runner.val_loop, None
+    probed = isinstance(loop, ProbeValLoop)
+    for split, loader in (('train', runner.train_dataloader), ('val', loop.dataloader)):
+        trained = split == 'train'
+        if not check_labels and (trained or not probed):
+            check_headers(loader.dataset, trained)
+            continue
+        pixels = count_label_pixels(loader.dataset, len(metric.classes), metric.ignore_index, trained)
+        for warning in pixel_warnings(split, pixels, metric.classes, metric.ignore_index):
+            runner.logger.warning(warning)
+    return choose_probe(pixels.labelled, loop.probe_images) if probed else None
+
+
+def _warn_of_custom_keys(runner: Runner) -> None:
+    parameters = dict(bare_model(runner.model).named_parameters())
+    for key in unused_custom_keys(runner.cfg, parameters):
+        runner.logger.warning(
+            f'optim_wrapper.paramwise_cfg.custom_keys: no parameter has {key!r} in its name, so it '
+            f'changes nothing; first parameters: {", ".join(list(parameters)[:3])}'
+        )
+
+
+def _find_metric(runner: Runner) -> AdaptationMetric:
+    metric = runner.val_loop and find_metric(runner.val_evaluator, AdaptationMetric)
+    if metric is None:
+        metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
+        raise ValueError(
+            "AdaptationHook needs val_evaluator=dict(type='AdaptationMetric'), but got "
+            f'{[type(metric).__name__ for metric in metrics]}'
+        )
+    return metric
+
+
+def _check_end(runner: Runner) -> None:
+    if runner.iter <= runner.max_iters:
+        return
+    if runner._load_from is not None and runner._load_from == runner.cfg.get('load_from'):
+        raise ValueError(
+            f'resumed from load_from={runner._load_from} at iteration {runner.iter}, beyond '
+            f'train_cfg.max_iters={runner.max_iters}. A checkpoint of this run needs a larger max_iters; the '
+            'source is none to resume from, as MMEngine does where load_from is set: unset it, or use this '
+            "project's tools/train.py --resume"
+        )
+    raise ValueError(
+        f'the run in {runner.work_dir} is at iteration {runner.iter}, beyond train_cfg.max_iters='
+        f'{runner.max_iters}: nothing is left to train. To go on set max_iters, and the end of '
+        'param_scheduler, to more; to train less start a new run in another --work-dir'
+    )
+
+
+def _check_label_spaces(metric: AdaptationMetric, transfer: HeadTransferHook | None) -> None:
+    if transfer is None:
+        return
+    for what, own, other in (
+        ('target', transfer.target, metric.classes),
+        ('source', transfer.source, metric.source),
+    ):
+        if own != other:
+            raise ValueError(
+                f"HeadTransferHook's {what} has the classes {', '.join(own)}, but "
+                f'{"the validation set" if what == "target" else "AdaptationMetric"} has {", ".join(other)}: '
+                'give both the same, in the same order'
+            )
