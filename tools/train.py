@@ -53,6 +53,7 @@ def main() -> None:
         prepare_work_dir,
     )
     from mmseg_deeplab_study.runs.main_process import from_main_process
+    from mmseg_deeplab_study.runs.resuming import resume_from
     from mmseg_deeplab_study.runs.work_dir import clear_work_dir
 
     keep_freed_memory()
@@ -72,7 +73,7 @@ def main() -> None:
     if checkpoint is not None:
         # Where load_from is given, MMEngine would resume from that, the source checkpoint. Not in the config,
         # which is kept with the run and shall say where it came from.
-        runner._resume, runner._load_from = True, str(checkpoint)
+        resume_from(runner, checkpoint)
     tracked = [hook for hook in runner.hooks if isinstance(hook, AdaptationHook)]
     for hook in tracked:
         # Not a setting of the config, which is kept with the run and may be used again. It deletes once

@@ -17,7 +17,7 @@ from ..runs.main_process import from_main_process
 from ..runs.random_states import random_states, restore_random_states
 from ..runs.snapshots import Snapshots, choose_images
 from .extra_passes import ForgettingPass, source_row
-from .preflight import find_transfer, is_resumed, preflight
+from .preflight import check_arguments, find_transfer, preflight
 from .probe_loop import ProbeValLoop
 from .schedule import is_validated
 from .validation_scores import (
@@ -65,16 +65,7 @@ class AdaptationHook(Hook):
         check_labels: bool = True,
         forgetting: Mapping[str, Any] | None = None,
     ) -> None:
-        if not isinstance(snapshots, int | str | list | tuple) or (
-            isinstance(snapshots, int) and snapshots < 0
-        ):
-            raise ValueError(f'snapshots must be a number of images, or their stems, but got {snapshots!r}')
-        if forgetting is not None and 'dataloader' not in (
-            forgetting if isinstance(forgetting, Mapping) else ()
-        ):
-            raise ValueError(
-                f'forgetting must be None or dict(dataloader=dict(...), interval=1), but got {forgetting!r}'
-            )
+        check_arguments(snapshots, forgetting)
         self.snapshots = snapshots
         self.check_labels = check_labels
         self.forgetting = forgetting
@@ -85,7 +76,7 @@ class AdaptationHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         metric, probe = preflight(runner, self)
-        self._metric, resumed = metric, is_resumed(runner)
+        self._metric = metric
         self._transfer = find_transfer(runner)
         self._forgetting = self.forgetting and ForgettingPass.of(
             runner, metric, self._transfer, self.forgetting
@@ -99,9 +90,7 @@ class AdaptationHook(Hook):
             metric.dataset_meta['palette'],
         )
         self._writer = HistoryWriter(Path(runner.work_dir) / FILE_NAME)
-        rows = from_main_process(
-            lambda: open_record(self._writer, runner, metric, probe, resumed, self.overwrite)
-        )
+        rows = from_main_process(lambda: open_record(self._writer, runner, metric, probe, self.overwrite))
         if probe is not None:
             scores = [row['mIoU'] for row in rows if row['subset'] == SubsetName.PROBE]
             runner.val_loop.set_probe(probe, scores)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..models.segmentors import bare_model
 from ..runs.random_states import random_states, restore_random_states
+from ..runs.resuming import is_resuming, loaded_from
 from .resumed_optimizer import follow_config, refuse_optimizer
 from .schedule import require_iterations
 
@@ -91,7 +92,7 @@ class ExactResumeHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         # A source checkpoint has random states too, of another run.
-        if runner._resume:
+        if is_resuming(runner):
             self._states = checkpoint.get(KEY)
             self._resumed_at = self._shared_at = checkpoint['meta']['iter']
             if self._states is None or len(self._states) != get_world_size():
@@ -145,7 +146,7 @@ class ExactResumeHook(Hook):
             return
         if hook is not None:
             # So that a best score found first thing is saved with this checkpoint, as it would have been.
-            hook.last_ckpt = runner._load_from
+            hook.last_ckpt = loaded_from(runner)
         for name, parameter in bare_model(runner.model).named_parameters():
             if name in self._gradients:
                 parameter.grad = self._gradients[name].to(parameter)

@@ -20,6 +20,7 @@ from ..datasets.label_spaces import BACKGROUND, Match, match_classes, resolve_cl
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 from ..models.segmentors import bare_model
 from ..runs.main_process import from_main_process
+from ..runs.resuming import is_resuming
 from ..tables import make_table, table_text
 
 SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
@@ -320,7 +321,7 @@ class HeadTransferHook(Hook):
         self._loaded = True
         state_dict, changed, model = unwrap(checkpoint), [], bare_model(runner.model)
         check_classes(model, self.target, self.target_name)
-        resumed = getattr(runner, '_resume', False)
+        resumed = is_resuming(runner)
         if resumed:
             self.source_classifier = checkpoint.get(SOURCE_CLASSIFIER)
         if not self._is_targets(checkpoint):

@@ -1,7 +1,7 @@
 """What is looked at before a run that is recorded trains: all that could stop it later."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from mmengine.runner import Runner
 
@@ -14,6 +14,7 @@ from ..runs.batches import check_batches
 from ..runs.main_process import from_main_process
 from ..runs.parts import unused_custom_keys
 from ..runs.rehearsal import rehearse
+from ..runs.resuming import is_resumed, loaded_from
 from ..runs.work_dir import claim_work_dir, refuse_recorded
 from .dense_crf import refuse_dense_crf
 from .head_transfer import HeadTransferHook
@@ -27,6 +28,16 @@ class Recorder(Protocol):
 
     check_labels: bool
     overwrite: bool
+
+
+def check_arguments(snapshots: Any, forgetting: Any) -> None:
+    """Raise ValueError where an argument of ``AdaptationHook`` is of another kind than it takes."""
+    if not isinstance(snapshots, int | str | list | tuple) or (isinstance(snapshots, int) and snapshots < 0):
+        raise ValueError(f'snapshots must be a number of images, or their stems, but got {snapshots!r}')
+    if forgetting is not None and 'dataloader' not in (forgetting if isinstance(forgetting, Mapping) else ()):
+        raise ValueError(
+            f'forgetting must be None or dict(dataloader=dict(...), interval=1), but got {forgetting!r}'
+        )
 
 
 def preflight(runner: Runner, hook: Recorder) -> tuple[AdaptationMetric, Sequence[int] | None]:
@@ -66,11 +77,6 @@ def preflight(runner: Runner, hook: Recorder) -> tuple[AdaptationMetric, Sequenc
 def find_transfer(runner: Runner) -> HeadTransferHook | None:
     """The runner's ``HeadTransferHook``, or None."""
     return next((hook for hook in runner.hooks if isinstance(hook, HeadTransferHook)), None)
-
-
-def is_resumed(runner: Runner) -> bool:
-    """Whether a run goes on from one of its own checkpoints."""
-    return runner._resume and runner._has_loaded
 
 
 def _claim(runner: Runner, hook: Recorder) -> None:
@@ -117,9 +123,10 @@ def _find_metric(runner: Runner) -> AdaptationMetric:
 def _check_end(runner: Runner) -> None:
     if runner.iter <= runner.max_iters:
         return
-    if runner._load_from is not None and runner._load_from == runner.cfg.get('load_from'):
+    checkpoint = loaded_from(runner)
+    if checkpoint is not None and checkpoint == runner.cfg.get('load_from'):
         raise ValueError(
-            f'resumed from load_from={runner._load_from} at iteration {runner.iter}, beyond '
+            f'resumed from load_from={checkpoint} at iteration {runner.iter}, beyond '
             f'train_cfg.max_iters={runner.max_iters}. A checkpoint of this run needs a larger max_iters; the '
             'source is none to resume from, as MMEngine does where load_from is set: unset it, or use this '
             "project's tools/train.py --resume"

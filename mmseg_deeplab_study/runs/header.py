@@ -21,6 +21,7 @@ from ..version import __version__
 from .history import FILE_NAME, HistoryWriter, SubsetName, flat_recipe, read_history
 from .model_size import describe_model
 from .random_states import kept_random_states
+from .resuming import is_resumed
 from .work_dir import clear_work_dir
 
 _NAMED = 8  # changes that a warning lists
@@ -158,7 +159,6 @@ def open_record(
     runner: Runner,
     metric: AdaptationMetric,
     probe: Sequence[int] | None,
-    resumed: bool,
     overwrite: bool,
 ) -> list[dict[str, Any]]:
     """Begin the record or go on with it; returns its rows. ``overwrite`` deletes what the folder holds.
@@ -169,6 +169,7 @@ def open_record(
     val, train = runner.val_dataloader.dataset, runner.train_dataloader.dataset
     names = None if probe is None else [image_list(val)[i] for i in probe]
     header = run_header(runner, metric, val, train, names)
+    resumed = is_resumed(runner)
     if resumed and writer.path.exists():
         # Before anything is cut.
         check_continuation(runner, read_history(writer.path).header, header)
