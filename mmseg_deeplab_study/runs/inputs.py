@@ -1,6 +1,7 @@
 """What a config reads, looked for before anything is built."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,16 @@ def check_data_roots(
     change = 'set {} in the config'
     if option_prefix is not None:
         change = f'give another with --cfg-options {option_prefix}{{}}'
+    named = dict.fromkeys(re.findall(r'\{\{\s*\$(\w*ROOT)\s*:', cfg.text))
+    variables = f', or set {" or ".join(named)}' if named else ''
     for part in parts:
         for key, dataset in _datasets(cfg.get(part) or {}, part):
             root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
             if not root.is_dir():
                 raise FileNotFoundError(
                     f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
-                    f'{Path.cwd()}). Link the data there, {change.format(f"{key}.data_root=DIR")}, or set '
-                    'the variable that the config names, if it names one (CAMVID_ROOT for configs/camvid)'
+                    f'{Path.cwd()}). Link the data there, or {change.format(f"{key}.data_root=DIR")}'
+                    f'{variables}; docs/data.md says where data are from'
                 )
             if images and not (root / images).exists():
                 raise FileNotFoundError(
