@@ -63,7 +63,7 @@ def make_mmcv_ops_importable() -> bool:
     Raises:
         ImportError: if neither mmcv nor mmcv-lite is installed.
     """
-    # find_spec raises for a module that stands in sys.modules without a spec, as others' stubs do.
+    # find_spec raises for a module that is in sys.modules without a spec, as others' stubs do.
     if 'mmcv.ops' in sys.modules or EXTENSION in sys.modules:
         return False
     try:

@@ -39,9 +39,15 @@ def main() -> None:
 
     keep_freed_memory()
     cfg = load_config(args)
+    if cfg.get('test_dataloader') is None:
+        raise ValueError(f'config {args.config} has no test_dataloader; give it, test_cfg and test_evaluator')
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         # MMSeg's hook paints every 50th unless told otherwise.
+        if 'visualization' not in cfg.get('default_hooks', {}):
+            raise ValueError(
+                f'config {args.config} has no default_hooks.visualization, which paints; give it'
+            )
         cfg.default_hooks.visualization.update(
             draw=True, interval=1, show=args.show, wait_time=args.wait_time
         )
@@ -55,6 +61,8 @@ def main() -> None:
                 '--tta with dense CRF (--crf, or model.test_cfg.crf of the config): each of the views '
                 'would be refined for itself; give one of them'
             )
+        if missing := [key for key in ('tta_pipeline', 'tta_model') if not cfg.get(key)]:
+            raise ValueError(f'config {args.config} has no {missing[0]}, which --tta needs; give it')
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         if cfg.model.type == 'StudyEncoderDecoder':
             cfg.model.output = 'full'  # logits are averaged
@@ -68,8 +76,6 @@ def main() -> None:
             *(evaluators if isinstance(evaluators, list) else [evaluators]),
             writer,
         ]
-    if cfg.get('test_dataloader') is None:
-        raise ValueError(f'config {args.config} has no test_dataloader; give it, test_cfg and test_evaluator')
     check_data_roots(cfg, ('test_dataloader',))
     enable_ranks(cfg)
     runner = Runner.from_cfg(cfg)

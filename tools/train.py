@@ -72,7 +72,7 @@ def main() -> None:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if checkpoint is not None:
         # Where load_from is given, MMEngine would resume from that, the source checkpoint. Not in the config,
-        # which is kept with the run and shall say where it came from.
+        # which is kept with the run and must say where it came from.
         resume_from(runner, checkpoint)
     tracked = [hook for hook in runner.hooks if isinstance(hook, AdaptationHook)]
     for hook in tracked:

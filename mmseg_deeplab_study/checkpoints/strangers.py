@@ -23,7 +23,7 @@ def what_it_is_not(path: Path) -> tuple[str, str] | None:
         if re.match(pattern, head):
             return what, cure
     size = path.stat().st_size
-    # The table of contents of a zip file stands at its end.
+    # The table of contents of a zip file is at its end.
     if head.startswith(b'PK') and not zipfile.is_zipfile(path):
         return (
             f'cut short: it begins as a checkpoint, and has no end ({size} bytes)',

@@ -258,7 +258,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _late_exif(file: BinaryIO) -> bytes:
-    """EXIF of a PNG that stands after the pixels, where Pillow finds it only by decoding these."""
+    """EXIF of a PNG that comes after the pixels, where Pillow finds it only by decoding these."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
     tail = file.read()
     place = tail.rfind(b'eXIf')

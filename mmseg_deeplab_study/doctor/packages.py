@@ -249,7 +249,7 @@ def check_opencv_packages() -> Iterator[Finding]:
 def check_optional() -> Iterator[Finding]:
     extras: dict[str, str | None] = {}
     for requirement in map(parse_requirement, declared_requirements()):
-        # The first: an extra of its own stands before those for tests.
+        # The first: an extra of its own comes before those for tests.
         extras.setdefault(requirement.name, extra_of(requirement))
     for name, purpose in OPTIONAL.items():
         if version := version_of(name):

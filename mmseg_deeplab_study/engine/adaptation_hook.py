@@ -37,7 +37,7 @@ class AdaptationHook(Hook):
     validates at iteration 0; then it listens to every validation of the training loop. Each appends a row to
     ``work_dir/adaptation.jsonl`` and writes the predicted label maps of a few fixed validation images to
     ``work_dir/snapshots/<iteration>/<image stem>.png`` (the source model's, in its own label space, to
-    ``snapshots/source``); photographs and truths stand once in ``snapshots/reference`` as ``<stem><suffix>``
+    ``snapshots/source``); photographs and truths are once in ``snapshots/reference`` as ``<stem><suffix>``
     and ``<stem>_truth.png``. On resuming, a validation that was cut off is run again. Needs
     ``AdaptationMetric`` in ``val_evaluator``, and records ``BoundaryMetric``'s scores where that is there
     too; with ``val_cfg=dict(type='ProbeValLoop')`` it chooses the probe.
@@ -112,7 +112,7 @@ class AdaptationHook(Hook):
                 )
             runner.val_loop.run()
         elif self._recorded:
-            # What a kill may have taken away behind the row: the checkpoint of a best score.
+            # What a kill may have taken away after the row: the checkpoint of a best score.
             add_nulls(runner, self._recorded)
             for hook in checkpoint_hooks(runner):
                 hook.after_val_epoch(runner, self._recorded)

@@ -176,7 +176,7 @@ def enable_dense_crf(cfg: Config) -> None:
     evaluators = as_list(cfg.test_evaluator)
     if evaluators and all(config.get('format_only') for config in evaluators):
         return
-    # What is asked for while training shall be the same here.
+    # What is asked for while training must be the same here.
     boundary = metric_config([*evaluators, *as_list(cfg.get('val_evaluator'))], BoundaryMetric)
     if boundary not in evaluators:
         evaluators.append(boundary)

@@ -177,7 +177,7 @@ class ExactResumeHook(Hook):
             self._capture(runner, batch_idx + 1)
 
     def before_val(self, runner: Runner) -> None:
-        # A new best score saves the latest checkpoint once more, behind a validation that has drawn.
+        # A new best score saves the latest checkpoint once more, after a validation that has drawn.
         if get_world_size() > 1 and runner.iter != self._resumed_at:
             self._capture(runner, runner.iter)
 

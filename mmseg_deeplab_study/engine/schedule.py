@@ -13,7 +13,7 @@ def is_due(runner: Runner, interval: int) -> bool:
 def is_validated(runner: Runner) -> bool:
     """Whether the iteration that a run starts or resumes from is one that is validated; iteration 0 is."""
     loop = runner.train_loop
-    # The loop itself does this behind every update, but not before it starts.
+    # The loop itself does this after every update, but not before it starts.
     loop._decide_current_val_interval()
     iteration = runner.iter
     on_schedule = iteration % loop.val_interval == 0 or iteration == runner.max_iters

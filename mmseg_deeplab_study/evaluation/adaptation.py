@@ -55,7 +55,7 @@ class Forgetting(NamedTuple):
 
 
 class ProbeAgreement(NamedTuple):
-    """How well the mIoU of the probe stands for that of the whole validation set.
+    """How near the mIoU of the probe is to that of the whole validation set.
 
     Differences in percentage points over the ``points`` iterations that have both; at ``intervals`` of these
     the probe has an interval, and at ``inside`` the whole set's mIoU lies in it, ends included.

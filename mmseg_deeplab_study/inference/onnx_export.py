@@ -65,8 +65,8 @@ class PixelsToLogits(nn.Module):
         normalises = getattr(preprocessor, '_enable_normalize', False)
         self.register_buffer('mean', preprocessor.mean if normalises else torch.zeros(3, 1, 1))
         self.register_buffer('std', preprocessor.std if normalises else torch.ones(3, 1, 1))
-        # Images are read in BGR, and swapped where the network wants RGB.
-        self.wants_rgb = preprocessor.channel_conversion
+        # Images are read in BGR, and swapped where the network expects RGB.
+        self.expects_rgb = preprocessor.channel_conversion
         self.smallest = (preprocessor.test_cfg or {}).get('size') or (0, 0)
         self.pad_value = preprocessor.pad_val
         self.eval().requires_grad_(False)
@@ -77,7 +77,7 @@ class PixelsToLogits(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        x = images if self.wants_rgb else images.flip(1)
+        x = images if self.expects_rgb else images.flip(1)
         x = (x - self.mean) / self.std
         if self.smallest != (0, 0):
             rows, columns = (
@@ -190,7 +190,7 @@ def _import_onnx() -> tuple[Any, Any]:
     try:
         import onnx
         import onnxruntime
-        import onnxscript  # noqa: F401  (torch's exporter wants it)
+        import onnxscript  # noqa: F401  (torch's exporter needs it)
     except ModuleNotFoundError as error:
         raise ImportError(
             f'ONNX export needs {error.name}: pip install onnx onnxruntime onnxscript', name=error.name

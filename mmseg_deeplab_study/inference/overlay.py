@@ -59,7 +59,7 @@ def with_legend(image: np.ndarray, entries: Sequence[Entry]) -> np.ndarray:
 
 def _draw_legend(entries: Sequence[Entry], width: int, text_size: int) -> np.ndarray:
     font, line, gap = _font(text_size), round(1.6 * text_size), round(0.5 * text_size)
-    # As if of 100 %: a share that grows shall not move the others.
+    # As if of 100 %: a share that grows must not move the others.
     texts = [font.getlength(f'{entry.name} {_percent(1)}') for entry in entries]
     cell = round(max(texts, default=0)) + line + 2 * gap
     columns = max(1, width // cell)

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from mmengine.dataset import InfiniteSampler
@@ -100,7 +100,8 @@ def _batch_of_one(loader: DataLoader) -> str | None:
     size = loader.batch_size
     if size == 1:
         return 'batch_size is 1'
-    if size is None or loader.drop_last or isinstance(loader.sampler, InfiniteSampler):
+    endless = isinstance(loader.sampler, InfiniteSampler) or not isinstance(loader.sampler, Sized)
+    if size is None or loader.drop_last or endless:
         return None
     images = len(loader.sampler)
     return f'the last of {images} images in batches of {size} is alone' if images % size == 1 else None
@@ -108,8 +109,10 @@ def _batch_of_one(loader: DataLoader) -> str | None:
 
 def _bytes_in_flight(loader: DataLoader) -> int:
     """What batches take that the workers have made, and the one in use, by the first sample's size."""
-    samples = (loader.num_workers * (loader.prefetch_factor or 2) + 1) * (loader.batch_size or 1)
-    if not isinstance(loader.sampler, InfiniteSampler):
+    size = getattr(loader.batch_sampler, 'batch_size', None) or loader.batch_size or 1
+    samples = (loader.num_workers * (loader.prefetch_factor or 2) + 1) * size
+    # Neither an InfiniteSampler nor that of an iterable dataset has a length.
+    if not isinstance(loader.sampler, InfiniteSampler) and isinstance(loader.sampler, Sized):
         samples = min(samples, len(loader.sampler))
     if not loader.num_workers or not samples:
         return 0

@@ -27,7 +27,7 @@ from .work_dir import clear_work_dir
 _NAMED = 8  # changes that a warning lists
 PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
 # What changes between a run and its repetition, here or on another machine, without changing the recipe.
-# Seed, source checkpoint and file lists stand in the header on their own.
+# Seed, source checkpoint and file lists have keys of their own in the header.
 _NOT_THE_RECIPE = (
     'work_dir',
     'resume',

@@ -39,6 +39,8 @@ def check_data_roots(
     variables = f', or set {" or ".join(named)}' if named else ''
     for part in parts:
         for key, dataset in _datasets(cfg.get(part) or {}, part):
+            if '://' in dataset['data_root'] or _is_remote(dataset):
+                continue  # MMEngine's storage backends are not looked into
             root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
             if not root.is_dir():
                 raise FileNotFoundError(
@@ -53,6 +55,12 @@ def check_data_roots(
                     'from'
                 )
             _check_photographs(key, dataset, root, change)
+
+
+def _is_remote(dataset: dict) -> bool:
+    places = (dataset, *(dataset.get('pipeline') or ()))
+    backends = [(place.get('backend_args') or {}).get('backend', 'local') for place in places]
+    return not {'local', 'disk'}.issuperset(backends)
 
 
 def _check_photographs(key: str, dataset: dict, root: Path, change: str) -> None:

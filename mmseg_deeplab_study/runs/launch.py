@@ -139,11 +139,11 @@ def enable_amp(cfg: Config) -> None:
     Raises:
         ValueError: the config has an optimizer wrapper that AMP cannot take over.
     """
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    kind = (cfg.get('optim_wrapper') or {'type': None}).get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper or AmpOptimWrapper, but got {kind!r}')
     if get_device() == 'cpu':
-        # MMEngine's wrapper wants an accelerator.
+        # MMEngine's wrapper needs an accelerator.
         cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
         for option in ('loss_scale', 'dtype', 'use_fsdp'):
             cfg.optim_wrapper.pop(option, None)

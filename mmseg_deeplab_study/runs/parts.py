@@ -67,7 +67,7 @@ def check_values(cfg: Config) -> None:
         if isinstance(part, Mapping):
             _refuse_text(place, part)
     interval = (content.get('train_cfg') or {}).get('val_interval', 1)
-    if interval < 1:
+    if not isinstance(interval, int) or interval < 1:
         raise ValueError(f'train_cfg.val_interval must be at least 1, but got {interval}')
 
 

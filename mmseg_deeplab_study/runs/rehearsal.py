@@ -26,9 +26,10 @@ def rehearse(runner: Runner) -> None:
         try:
             batch = model.data_preprocessor(loader.collate_fn([sample]), True)
         except Exception as error:
+            shape = tuple(getattr(sample['inputs'], 'shape', ()))
             raise ValueError(
                 f'model.data_preprocessor cannot take what train_dataloader gives, of shape '
-                f'{tuple(sample["inputs"].shape)}: {str(error).rstrip(".") or type(error).__name__}. Set its '
+                f'{shape}: {str(error).rstrip(".") or type(error).__name__}. Set its '
                 'mean and std for that many channels, and size to the crop'
             ) from error
         for name, head in model.named_modules():
@@ -46,7 +47,7 @@ def _sample(dataset: Any) -> dict[str, Any]:
     if not isinstance(sample, dict) or 'inputs' not in sample:
         given = list(sample) if isinstance(sample, dict) else type(sample).__name__
         raise ValueError(f"{key} gives no 'inputs', but {given}: end it with dict(type='PackSegInputs')")
-    if 'gt_sem_seg' not in sample['data_samples']:
+    if 'gt_sem_seg' not in sample.get('data_samples', ()):
         raise ValueError(
             f"{key} gives no labels (gt_sem_seg): put dict(type='LoadAnnotations') after "
             "dict(type='LoadImageFromFile')"

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmseg_deeplab_study.engine import check_finite
+from mmseg_deeplab_study.engine.check_finite import _check_weights
 from mmseg_deeplab_study.runs.history import read_history
 
 
@@ -101,3 +102,10 @@ def test_a_loss_of_another_rank_ends_this_one_too(monkeypatch):
     ):
         check_finite.CheckFiniteHook().after_train_iter(runner, 2, outputs={'loss': loss})
     assert loss == 0.5
+
+
+def test_a_mask_of_minus_infinity_is_no_failure():
+    mask = torch.full((2, 2), float('-inf'))
+    _check_weights(SimpleNamespace(), {'decode_head.mask': mask}, 0)
+    with pytest.raises(FloatingPointError, match='decode_head.mask is not finite'):
+        _check_weights(SimpleNamespace(), {'decode_head.mask': -mask}, 0)

@@ -10,7 +10,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from mmseg_deeplab_study.runs import batches
 from mmseg_deeplab_study.runs.batches import build_loaders, check_batches, check_shared_memory
@@ -201,3 +201,12 @@ def test_loaders_are_built_once_and_in_their_places():
     assert runner._train_dataloader is train and runner._val_dataloader is None
     assert runner.hooks[1].forgetting == dict(dataloader=train, interval=2)
     assert built == [(3, False)] * 2
+
+
+def test_an_iterable_dataset_has_no_length(free):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield torch.zeros(3, 64, 64)
+
+    free(0)
+    check_shared_memory({'train_dataloader': DataLoader(Stream(), batch_size=2, num_workers=2)})

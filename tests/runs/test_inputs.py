@@ -198,3 +198,11 @@ def test_a_variable_is_named_where_the_config_has_one(tmp_path, root, cure):
     path.write_text(f'train_dataloader = dict(dataset=dict(data_root={root}))\n')
     with pytest.raises(FileNotFoundError, match=f'the folder .nowhere. does not exist .*{cure}'):
         check_data_roots(Config.fromfile(path))
+
+
+@pytest.mark.parametrize(
+    'dataset',
+    [dict(data_root='s3://bucket/data'), dict(data_root='nowhere', backend_args=dict(backend='petrel'))],
+)
+def test_data_that_are_not_on_a_disk_are_not_looked_for(dataset):
+    check_data_roots(Config(dict(train_dataloader=dict(dataset=dataset))))

@@ -60,6 +60,7 @@ def test_configs_of_ours_pass(name):
             "train_dataloader.dataset.pipeline.2.crop_size='64': expected int or tuple, but got str",
         ),
         ({'train_cfg.val_interval': 0}, 'train_cfg.val_interval must be at least 1, but got 0'),
+        ({'train_cfg.val_interval': None}, 'train_cfg.val_interval must be at least 1, but got None'),
     ],
 )
 def test_a_value_of_another_kind(leaf, options, message):

@@ -47,7 +47,10 @@ def test_refuses_label_maps_of_16_bits(forked, tiny_cityscapes, make_config, tmp
 
 @pytest.mark.parametrize('asked', [['--crf'], ['--cfg-options', 'model.test_cfg.crf.iterations=2']])
 def test_refuses_views_that_would_each_be_refined(forked, make_config, tmp_path, asked):
-    make_config(tmp_path, tmp_path / 'work').dump(tmp_path / 'config.py')
+    cfg = make_config(tmp_path, tmp_path / 'work')
+    for part in ('dataloader', 'evaluator', 'cfg'):
+        cfg[f'test_{part}'] = cfg[f'val_{part}']
+    cfg.dump(tmp_path / 'config.py')
     found = forked.run(TOOLS / 'test.py', 'config.py', 'a.pth', *asked, '--tta', cwd=tmp_path)
     assert found.returncode == 1
     assert 'error: --tta with dense CRF' in found.stderr and 'give one of them' in found.stderr
