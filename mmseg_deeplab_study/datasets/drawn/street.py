@@ -129,7 +129,7 @@ def _plaster(rng: Random) -> Colour:
 
 
 def _roadside(street: Street, rng: Random, side: int, kind: str) -> None:
-    """Draw the sidewalk of one side (-1 is left), and a roadside behind it."""
+    """Draw the sidewalk of one side (-1 is left), and the roadside beyond it."""
     edge, kerb = side * street.half_road, side * street.kerb
     if kind in ('houses', 'wall'):
         street.ground(kerb, side * 90, (150, 142, 138), 'sidewalk')
