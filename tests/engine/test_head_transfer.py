@@ -672,6 +672,22 @@ def test_checkpoint_that_is_adapted_already_is_said_to_be_that(tmp_path, meta, s
     assert re.search(f"{said}.* classifier of the target's 4 classes, so nothing is transferred", message)
 
 
+@pytest.mark.parametrize(
+    ('classes', 'said'),
+    [
+        (3, 'scores the checkpoint with its classifier carried over and not trained yet (iteration 0)'),
+        (4, 'scores the checkpoint (iteration 60 of a run) as it is'),
+    ],
+)
+def test_a_test_says_what_it_scores_and_writes_nothing(tmp_path, classes, said):
+    runner = make_runner(tmp_path)
+    runner._test_loop = Mock(spec=LoopOfTests)
+    meta = {'iter': 60} if classes == 4 else {}
+    make_hook().after_load_checkpoint(runner, {**source_checkpoint(classes=classes), 'meta': meta})
+    assert runner.logger.info.call_args.args[0] == f'HeadTransferHook: the test {said}'
+    assert not runner.logger.warning.called and not list(tmp_path.iterdir())
+
+
 def test_hook_says_nothing_after_loading_a_source(tmp_path):
     runner, hook = make_runner(tmp_path), make_hook()
     hook.after_load_checkpoint(runner, source_checkpoint())

@@ -31,6 +31,18 @@ def test_crf_beside_the_record_of_a_run(forked, tiny_cityscapes, make_config, tm
     assert (tmp_path / 'work/snapshots/crf/000010').is_dir()
 
 
+@pytest.mark.slow
+def test_show_dir_has_every_image(forked, tiny_cityscapes, make_config, write_trained, tmp_path):
+    cfg = make_config(tiny_cityscapes(), tmp_path / 'work')
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.test_cfg = dict(type='TestLoop')
+    cfg.dump(tmp_path / 'config.py')
+    write_trained(cfg, tmp_path / 'a.pth')
+    found = forked.run(TOOLS / 'test.py', 'config.py', 'a.pth', '--show-dir', 'shown', cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert len(list((tmp_path / 'shown/vis_data/vis_image').iterdir())) == 3
+
+
 def test_refuses_label_maps_of_16_bits(forked, tiny_cityscapes, make_config, tmp_path):
     """MMSeg casts them to uint8, after which no metric sees it. The checkpoint is not looked for yet."""
     root = tiny_cityscapes()
