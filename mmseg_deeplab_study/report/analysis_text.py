@@ -89,9 +89,10 @@ def lines(group: Group) -> list[str]:
     ]
     if forgetting:
         last = f'{percent(forgetting["last"])} ({count(forgetting["last_iter"])})'
+        drop = fall(forgetting['drop'])
         found[1] = (
-            f"forgetting: mIoU on the source's data {percent(forgetting['start'])} at 0, {last} last, drop "
-            f'{percent(forgetting["drop"])} points'
+            f"forgetting: mIoU on the source's data {percent(forgetting['start'])} at 0, {last} last, "
+            f'{drop if "rise" in drop else f"drop {drop}"} points'
         )
     if probe:
         found[2] = (
@@ -112,6 +113,8 @@ def cell(row: Mapping[str, Value], measure: str) -> str:
     value = row.get(measure)
     if measure in ('lowest', 'best') and mean(value) is not None:
         return f'{percent(value)} ({count(row[f"{measure}_iter"])})'
+    if 'drop' in measure:
+        return fall(value)
     return count(value) if 'iter' in measure else percent(value)
 
 
@@ -124,6 +127,17 @@ def percent(value: Value) -> str:
     interval = '' if value.low is None else f' [{_rounded(value.low)}, {_rounded(value.high)}]'
     fewer = f' ({value.count} of {value.seeds})' if value.count < value.seeds else ''
     return f'{_rounded(value.mean)}{interval}{fewer}'
+
+
+def fall(value: Value) -> str:
+    """As ``percent``, of a fall in points; a negative one is a rise, and called that."""
+    middle = mean(value)
+    if middle is None or float(_rounded(middle)) >= 0:
+        return percent(value)
+    if isinstance(value, Estimate):
+        low, high = (None if end is None else -end for end in (value.high, value.low))
+        return f'rise {percent(value._replace(mean=-middle, low=low, high=high))}'
+    return f'rise {percent(-value)}'
 
 
 def count(value: Value) -> str:

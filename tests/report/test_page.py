@@ -81,7 +81,7 @@ def test_summary_marks_the_best(make_run, tmp_path, content_of):
         'at iteration 0': (('9.0', False), ('12.0', True)),
         'dip from iteration 0': (('3.0', False), ('0.0', True)),
         # 7.25 - 6 and 7.25 - 12
-        "drop from source's view": (('1.2', False), ('-4.8', True)),
+        "drop from source's view": (('1.2', False), ('rise 4.8', True)),
         'recovered at': (('10', False), ('-', False)),
         'best (iteration)': (('31.0 (15)', True), ('14.0 (15)', False)),
     }.items():

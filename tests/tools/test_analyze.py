@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from mmseg.utils import get_classes
 
+from mmseg_deeplab_study.evaluation.seeds import Estimate
+from mmseg_deeplab_study.report.analysis_text import fall
+
 QUOTED = 'person\'s "bike", old'
 
 
@@ -446,3 +449,9 @@ def test_half_of_a_small_best_is_no_event(run, tmp_path):
     assert cells(output, 'person')[-1] == '-' and cells(output, 'car')[-1] == '0'
     assert 'lead of the seen classes: - iterations (half their best at -, the unseen at 0)' in output
     assert output.index('| car') < output.index('| person')
+
+
+def test_a_negative_drop_is_a_rise():
+    assert [fall(value) for value in (3.04, 0.0, -0.04, -3.0, None)] == ['3.0', '0.0', '0.0', 'rise 3.0', '-']
+    assert fall(Estimate(-2.0, -5.0, 1.0, 2, 2)) == 'rise 2.0 [-1.0, 5.0]'
+    assert fall(Estimate(-2.0, None, None, 1, 2)) == 'rise 2.0 (1 of 2)'
