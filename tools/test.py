@@ -36,6 +36,7 @@ def main() -> None:
     from mmseg_deeplab_study.runs.batches import check_shared_memory
     from mmseg_deeplab_study.runs.inputs import check_data_roots
     from mmseg_deeplab_study.runs.launch import enable_ranks, load_config
+    from mmseg_deeplab_study.runs.main_process import from_main_process
 
     keep_freed_memory()
     cfg = load_config(args)
@@ -79,7 +80,7 @@ def main() -> None:
     check_data_roots(cfg, ('test_dataloader',))
     enable_ranks(cfg)
     runner = Runner.from_cfg(cfg)
-    check_headers(runner.test_dataloader.dataset)
+    from_main_process(lambda: check_headers(runner.test_dataloader.dataset))
     check_shared_memory({'test_dataloader': runner.test_dataloader})
     runner.test()
 

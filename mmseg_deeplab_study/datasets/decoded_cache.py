@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from ..memory import available_memory
-from .subsets import base_datasets
+from .subsets import base_datasets, image_infos
 
 _UNITS = {'KB': 2**10, 'MB': 2**20, 'GB': 2**30, 'TB': 2**40}
 # What each loader reads: the file's key, its result's, and bytes of a pixel.
@@ -142,7 +142,7 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
     for base in base_datasets(dataset):
         if not hasattr(base, 'get_data_info'):
             return None, f'{type(base).__name__} does not say which files it reads'
-        infos = [base.get_data_info(i) for i in range(len(base))]
+        infos = image_infos(base)
         for i, load in enumerate(_transforms(base)):
             if type(load) not in _LOADERS:
                 continue

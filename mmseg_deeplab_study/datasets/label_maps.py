@@ -26,7 +26,7 @@ from .image_headers import (
     refuse,
 )
 from .palettes import Palette, colour_table
-from .subsets import base_datasets
+from .subsets import base_datasets, image_infos
 
 
 class LabelPixels(NamedTuple):
@@ -59,8 +59,9 @@ def check_headers(dataset: Dataset, trained: bool = False) -> None:
         steps = list(_parts(base.pipeline.transforms))
         image, labels = (_loader(steps, kind) for kind in (LoadImageFromFile, LoadAnnotations))
         apart = image in steps and labels in steps and abs(steps.index(image) - steps.index(labels)) > 1
-        for info in _infos(base):
-            photograph, label = info.get('img_path'), info.get('seg_map_path')
+        # One that is not MMSeg's need not say which files it reads, only to be tested.
+        for info in image_infos(base) if hasattr(base, 'get_data_info') else ():
+            photograph, label = info['img_path'], info.get('seg_map_path')
             pairs[photograph, label] = (
                 photograph if _opened(photograph, image, base) else None,
                 label if _opened(label, labels, base) else None,
@@ -84,15 +85,16 @@ def count_label_pixels(
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the dataset is empty, or label maps are damaged or have ids outside the label space, or
-            as ``check_headers``; names the files.
+        ValueError: the dataset is empty or does not say which files it reads, or label maps are damaged or
+            have ids outside the label space, or as ``check_headers``; names the files.
     """
-    if len(dataset) == 0:
+    infos = image_infos(dataset)
+    if not infos:
         root = getattr(dataset, 'data_prefix', {}).get('img_path')
         raise ValueError(f'{type(dataset).__name__} found no images in {root}')
     check_headers(dataset, trained)
     # A repeated or concatenated dataset can name a file more than once.
-    unique = {info['seg_map_path']: info for info in _labelled(dataset)}
+    unique = {info['seg_map_path']: info for info in infos if 'seg_map_path' in info}
     loaders, counts = _label_loaders(dataset), {}
     faults: list[UnfitImageError] = []
     for path, info in track(unique.items(), 'Checking label maps', transient=True):
@@ -110,7 +112,6 @@ def count_label_pixels(
             faults.append(fault)
     refuse(faults)
     none = np.zeros(max(256, num_classes), np.int64)
-    infos = (dataset.get_data_info(i) for i in range(len(dataset)))
     pixels = np.array([counts.get(info.get('seg_map_path'), none) for info in infos], np.int64)
     ignored = pixels[:, ignore_index].copy()
     pixels[:, ignore_index] = 0  # it may be the id of a class
@@ -141,22 +142,13 @@ def pixel_warnings(
     return found
 
 
-def _infos(dataset: Dataset) -> list[dict[str, Any]]:
-    if not hasattr(dataset, 'get_data_info'):
-        return []  # not one of MMSeg's
-    return [dataset.get_data_info(i) for i in range(len(dataset))]
-
-
-def _labelled(dataset: Dataset) -> list[dict[str, Any]]:
-    return [info for info in _infos(dataset) if 'seg_map_path' in info and 'img_path' in info]
-
-
 def _label_loaders(dataset: Dataset) -> dict[str, LoadAnnotations | None]:
     """The loader that a pipeline has, by label map; None where it has another one."""
     return {
         info['seg_map_path']: _loader(list(_parts(base.pipeline.transforms)), LoadAnnotations)
         for base in base_datasets(dataset)
-        for info in _labelled(base)
+        for info in image_infos(base)
+        if 'seg_map_path' in info
     }
 
 

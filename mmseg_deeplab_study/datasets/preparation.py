@@ -23,6 +23,7 @@ from .downloads import CLASSES, IGNORE_INDEX, Frame, Original, Plan, read_origin
 from .file_lists import list_files
 from .image_headers import DAMAGED, damaged, label_size
 from .label_maps import count_label_pixels
+from .subsets import image_paths
 
 
 class PreparedSplit(NamedTuple):
@@ -185,8 +186,7 @@ def check_split(root: Path, split: str) -> tuple[np.ndarray, int]:
         serialize_data=False,
     )
     pixels = count_label_pixels(dataset, len(CLASSES), IGNORE_INDEX)
-    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
-    for path in track(paths, f'Checking photographs of {split}', transient=True):
+    for path in track(image_paths(dataset), f'Checking photographs of {split}', transient=True):
         _verify_photograph(path)
     return pixels.labelled.sum(0), int(pixels.ignored.sum())
 

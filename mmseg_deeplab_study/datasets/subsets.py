@@ -22,11 +22,32 @@ def base_datasets(dataset: Dataset) -> Iterator[Dataset]:
             yield from base_datasets(part)
 
 
+def image_infos(dataset: Dataset) -> list[dict[str, Any]]:
+    """What a dataset says of each of its images, as ``BaseDataset.get_data_info`` does.
+
+    Raises:
+        ValueError: it cannot, as a plain ``torch.utils.data.Dataset`` cannot, or leaves out the file.
+    """
+    name = type(dataset).__name__
+    cure = "derive it from mmseg.datasets.BaseSegDataset, or give it that class's get_data_info(idx)"
+    if not hasattr(dataset, 'get_data_info'):
+        raise ValueError(f'{name} does not say which files it reads: {cure}')
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    if infos and 'img_path' not in infos[0]:
+        raise ValueError(f"{name}.get_data_info gives no 'img_path', but {sorted(infos[0])}: {cure}")
+    return infos
+
+
+def image_paths(dataset: Dataset) -> list[str]:
+    """Image files of a dataset in its order; raises as ``image_infos``."""
+    return [info['img_path'] for info in image_infos(dataset)]
+
+
 def image_list(dataset: Dataset) -> list[str]:
     """Image files of a dataset in its order, relative to their common folder, so that a digest of them does
     not depend on where the data lie."""
     # Absolute: the parts of a ConcatDataset may have a relative root beside an absolute one.
-    paths = [os.path.abspath(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
+    paths = [os.path.abspath(path) for path in image_paths(dataset)]
     if not paths:
         return []
     common = os.path.commonpath([os.path.dirname(path) for path in paths])
@@ -59,7 +80,7 @@ class NamedSubset(Dataset):
         count = int(total * fraction + 1e-9)
         if count == 0:
             raise ValueError(f'{name}: a fraction of {fraction} of {total} images leaves none')
-        by_path = sorted(range(total), key=lambda i: self.dataset.get_data_info(i)['img_path'])
+        by_path = sorted(range(total), key=image_paths(self.dataset).__getitem__)
         self.dataset.get_subset_(by_path[:count])
         print_log(
             f'Subset {name}: {count} of {total} images, digest {names_digest(image_list(self))[:12]}',

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
+from ..datasets.subsets import image_paths
 from ..evaluation.metrics.counted import count_pass
 from ..runs.header import open_record, subset_name
 from ..runs.history import FILE_NAME, HistoryWriter, SubsetName
@@ -79,14 +80,13 @@ class AdaptationHook(Hook):
         self._metric = metric
         self._transfer = find_transfer(runner)
         self._forgetting = self.forgetting and ForgettingPass.of(
-            runner, metric, self._transfer, self.forgetting
+            runner, metric, self._transfer, self.forgetting, self.check_labels
         )
         dataset = runner.val_dataloader.dataset
-        looked_at = range(len(dataset)) if probe is None else probe
-        paths = [dataset.get_data_info(i)['img_path'] for i in looked_at]
+        paths = image_paths(dataset)
         self._snapshots = Snapshots(
             Path(runner.work_dir) / 'snapshots',
-            choose_images(paths, self.snapshots),
+            choose_images(paths if probe is None else [paths[i] for i in probe], self.snapshots),
             metric.dataset_meta['palette'],
         )
         self._writer = HistoryWriter(Path(runner.work_dir) / FILE_NAME)

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
+from ..datasets.subsets import image_paths
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 from ..evaluation.metrics.boundary_metric import BoundaryMetric
 from ..evaluation.metrics.counted import as_list, find_metric, metric_config
@@ -110,7 +111,7 @@ class DenseCRFRecordHook(Hook):
         dataset = runner.test_dataloader.dataset
         reference = self.folder / 'snapshots' / 'reference'
         kept = {path.name.removesuffix('_truth.png') for path in reference.glob('*_truth.png')}
-        paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+        paths = image_paths(dataset)
         self._snapshots = Snapshots(
             self.folder / 'snapshots',
             [path for path in paths if Path(path).stem in kept],

@@ -13,7 +13,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..datasets.label_maps import count_label_pixels
+from ..datasets.label_maps import check_headers, count_label_pixels
 from ..datasets.label_spaces import Match, match_classes, seen_matches
 from ..datasets.palettes import voc_palette
 from ..evaluation.metrics.across_spaces import forgetting_scores, source_scores
@@ -138,6 +138,7 @@ class ForgettingPass:
         matches: Mapping[str, Match],
         interval: int = 1,
         ignore_index: int = 255,
+        check_labels: bool = True,
     ) -> None:
         if interval < 1:
             raise ValueError(f'forgetting.interval must be at least 1, but got {interval}')
@@ -153,8 +154,14 @@ class ForgettingPass:
                 f'forgetting: the source validation set has no class {unknown[0]!r}, which the source label '
                 f'space shares with the target; it has {", ".join(self.classes)}'
             )
-        labels = self.dataloader.dataset, len(self.classes), ignore_index
-        from_main_process(lambda: count_label_pixels(*labels) and None)
+        dataset = self.dataloader.dataset
+        from_main_process(
+            lambda: (
+                count_label_pixels(dataset, len(self.classes), ignore_index) and None
+                if check_labels
+                else check_headers(dataset)
+            )
+        )
 
     @classmethod
     def of(
@@ -163,10 +170,18 @@ class ForgettingPass:
         metric: AdaptationMetric,
         transfer: HeadTransferHook | None,
         config: Mapping[str, Any],
+        check_labels: bool = True,
     ) -> 'ForgettingPass':
         """The pass of a run, by its metric's label spaces and ``AdaptationHook``'s ``forgetting``."""
         matches = transfer.matches if transfer else match_classes(metric.source, metric.classes)
-        return cls(runner, target=metric.classes, matches=matches, ignore_index=metric.ignore_index, **config)
+        return cls(
+            runner,
+            target=metric.classes,
+            matches=matches,
+            ignore_index=metric.ignore_index,
+            check_labels=check_labels,
+            **config,
+        )
 
     def is_due(self, runner: Runner) -> bool:
         return is_due(runner, self.interval)

@@ -14,6 +14,7 @@ from mmseg.registry import DATASETS
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..datasets.subsets import image_paths
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 from ..evaluation.metrics.boundary_metric import BoundaryMetric
 from ..evaluation.metrics.counted import find_metric, metric_config
@@ -111,7 +112,8 @@ class Trials:
         if not len(dataset):
             raise ValueError('the training split has no image')
         places = np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int).tolist()
-        self.paths = [dataset.get_data_info(place)['img_path'] for place in places]
+        paths = image_paths(dataset)
+        self.paths = [paths[place] for place in places]
         self.fixed = {name: value for name, value in fixed.items() if name not in RANGES}
         DenseCRF(**self.fixed)
         self._model = model

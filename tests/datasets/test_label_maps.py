@@ -438,8 +438,12 @@ def test_pixel_warnings(labelled, ignored, expected):
     assert pixel_warnings('train', pixels, ['road', 'car']) == expected
 
 
-def test_a_dataset_of_another_kind_has_nothing_to_look_at():
-    check_headers(TensorDataset(torch.zeros(2, 3)))
+def test_a_dataset_of_another_kind():
+    """Its headers cannot be looked at, which a test of a model survives; a run that is recorded cannot."""
+    plain = TensorDataset(torch.zeros(2, 3))
+    check_headers(plain)
+    with pytest.raises(ValueError, match='TensorDataset does not say which files it reads: derive it from'):
+        count_label_pixels(plain, 19)
 
 
 def test_an_ignored_class_is_neither_labelled_nor_missed():

@@ -1,6 +1,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mmengine.dataset import BaseDataset
@@ -8,8 +9,9 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmseg.datasets import CityscapesDataset
 from mmseg.registry import DATASETS
+from torch.utils.data import Dataset
 
-from mmseg_deeplab_study.datasets.subsets import NamedSubset, image_list
+from mmseg_deeplab_study.datasets.subsets import NamedSubset, image_infos, image_list
 from mmseg_deeplab_study.digests import names_digest
 
 
@@ -64,6 +66,35 @@ def test_count_is_rounded_down(total: int, fraction: float, count: int):
     assert [subset.get_data_info(i)['img_path'] for i in range(count)] == [
         f'/data/img_{i:05d}.png' for i in range(count)
     ]
+
+
+@DATASETS.register_module()
+class Tensors(Dataset):
+    """A plain dataset, as torch has them."""
+
+    def __len__(self) -> int:
+        return 2
+
+
+class NamesOnly(Tensors):
+    def get_data_info(self, idx: int) -> dict:
+        return dict(name=f'{idx}', city='ulm')
+
+
+@pytest.mark.parametrize(
+    ('read', 'message'),
+    [
+        (lambda: image_list(Tensors()), 'Tensors does not say which files it reads: derive it from mmseg'),
+        (lambda: NamedSubset(dict(type='Tensors'), 'part', 0.5), 'Tensors does not say which files it reads'),
+        (
+            lambda: image_infos(NamesOnly()),
+            r"NamesOnly.get_data_info gives no 'img_path', but \['city', 'name'\]",
+        ),
+    ],
+)
+def test_a_dataset_that_does_not_name_its_images(read: Callable[[], Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        read()
 
 
 def test_subset_of_cityscapes(tiny_cityscapes: Callable[..., Path]):
@@ -147,7 +178,7 @@ def test_relative_beside_absolute_roots(
 
 
 def test_image_list_of_nothing():
-    assert image_list([]) == []
+    assert image_list(ManyImages(0)) == []
 
 
 @pytest.mark.parametrize('fraction', [0, -0.5, 1.01, float('nan')])

@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -234,6 +235,16 @@ def test_forgetting_is_refused_before_training(config, make_tiny_cityscapes, spo
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert not (Path(config.work_dir) / 'adaptation.jsonl').exists()
+
+
+def test_forgetting_takes_the_label_maps_unread_where_the_hook_does(config, make_tiny_cityscapes):
+    wrong_label(config, make_tiny_cityscapes)
+    runner = Runner.from_cfg(config)
+    metric = SimpleNamespace(source=('road',), classes=('road',), ignore_index=255)
+    forgetting = config.custom_hooks[1]['forgetting']
+    assert ForgettingPass.of(runner, metric, None, forgetting, check_labels=False).classes[0] == 'road'
+    with pytest.raises(ValueError, match=r'label ids \[77\]'):
+        ForgettingPass.of(runner, metric, None, forgetting)
 
 
 def test_forgetting_needs_a_shared_class(config):

@@ -675,8 +675,8 @@ def test_checkpoint_that_is_adapted_already_is_said_to_be_that(tmp_path, meta, s
 @pytest.mark.parametrize(
     ('classes', 'said'),
     [
-        (3, 'scores the checkpoint with its classifier carried over and not trained yet (iteration 0)'),
-        (4, 'scores the checkpoint (iteration 60 of a run) as it is'),
+        (3, 'scores the checkpoint with its classifier carried over and not trained yet'),
+        (4, 'scores the checkpoint (iteration 60 of a run) with its own classifier'),
     ],
 )
 def test_a_test_says_what_it_scores_and_writes_nothing(tmp_path, classes, said):
