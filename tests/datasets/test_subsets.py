@@ -178,7 +178,7 @@ def test_relative_beside_absolute_roots(
 
 
 def test_image_list_of_nothing():
-    assert image_list(ManyImages(0)) == []
+    assert image_list(ManyImages(0, serialize_data=False)) == []
 
 
 @pytest.mark.parametrize('fraction', [0, -0.5, 1.01, float('nan')])
