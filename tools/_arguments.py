@@ -142,6 +142,8 @@ def _describe(error: Exception, log: str | None) -> str:
     named = parts and not caught and parts.name_part(error)
     if named:
         text = ' '.join(named.split())
+    elif parts and not caught and not _raised_by_us(error) and (running := parts.name_running_part(error)):
+        text = ' '.join(running.split())
     if text and (
         isinstance(error, OSError) or caught or _raised_by_us(error) or (named and _is_refusal(error))
     ):

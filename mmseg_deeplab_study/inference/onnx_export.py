@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -129,20 +130,26 @@ def export_onnx(network: PixelsToLogits, size: tuple[int, int], dynamic: bool, o
     sides = {0: 'batch', 2: 'height', 3: 'width'} if dynamic else None
     # A batch of one would be taken for a constant.
     example = torch.zeros(2 if dynamic else 1, 3, *size)
-    program = torch.onnx.export(
-        network,
-        (example,),
-        dynamo=True,
-        dynamic_shapes=(sides,) if dynamic else None,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        opset_version=opset,
-        verbose=False,
-    )
+    logging.disable(logging.WARNING)  # onnxscript logs a traceback where it cannot convert, and goes on
+    try:
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(sides,) if dynamic else None,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=opset,
+            verbose=False,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
     proto = program.model_proto
     given = next(entry.version for entry in proto.opset_import if not entry.domain)
     if given != opset:
-        raise ValueError(f'--opset {opset}: torch exported opset {given} and could not convert it')
+        raise ValueError(
+            f'--opset {opset}: torch exported opset {given} and could not convert it; give {given}'
+        )
     return proto
 
 

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import mmengine.registry
 from mmengine.config import Config
 from mmengine.registry import Registry, build_from_cfg
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
 from .options import KNOWN_KEYS, classes_of, classes_of_part, parameters_of, places_of
@@ -128,13 +128,27 @@ def name_part(error: BaseException) -> str | None:
         if frame.f_code in _SETTINGS:
             return f'{_SETTINGS[frame.f_code]}: {error_text(error)}'
         if frame.f_code.co_name == '_load_checkpoint' and isinstance(frame.f_locals.get('filename'), str):
-            name = frame.f_locals['filename']
-            return (
-                None if name.rpartition('://')[2] in str(error) else f'checkpoint {name}: {error_text(error)}'
-            )
+            name, text = frame.f_locals['filename'], error_text(error)
+            said = name.rpartition('://')[2] in text and not isinstance(error, KeyError)
+            return None if said else f'checkpoint {name}: {text}'
         part = frame.f_locals.get(_BUILDERS.get(frame.f_code))
         if isinstance(part, Mapping):
             return _describe(error, part, _place(part, frames))
+    return None
+
+
+def name_running_part(error: BaseException) -> str | None:
+    """The key and class of the part of the config in whose method an error was raised; None if in none.
+
+    Loops run all others, and our own parts have messages of their own.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for owner in (frame.f_locals.get('self') for frame in reversed(frames)):
+        kind = type(owner)
+        if isinstance(owner, BaseLoop) or kind.__module__.startswith('mmseg_deeplab_study'):
+            continue
+        if (place := _place({'type': kind.__name__}, frames)) != kind.__name__:
+            return f'{place} ({kind.__name__}): {error_text(error)}'
     return None
 
 

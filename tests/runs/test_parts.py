@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint
+from mmseg.datasets.transforms import PhotoMetricDistortion
 from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 from torch import nn
 
@@ -15,6 +16,7 @@ from mmseg_deeplab_study.runs.parts import (
     check_loops,
     check_values,
     name_part,
+    name_running_part,
     unused_custom_keys,
 )
 
@@ -224,6 +226,9 @@ def test_settings_and_checkpoints():
     with pytest.raises(OSError, match='refused') as caught:
         _load_checkpoint('http://localhost:1/a.pth')
     assert name_part(caught.value).startswith('checkpoint http://localhost:1/a.pth: <urlopen error')
+    with pytest.raises(KeyError) as caught:
+        _load_checkpoint('torchvision://nothing')
+    assert name_part(caught.value) == "checkpoint torchvision://nothing: no 'nothing' (KeyError)"
     with pytest.raises(FileNotFoundError) as caught:
         _load_checkpoint('/nowhere.pth')
     assert name_part(caught.value) is None
@@ -237,6 +242,18 @@ def test_keys_that_no_parameter_has(leaf):
     other = changed(leaf, {key: 2, 'optim_wrapper.constructor': 'LayerDecayOptimizerConstructor'})
     assert unused_custom_keys(other, names) == []
     assert unused_custom_keys(Config(), names) == []
+
+
+def test_the_part_in_whose_method_an_error_is(leaf):
+    """A transform that runs, a hook that finds no backend; not a part that the config does not have."""
+    crop = TRANSFORMS.build(leaf.train_dataloader.dataset.pipeline[2])
+    with pytest.raises(KeyError) as caught:
+        crop({})
+    message = "train_dataloader.dataset.pipeline.2 (RandomCrop): no 'img' (KeyError)"
+    assert (name_part(caught.value), name_running_part(caught.value)) == (None, message)
+    with pytest.raises(KeyError) as caught:
+        PhotoMetricDistortion()({})
+    assert name_running_part(caught.value) is None
 
 
 def test_an_error_of_no_part():
