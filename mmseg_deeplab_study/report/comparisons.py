@@ -7,7 +7,7 @@ from ..evaluation.metrics.scores import MEAN_IOUS
 from ..evaluation.seeds import Estimate, estimate_difference, estimate_over_seeds
 from ..runs.history import Kind
 from .analysis import Group, MeasuredRun, Value, leading, mean
-from .analysis_text import count, percent
+from .analysis_text import count, fall, percent
 
 SIDE_BY_SIDE = 'Side by side'
 ONE_SEED = 'One seed says nothing about variance: another may order the experiments differently.'
@@ -154,7 +154,7 @@ def _answer(question: Question, groups: Sequence[Group]) -> Iterator[Ordered]:
     last, length = _length(groups[0].runs[0])
     end = 'at the end' if last >= length else f'at iteration {last} of {length}'
     text = question.text.format(score=subject, end=end)
-    show = count if 'iter' in measure else percent
+    show = count if 'iter' in measure else fall if 'drop' in measure else percent
     values = ', '.join(f'{label(answer.group)} {show(answer.value)}' for answer in found)
     yield f'{"; ".join([f"{text}: {values}", *_hedges(*found)])}.', found
 

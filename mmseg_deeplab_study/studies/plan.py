@@ -200,8 +200,14 @@ def _check_parts(path: Path, content: Mapping[str, Any]) -> None:
     runs, variants, seeds = content.get('runs'), content.get('variants', {}), content.get('seeds', [0])
     if not runs:
         raise ValueError(f'study {path}: has no runs; give runs=dict(NAME=dict(config=LEAF), ...)')
-    if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) for seed in seeds):
-        raise ValueError(f'study {path}: seeds must be one or more different integers, but got {seeds}')
+    if (
+        not seeds
+        or len(set(seeds)) < len(seeds)
+        or not all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+    ):
+        raise ValueError(
+            f'study {path}: seeds must be one or more different integers of 0 or more, but got {seeds}'
+        )
     for name, run in runs.items():
         if not isinstance(run, dict) or 'config' not in run or set(run) - set(_RUN_PARTS):
             raise ValueError(

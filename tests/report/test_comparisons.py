@@ -95,7 +95,7 @@ def test_the_drop_from_the_source_s_view():
         history.rows.append(source)
     # 7.3 - 1.2 at once, as with a new head; 7.3 - 9
     found = compared(new=new, old=old)
-    assert found[1] == "Points of mIoU from the source's view down to the lowest: old -1.7, new 6.1."
+    assert found[1] == "Points of mIoU from the source's view down to the lowest: old rise 1.7, new 6.1."
 
 
 def test_recovery():

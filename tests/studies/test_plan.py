@@ -95,8 +95,9 @@ def test_recipes_differ_by_what_is_trained(make_study):
         (dict(runs={'a': dict(config='well.py', options=3)}), "options of run 'a' must be a dict, but got 3"),
         (dict(variants={'v': 3}), "variant 'v' must be a dict, but got 3"),
         (dict(variants={}), 'variants is empty; leave it out for none'),
-        (dict(seeds=[0, 0]), r'more different integers, but got \[0, 0\]'),
-        (dict(seeds=[]), r'seeds must be one or more different integers, but got \[\]'),
+        (dict(seeds=[0, 0]), r'more different integers of 0 or more, but got \[0, 0\]'),
+        (dict(seeds=[-1]), r'different integers of 0 or more, but got \[-1\]'),
+        (dict(seeds=[]), r'seeds must be one or more different integers of 0 or more, but got \[\]'),
         (
             dict(resources=dict(nodes=2)),
             'resources.nodes must be 1, as a job is one call of tools/train.py, but got 2',
