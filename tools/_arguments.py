@@ -142,13 +142,13 @@ def _describe(error: Exception, log: str | None) -> str:
     named = parts and not caught and parts.name_part(error)
     if named:
         text = ' '.join(named.split())
-    elif parts and not caught and not _raised_by_us(error) and (running := parts.name_running_part(error)):
-        text = ' '.join(running.split())
     if text and (
         isinstance(error, OSError) or caught or _raised_by_us(error) or (named and _is_refusal(error))
     ):
         return rank + text
     where = f'traceback in {log}' if log else '--debug shows the traceback'
+    if parts and not (caught or named) and (running := parts.name_running_part(error)):
+        return f'{rank}{" ".join(running.split())} ({where})'
     return f'{rank}{": ".join(filter(None, (type(error).__name__, text)))} ({where})'
 
 

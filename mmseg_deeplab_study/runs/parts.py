@@ -145,9 +145,11 @@ def name_running_part(error: BaseException) -> str | None:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for owner in (frame.f_locals.get('self') for frame in reversed(frames)):
         kind = type(owner)
-        if isinstance(owner, BaseLoop) or kind.__module__.startswith('mmseg_deeplab_study'):
+        ours = kind.__module__.startswith('mmseg_deeplab_study')
+        if isinstance(owner, BaseLoop) or ours or not hasattr(owner, '__dict__'):
             continue
-        if (place := _place({'type': kind.__name__}, frames)) != kind.__name__:
+        plain = {key: value for key, value in vars(owner).items() if isinstance(value, str | float | int)}
+        if (place := _place({**plain, 'type': kind.__name__}, frames)) != kind.__name__:
             return f'{place} ({kind.__name__}): {error_text(error)}'
     return None
 

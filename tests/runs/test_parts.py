@@ -246,10 +246,12 @@ def test_keys_that_no_parameter_has(leaf):
 
 def test_the_part_in_whose_method_an_error_is(leaf):
     """A transform that runs, a hook that finds no backend; not a part that the config does not have."""
-    crop = TRANSFORMS.build(leaf.train_dataloader.dataset.pipeline[2])
+    cfg = changed(leaf, {'train_dataloader.dataset.pipeline.1.imdecode_backend': 'cv2'})
+    assert cfg.val_dataloader.dataset.pipeline[1].type == 'LoadAnnotations'
+    load = TRANSFORMS.build(cfg.train_dataloader.dataset.pipeline[1])
     with pytest.raises(KeyError) as caught:
-        crop({})
-    message = "train_dataloader.dataset.pipeline.2 (RandomCrop): no 'img' (KeyError)"
+        load({})
+    message = "train_dataloader.dataset.pipeline.1 (LoadAnnotations): no 'seg_map_path' (KeyError)"
     assert (name_part(caught.value), name_running_part(caught.value)) == (None, message)
     with pytest.raises(KeyError) as caught:
         PhotoMetricDistortion()({})
