@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 from ..digests import data_digest
 from ..hub import config_path
@@ -19,7 +21,7 @@ from ..runs.header import config_digest
 from ..runs.history import FILE_NAME
 from ..runs.inputs import TRAINING_DATA, check_data_roots, check_load_from
 from ..runs.options import flatten, merge_options
-from ..runs.parts import check_values
+from ..runs.parts import check_values, error_text, name_part
 
 # What a study file may have, and of what kind.
 _PARTS = {
@@ -150,7 +152,7 @@ def check_study(study: Study) -> None:
         FileNotFoundError: data or a source checkpoint are not there.
         ValueError: options do not fit a config, or its optimiser.
     """
-    adaptations = study.adaptations
+    adaptations, built = study.adaptations, set()
     for run in study.runs:
         cfg, part = run.resolve(), 'options' if run in adaptations else 'source_options'
         own = f'runs.{run.name.split("/")[0]}.{part}.'
@@ -161,6 +163,9 @@ def check_study(study: Study) -> None:
             if run.source is None:
                 check_load_from(cfg.get('load_from'), f'--cfg-options {own}load_from=')
             _check_rates(cfg)
+            if (digest := data_digest(cfg.to_dict().get('model'))) not in built:
+                built.add(digest)
+                _check_model(cfg)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f'run {run.name}: {error}') from error
 
@@ -175,6 +180,17 @@ def _check_options(run: StudyRun) -> None:
                 "option 'load_from': it starts from its source, which the study trains; to leave that out "
                 f'give runs.{run.name.split("/")[0]}.source='
             )
+
+
+def _check_model(cfg: Config) -> None:
+    """Let a config's model say whether it takes its options."""
+    try:
+        with DefaultScope.overwrite_default_scope('mmseg'), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # each run says them itself
+            if cfg.get('model') is not None:
+                MODELS.build(deepcopy(cfg.model))
+    except Exception as error:
+        raise ValueError(name_part(error) or error_text(error)) from error
 
 
 def _check_rates(cfg: Config) -> None:

@@ -155,6 +155,20 @@ def test_options_that_do_not_fit(make_study, options, message):
         check_study(make_study(options=options))
 
 
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'model.foo': 1}, "model: BaseDataPreprocessor takes no 'foo'. It takes non_blocking"),
+        ({'model.type': 'BaseDataPreproces'}, "model.type='BaseDataPreproces': nothing of that name is"),
+    ],
+)
+def test_models_that_cannot_be_built(make_study, tmp_path, options, message):
+    text = "model = dict(type='BaseDataPreprocessor')\ntrain_cfg = dict(max_iters=1)\n"
+    (tmp_path / 'small.py').write_text(text)
+    with pytest.raises(ValueError, match=f'run a/seed0: {message}'):
+        check_study(make_study(runs={'a': dict(config='small.py')}, options=options))
+
+
 def test_a_checkpoint_beside_a_source_is_refused(make_study):
     study = make_study(
         runs={'a': dict(config='well.py', source='well.py')}, options=dict(load_from='mine.pth')
