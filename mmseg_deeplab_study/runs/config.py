@@ -20,7 +20,7 @@ def read_file(path: str | Path, what: str = 'config') -> Config:
     if not path.is_file():
         beside = [other.name for other in path.parent.glob('*.py')] if path.parent.is_dir() else []
         raise FileNotFoundError(
-            f'{what} {path}: {"a folder" if path.is_dir() else "no such file"}'
+            f'{what} {path}: {"a folder; expected a file NAME.py" if path.is_dir() else "no such file"}'
             f'{"" if path.is_absolute() else f" (seen from {Path.cwd()})"}'
             f'{did_you_mean(path.name, beside)}'
         )
