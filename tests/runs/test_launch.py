@@ -73,7 +73,7 @@ def test_missing_config(tmp_path):
     (tmp_path / 'nowhere_else.py').touch()
     for path, what in (
         (tmp_path / 'nowhere.py', r"no such file; did you mean 'nowhere_else.py'\?"),
-        (tmp_path, 'a folder'),
+        (tmp_path, 'a folder; expected a file NAME.py'),
     ):
         with pytest.raises(FileNotFoundError, match=f'^config {path}: {what}$'):
             load_config(flags(path))
