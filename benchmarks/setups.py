@@ -80,7 +80,6 @@ def config(
             transform.scale = scale
     cfg.custom_hooks = [dict(type='AdaptationHook')]
     cfg.default_hooks.checkpoint = None
-    del cfg.default_hooks.exact_resume
     cfg.randomness = dict(seed=0)
     cfg.log_level = 'WARNING'
     cfg.work_dir, cfg.experiment_name = str(work_dir), work_dir.name
@@ -94,8 +93,7 @@ def to_stock(cfg: Config) -> None:
     cfg.model.type = 'EncoderDecoder'
     cfg.val_evaluator = cfg.test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
     cfg.custom_hooks = []
-    for hook in ('decoded_cache', 'plain_checkpoint'):
-        del cfg.default_hooks[hook]
+    del cfg.default_hooks.decoded_cache
 
 
 def build(cfg: Config) -> Runner:

@@ -133,7 +133,7 @@ def refusal(path: Path, error: ValueError) -> Finding:
     """A file that was not read, by why: it carries code, is damaged, or is not quite what it seemed."""
     text = str(error)
     if 'HistoryBuffer' in text:
-        text += '. This is how MMEngine saves checkpoints without PlainCheckpointHook'
+        text += '. This is how MMEngine saves checkpoints without ExactCheckpointHook'
         cure = 'where you trust its maker, save its state_dict alone: docs/troubleshooting.md has the line'
     elif 'carries code' in text:
         cure = 'ask its maker for the state_dict alone, saved by torch.save'

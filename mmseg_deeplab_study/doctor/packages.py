@@ -218,7 +218,7 @@ def check_loading() -> Iterator[Finding]:
     if torch and leading_numbers(torch) >= (2, 6):
         text = (
             f"torch {torch} unpickles tensors and plain data only: checkpoints of this project's configs "
-            '(PlainCheckpointHook) load, those of other MMEngine runs may not'
+            '(ExactCheckpointHook) load, those of other MMEngine runs may not'
         )
         yield Finding('info', 'checkpoints', text, 'ask with --checkpoint FILE')
 

@@ -24,7 +24,7 @@ class CheckFiniteHook(Hook):
         FloatingPointError: names the iteration, the learning rate and what to try.
     """
 
-    # Before the next learning rate is set (LOW), and before the checkpoint is saved (VERY_LOW).
+    # Before the next learning rate is set (LOW), and before the checkpoint is saved (LOWEST).
     priority = 'ABOVE_NORMAL'
 
     def after_train_iter(

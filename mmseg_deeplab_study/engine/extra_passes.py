@@ -24,7 +24,6 @@ from ..runs.history import Kind, make_row
 from ..runs.main_process import from_main_process
 from ..runs.random_states import kept_random_states
 from ..runs.snapshots import Snapshots
-from .exact_resume import ExactResumeHook
 from .head_transfer import HeadTransferHook
 from .schedule import is_due
 
@@ -73,9 +72,7 @@ def count_confusion(
             if look is not None:
                 look(samples)
             evaluator.process(data_samples=samples, data_batch=batch)
-            for hook in runner.hooks:
-                if isinstance(hook, ExactResumeHook):
-                    hook.end_if_terminated(runner)
+            runner.call_hook('end_if_terminated')  # of ExactCheckpointHook
             if i % 50 == 0 or i == batches:
                 runner.logger.info(f'{what} [{i}/{batches}]')
         evaluator.evaluate(len(dataloader.dataset))

@@ -141,7 +141,7 @@ def test_what_mmengine_saves_without_our_hook(tmp_path):
     torch.save({'state_dict': HEAD, 'message_hub': {'loss': HistoryBuffer([1.0], [1])}}, path)
     finding = look_at(path)
     assert finding.level == 'error' and 'mmengine.logging.history_buffer.HistoryBuffer' in finding.text
-    assert 'without PlainCheckpointHook' in finding.text and 'docs/troubleshooting.md' in finding.cure
+    assert 'without ExactCheckpointHook' in finding.text and 'docs/troubleshooting.md' in finding.cure
 
 
 @pytest.mark.parametrize('bare', [True, False])

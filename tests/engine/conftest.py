@@ -1,7 +1,9 @@
+import signal
 from collections.abc import Iterator
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -14,3 +16,25 @@ def quick_start() -> Iterator[None]:
         patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def kept_sigterm_handler() -> Iterator[None]:
+    """A run that ends by SIGTERM leaves its handler, because its process ends with it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def warnings(monkeypatch) -> list[str]:
+    """What any run's logger warns of."""
+    messages, handle = [], MMLogger.handle
+
+    def keep(self, record) -> None:
+        if record.levelname == 'WARNING':
+            messages.append(record.getMessage())
+        handle(self, record)
+
+    monkeypatch.setattr(MMLogger, 'handle', keep)
+    return messages
