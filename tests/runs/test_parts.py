@@ -1,6 +1,7 @@
 """Messages that name the part of a config, found by reading it or of an error from building it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
@@ -253,6 +254,12 @@ def test_the_part_in_whose_method_an_error_is(leaf):
         load({})
     message = "train_dataloader.dataset.pipeline.1 (LoadAnnotations): no 'seg_map_path' (KeyError)"
     assert (name_part(caught.value), name_running_part(caught.value)) == (None, message)
+    cfg = changed(leaf, {'default_hooks.checkpoint.backend_args.backend': 'cloud'})
+    hook = HOOKS.build(cfg.default_hooks.checkpoint)
+    with pytest.raises(KeyError) as caught:
+        hook.before_train(SimpleNamespace(work_dir='work'))
+    message = "default_hooks.checkpoint (ExactCheckpointHook): no 'cloud' (KeyError)"
+    assert name_running_part(caught.value) == message
     with pytest.raises(KeyError) as caught:
         PhotoMetricDistortion()({})
     assert name_running_part(caught.value) is None
