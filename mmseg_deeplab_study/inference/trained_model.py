@@ -16,8 +16,8 @@ from mmseg.utils import dataset_aliases, get_classes, get_palette
 from torch import Tensor, nn
 
 from ..checkpoints.conversion import SCHEMES, load_any
+from ..checkpoints.fitting import check_fits
 from ..datasets.palettes import Palette, voc_palette
-from ..engine.head_transfer import check_fits
 from ..models.crf_segmentors import refining_model
 
 
