@@ -17,7 +17,7 @@ from ..runs.history import FILE_NAME, HistoryWriter, SubsetName
 from ..runs.main_process import from_main_process
 from ..runs.random_states import random_states, restore_random_states
 from ..runs.snapshots import Snapshots, choose_images
-from .extra_passes import ForgettingPass, source_row
+from .extra_passes import ForgettingPass, record_source
 from .preflight import check_arguments, find_transfer, preflight
 from .probe_loop import ProbeValLoop
 from .schedule import is_validated
@@ -104,7 +104,7 @@ class AdaptationHook(Hook):
         if self._due:
             self._due = False
             if runner.iter == 0 and self._transfer is not None and self._transfer.source_classifier:
-                self._append(source_row(runner, self._metric, self._transfer, self._snapshots))
+                self._append(record_source(runner, self._metric, self._transfer, self._snapshots))
             elif runner.iter == 0:
                 runner.logger.warning(
                     'what the source model itself sees is not recorded: no HeadTransferHook has carried a '

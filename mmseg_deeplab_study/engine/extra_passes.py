@@ -80,7 +80,7 @@ def count_confusion(
     return time.perf_counter() - started
 
 
-def source_row(
+def record_source(
     runner: Runner, metric: AdaptationMetric, transfer: HeadTransferHook, snapshots: Snapshots
 ) -> dict[str, Any] | None:
     """What the untouched source model sees on the target's validation images.

@@ -14,9 +14,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..evaluation import adaptation
-from ..evaluation.adaptation import CLASS_PREFIX, Adaptation, rows_with, score_curve
+from ..evaluation import adaptation, score_curves
 from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from ..evaluation.score_curves import CLASS_PREFIX, Adaptation, rows_with, score_curve
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
 from ..runs.history import History, Kind, SubsetName
 
@@ -133,9 +133,9 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
         raise ValueError(f'expected a validation with an mIoU, but none of {len(rows)} has one')
     source_row, figures = adaptation.source_row(history) or {}, {}
     classes = (CLASS_PREFIX + name for name in adaptation.class_names(history))
-    for score in (*SCORES, *adaptation.boundary_scores(rows), *classes):
+    for score in (*SCORES, *score_curves.boundary_score_names(rows), *classes):
         source = {
-            'source': adaptation.find_score(source_row, score),
+            'source': score_curves.find_score(source_row, score),
             'gap': adaptation.source_gap(history, score),
             'source_drop': adaptation.source_drop(history, score),
         }
@@ -158,14 +158,14 @@ def _measure_rows(
 ) -> dict[str, float | None]:
     rows = rows_with(validations, score)
     curve = score_curve(rows, score)
-    found = adaptation.summarise_adaptation(validations, score) if rows else None
+    found = score_curves.summarise_adaptation(validations, score) if rows else None
     return {
         **(found._asdict() if found else dict.fromkeys(Adaptation._fields)),
         'dip': found.dip if found else None,
-        'area': adaptation.area_under_curve(curve) if curve else None,
-        HALF: adaptation.iterations_to_share(curve, 0.5),
-        to_share(share): adaptation.iterations_to_share(curve, share),
-        to_iou(iou): adaptation.iterations_to(curve, iou),
+        'area': score_curves.area_under_curve(curve) if curve else None,
+        HALF: score_curves.iterations_to_share(curve, 0.5),
+        to_share(share): score_curves.iterations_to_share(curve, share),
+        to_iou(iou): score_curves.iterations_to(curve, iou),
     }
 
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from ..evaluation.adaptation import CLASS_PREFIX, classes_early_to_late
+from ..evaluation.adaptation import classes_early_to_late
 from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from ..evaluation.score_curves import CLASS_PREFIX
 from ..evaluation.seeds import Estimate
 from ..runs.history import SubsetName
 from ..tables import make_table, table_text

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..atomic_file import write_atomically
-from ..evaluation.adaptation import rows_with
+from ..evaluation.score_curves import rows_with
 from ..runs.history import FILE_NAME
 from .analysis import analyse
 from .film import Film

@@ -5,8 +5,9 @@ from itertools import cycle
 from statistics import median
 from typing import Any, NamedTuple
 
-from ..evaluation.adaptation import MIN_BEST, class_names
+from ..evaluation.adaptation import class_names
 from ..evaluation.metrics.scores import LABELLED
+from ..evaluation.score_curves import MIN_BEST
 from ..tables import table_cells
 from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, unfinished
 from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, score_table

@@ -5,17 +5,17 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from ..evaluation.adaptation import (
+from ..evaluation.adaptation import classes_early_to_late
+from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from ..evaluation.score_curves import (
     BOUNDARY_CLASS_PREFIX,
     CLASS_PREFIX,
-    boundary_scores,
-    classes_early_to_late,
+    boundary_score_names,
     find_score,
     iterations_to,
     rows_with,
     score_curve,
 )
-from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from .analysis import Analysis, MeasuredRun
 from .analysis_text import percent, yes_or_no
 from .pictures import choose_iterations
@@ -33,7 +33,7 @@ def class_values(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
     iterations = choose_iterations([row['iter'] for row in rows], (), COLUMNS)
     chosen = [row for row in rows if row['iter'] in iterations]
     timings = classes_early_to_late(run.history)
-    edges = boundary_scores(rows)
+    edges = boundary_score_names(rows)
     return {
         'name': run.name,
         'thinned': f'{len(iterations)} of {len(rows)} validations, evenly spaced.'
@@ -55,7 +55,7 @@ def curves(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
     """What the script draws of a run; its probe by the first of ``means``."""
     rows = rows_with(run.history.validations, 'mIoU')
     timings = classes_early_to_late(run.history)
-    keys = [*means, *boundary_scores(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
+    keys = [*means, *boundary_score_names(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
     probed = rows_with(run.history.probed, means[0])
     return {
         'name': run.name,

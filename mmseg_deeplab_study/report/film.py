@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..evaluation.adaptation import class_names, find_score, rows_with, source_row, summarise_adaptation
+from ..evaluation.adaptation import class_names, source_row
+from ..evaluation.score_curves import find_score, rows_with, summarise_adaptation
 from .analysis import MeasuredRun
 from .curves import THRESHOLDS, marks
 from .pictures import choose_iterations, encode_label_map, encode_photograph, image_miou, read_palette

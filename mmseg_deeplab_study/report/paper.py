@@ -20,15 +20,9 @@ from PIL import Image
 
 from ..atomic_file import write_atomically
 from ..datasets.palettes import UNLABELLED, colour_table
-from ..evaluation.adaptation import (
-    class_names,
-    over_labelled,
-    rows_with,
-    score_curve,
-    summarise_adaptation,
-    unlabelled_classes,
-)
+from ..evaluation.adaptation import class_names, unlabelled_classes
 from ..evaluation.metrics.scores import LABELLED
+from ..evaluation.score_curves import over_labelled, rows_with, score_curve, summarise_adaptation
 from ..runs.history import History
 from .analysis import Analysis, Group, MeasuredRun, leading
 from .comparisons import SHOWN, label

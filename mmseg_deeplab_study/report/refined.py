@@ -3,14 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..evaluation.adaptation import (
-    BOUNDARY_CLASS_PREFIX,
-    CLASS_PREFIX,
-    boundary_scores,
-    class_names,
-    find_score,
-)
+from ..evaluation.adaptation import class_names
 from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from ..evaluation.score_curves import BOUNDARY_CLASS_PREFIX, CLASS_PREFIX, boundary_score_names, find_score
 from ..runs.history import Kind
 from .analysis import MeasuredRun
 from .analysis_text import percent
@@ -33,7 +28,7 @@ def refined(
 
 def _entry(run: MeasuredRun, row: Row, folder: RunFolder, width: int) -> dict[str, Any]:
     without = row.get('unrefined') or {}
-    scores = [*(LABELLED if run.unlabelled else ()), *MEAN_IOUS, *boundary_scores([row])]
+    scores = [*(LABELLED if run.unlabelled else ()), *MEAN_IOUS, *boundary_score_names([row])]
     classes = class_names(run.history)
     return {
         'name': f'{run.name}, iteration {row["iter"]}',

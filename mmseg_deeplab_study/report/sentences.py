@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..evaluation.adaptation import CLASS_PREFIX, MIN_BEST, classes_early_to_late, seen_classes, source_row
+from ..evaluation.adaptation import classes_early_to_late, seen_classes, source_row
 from ..evaluation.metrics.scores import LABELLED
+from ..evaluation.score_curves import CLASS_PREFIX, MIN_BEST
 from ..evaluation.seeds import Estimate
 from ..runs.history import History
 from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, mean, unfinished

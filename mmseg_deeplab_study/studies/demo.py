@@ -12,7 +12,8 @@ from rich.table import Table
 
 from ..atomic_file import write_atomically
 from ..datasets.drawn.scenes import write_cityscapes_like, write_voc_like
-from ..evaluation.adaptation import Adaptation, summarise_adaptation, summarise_forgetting
+from ..evaluation.adaptation import summarise_forgetting
+from ..evaluation.score_curves import Adaptation, summarise_adaptation
 from ..hardware import usable_cores
 from ..hub import config_path
 from ..report.analysis import analyse
@@ -23,7 +24,7 @@ from ..report.runs import RunFolder
 from ..runs.history import FILE_NAME, History, read_history
 from .carry_out import carry_out_study
 from .plan import Study, StudyRun, read_study
-from .progress import clock
+from .progress import duration_text
 
 SOURCE_SIZE, TARGET_SIZE = (96, 96), (96, 192)
 ROWS = {'all': 'mIoU', 'seen': 'mIoU.seen', 'unseen': 'mIoU.unseen'}
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
     def report(study: Study, runs: Sequence[StudyRun]) -> int:
         page = conclude(study, runs)
-        console.print(f'All in {clock(time.monotonic() - started)}. Report: {page}')
+        console.print(f'All in {duration_text(time.monotonic() - started)}. Report: {page}')
         return 0
 
     return carry_out_study(draw_and_plan, report, args, console)

@@ -54,7 +54,7 @@ def _figures(state: RunState) -> tuple[str, str, str]:
     return (
         '' if state.iteration is None else f'{state.iteration}/{state.max_iters}',
         '' if state.miou is None else f'{state.miou:.1f}',
-        '' if state.seconds_left is None else clock(state.seconds_left),
+        '' if state.seconds_left is None else duration_text(state.seconds_left),
     )
 
 
@@ -70,7 +70,7 @@ def make_table(states: Mapping[str, RunState], title: str) -> Table:
     return table
 
 
-def clock(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Hours, minutes and seconds, as far as there are any."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
