@@ -1,3 +1,5 @@
+"""What MMEngine's Runner calls: hooks, a loop, a storage, an optimiser's wrapper and constructor."""
+
 from .adaptation_hook import AdaptationHook
 from .atomic_backend import AtomicBackend
 from .bfloat16 import BFloat16OptimWrapper

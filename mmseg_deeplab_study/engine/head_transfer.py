@@ -34,16 +34,16 @@ SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
 class HeadTransferHook(Hook):
     """Rewrite a loaded checkpoint's classifiers for the target label space before they enter the model.
 
-    Works on ``decode_head`` and ``auxiliary_head``, in training and in testing alike; a checkpoint that is
-    already the target's (a resumed run's) is left untouched. Logs a table of the rows and in training
-    writes it to ``work_dir/head_transfer.json``. Keeps the decode head's classifier as it came,
-    ``source_classifier``, so that ``AdaptationHook`` can show what the source model itself sees.
+    Works on ``decode_head`` and ``auxiliary_head``, in training and in testing; a checkpoint that is already
+    the target's (a resumed run's) is left untouched. Logs a table of the rows, and in training writes it to
+    ``work_dir/head_transfer.json``. Keeps the decode head's classifier as it came, ``source_classifier``, for
+    ``AdaptationHook`` to record what the source model itself sees.
 
     Args:
         source: label space of the checkpoint, a dataset's name known to MMSeg or a list of class names.
         target: label space of the model, likewise.
-        matched: ``'copy'`` or ``'reinit'``, see ``plan_rows``.
-        unmatched: ``'background'``, ``'random'`` or ``'zero'``, see ``plan_rows`` on ties at iteration 0.
+        matched: ``'copy'`` or ``'reinit'``; see ``plan_rows``.
+        unmatched: ``'background'``, ``'random'`` or ``'zero'``; see ``plan_rows`` on ties at iteration 0.
         class_map: ``{target class: source class or None}``, before any match by name.
         approximate: also match classes that are only near (rider from person).
         allow_no_source: train without any checkpoint, from initial weights.
@@ -73,15 +73,17 @@ class HeadTransferHook(Hook):
         self._loaded = False
 
     def before_run(self, runner: Runner) -> None:
-        # Before every hook that reads what was loaded, whatever its priority: EMAHook copies the weights.
+        """Go before the other hooks, and tell the metrics which classes match."""
+        # Before every hook that reads what was loaded, of any priority: EMAHook copies the weights.
         runner._hooks.insert(0, runner._hooks.pop(runner._hooks.index(self)))
-        # Of the two loops one may be missing, or not be built before the other has run.
+        # One of the two loops may be missing, or be built only after the other has run.
         loops = [loop for loop in (runner._val_loop, runner._test_loop) if isinstance(loop, BaseLoop)]
         for metric in (metric for loop in loops for metric in loop.evaluator.metrics):
             if isinstance(metric, AdaptationMetric):
                 metric.transferred = self.matches
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Rewrite the checkpoint, and check that it fits the model."""
         self._loaded = True
         state_dict, changed, model = unwrap(checkpoint), [], bare_model(runner.model)
         check_classes(model, self.target, self.target_name)
@@ -91,9 +93,9 @@ class HeadTransferHook(Hook):
         if not self._is_targets(checkpoint):
             if resumed:
                 raise ValueError(
-                    "resumed from a checkpoint of other classes than the target's, which is not one of this "
-                    "run: MMEngine's resume=True takes load_from where it is set; leave resume out, and "
-                    'resume with tools/train.py --resume, which takes the work_dir'
+                    "resumed from a checkpoint of other classes than the target's, so not one of this run: "
+                    "MMEngine's resume=True takes load_from where it is set. Leave resume out of the config, "
+                    'and resume with tools/train.py --resume, which takes the newest of the work_dir'
                 )
             self.source_classifier = self.source_classifier or decode_classifier(state_dict, len(self.source))
             single = {
@@ -105,12 +107,12 @@ class HeadTransferHook(Hook):
             # Ranks that draw from different seeds would otherwise train different heads.
             for key in (key for key in transferred if '.conv_seg.' in key):
                 broadcast(transferred[key])
-            # The loader goes on with the dict it has, so that one is changed.
+            # In place: the loader has this dict.
             state_dict.update(transferred)
         check_fits(state_dict, model)
         iteration = (checkpoint.get('meta') or {}).get('iter')
         trained = f' (iteration {iteration} of a run)' if iteration else ''
-        # Runner.test builds its loop before it loads, Runner.train has none.
+        # Runner.test builds its loop before it loads, Runner.train never.
         tested = isinstance(getattr(runner, '_test_loop', None), BaseLoop)
         if changed:
             self._report(runner, changed, write=not tested)
@@ -120,21 +122,22 @@ class HeadTransferHook(Hook):
         elif not changed and not resumed:
             runner.logger.warning(
                 f'HeadTransferHook: the checkpoint{trained} already has a classifier of the '
-                f"target's {len(self.target)} classes, so nothing is transferred: at iteration 0 the record "
-                'shows an adapted model, not what a source model sees'
+                f"target's {len(self.target)} classes, so nothing is transferred: iteration 0 of the record "
+                'is an adapted model, not a source model'
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        # For a run that is killed before it has recorded the source's own view.
+        """Keep the source's classifier, for a run that is killed before it has recorded the source's view."""
         if self.source_classifier is not None:
             checkpoint[SOURCE_CLASSIFIER] = self.source_classifier
 
     def before_train(self, runner: Runner) -> None:
+        """Refuse to train without a source checkpoint."""
         if not self._loaded and not self.allow_no_source:
             raise ValueError(
-                'HeadTransferHook: no source checkpoint was loaded, and training would start from initial '
-                'weights; give it with --load-from CHECKPOINT, or set allow_no_source=True in '
-                'HeadTransferHook to train without one'
+                'HeadTransferHook: no source checkpoint was loaded, so training would start from initial '
+                'weights. Give one with --load-from CHECKPOINT, or set allow_no_source=True in '
+                'HeadTransferHook to train without'
             )
 
     def _is_targets(self, checkpoint: dict) -> bool:

@@ -431,7 +431,7 @@ def existing_record(cfg: Config) -> None:
         (
             twice,
             ValueError,
-            'AdaptationHook is there 2 times, but works once: leave one of it in custom_hooks',
+            'custom_hooks has 2 AdaptationHooks, expected one: remove the others',
         ),
         (existing_record, FileExistsError, r'adaptation\.jsonl already holds a record'),
         (
@@ -550,7 +550,7 @@ def test_a_best_score_of_a_class_that_is_absent_ends_nothing(config):
     [
         (
             True,
-            'resumed from load_from=.* at iteration 5, beyond train_cfg.max_iters=4. A checkpoint',
+            'resumed from load_from=.* at iteration 5, beyond train_cfg.max_iters=4. If it is of this run',
         ),
         (False, 'the run in .*work is at iteration 5, beyond train_cfg.max_iters=4: nothing is left'),
     ],

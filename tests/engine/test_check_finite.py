@@ -48,8 +48,8 @@ def run(make_tiny_cityscapes, make_config, tmp_path):
 def test_loss_that_is_not_finite_ends_training_with_the_record_intact(run, tmp_path):
     message = (
         r'^iteration 7: the loss is nan, at learning rates up to 0\.04\d+\. Try a lower '
-        r'optim_wrapper\.optimizer\.lr, a warm-up, optim_wrapper\.clip_grad=\S+\. Record and checkpoints in '
-        '.* are those of before$'
+        r'optim_wrapper\.optimizer\.lr, a warm-up, optim_wrapper\.clip_grad=\S+\. The record and checkpoints '
+        'in .* are from before$'
     )
     with pytest.raises(FloatingPointError, match=message):
         run('images', 6)
@@ -81,7 +81,7 @@ def test_checkpoint_of_a_run_that_failed_is_refused(
     checkpoint = write_trained(make_config(tmp_path, tmp_path), path)
     checkpoint['state_dict']['decode_head.conv_seg.bias'][0] = float('nan')
     torch.save(checkpoint, path)
-    message = 'decode_head.conv_seg.bias is not finite before training: the checkpoint of .* give another'
+    message = 'decode_head.conv_seg.bias is not finite before training: load_from or .* give another'
     with pytest.raises(FloatingPointError, match=message):
         run('nothing', 0, load_from=str(path))
 

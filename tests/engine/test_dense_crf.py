@@ -46,7 +46,7 @@ def test_training_refuses_it_and_says_what_it_would_cost(tiny_cityscapes, make_c
     cfg.model.test_cfg.crf = dict()
     with pytest.raises(
         ValueError,
-        match=r'model.test_cfg.crf: refining takes about \d+\.\d s an image of 64x64 here, so 3 images at '
+        match=r'model.test_cfg.crf: refining an image of 64x64 takes about \d+\.\d s here, so 3 images at '
         r'each of 3 validations would take \d+:\d\d:\d\d. Train without it .*crf=None.*tools/test.py CONFIG '
         r'CHECKPOINT --crf',
     ):
@@ -113,7 +113,7 @@ def test_checkpoints_of_no_recorded_validation_are_not_recorded(tested):
     folder = Path(tested.load_from).parent
     lines = (folder / FILE_NAME).read_text().splitlines(keepends=True)
     (folder / FILE_NAME).write_text(''.join(lines[:-1]))
-    assert_not_recorded(tested, 'it has no validation at iteration 10, which the checkpoint is of')
+    assert_not_recorded(tested, "it has no validation at the checkpoint's iteration, 10")
 
 
 def test_tests_without_our_metric_are_not_recorded(tested):

@@ -242,9 +242,9 @@ def test_forgetting_takes_the_label_maps_unread_where_the_hook_does(config, make
     runner = Runner.from_cfg(config)
     metric = SimpleNamespace(source=('road',), classes=('road',), ignore_index=255)
     forgetting = config.custom_hooks[1]['forgetting']
-    assert ForgettingPass.of(runner, metric, None, forgetting, check_labels=False).classes[0] == 'road'
+    assert ForgettingPass(runner, metric, None, check_labels=False, **forgetting).classes[0] == 'road'
     with pytest.raises(ValueError, match=r'label ids \[77\]'):
-        ForgettingPass.of(runner, metric, None, forgetting)
+        ForgettingPass(runner, metric, None, **forgetting)
 
 
 def test_forgetting_needs_a_shared_class(config):
@@ -253,7 +253,7 @@ def test_forgetting_needs_a_shared_class(config):
         with pytest.raises(
             ValueError, match='forgetting: the source label space shares no class with the target'
         ):
-            ForgettingPass(None, config.val_dataloader, ('road',), matches)
+            ForgettingPass(None, None, SimpleNamespace(matches=matches), config.val_dataloader)
 
 
 def test_rows_are_strict_json(run):

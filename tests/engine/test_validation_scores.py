@@ -30,7 +30,7 @@ def test_best_scores_that_there_are(key):
 def test_a_best_score_that_no_validation_gives(key, meant):
     unknown = key if isinstance(key, str) else key[-1]
     with pytest.raises(
-        ValueError, match=f'save_best={unknown!r}: no score of a validation{meant} There are mIoU,'
+        ValueError, match=f'save_best={unknown!r} is no score of a validation{meant} Expected one of mIoU,'
     ):
         best_by(key)
     # Whose scores only it knows.
