@@ -2,7 +2,7 @@
 
 Draws the data, runs configs/studies/demo.py as tools/study.py would, and ends with a table, a figure and the
 report of all adaptations. The data are procedural pictures, not photographs: the scores show how a network
-adapts, not how good it is. What is complete is not run again, what was cut short is resumed.
+adapts, not how good it is. Complete runs are not run again, interrupted ones are resumed.
 """
 
 import argparse
@@ -14,6 +14,7 @@ BACKBONES = ('MobileNetV2', 'ResNet-50', 'SegFormer-B0')
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='default: %(default)s')
     parser.add_argument(
@@ -21,7 +22,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs='+',
         default=[0],
-        help='each backbone adapts from each; the first is that of the source stage too (default: 0)',
+        help='each backbone adapts under each seed; the source stage has the first (default: 0)',
     )
     parser.add_argument(
         '--backbones',
@@ -35,13 +36,14 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='10 iterations on a few pictures: does everything run? Its scores say nothing.',
     )
-    add_study_arguments(parser, jobs='as many as there are GPUs for, on the CPU one a core')
+    add_study_arguments(parser, jobs='as many as the GPUs take, on the CPU one per core')
     args = parser.parse_args()
     check_study_arguments(parser, args)
     return args
 
 
 def main() -> int:
+    """Run the demo; returns an exit code."""
     args = parse_args()
 
     from mmseg_deeplab_study.studies.demo import run

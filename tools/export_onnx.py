@@ -1,4 +1,4 @@
-"""Export a trained model as ONNX, and check what onnxruntime makes of it against torch.
+"""Export a trained model as ONNX, and check onnxruntime's logits against torch's.
 
 The network takes float32 images (N, 3, H, W) in RGB from 0 to 255 and gives logits (N, classes, H, W) at
 their size; normalisation is inside, class names, palette and the checkpoint's digest are in the metadata.
@@ -14,6 +14,7 @@ SMALLEST = 32
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
@@ -23,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='of the images (default: what the config pads test images to, else the crop it trains on)',
+        help='of the images (default: what the config pads test images to, else its training crop)',
     )
     parser.add_argument(
         '--dynamic',
@@ -38,12 +39,13 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
+def main() -> None:
+    """Export the model."""
     args = parse_args()
 
     from mmseg_deeplab_study.inference.export_onnx import run
 
-    return run(args)
+    run(args)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,8 @@
-"""Predict photographs and videos: the classes painted over each, with a legend, and label maps.
+"""Predict photographs and videos: paint the classes over each, with a legend, and write label maps.
 
 Writes OUT/NAME_overlay.jpg and OUT/NAME_labels.png (a palette PNG of class ids) for a photograph,
-OUT/NAME_overlay.mp4 for a video. Images go through the config's test pipeline, labels come back in the
-image's own size. Classes and colours are the checkpoint's where it names them, else those of the config's
-dataset.
+OUT/NAME_overlay.mp4 for a video. Images go through the config's test pipeline, labels have the image's own
+size. Classes and colours are the checkpoint's where it names them, else those of the config's dataset.
 """
 
 import argparse
@@ -13,6 +12,7 @@ from _arguments import Parser, add_config_arguments, add_device_argument, check_
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
@@ -30,15 +30,15 @@ def parse_args() -> argparse.Namespace:
         '--long-side',
         type=int,
         metavar='PIXELS',
-        help='longer side of what the network sees, in place of the resize in the config: near to that of\n'
-        'the images it was trained on, and less where memory is short',
+        help='longer side of what the network sees, instead of the resize in the config: near to that of\n'
+        'the training images, and less where memory is short',
     )
     add_device_argument(parser)
     parser.add_argument('--no-legend', dest='legend', action='store_false', help='the picture alone')
     parser.add_argument(
         '--no-labels', dest='labels', action='store_false', help='write no label maps of photographs'
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace results that are there already')
+    parser.add_argument('--overwrite', action='store_true', help='replace existing results')
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:
         parser.error(f'--opacity must be between 0 and 1, but got {args.opacity:g}')
@@ -51,6 +51,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
+    """Predict the inputs; returns an exit code."""
     args = parse_args()
 
     from mmseg_deeplab_study.inference.predict import run

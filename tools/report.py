@@ -1,8 +1,7 @@
 """Show how one or more runs adapted, on one HTML page that needs no network.
 
-Takes the work_dirs of runs with AdaptationHook, also while they are going on, or their records. Runs that
-differ in nothing but the seed are one experiment: mean and band. The numbers are those of
-tools/analyze.py.
+Takes the work_dirs of runs with AdaptationHook, also while they train, or their records. Runs that differ
+only in the seed are one experiment: mean and band. The numbers are those of tools/analyze.py.
 """
 
 import argparse
@@ -14,6 +13,7 @@ REGISTERS_NOTHING = True
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='or its adaptation.jsonl')
     parser.add_argument(
@@ -29,8 +29,8 @@ def parse_args() -> argparse.Namespace:
         '--frames',
         type=int,
         default=60,
-        help='iterations in the film strip of a run, about; fewer where the page is too large (default: '
-        '%(default)s)',
+        help='about how many iterations the film strip of a run has; fewer where the page is too large '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--width', type=int, default=480, help='of its pictures, in pixels (default: %(default)s)'
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--watch',
         action='store_true',
-        help='make the page again whenever a record has grown, until all runs are at their end',
+        help='write the page again whenever a record has grown, until all runs have ended',
     )
     parser.add_argument(
         '--watch-interval',
@@ -59,6 +59,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
+    """Write the page, once or again and again; returns an exit code."""
     args = parse_args()
 
     from mmseg_deeplab_study.report.command import run

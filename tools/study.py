@@ -1,9 +1,9 @@
 """Carry out a study: every run of a study file, then one analysis and one report over all.
 
-A study (configs/studies) names leaf configs, seeds and what overrides them. Each run is tools/train.py in a
-folder of its own. Runs that are done are not run again; runs that were cut short or failed are resumed;
-those that fail are reported, and the others continue. Ctrl-C ends the runs so that the same command resumes
-them; with --cluster the jobs go on without this command, and the same command looks at them again.
+A study (configs/studies) names leaf configs, seeds and overrides. Each run is tools/train.py in its own
+folder. Complete runs are not run again; interrupted and failed ones are resumed; those that fail are
+reported, and the others continue. Ctrl-C ends the runs, and the same command resumes them; with --cluster the
+jobs continue without this command, and the same command follows them again.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from _arguments import DictAction, Parser, add_study_arguments, check_study_argu
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         'study', type=Path, metavar='STUDY', help='study file, such as configs/studies/camvid.py'
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
+    """Carry the study out; returns an exit code."""
     args = parse_args()
 
     from rich.console import Console

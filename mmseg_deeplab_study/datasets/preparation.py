@@ -67,10 +67,12 @@ def prepare(plan: Plan, out: Path, copy: bool = False) -> list[PreparedSplit]:
 
 
 def photograph_path(out: Path, split: str, place: str) -> Path:
+    """Where a photograph goes in Cityscapes' layout."""
     return out / 'leftImg8bit' / split / f'{place}_leftImg8bit.png'
 
 
 def label_path(out: Path, split: str, place: str) -> Path:
+    """Where a label map goes in Cityscapes' layout."""
     return out / 'gtFine' / split / f'{place}_gtFine_labelTrainIds.png'
 
 
@@ -217,6 +219,7 @@ def remarks(splits: Iterable[PreparedSplit]) -> list[str]:
 
 
 def count_table(splits: Iterable[PreparedSplit]) -> Table:
+    """Photographs and files of each split, as numbers."""
     table = Table('split')
     for column in ('photographs', 'expected', 'files written', 'files kept'):
         table.add_column(column, justify='right')

@@ -1,7 +1,7 @@
-"""Look at an environment, and say what is wrong with it and how to cure it: one line per check.
+"""Check an environment, and say what is wrong and how to cure it: one line per check.
 
-Runs where MMSegmentation or this package cannot be imported. --data-root, --checkpoint and --config have it
-look at these too; each may stand several times.
+Runs where MMSegmentation or this package cannot be imported. --data-root, --checkpoint and --config check
+these too; each can be given several times.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from .findings import Finding, as_json, as_text, exit_code, run_check, summary
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__, prog='doctor')
     for option, metavar, kind, what in (
         ('--data-root', 'DIR', Path, 'a data root in the layout of Cityscapes or VOC: files and label ids'),
-        # Not a Path, which makes one slash of the two of a scheme.
+        # Not a Path, which would drop a slash of a scheme.
         (
             '--checkpoint',
             'FILE',
             str,
-            'what it is, and the load_from that takes it; runs nothing that is in it',
+            'what it is, and the load_from that takes it; runs no code in it',
         ),
-        ('--config', 'FILE', Path, 'whether what it points to is there; a config is code, which is run'),
+        ('--config', 'FILE', Path, 'whether its data and checkpoint exist; a config is code, which is run'),
     ):
         parser.add_argument(option, type=kind, metavar=metavar, action='append', default=[], help=what)
     parser.add_argument(
@@ -39,15 +40,15 @@ def parse_args() -> argparse.Namespace:
         default=Path('work_dirs'),
         help='where runs will write (default: %(default)s)',
     )
-    parser.add_argument('--deep', action='store_true', help='decode the photographs of a data root, too')
-    parser.add_argument('--strict', action='store_true', help='warnings make the exit code 1, too')
-    parser.add_argument('--json', action='store_true', help='print a list of objects in place of lines')
+    parser.add_argument('--deep', action='store_true', help='also decode the photographs of a data root')
+    parser.add_argument('--strict', action='store_true', help='exit with code 1 for warnings, too')
+    parser.add_argument('--json', action='store_true', help='print a list of objects instead of lines')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser.parse_args()
 
 
 def findings(args: argparse.Namespace) -> Iterator[Finding]:
-    """Everything that is asked for, in order, as it is found."""
+    """Run the checks that are asked for; yields findings as they come."""
     checks: list[tuple[Callable[..., Iterator[Finding]], ...]] = [
         *((check,) for check in (*packages.CHECKS, *machine.CHECKS)),
         (machine.check_disk, args.work_dir),
@@ -60,7 +61,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def say(text: str) -> None:
-    """Write to standard output, unless nobody reads it: the exit code may still be asked for."""
+    """Write to standard output; where nobody reads it, the exit code still counts."""
     if sys.stdout is None:
         return
     try:
@@ -71,6 +72,7 @@ def say(text: str) -> None:
 
 
 def main() -> int:
+    """Check what the flags name; returns an exit code."""
     args = parse_args()
     found = []
     for finding in findings(args):

@@ -1,4 +1,4 @@
-"""What a checkpoint is, and how `load_from` takes it; what a config points to."""
+"""Say what a checkpoint is and how `load_from` takes it, and check what a config names."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LABEL_SPACES = {21: 'as many as PASCAL VOC has', 19: 'as many as Cityscapes has'
 def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Iterator[Finding]:
     """Say what a checkpoint is, and whether its scheme is right. Unpickles tensors and plain data alone.
 
-    Without a ``config`` that names it, its scheme may be left out.
+    The scheme can be left out, unless a ``config`` names the checkpoint.
     """
     where = '' if config is None else f'{config}: load_from='
     scheme, _, name = str(load_from).rpartition('://')
     if scheme not in ('', *SCHEMES):
-        text = f'{where}{load_from} is fetched by the run, and was not looked into'
+        text = f'{where}{load_from} is downloaded by the run, and was not checked'
         yield Finding('info', 'checkpoint', text, 'download it, and give the file to --checkpoint')
         return
     finding, right = examine(Path(name).expanduser())
@@ -36,7 +36,7 @@ def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Itera
 
 
 def examine(path: Path) -> tuple[Finding, str | None]:
-    """What a checkpoint is, and the ``load_from`` that takes it, None if there is none."""
+    """Say what a checkpoint is, and the ``load_from`` that takes it; None if nothing does."""
     stranger = load_alone('checkpoints/strangers.py').what_it_is_not(path)
     if stranger:
         return Finding('error', 'checkpoint', f'{path}: {stranger[0]}', stranger[1]), None
@@ -56,26 +56,26 @@ def examine(path: Path) -> tuple[Finding, str | None]:
 
 
 def import_package(check: str, path: Path) -> Finding | None:
-    """Import the package this doctor belongs to, whole; what to say of a file where that fails, else None."""
+    """Import the package this doctor belongs to, whole; returns a finding about ``path`` where that fails."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     try:
         package = importlib.import_module(NAME)
         if not hasattr(package, 'engine'):
-            # `python -m mmseg_deeplab_study.doctor` has left everything out.
+            # `python -m mmseg_deeplab_study.doctor` registers nothing.
             importlib.reload(package)
     except Exception as error:
-        text = f'{path}: not looked into, because {NAME} cannot be imported ({type(error).__name__}: {error})'
+        text = f'{path}: not checked, because {NAME} cannot be imported ({type(error).__name__}: {error})'
         return Finding('warning', check, text, 'cure that first')
     return None
 
 
 def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
-    """What a checkpoint is, its ``load_from`` (None if no reader takes it) and its state dict in our names.
+    """Read what a checkpoint is, its ``load_from`` (None without a reader) and its state dict in our names.
 
     Raises:
         ImportError: the reader's package is missing.
-        ValueError: it is damaged, carries code, or is not quite what its keys say.
+        ValueError: it is damaged, carries code, or is not what its keys say.
     """
     from mmseg_deeplab_study.checkpoints import layouts, safe_loading, tflite
     from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, LAYOUTS, SCHEMES
@@ -100,7 +100,7 @@ def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
 
 
 def check_sums(path: Path) -> None:
-    """Raise ValueError where bits have flipped, at which torch does not look."""
+    """Raise ValueError where bits have flipped, which torch does not check."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -109,6 +109,7 @@ def check_sums(path: Path) -> None:
 
 
 def describe_mmseg(data: Mapping[str, Any]) -> str:
+    """Say what a checkpoint with MMSegmentation's names is, and whether it can be resumed."""
     if 'state_dict' not in data:
         wrapped = any(isinstance(value, Mapping) for value in data.values())
         origin = "a training script's" if wrapped else 'a bare'
@@ -122,6 +123,7 @@ def describe_mmseg(data: Mapping[str, Any]) -> str:
 
 
 def classes_of(state: Mapping[str, Any]) -> str:
+    """Say how many classes a state dict has."""
     rows = state.get('decode_head.conv_seg.weight')
     if rows is None:
         return 'no decode_head.conv_seg'
@@ -130,7 +132,7 @@ def classes_of(state: Mapping[str, Any]) -> str:
 
 
 def refusal(path: Path, error: ValueError) -> Finding:
-    """A file that was not read, by why: it carries code, is damaged, or is not quite what it seemed."""
+    """Say why a file was not read: it carries code, is damaged, or is not what it seemed."""
     text = str(error)
     if 'HistoryBuffer' in text:
         text += '. This is how MMEngine saves checkpoints without ExactCheckpointHook'
@@ -150,6 +152,7 @@ def refusal(path: Path, error: ValueError) -> Finding:
 
 
 def cure_of_unknown(path: Path, state: Mapping[str, Any]) -> str:
+    """What to do with a state dict that no reader takes."""
     if any(key.startswith('backbone.') for key in state):
         return (
             f"as a backbone: init_cfg=dict(type='Pretrained', checkpoint={str(path)!r}, prefix='backbone.')"
@@ -158,7 +161,7 @@ def cure_of_unknown(path: Path, state: Mapping[str, Any]) -> str:
 
 
 def check_config(path: Path) -> Iterator[Finding]:
-    """Whether the data roots and the checkpoint that a config names are there."""
+    """Check that the data roots and the checkpoint that a config names exist."""
     if not path.is_file():
         yield Finding('error', 'config', f'{path}: no such file', 'give the path of a config')
         return

@@ -1,4 +1,4 @@
-"""What is in a data root: images, label maps and their ids."""
+"""Check a data root: images, label maps and their ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .findings import Finding
 from .packages import load_alone
 
 PHOTOGRAPH, TRAIN_IDS = '_leftImg8bit.png', '_gtFine_labelTrainIds.png'
-# Label maps of a list of PASCAL VOC, as MMSegmentation's configs and VainF's code take them.
+# Folders of label maps by list of PASCAL VOC, as in MMSegmentation's configs and VainF's code.
 VOC_LABELS = {
     'train': 'SegmentationClass',
     'val': 'SegmentationClass',
@@ -21,9 +21,9 @@ VOC_LABELS = {
 
 
 class Split(NamedTuple):
-    """Photographs and the label map that each needs; ``labelled`` is whether a run reads those.
+    """Photographs, each with its label map; ``labelled`` says whether a run reads the label maps.
 
-    ``nothing`` is what to say if there is no photograph.
+    ``nothing`` is the text of the finding if there is no photograph.
     """
 
     name: str
@@ -33,13 +33,13 @@ class Split(NamedTuple):
 
 
 def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
-    """Layout, counts per split and, by the checks that training has, every photograph and label map.
+    """Check layout, counts per split and, as training does, every photograph and label map.
 
-    Label maps are decoded for their ids, 10 ms for one of 1024x2048; with ``deep`` photographs are, too.
+    Label maps are decoded, in 10 ms for one of 1024x2048; with ``deep`` photographs are, too.
     """
     found = find_cityscapes(root) or find_voc(root)
     if found is None:
-        text = f'{root}: neither the Cityscapes layout (leftImg8bit/, gtFine/) nor that of VOC (JPEGImages/)'
+        text = f'{root}: neither the layout of Cityscapes (leftImg8bit/, gtFine/) nor of VOC (JPEGImages/)'
         cure = 'give the folder that holds these' if root.is_dir() else 'the folder does not exist'
         yield Finding('error', 'data', text, cure)
         return
@@ -47,7 +47,7 @@ def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
     yield Finding('ok', 'data', f'{root}: the layout of {layout}')
     yield from check_splits(splits, classes, deep)
     names = {split.name for split in splits}
-    # Whoever only tests has no train; whoever trains validates.
+    # A test alone needs no train; every training validates.
     for name, level in (('train', 'warning'), ('val', 'error')):
         if name not in names:
             yield Finding(level, 'data', f'{root}: no images of {name}', f'runs that need {name} will fail')
@@ -58,6 +58,7 @@ def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
 
 
 def find_cityscapes(root: Path) -> tuple[str, int, list[Split]] | None:
+    """Name, number of classes and splits of the layout of Cityscapes; None if the folder has another."""
     images, labels = root / 'leftImg8bit', root / 'gtFine'
     if not images.is_dir():
         return None
@@ -74,6 +75,7 @@ def find_cityscapes(root: Path) -> tuple[str, int, list[Split]] | None:
 
 
 def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
+    """Name, number of classes and splits of the layout of VOC; None if the folder has another."""
     places = (root, root / 'VOC2012', root / 'VOCdevkit/VOC2012')
     root = next((place for place in places if (place / 'JPEGImages').is_dir()), None)
     if root is None:
@@ -90,7 +92,7 @@ def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
 
 
 def check_splits(splits: Sequence[Split], classes: int, deep: bool) -> Iterator[Finding]:
-    """Count the files of each split and check them; of each kind of fault there is one finding for all."""
+    """Count the files of each split and check them; one finding for each kind of fault."""
     try:
         checks = load_alone('datasets/image_headers.py')
     except ImportError:
@@ -131,7 +133,7 @@ def check_splits(splits: Sequence[Split], classes: int, deep: bool) -> Iterator[
 
 
 def track(paths: Iterable[Path], what: str) -> Iterable[Path]:
-    """With a bar on a terminal's standard error, where rich is installed."""
+    """Show a bar on a terminal's standard error, where rich is installed."""
     try:
         from rich.console import Console
         from rich.progress import track

@@ -1,4 +1,4 @@
-"""What a check says, and a check that fails itself."""
+"""Findings of checks, and checks that fail themselves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Finding(NamedTuple):
 
 
 def run_check(check: Callable[..., Iterator[Finding]], *arguments: Any) -> Iterator[Finding]:
-    """The findings of a check; whatever it fails with becomes one more, so that the others run."""
+    """The findings of a check; an error in it becomes one more, so that the others run."""
     try:
         yield from check(*arguments)
     except ModuleNotFoundError as error:
@@ -25,10 +25,11 @@ def run_check(check: Callable[..., Iterator[Finding]], *arguments: Any) -> Itera
         yield Finding('error', name_of(check), text, f'pip install {error.name}')
     except Exception as error:
         text = f'could not be checked: {type(error).__name__}: {error}'
-        yield Finding('error', name_of(check), text, 'the lines above may say why; else report this')
+        yield Finding('error', name_of(check), text, 'the lines above may say why; if not, report this')
 
 
 def name_of(check: Callable[..., Iterator[Finding]]) -> str:
+    """The name of a check, as findings show it."""
     return check.__name__.replace('check_', '').replace('_', ' ')
 
 
@@ -39,10 +40,12 @@ def as_text(finding: Finding) -> str:
 
 
 def as_json(findings: Sequence[Finding]) -> str:
+    """A list of objects, one for each finding."""
     return json.dumps([finding._asdict() for finding in findings], indent=2) + '\n'
 
 
 def summary(findings: Sequence[Finding]) -> str:
+    """One line that counts errors and warnings."""
     counts = [sum(finding.level == level for finding in findings) for level in ('error', 'warning')]
     return f'{counts[0]} error{"s"[: counts[0] != 1]}, {counts[1]} warning{"s"[: counts[1] != 1]}\n'
 

@@ -1,4 +1,4 @@
-"""What can be imported here, and what it will run on."""
+"""Check what can be imported here, and what it will run on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GUIDE = 'docs/troubleshooting.md'
 SHARED_MEMORY = Path('/dev/shm')
 NVIDIA_DRIVER = Path('/proc/driver/nvidia/version')
 GB = 2**30
-# What the last line of a failed import has, and what helps.
+# What the last line of a failed import contains, and what helps.
 CURES = (
     (r'libGL|libgthread', 'apt-get install libgl1 libglib2.0-0, or opencv-python-headless in its place'),
     (r'torchvision::nms', 'install the torchvision that goes with torch (see torchvision)'),
@@ -31,7 +31,7 @@ CURES = (
 
 
 def last_error(code: str) -> str | None:
-    """Run Python code in a process of its own: the last line of its error, or None if it had none."""
+    """Run Python code in another process; returns the last line of its error, or None without one."""
     command = [sys.executable, '-W', 'ignore', '-c', code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode == 0:
@@ -42,10 +42,12 @@ def last_error(code: str) -> str | None:
 
 
 def cure_of(error: str) -> str:
+    """What helps against an error of an import."""
     return next((cure for pattern, cure in CURES if re.search(pattern, error)), f'see {GUIDE}')
 
 
 def check_opencv() -> Iterator[Finding]:
+    """Check that OpenCV can be imported."""
     error = last_error('import cv2')
     if error is None:
         yield Finding('ok', 'OpenCV', 'can be imported')
@@ -54,6 +56,7 @@ def check_opencv() -> Iterator[Finding]:
 
 
 def check_import() -> Iterator[Finding]:
+    """Check that this package can be imported."""
     error = last_error(f'import sys; sys.path.insert(0, {str(ROOT)!r}); import {NAME}')
     if error is None:
         yield Finding('ok', 'import', f'{NAME} registers all that it has')
@@ -62,8 +65,9 @@ def check_import() -> Iterator[Finding]:
 
 
 def check_devices() -> Iterator[Finding]:
+    """List GPUs, or cores where there is none, and warn of a driver that torch cannot use."""
     if version_of('torch') is None:
-        yield Finding('info', 'devices', 'without torch nothing is known of GPUs')
+        yield Finding('info', 'devices', 'GPUs are not known without torch')
         return
     import torch
 
@@ -75,7 +79,7 @@ def check_devices() -> Iterator[Finding]:
         yield Finding('ok', 'devices', f'cuda:{i} {torch.cuda.get_device_name(i)}, {memory:.1f} GB')
     if not count and NVIDIA_DRIVER.is_file():
         text = f'there is an NVIDIA driver, but torch {torch.__version__} finds no GPU'
-        cure = 'install a torch with CUDA that the driver (nvidia-smi) is new enough for'
+        cure = 'install a torch whose CUDA the driver supports (nvidia-smi)'
         yield Finding('warning', 'devices', text, cure)
     elif not count:
         yield Finding('ok', 'devices', f'no GPU: runs on the CPU, {cores}')
@@ -87,10 +91,12 @@ def check_devices() -> Iterator[Finding]:
 
 
 def load_hardware() -> ModuleType:
+    """The module ``hardware``, without the package around it."""
     return load_alone('hardware.py')
 
 
 def check_disk(work_dir: Path) -> Iterator[Finding]:
+    """Check that runs have 5 GB to write to."""
     there = next(folder for folder in (work_dir.resolve(), *work_dir.resolve().parents) if folder.exists())
     free = shutil.disk_usage(there).free / GB
     text = f'{free:.1f} GB free for {work_dir}'
@@ -102,10 +108,11 @@ def check_disk(work_dir: Path) -> Iterator[Finding]:
 
 
 def check_shared_memory() -> Iterator[Finding]:
+    """Check that workers of data loaders have 1 GB to pass batches through."""
     if not SHARED_MEMORY.is_dir():
         return
     free = shutil.disk_usage(SHARED_MEMORY).free / GB
-    text = f'{free:.2f} GB free in {SHARED_MEMORY}, through which data loader workers hand over batches'
+    text = f'{free:.2f} GB free in {SHARED_MEMORY}, through which data loader workers pass batches'
     if free < 1:
         cure = 'docker run --shm-size=8g, or train_dataloader.num_workers=0 and persistent_workers=False'
         yield Finding('warning', 'shared memory', f'{text}, less than 1', cure)

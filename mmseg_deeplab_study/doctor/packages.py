@@ -1,4 +1,4 @@
-"""Installed packages: versions against what is declared, and pairs that are known not to go together."""
+"""Check installed packages: versions against what is declared, and pairs known to conflict."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def version_of(name: str) -> str | None:
 
 
 def load_alone(file: str) -> ModuleType:
-    """A module of the package by its path: the package around it may be what cannot be imported."""
+    """Load a module of the package by its path: the package around it may fail to import."""
     spec = importlib.util.spec_from_file_location(f'study_{Path(file).stem}', ROOT / NAME / file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -50,7 +50,7 @@ def load_alone(file: str) -> ModuleType:
 
 
 def declared_requirements() -> list[str]:
-    """This package's requirements as its metadata has them, else as setup.cfg has; none without both."""
+    """This package's requirements from its metadata, else from setup.cfg; none without both."""
     if version_of(NAME) is not None:
         return importlib.metadata.requires(NAME) or []
     config = configparser.ConfigParser()
@@ -67,7 +67,7 @@ def declared_requirements() -> list[str]:
 
 
 def parse_requirement(line: str) -> Any:
-    """A requirement as the package ``packaging`` reads it, which pip has a copy of.
+    """Parse a requirement by ``packaging``, or by pip's copy of it.
 
     Raises:
         ModuleNotFoundError: there is neither.
@@ -81,7 +81,7 @@ def parse_requirement(line: str) -> Any:
 
 
 def extra_of(requirement: Any) -> str | None:
-    """The extra that brings a requirement, or None."""
+    """The extra that a requirement belongs to, or None."""
     found = re.search(r"""extra == ['"]([\w-]+)""", str(requirement.marker or ''))
     return found[1] if found else None
 
@@ -95,6 +95,7 @@ def leading_numbers(version: str) -> tuple[int, int]:
 
 
 def check_python() -> Iterator[Finding]:
+    """Check the version of Python."""
     low, high = ('.'.join(map(str, version)) for version in PYTHON)
     text = f'{".".join(map(str, sys.version_info[:3]))} ({sys.executable})'
     if PYTHON[0] <= sys.version_info[:2] < PYTHON[1]:
@@ -105,6 +106,7 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_installation() -> Iterator[Finding]:
+    """Check that Python imports the package that this doctor belongs to."""
     version = version_of(NAME)
     clone = (ROOT / 'setup.cfg').is_file()
     # "[lite]" beside full mmcv would overwrite it.
@@ -115,13 +117,14 @@ def check_installation() -> Iterator[Finding]:
     if version is None:
         yield Finding('warning', NAME, 'not installed in this environment', cure)
     elif found not in (None, ROOT):
-        text = f'{version}, but Python imports {found}, and this doctor is of {ROOT}'
+        text = f'{version}, but Python imports {found}, and this doctor belongs to {ROOT}'
         yield Finding('warning', NAME, text, cure)
     else:
         yield Finding('ok', NAME, f'{version} in {ROOT}')
 
 
 def check_requirements() -> Iterator[Finding]:
+    """Compare installed versions with the declared requirements."""
     met, missing, declared = [], [], declared_requirements()
     if not declared:
         text = f'unknown: {NAME} is not installed, and there is no {ROOT / "setup.cfg"}'
@@ -148,6 +151,7 @@ def check_requirements() -> Iterator[Finding]:
 
 
 def check_mmcv() -> Iterator[Finding]:
+    """Check that there is one mmcv, of a version that MMSegmentation takes, and whether it has ops."""
     installed = {name: version for name in ('mmcv', 'mmcv-lite') if (version := version_of(name))}
     declared = {item.name: item.specifier for item in map(parse_requirement, declared_requirements())}
     lite = f'pip install "mmcv-lite{declared.get("mmcv-lite", "")}"'
@@ -165,9 +169,7 @@ def check_mmcv() -> Iterator[Finding]:
     elif has_compiled_ops():
         yield Finding('ok', 'mmcv', f'{name} {version} with compiled ops')
     elif name == 'mmcv-lite':
-        text = (
-            f'{name} {version}; this package puts a placeholder for the compiled ops, which no DeepLab uses'
-        )
+        text = f'{name} {version}; a placeholder replaces the compiled ops, which no DeepLab uses'
         yield Finding('ok', 'mmcv', text)
     else:
         text = f'{name} {version} has no compiled ops (mmcv._ext)'
@@ -183,6 +185,7 @@ def has_compiled_ops() -> bool:
 
 
 def check_torchvision() -> Iterator[Finding]:
+    """Check that torchvision is the one for torch."""
     torch, vision = version_of('torch'), version_of('torchvision')
     if torch is None or vision is None:
         return
@@ -196,6 +199,7 @@ def check_torchvision() -> Iterator[Finding]:
 
 
 def check_numpy() -> Iterator[Finding]:
+    """Check that torch takes this NumPy."""
     torch, numpy = version_of('torch'), version_of('numpy')
     if torch and numpy and leading_numbers(numpy) >= (2, 0) and leading_numbers(torch) < (2, 3):
         text = f'{numpy} beside torch {torch}, which was built for numpy 1'
@@ -203,17 +207,19 @@ def check_numpy() -> Iterator[Finding]:
 
 
 def check_pkg_resources() -> Iterator[Finding]:
+    """Check that setuptools still has pkg_resources."""
     version = version_of('setuptools')
     there = importlib.util.find_spec('pkg_resources') is not None
     if there and version and leading_numbers(version) < (82, 0):
         yield Finding('ok', 'pkg_resources', f'of setuptools {version}')
     else:
-        have = f'setuptools {version} has it not' if version else 'setuptools is not installed'
+        have = f'not in setuptools {version}' if version else 'setuptools is not installed'
         text = f"{have}; MMEngine needs it for _base_ = 'mmseg::...'"
         yield Finding('error', 'pkg_resources', text, 'pip install "setuptools>=64,<82"')
 
 
 def check_loading() -> Iterator[Finding]:
+    """Say which checkpoints torch loads."""
     torch = version_of('torch')
     if torch and leading_numbers(torch) >= (2, 6):
         text = (
@@ -224,6 +230,7 @@ def check_loading() -> Iterator[Finding]:
 
 
 def check_undeclared() -> Iterator[Finding]:
+    """Check packages that others need and do not declare."""
     for owner, needs in (('mmsegmentation', ('ftfy', 'regex')), ('mmpretrain', ('torchvision',))):
         for name in needs:
             if version_of(owner) and not version_of(name):
@@ -232,13 +239,15 @@ def check_undeclared() -> Iterator[Finding]:
 
 
 def check_openmim() -> Iterator[Finding]:
+    """Warn of openmim, which pins packages of others."""
     if version := version_of('openmim'):
-        text = f'{version} brings openxlab, which pins setuptools 60.2, requests and rich for all of this'
-        cure = 'pip uninstall openmim openxlab, and give mim a virtual environment of its own'
+        text = f'{version} installs openxlab, which pins setuptools 60.2, requests and rich'
+        cure = 'pip uninstall openmim openxlab, and install mim in another virtual environment'
         yield Finding('warning', 'openmim', text, cure)
 
 
 def check_opencv_packages() -> Iterator[Finding]:
+    """Warn of several packages of OpenCV."""
     installed = [name for name in OPENCV if version_of(name)]
     if len(installed) > 1:
         text = f'{" and ".join(installed)} are installed, and write the same files'
@@ -247,6 +256,7 @@ def check_opencv_packages() -> Iterator[Finding]:
 
 
 def check_optional() -> Iterator[Finding]:
+    """List optional packages, and what needs them."""
     extras: dict[str, str | None] = {}
     for requirement in map(parse_requirement, declared_requirements()):
         # The first: an extra of its own comes before those for tests.

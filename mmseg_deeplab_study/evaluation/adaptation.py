@@ -16,9 +16,9 @@ from .score_curves import (
 
 
 class Forgetting(NamedTuple):
-    """mIoU (%) on the source's validation set; ``drop = start - last`` in percentage points.
+    """mIoU (%) on the source's validation set at iteration 0 and last; ``drop = start - last`` in points.
 
-    ``start`` is that at iteration 0; None where it is not known, as ``last``, and then ``drop`` too.
+    ``start`` and ``last`` are None where they are not known, and then ``drop`` is too.
     """
 
     start: float | None
@@ -28,10 +28,10 @@ class Forgetting(NamedTuple):
 
 
 class ProbeAgreement(NamedTuple):
-    """How near the mIoU of the probe is to that of the whole validation set.
+    """How near the probe's mIoU is to the whole validation set's.
 
-    Differences in percentage points over the ``points`` iterations that have both; at ``intervals`` of these
-    the probe has an interval, and at ``inside`` the whole set's mIoU lies in it, ends included.
+    Differences in percentage points over the ``points`` iterations that have both. At ``intervals`` of these
+    the probe has an interval, and at ``inside`` it contains the whole set's mIoU.
     """
 
     points: int
@@ -42,7 +42,7 @@ class ProbeAgreement(NamedTuple):
 
 
 class ClassTiming(NamedTuple):
-    """When a class came: the iteration of half its best IoU; ``seen`` as ``seen_classes`` says, or None."""
+    """When a class came, at half its best IoU, and whether the source model has seen it (None: unknown)."""
 
     name: str
     seen: bool | None
@@ -50,10 +50,9 @@ class ClassTiming(NamedTuple):
 
 
 def unlabelled_classes(history: History) -> list[str]:
-    """Classes that were predicted, but that no validation image has a label of: they move the means.
+    """Classes that the adapting or the source model predicted and no validation image has a label of.
 
-    Predicted by the adapting model or by the source's. None are known where the record has no confusion
-    matrices.
+    They move the means. Empty where the record has no confusion matrices.
     """
     classes = history.header.get('target_classes') or ()
     matrices = [row['confusion'] for row in history.validations if row.get('confusion')]
@@ -71,7 +70,7 @@ def unlabelled_classes(history: History) -> list[str]:
 
 
 def seen_lead(validations: Sequence[Mapping[str, Any]]) -> int | None:
-    """By how many iterations the seen classes are earlier than the others, negative if they are later::
+    """How many iterations the seen classes are earlier than the others, negative if they are later::
 
         half(mIoU.unseen) - half(mIoU.seen),  half(s) = min {i : s_i >= max_k s_k / 2}
 
@@ -87,9 +86,9 @@ def half_of_mean(validations: Sequence[Mapping[str, Any]], part: str) -> int | N
 
 
 def has_no_source(history: History) -> bool:
-    """Whether a record says that there was no source model: a header with null for its checkpoint.
+    """Whether a record says that there was no source model: its header has null for the checkpoint.
 
-    An older or imported header, which does not say it, may be of a run with one.
+    An older or imported header has no such key, and may be of a run with one.
     """
     return history.header.get('source_checkpoint', '') is None and source_row(history) is None
 
@@ -107,7 +106,7 @@ def class_names(history: History) -> list[str]:
 
 
 def classes_early_to_late(history: History) -> list[ClassTiming]:
-    """Classes by ``min {i : IoU_i >= max_k IoU_k / 2}``, those without last, equal ones as in the record."""
+    """Classes by ``min {i : IoU_i >= max_k IoU_k / 2}``: without one last, equal ones as in the record."""
     seen = seen_classes(history)
     timings = [
         ClassTiming(
@@ -121,13 +120,13 @@ def classes_early_to_late(history: History) -> list[ClassTiming]:
 
 
 def source_row(history: History) -> dict[str, Any] | None:
-    """The source's own view: scores of the untouched source model, read in the target's label space."""
+    """The row of the untouched source model's scores, read in the target's label space; None without one."""
     rows = history.select(Kind.SOURCE)
     return rows[0] if rows else None
 
 
 def source_gap(history: History, score: str = 'mIoU') -> float | None:
-    """What the head transfer took away, in percentage points: the source's own score less ``s_0``.
+    """What the head transfer took away, in percentage points: the source's own score less iteration 0's.
 
     None if either is not known.
     """
@@ -139,8 +138,8 @@ def source_gap(history: History, score: str = 'mIoU') -> float | None:
 def source_drop(history: History, score: str = 'mIoU') -> float | None:
     """How far the score fell below the source's own, in percentage points: that less ``min s_i``.
 
-    Negative where it never did. ``Adaptation.dip`` is how far it fell below iteration 0's, which the head
-    transfer may have brought down already. None if either end is not known.
+    Negative where it never did, None if either is not known. ``Adaptation.dip`` is the fall from iteration 0,
+    which the head transfer may have brought down already.
     """
     source = find_score(source_row(history) or {}, score)
     curve = score_curve(rows_with(history.validations, score), score)
@@ -150,8 +149,7 @@ def source_drop(history: History, score: str = 'mIoU') -> float | None:
 def summarise_forgetting(history: History) -> Forgetting | None:
     """What the model has forgotten of the source's validation set, on the classes that both sets share.
 
-    Over those that have labels there, where these are known. None if the history has no mIoU of that. Raises
-    what ``summarise_adaptation`` does.
+    Over those with labels there, where these are known. None if the history has no such mIoU.
     """
     rows = history.select(Kind.FORGETTING)
     if not rows_with(rows, 'mIoU'):

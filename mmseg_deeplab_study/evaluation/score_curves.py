@@ -1,8 +1,8 @@
-"""The curve of a score over validations, in figures: how far it fell, when it was back, when it was half way.
+"""The curve of a score over validations, in figures: how far it fell, when it was back, when half way up.
 
-Beware what iteration 0 means. The head transfer makes the rows of unmatched classes from the source's
-background row, and the class that wins those pixels (road, on Cityscapes) has an IoU there that it has not
-learnt: it has inherited the background. Its iterations to an IoU or to a share of its best may then be 0.
+Beware of iteration 0. The head transfer makes the rows of unmatched classes from the source's background row,
+and the class that wins those pixels (road, on Cityscapes) has an IoU that it has not learnt. Its iterations
+to an IoU or to a share of its best may then be 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,17 @@ BOUNDARY_CLASS_PREFIX = 'BIoU.'
 TRIMAP_PREFIX = 'trimap.'
 # An ascending curve: (iteration, score in percent).
 Curve = Sequence[tuple[int, float]]
-# The least best score, in percent, whose share is an event: a share of less is reached by a few pixels more.
+# The lowest best score, in percent, whose share is an event: a few pixels reach a share of less.
 MIN_BEST = 10
+_PARTS = {CLASS_PREFIX: 'class_iou', BOUNDARY_CLASS_PREFIX: 'class_biou', TRIMAP_PREFIX: 'trimap'}
 
 
 class Adaptation(NamedTuple):
     """An adaptation in figures: scores in percent, iterations in updates done.
 
-    ``start`` is None where the score is not known at iteration 0. ``recovery_iter`` is None then, for a curve
-    that never fell and for one that has not come back. ``last`` is None where the last validation does not
-    know the score.
+    ``start`` is None where iteration 0 does not have the score; ``recovery_iter`` is None then, for a curve
+    that never fell, and for one that has not come back; ``last`` is None where the last validation does not
+    have the score.
     """
 
     start: float | None
@@ -43,20 +44,17 @@ class Adaptation(NamedTuple):
 def find_score(row: Mapping[str, Any], score: str) -> float | None:
     """A row's score in percent; None if null or missing.
 
-    A class's is called ``'IoU.<class>'`` and ``'BIoU.<class>'``, a trimap's mIoU ``'trimap.<width>'``.
+    A class's names are ``'IoU.<class>'`` and ``'BIoU.<class>'``, a trimap's mIoU is ``'trimap.<width>'``.
     """
-    if score.startswith(CLASS_PREFIX):
-        return (row.get('class_iou') or {}).get(score.removeprefix(CLASS_PREFIX))
-    if score.startswith(BOUNDARY_CLASS_PREFIX):
-        return (row.get('class_biou') or {}).get(score.removeprefix(BOUNDARY_CLASS_PREFIX))
-    if score.startswith(TRIMAP_PREFIX):
-        return ((row.get('trimap') or {}).get(score.removeprefix(TRIMAP_PREFIX)) or {}).get('mIoU')
+    for prefix, part in _PARTS.items():
+        if score.startswith(prefix):
+            value = (row.get(part) or {}).get(score.removeprefix(prefix))
+            return value.get('mIoU') if isinstance(value, Mapping) else value
     return row.get(score)
 
 
 def _score_names(row: Mapping[str, Any]) -> set[str]:
-    parts = (('class_iou', CLASS_PREFIX), ('class_biou', BOUNDARY_CLASS_PREFIX), ('trimap', TRIMAP_PREFIX))
-    return {*row, *(prefix + name for key, prefix in parts for name in row.get(key) or ())}
+    return {*row, *(prefix + name for prefix, part in _PARTS.items() for name in row.get(part) or ())}
 
 
 def boundary_score_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -66,15 +64,14 @@ def boundary_score_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def rows_with(rows: Sequence[Mapping[str, Any]], score: str) -> list[Mapping[str, Any]]:
-    """The rows where a score is known."""
+    """The rows that have a score."""
     return [row for row in rows if find_score(row, score) is not None]
 
 
 def score_curve(validations: Sequence[Mapping[str, Any]], score: str = 'mIoU') -> list[tuple[int, float]]:
     """The points (iteration, score in percent) of a history's validations.
 
-    ``score`` is one of their keys or ``'IoU.<class>'``. A validation where it is null, for want of the class
-    or as a mean over no class, or missing has no point.
+    ``score`` is as for ``find_score``. A validation where it is null or missing has no point.
 
     Raises:
         KeyError: there are validations, and none has such a score.
@@ -86,20 +83,18 @@ def score_curve(validations: Sequence[Mapping[str, Any]], score: str = 'mIoU') -
 
 
 def summarise_adaptation(validations: Sequence[Mapping[str, Any]], score: str = 'mIoU') -> Adaptation:
-    """Compute what a curve of scores ``s_i`` at iterations ``i``, in ascending order, comes to.
+    """Compute the figures of a curve of scores ``s_i`` at ascending iterations ``i``.
 
-    With ``s_0`` the score before the first update, if it is known::
+    With ``s_0`` the score before the first update::
 
         lowest        = min s_i              at the first i that has it
         recovery_iter = min {i > lowest_iter : s_i >= s_0}   if lowest < s_0
         best          = max s_i              at the first i that has it
         last          = s_i                  at the last validation, None if it is null there
 
-    ``validations`` are those of a ``History``, ``score`` as for ``score_curve``.
-
     Raises:
         KeyError: there are validations, and none has such a score.
-        ValueError: no validation knows the score, or the iterations do not ascend.
+        ValueError: all are null, or the iterations do not ascend.
     """
     curve = score_curve(validations, score)
     iterations = [i for i, _ in curve]
@@ -127,11 +122,9 @@ def summarise_adaptation(validations: Sequence[Mapping[str, Any]], score: str = 
 
 
 def area_under_curve(curve: Curve) -> float:
-    """The mean height of a curve in percent, by the trapezoid rule over the iterations it spans::
+    """The mean height of a curve in percent, by the trapezoid rule; of a single point its score::
 
         sum_k (i_{k+1} - i_k) (s_k + s_{k+1}) / 2  /  (i_last - i_first)
-
-    That of a single point is its score.
 
     Raises:
         ValueError: the curve has no point.
@@ -158,7 +151,7 @@ def iterations_to(curve: Curve, iou: float) -> int | None:
 def iterations_to_share(curve: Curve, share: float = 0.5) -> int | None:
     """The first iteration at or above a share of the curve's best, ``min {i : s_i >= share max_k s_k}``.
 
-    None for a curve without a point or whose best is below ``MIN_BEST``.
+    None for a curve without a point, or with a best below ``MIN_BEST``.
 
     Raises:
         ValueError: ``share`` is outside (0, 1].
@@ -170,11 +163,11 @@ def iterations_to_share(curve: Curve, share: float = 0.5) -> int | None:
 
 
 def half_iteration(validations: Sequence[Mapping[str, Any]], score: str) -> int | None:
-    """``iterations_to_share`` of one half, for a score that validations may lack."""
+    """The iteration of half the best, as ``iterations_to_share``, of a score that validations may lack."""
     return iterations_to_share(score_curve(rows_with(validations, score), score))
 
 
 def over_labelled(rows: Sequence[Mapping[str, Any]], score: str) -> str:
-    """The name of a mean of IoU over the classes that have labels, ``score`` itself if no row knows it."""
+    """The name of a mean IoU over the classes that have labels; ``score`` itself if no row has it."""
     labelled = f'{score}.labelled'
     return labelled if rows_with(rows, labelled) else score

@@ -36,10 +36,10 @@ Scores = Mapping[str, float]
 def search(
     score: Callable[[Setting], float], ranges: Mapping[str, Sequence[float]] = RANGES
 ) -> tuple[Setting, float]:
-    """The best setting found, and its score: every second value of each range, then around the best of them.
+    """Find the best setting, and its score: try every second value of each range, then around the best.
 
-    The second part goes to the best of the settings one value away in one range, for as long as that is
-    better. ``score`` is asked once of each setting.
+    Around it, moves to the best setting that is one value away in one range, while that is better. ``score``
+    is called once for each setting.
     """
     known: dict[tuple[int, ...], float] = {}
 
@@ -56,7 +56,7 @@ def search(
 
 
 def coarse_trials(ranges: Mapping[str, Sequence[float]] = RANGES) -> int:
-    """How many settings the first part of ``search`` asks of."""
+    """The number of settings that ``search`` tries at first."""
     return int(np.prod([(len(values) + 1) // 2 for values in ranges.values()]))
 
 
@@ -72,17 +72,17 @@ def _setting(place: tuple[int, ...], ranges: Mapping[str, Sequence[float]]) -> d
 
 
 def training_images(cfg: Config) -> Dataset:
-    """The training split, as the test pipeline gives images.
+    """Build the training split with the test pipeline.
 
     Raises:
-        ValueError: the config has no training data.
+        ValueError: the config has no training data, or several datasets.
     """
     outer = copy.deepcopy((cfg.get('train_dataloader') or {}).get('dataset'))
     inner = outer
     while inner and 'dataset' in inner:
         inner = inner['dataset']
     if not inner or 'datasets' in inner:
-        raise ValueError('the config has no train_dataloader with one dataset, whose images are searched on')
+        raise ValueError('the config has no train_dataloader with one dataset; the search needs its images')
     inner['pipeline'] = dataset_to_test(cfg)['pipeline']
     return DATASETS.build(outer)
 
@@ -92,13 +92,13 @@ class Trials:
 
     Args:
         model: in evaluation mode, with ``DenseCRFMixin``.
-        dataset: what ``training_images`` gives.
+        dataset: of ``training_images``.
         images: how many, at most.
         fixed: arguments of ``DenseCRF`` that no trial changes.
-        evaluators: the config's, whose ``AdaptationMetric`` and ``BoundaryMetric`` are taken as they are.
+        evaluators: the config's; trials score as its ``AdaptationMetric`` and ``BoundaryMetric`` do.
 
     Raises:
-        ValueError: the dataset is empty, or an argument is wrong.
+        ValueError: the dataset is empty, or ``DenseCRF`` refuses ``fixed``.
     """
 
     def __init__(
@@ -122,11 +122,10 @@ class Trials:
         self._metrics = [metric_config(evaluators, kind) for kind in (AdaptationMetric, BoundaryMetric)]
 
     def evaluate(self, setting: Setting | None, tick: Callable[[], None] = lambda: None) -> Scores:
-        """``mIoU``, ``BIoU`` and ``trimap.<width>`` in percent; of the setting None, without CRF.
+        """``mIoU``, ``BIoU`` and ``trimap.<width>`` in percent; without CRF for the setting None.
 
-        Means over the classes that the images have labels of: a class that is predicted and never labelled
-        is 0 in the usual ones, and leaves them when the CRF takes away its last pixel. ``tick`` is called
-        after each image.
+        Means over the classes that the images have labels of: the usual ones move when the CRF takes away the
+        last pixel of a class without. ``tick`` is called after each image.
 
         Raises:
             ValueError: an image cannot be read, resized or held in memory; names it.

@@ -1,4 +1,4 @@
-"""A trained model from its config to a checked ONNX file, for tools/export_onnx.py."""
+"""From a config and a checkpoint to a checked ONNX file, for tools/export_onnx.py."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ TOLERANCE = 1e-4
 
 
 def batches(size: tuple[int, int], dynamic: bool, photograph: Path | None) -> list[np.ndarray]:
-    """Images ``(N, H, W, 3)`` in uint8 RGB to check with; if dynamic, also two of another size.
+    """Images ``(N, H, W, 3)`` in uint8 RGB to check with; if ``dynamic``, also two of another size.
 
     Raises:
         OSError, ValueError: as ``read_photograph``.
@@ -27,16 +27,16 @@ def batches(size: tuple[int, int], dynamic: bool, photograph: Path | None) -> li
     else:
         first = read_photograph(photograph)[..., ::-1]
         first = first if dynamic else cv2.resize(first, size[::-1], interpolation=cv2.INTER_AREA)
-    # A graph may hold on to the size it was exported at.
+    # A graph may be bound to the size it was exported at.
     other = (2, size[0] * 3 // 4, size[1] * 5 // 4, 3)
     return [first[None], random.integers(0, 256, other, np.uint8)] if dynamic else [first[None]]
 
 
-def export(args: argparse.Namespace) -> None:
-    """Export, check and write.
+def run(args: argparse.Namespace) -> None:
+    """Export, check and write what the flags name.
 
     Raises:
-        OSError, ValueError, ImportError: the config, checkpoint or image cannot be had, or the file exists.
+        OSError, ValueError, ImportError: the config, checkpoint or image cannot be read, or the file exists.
         ValueError: the model cannot be exported, or onnxruntime's logits are not torch's.
     """
     if args.out.exists():
@@ -44,7 +44,7 @@ def export(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.cfg_options)
     size = tuple(args.size or image_size(cfg) or ())
     if not size:
-        raise ValueError(f'{args.config} names no size of images; give --size HEIGHT WIDTH')
+        raise ValueError(f'{args.config} has no image size; give --size HEIGHT WIDTH')
     images = batches(size, args.dynamic, args.image)
     model = load_for_export(cfg, args.checkpoint)
     proto = export_onnx(PixelsToLogits(model, size), size, args.dynamic, args.opset)
@@ -55,14 +55,8 @@ def export(args: argparse.Namespace) -> None:
         # Not `>`, which is false of NaN.
         if not parity.difference <= TOLERANCE:
             raise ValueError(
-                f'{args.out} was not written: the logits differ by {parity.difference:.1e} of the largest, '
-                f'which is more than {TOLERANCE:.0e}'
+                f'{args.out} was not written: its logits differ from torch by {parity.difference:.1e} of the '
+                f'largest, and at most {TOLERANCE:.0e} was expected'
             )
     write_atomically(args.out, content)
     print(f'Wrote {args.out} ({len(content) / 1e6:.1f} MB, opset {args.opset})')
-
-
-def run(args: argparse.Namespace) -> int:
-    """Export what the flags name; returns an exit code. Raises as ``export``."""
-    export(args)
-    return 0

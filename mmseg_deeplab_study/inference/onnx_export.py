@@ -1,4 +1,4 @@
-"""A trained model as ONNX: pixels in, logits out, and a check of what comes out."""
+"""A trained model as ONNX, from pixels to logits, and a check of the logits."""
 
 import copy
 import json
@@ -27,7 +27,7 @@ DESCRIPTION = (
 
 
 def load_for_export(cfg: Config, checkpoint: str) -> EncoderDecoder:
-    """Load a model that computes what the exported one shall: the logits of whole images in float32.
+    """Load a model that computes what the exported one must: the logits of whole images in float32.
 
     Raises:
         FileNotFoundError, ImportError, ValueError: as ``load_model``.
@@ -42,17 +42,17 @@ def load_for_export(cfg: Config, checkpoint: str) -> EncoderDecoder:
 class PixelsToLogits(nn.Module):
     """A segmentor's inference as one network that an exporter can follow, with batch norm folded.
 
-    Images ``(N, 3, H, W)`` in RGB from 0 to 255 give logits ``(N, classes, H, W)``. What the segmentor pads
-    small images to (``data_preprocessor.test_cfg``) is padded here too, and cut off again. None of
-    ``StudyEncoderDecoder``'s own evaluation is in it: its bands and strips are loops over the image's size,
-    which a graph of any size cannot have.
+    Images ``(N, 3, H, W)`` in RGB from 0 to 255 give logits ``(N, classes, H, W)``. Small images are padded
+    as the segmentor pads them (``data_preprocessor.test_cfg``), and the padding is cut off again.
+    ``StudyEncoderDecoder``'s own evaluation is left out: its bands and strips are loops over the image's
+    size, which a graph of any size cannot have.
 
     Args:
         model: a segmentor of one decode head, in evaluation mode; it is left as it is.
-        size: height and width of an image to find the order of the layers with.
+        size: height and width of an image that is run to find the order of the layers.
 
     Raises:
-        ValueError: the model is none of those, or its images are padded to multiples.
+        ValueError: the model is another, or pads its images to multiples.
     """
 
     def __init__(self, model: EncoderDecoder, size: tuple[int, int]) -> None:
@@ -73,10 +73,11 @@ class PixelsToLogits(nn.Module):
         self.eval().requires_grad_(False)
         for module in self.modules():
             if getattr(module, 'inplace', False):
-                module.inplace = False  # which the exporter would undo at length, half of its time
+                module.inplace = False  # the exporter takes half of its time to undo it
         fold(self, conv_norm_pairs(self, lambda: self(torch.zeros(1, 3, *size))))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(N, classes, H, W)`` of images ``(N, 3, H, W)``."""
         height, width = images.shape[2:]
         x = images if self.expects_rgb else images.flip(1)
         x = (x - self.mean) / self.std
@@ -100,18 +101,18 @@ def _check_exportable(model: nn.Module) -> None:
             f'export takes an EncoderDecoder with one decode head of two classes or more, but got '
             f'{type(model).__name__} with {type(head).__name__} of {getattr(head, "out_channels", "?")}'
         )
-    own = {name for name in ('predict', 'predict_by_feat') if _overrides(type(head), name)}
+    own = {
+        name
+        for name in ('predict', 'predict_by_feat')
+        if getattr(type(head), name) is not getattr(BaseDecodeHead, name)
+    }
     if own:
-        raise ValueError(f'export cannot follow {type(head).__name__}: it has a {sorted(own)[0]} of its own')
+        raise ValueError(f'export cannot follow {type(head).__name__}: it has its own {sorted(own)[0]}')
     if 'size_divisor' in (model.data_preprocessor.test_cfg or {}):
         raise ValueError(
             'export follows data_preprocessor.test_cfg.size, but not size_divisor; give '
             '--cfg-options model.data_preprocessor.test_cfg=None and pad the images'
         )
-
-
-def _overrides(head: type, method: str) -> bool:
-    return getattr(head, method) is not getattr(BaseDecodeHead, method)
 
 
 def export_onnx(network: PixelsToLogits, size: tuple[int, int], dynamic: bool, opset: int) -> Any:
@@ -125,10 +126,10 @@ def export_onnx(network: PixelsToLogits, size: tuple[int, int], dynamic: bool, o
         ValueError: the exporter does not give that opset.
     """
     _import_onnx()
-    # By torch.export, which takes ten to thirty seconds, and not by TorchScript, which takes one: that is
-    # deprecated since torch 2.9, and cannot follow a padding that depends on the size.
+    # By torch.export, in ten to thirty seconds. TorchScript takes one, but is deprecated since torch 2.9 and
+    # cannot follow a padding that depends on the size.
     sides = {0: 'batch', 2: 'height', 3: 'width'} if dynamic else None
-    # A batch of one would be taken for a constant.
+    # torch.export takes a batch of one for a constant.
     example = torch.zeros(2 if dynamic else 1, 3, *size)
     logging.disable(logging.WARNING)  # onnxscript logs a traceback where it cannot convert, and goes on
     try:
@@ -154,7 +155,7 @@ def export_onnx(network: PixelsToLogits, size: tuple[int, int], dynamic: bool, o
 
 
 def describe(proto: Any, **properties: Any) -> None:
-    """Put what the tensors are, and properties as JSON, into the metadata of an ``onnx.ModelProto``."""
+    """Write what the tensors are, and properties as JSON, into the metadata of an ``onnx.ModelProto``."""
     proto.doc_string = DESCRIPTION
     texts = {name: json.dumps(value) for name, value in properties.items() if value is not None}
     _import_onnx()[0].helper.set_model_props(proto, texts)
@@ -168,6 +169,7 @@ class OnnxNetwork:
         self._session = runtime.InferenceSession(content, providers=['CPUExecutionProvider'])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Logits ``(N, classes, H, W)``."""
         planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
         return self._session.run([OUTPUT], {INPUT: planes})[0]
 
@@ -180,8 +182,7 @@ def torch_logits(model: EncoderDecoder, images: np.ndarray) -> np.ndarray:
         'inputs': [torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy()) for image in images],
         'data_samples': [SegDataSample(metainfo=dict(ori_shape=size, img_shape=size)) for _ in images],
     }
-    # With gradients, though nothing asks for any, StudyEncoderDecoder neither folds nor cuts: a check that
-    # shares no trick with the export.
+    # With gradients StudyEncoderDecoder neither folds nor cuts: the check shares no trick with the export.
     with torch.enable_grad():
         samples = model.test_step(data)
     return np.stack([sample.seg_logits.data.numpy() for sample in samples])

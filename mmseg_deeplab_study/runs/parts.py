@@ -207,6 +207,7 @@ def error_text(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that ends a message, with the nearest known name; empty if none is near."""
     longer = sorted((other for other in known if name and other.startswith(name)), key=len)
     near = longer[:1] or get_close_matches(name, known, n=1, cutoff=0.75)
     return f'; did you mean {near[0]!r}?' if near else ''

@@ -237,7 +237,7 @@ def test_a_scheme_before_a_path(shared, tmp_path):
         [finding] = check_checkpoint(f'{scheme}{tmp_path}/absent.pth')
         assert finding.level == 'error' and finding.text == f'{tmp_path}/absent.pth: no such file'
     [finding] = check_checkpoint('https://example.org/a.pth')
-    assert finding.level == 'info' and finding.text.startswith('https://example.org/a.pth is fetched')
+    assert finding.level == 'info' and finding.text.startswith('https://example.org/a.pth is downloaded')
     assert {f'{scheme}://' for scheme in checkpoint.SCHEMES} == set(SCHEMES.values())
 
 
@@ -280,7 +280,7 @@ def test_a_config_whose_split_is_empty(tmp_path):
 @pytest.mark.parametrize('load_from', ['torchvision://resnet50', 'https://example.org/a.pth'])
 def test_a_checkpoint_that_is_fetched(tmp_path, load_from):
     finding = list(check_config(write_config(tmp_path, tmp_path, load_from)))[-1]
-    assert finding.level == 'info' and f'load_from={load_from} is fetched by the run' in finding.text
+    assert finding.level == 'info' and f'load_from={load_from} is downloaded by the run' in finding.text
 
 
 def test_a_config_that_fails(tmp_path):

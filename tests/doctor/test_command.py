@@ -61,7 +61,7 @@ def test_it_runs_without_anything(tmp_path):
     assert (
         'could not be checked: packaging is not installed\n           -> pip install packaging' in done.stdout
     )
-    assert 'neither the Cityscapes layout' in done.stdout
+    assert 'neither the layout of Cityscapes' in done.stdout
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_a_good_environment_has_no_problem(findings):
             {'setuptools': '82.0.0'},
             'error',
             'pkg_resources',
-            'setuptools 82.0.0 has it not',
+            'not in setuptools 82.0.0',
             'pip install "setuptools>=64,<82"',
         ),
         ({'setuptools': None}, 'error', 'pkg_resources', 'setuptools is not installed', 'pip install'),
@@ -123,7 +123,7 @@ def test_a_good_environment_has_no_problem(findings):
             'warning',
             'openmim',
             'pins setuptools 60',
-            'give mim a virtual environment of its own',
+            'install mim in another virtual environment',
         ),
         (
             {'opencv-python-headless': '5.0.0.93'},

@@ -69,7 +69,7 @@ def test_each_once(files):
     [
         ('nowhere.jpg', 'out', FileNotFoundError, 'nowhere.jpg: no such file or folder'),
         ('b', 'out', FileNotFoundError, r'b: no photograph or video .*not searched, such as inside'),
-        ('a', './a', ValueError, '-o a: also the folder of the photographs'),
+        ('a', './a', ValueError, '-o a is also a folder to read from'),
     ],
 )
 def test_wrong_inputs(files, path, out, error, message):
@@ -109,7 +109,7 @@ def test_names_that_meet_all_the_same_are_refused(files):
 
 def test_no_input_is_written_over(files):
     inputs = files('1.jpg', '1_overlay.jpg')
-    with pytest.raises(ValueError, match='1_overlay.jpg: an input, which a prediction would overwrite'):
+    with pytest.raises(ValueError, match='1_overlay.jpg is an input, and a prediction would overwrite it'):
         plan_jobs(inputs, Path('.'))
 
 
@@ -117,10 +117,10 @@ def test_existing_outputs(files):
     jobs = plan_jobs(files('1.jpg', '2.jpg'), Path('out'))
     refuse_existing(jobs)
     files('out/1_labels.png')
-    with pytest.raises(FileExistsError, match='^out/1_labels.png is there already; give --overwrite'):
+    with pytest.raises(FileExistsError, match='^out/1_labels.png exists; give --overwrite'):
         refuse_existing(jobs)
     files('out/2_overlay.jpg')
-    with pytest.raises(FileExistsError, match='^out/1_labels.png and 1 more are there already'):
+    with pytest.raises(FileExistsError, match='^out/1_labels.png and 1 more exist; give'):
         refuse_existing(jobs)
 
 
@@ -159,6 +159,8 @@ def test_pictures_are_written_in_rgb(tmp_path):
 
 
 def test_a_picture_larger_than_jpeg_takes(tmp_path):
-    with pytest.raises(ValueError, match='a.jpg: a picture of 65501x1 pixels, but JPEG takes 65500 a side'):
+    with pytest.raises(
+        ValueError, match='a.jpg: a picture of 65501x1 pixels, but JPEG takes at most 65500 a side'
+    ):
         write_picture(tmp_path / 'a.jpg', np.zeros((1, 65501, 3), np.uint8))
     write_picture(tmp_path / 'a.jpg', np.zeros((1, 65500, 3), np.uint8))

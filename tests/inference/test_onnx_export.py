@@ -141,7 +141,7 @@ def test_what_cannot_be_exported(load):
 
     model = load()
     model.decode_head.__class__ = Own
-    with pytest.raises(ValueError, match='cannot follow Own: it has a predict_by_feat of its own'):
+    with pytest.raises(ValueError, match='cannot follow Own: it has its own predict_by_feat'):
         PixelsToLogits(model, SIZE)
 
 

@@ -269,7 +269,7 @@ def test_help_explains_every_flag_but_the_launchers_own(parse, capsys):
     assert caught.value.code == 0
     text = ' '.join(capsys.readouterr().out.split())
     assert 'config config file path' in text
-    assert '--work-dir WORK_DIR the dir to save logs and models (default: work_dirs/<config name>)' in text
+    assert '--work-dir WORK_DIR folder of logs and checkpoints (default: work_dirs/<config name>)' in text
     assert 'train_dataloader.batch_size=2 key="[a,b]"' in text
     assert 'job launcher (default: none)' in text
     assert 'local' not in text

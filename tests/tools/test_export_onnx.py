@@ -86,7 +86,7 @@ def test_nothing_is_written_where_logits_differ(run, trained, monkeypatch, diffe
     monkeypatch.setattr(export_onnx, 'check', lambda *args: [Parity(difference, 0.5)])
     code, output, errors = run(*trained, '-o', 'a.onnx')
     assert code == 1 and not Path('a.onnx').exists()
-    assert f'error: a.onnx was not written: the logits differ by {difference:.1e} of the largest' in errors
+    assert f'error: a.onnx was not written: its logits differ from torch by {difference:.1e} of the' in errors
     assert 'labels agree on 50.00 %' in output
 
 
@@ -104,7 +104,7 @@ def test_nothing_is_written_where_logits_differ(run, trained, monkeypatch, diffe
         (
             ['-o', 'a.onnx', '--cfg-options', 'model.data_preprocessor.size=None'],
             1,
-            'config.py names no size of images; give --size HEIGHT WIDTH',
+            'config.py has no image size; give --size HEIGHT WIDTH',
         ),
     ],
 )

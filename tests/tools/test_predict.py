@@ -164,7 +164,7 @@ def test_existing_results_are_kept_unless_told_otherwise(run):
     Path('out').mkdir()
     Path('out/a_labels.png').write_text('precious')
     code, _, errors = run('a.png', '-o', 'out')
-    assert code == 1 and 'error: out/a_labels.png is there already; give --overwrite' in errors
+    assert code == 1 and 'error: out/a_labels.png exists; give --overwrite' in errors
     assert Path('out/a_labels.png').read_text() == 'precious' and not Path('out/a_overlay.jpg').exists()
     assert run('a.png', '-o', 'out', '--overwrite')[0] == 0
     assert Image.open('out/a_labels.png').size == (64, 40)

@@ -121,7 +121,7 @@ def test_refuses_the_trials_of_another_search(run):
     assert run('--images', 1, '-o', 'out')[0] == 0
     code, _, errors = run('--images', 2, '-o', 'out')
     assert code == 1
-    assert errors.startswith('error: out/trials.jsonl is of another search: ')
+    assert errors.startswith('error: out/trials.jsonl is of another search, ')
     assert errors.endswith('give another --out, or --overwrite\n')
     assert run('--images', 2, '-o', 'out', '--overwrite')[0] == 0
 
