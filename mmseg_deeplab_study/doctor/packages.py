@@ -259,7 +259,7 @@ def check_optional() -> Iterator[Finding]:
     """List optional packages, and what needs them."""
     extras: dict[str, str | None] = {}
     for requirement in map(parse_requirement, declared_requirements()):
-        # The first: an extra of its own comes before those for tests.
+        # The first: its own extra comes before those for tests.
         extras.setdefault(requirement.name, extra_of(requirement))
     for name, purpose in OPTIONAL.items():
         if version := version_of(name):

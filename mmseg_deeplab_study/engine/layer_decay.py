@@ -11,7 +11,7 @@ from torch import nn
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor):
-    """mmpretrain's layer-wise learning rate decay for a segmentor, with a rate of its own for the head.
+    """mmpretrain's layer-wise learning rate decay for a segmentor, with another rate for the head.
 
     Beside MMSeg's ``LayerDecayOptimizerConstructor`` (now ``LearningRateDecayOptimizerConstructor``), which
     knows the layers of ConvNeXt, BEiT and MAE, this one adds every backbone that says its depths, SegFormer's
