@@ -43,7 +43,7 @@ def main() -> None:
     """Export the model."""
     args = parse_args()
 
-    from mmseg_deeplab_study.inference.export_onnx import run
+    from mmseg_deeplab_study.inference.onnx_export import run
 
     run(args)
 

@@ -52,7 +52,7 @@ def preflight(runner: Runner, hook: Recorder) -> tuple[AdaptationMetric, Sequenc
     require_iterations(runner, hook)
     for kind in (type(hook), HeadTransferHook):
         if (count := sum(isinstance(other, kind) for other in runner.hooks)) > 1:
-            raise ValueError(f'custom_hooks has {count} {kind.__name__}s, expected one: remove the others')
+            raise ValueError(f'the config has {count} {kind.__name__}s, expected one: remove the others')
     metric = _find_metric(runner)
     refuse_dense_crf(runner)
     head_classes = getattr(bare_model(runner.model).decode_head, 'num_classes', len(metric.classes))

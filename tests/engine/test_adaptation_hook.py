@@ -431,7 +431,7 @@ def existing_record(cfg: Config) -> None:
         (
             twice,
             ValueError,
-            'custom_hooks has 2 AdaptationHooks, expected one: remove the others',
+            'the config has 2 AdaptationHooks, expected one: remove the others',
         ),
         (existing_record, FileExistsError, r'adaptation\.jsonl already holds a record'),
         (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from mmseg_deeplab_study.checkpoints.layouts import model_config
 from mmseg_deeplab_study.checkpoints.parity import measure
@@ -19,6 +20,7 @@ from mmseg_deeplab_study.inference.onnx_export import (
     check,
     describe,
     export_onnx,
+    images_to_check_with,
     load_for_export,
     torch_logits,
 )
@@ -202,3 +204,13 @@ def test_an_opset_that_torch_does_not_give(load, caplog):
     with pytest.raises(ValueError, match=message):
         export_onnx(PixelsToLogits(load('shallow'), SIZE), SIZE, dynamic=False, opset=7)
     assert 'Traceback' not in caplog.text
+
+
+def test_images_of_the_check(tmp_path):
+    Image.new('RGB', (80, 40), (250, 0, 0)).save(tmp_path / 'red.png')
+    (fixed,) = images_to_check_with((64, 96), False, tmp_path / 'red.png')
+    assert fixed.shape == (1, 64, 96, 3) and fixed[0, 5, 5].tolist() == [250, 0, 0]
+    own, other = images_to_check_with((64, 96), True, tmp_path / 'red.png')
+    assert (own.shape, other.shape) == ((1, 40, 80, 3), (2, 48, 120, 3))
+    first, again = (images_to_check_with((64, 96), False, None)[0] for _ in range(2))
+    assert np.array_equal(first, again) and len(np.unique(first)) == 256

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmseg_deeplab_study.checkpoints.parity import Parity, measure
 from mmseg_deeplab_study.digests import file_digest
-from mmseg_deeplab_study.inference import export_onnx
+from mmseg_deeplab_study.inference import onnx_export
 from mmseg_deeplab_study.inference.onnx_export import OnnxNetwork
 
 CAMVID = (
@@ -82,8 +82,8 @@ def test_dynamic(run, trained):
 def test_nothing_is_written_where_logits_differ(run, trained, monkeypatch, difference):
     import onnx
 
-    monkeypatch.setattr(export_onnx, 'export_onnx', lambda *args: onnx.ModelProto())
-    monkeypatch.setattr(export_onnx, 'check', lambda *args: [Parity(difference, 0.5)])
+    monkeypatch.setattr(onnx_export, 'export_onnx', lambda *args: onnx.ModelProto())
+    monkeypatch.setattr(onnx_export, 'check', lambda *args: [Parity(difference, 0.5)])
     code, output, errors = run(*trained, '-o', 'a.onnx')
     assert code == 1 and not Path('a.onnx').exists()
     assert f'error: a.onnx was not written: its logits differ from torch by {difference:.1e} of the' in errors

@@ -30,14 +30,6 @@ class BoundaryCounts(NamedTuple):
     rings: SparseCounts
 
 
-class BoundaryTotals(NamedTuple):
-    """Pixels of several images, int64: ``BoundaryCounts``, but ``trimaps`` (W, C, C) counts whole bands."""
-
-    intersection: np.ndarray
-    union: np.ndarray
-    trimaps: np.ndarray
-
-
 def distance_to_change(labels: np.ndarray) -> np.ndarray:
     """How far each pixel ``(H, W)`` is from the nearest one of another label: float32, infinite without one.
 
@@ -97,19 +89,6 @@ def count_boundaries(
     return BoundaryCounts(intersection, union, to_sparse(joint))
 
 
-def add_boundaries(
-    counts: Iterable[BoundaryCounts], num_classes: int, widths: Sequence[int] = WIDTHS
-) -> BoundaryTotals:
-    """Sum the counts of images."""
-    counts = list(counts)
-    intersection, union = (
-        sum((getattr(image, name) for image in counts), np.zeros(num_classes, np.int64))
-        for name in ('intersection', 'union')
-    )
-    rings = add_sparse((image.rings for image in counts), (len(widths), num_classes, num_classes))
-    return BoundaryTotals(intersection, union, rings.cumsum(axis=0))
-
-
 def _with_frame(band: np.ndarray, width: int) -> np.ndarray:
     band[:width] = band[-width:] = True
     band[:, :width] = band[:, -width:] = True
@@ -117,18 +96,24 @@ def _with_frame(band: np.ndarray, width: int) -> np.ndarray:
 
 
 def boundary_scores(
-    counts: BoundaryCounts, classes: Sequence[str], widths: Sequence[int] = WIDTHS
+    images: Iterable[BoundaryCounts], classes: Sequence[str], widths: Sequence[int] = WIDTHS
 ) -> dict[str, Any]:
-    """Scores in percent, unrounded; a class without a boundary pixel in labels and predictions has None.
+    """Score images together, in percent and unrounded; a class without a boundary pixel has None.
 
     Returns:
         ``BIoU`` (mean over the classes that have one), ``class_biou`` by name, and ``trimap``: of each width,
         as a string, ``mIoU`` and ``class_iou``.
     """
-    pairs = zip(classes, counts.intersection, counts.union, strict=True)
-    class_biou = {name: 100 * int(shared) / int(union) if union else None for name, shared, union in pairs}
+    images = list(images)
+    shared, union = (
+        sum((getattr(image, name) for image in images), np.zeros(len(classes), np.int64))
+        for name in ('intersection', 'union')
+    )
+    pairs = zip(classes, shared, union, strict=True)
+    class_biou = {name: 100 * int(part) / int(whole) if whole else None for name, part, whole in pairs}
+    rings = add_sparse((image.rings for image in images), (len(widths), len(classes), len(classes)))
     trimap = {}
-    for width, confusion in zip(widths, counts.trimaps, strict=True):
+    for width, confusion in zip(widths, rings.cumsum(axis=0), strict=True):
         scores = scores_from_confusion(confusion, classes, ())
         trimap[str(width)] = {key: scores[key] for key in ('mIoU', 'class_iou')}
     return {'BIoU': mean_known(list(class_biou.values())), 'class_biou': class_biou, 'trimap': trimap}
@@ -197,5 +182,4 @@ class BoundaryMetric(PerImageMetric):
     def scores(self, images: Sequence[int]) -> dict[str, Any]:
         """``boundary_scores`` of some of the evaluated images, by their places in the dataset."""
         classes = self.dataset_meta['classes']
-        counts = add_boundaries((self.counts[i] for i in images), len(classes), self.widths)
-        return boundary_scores(counts, classes, self.widths)
+        return boundary_scores((self.counts[i] for i in images), classes, self.widths)
