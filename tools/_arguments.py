@@ -1,7 +1,7 @@
-"""How every tool starts and ends, and the flags that several share. Imports the standard library alone, torch
-or MMEngine only for a flag that needs it.
+"""How every tool starts and ends, and the flags that several share.
 
-Found beside the tool, so not with `python -P`.
+Imports the standard library alone, torch or MMEngine only for a flag that needs it. Found beside the tool, so
+not with `python -P`.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the flag for what the model runs on; ``check_device`` checks it after parsing."""
+    """Add the flag for the device, which ``check_device`` checks after parsing."""
     parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
 
 
@@ -254,7 +254,7 @@ def check_device(parser: argparse.ArgumentParser, device: str | None) -> None:
 def add_study_arguments(
     parser: argparse.ArgumentParser, jobs: str = 'as many as the GPUs take, on the CPU one'
 ) -> None:
-    """Add the flags for where and how a study runs; ``jobs`` describes the default of ``--jobs``."""
+    """Add the flags of a study; ``jobs`` describes the default of ``--jobs``."""
     parser.add_argument(
         '--jobs',
         type=int,

@@ -1,4 +1,4 @@
-"""Measure how one or more runs adapted: tables on the screen, analysis.json and analysis.csv.
+"""Measure how runs adapted: tables on the screen, analysis.json, analysis.csv.
 
 Takes the work_dirs of runs with AdaptationHook, or their records, or a snapshot.pickle of the original study,
 of which only numbers are read (Cityscapes' classes, a validation every 5 iterations). Runs that differ only

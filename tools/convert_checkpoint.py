@@ -1,4 +1,4 @@
-"""Convert a published DeepLab checkpoint to MMSegmentation's form, or an adapted one back to its peer's."""
+"""Convert a published DeepLab checkpoint to MMSegmentation's form, or back."""
 
 import argparse
 from pathlib import Path

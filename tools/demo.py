@@ -1,4 +1,4 @@
-"""The whole study on data drawn by ourselves: learn PASCAL-like objects, adapt to Cityscapes-like streets.
+"""Run the whole study on drawn data: from PASCAL-like objects to streets.
 
 Draws the data, runs configs/studies/demo.py as tools/study.py would, and ends with a table, a figure and the
 report of all adaptations. The data are procedural pictures, not photographs: the scores show how a network

@@ -1,4 +1,4 @@
-"""Compare our logits with the peers' golden logits, and with torchvision's own network, in one table."""
+"""Compare our logits with the peers' golden logits, and with torchvision's."""
 
 import argparse
 import os

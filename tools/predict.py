@@ -1,4 +1,4 @@
-"""Predict photographs and videos: paint the classes over each, with a legend, and write label maps.
+"""Predict photographs and videos: paint the classes over, and write label maps.
 
 Writes OUT/NAME_overlay.jpg and OUT/NAME_labels.png (a palette PNG of class ids) for a photograph,
 OUT/NAME_overlay.mp4 for a video. Images go through the config's test pipeline, labels have the image's own

@@ -1,4 +1,4 @@
-"""Carry out a study: every run of a study file, then one analysis and one report over all.
+"""Carry out a study: every run of a study file, then one report over all.
 
 A study (configs/studies) names leaf configs, seeds and overrides. Each run is tools/train.py in its own
 folder. Complete runs are not run again; interrupted and failed ones are resumed; those that fail are

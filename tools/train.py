@@ -1,4 +1,4 @@
-"""Train a segmentor, as MMSegmentation's tools/train.py does, with checks before training starts."""
+"""Train a segmentor as MMSegmentation's tools/train.py does, after more checks."""
 
 import argparse
 

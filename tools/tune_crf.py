@@ -1,4 +1,4 @@
-"""Search the dense CRF's parameters for a trained model, on images of its training split.
+"""Search the dense CRF's parameters for a trained model, on training images.
 
 Weight and widths of the bilateral Gaussian are searched in the ranges of DeepLab's paper, first every second
 value and then around the best; model.test_cfg.crf of the config sets the rest. Scores are means over the

@@ -100,7 +100,7 @@ def transfer_rows(
 
 
 def two_rows(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of two classes for a classifier of one channel, ``(1, C, 1, 1)`` and ``(1,)``.
+    """Rows of two classes for a classifier of one channel.
 
     The softmax of 0 and z is the sigmoid of z, so both give the same probabilities.
     """
@@ -108,7 +108,7 @@ def two_rows(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def one_row(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """A classifier of one channel for rows of two classes; the other way round of ``two_rows``."""
+    """A classifier of one channel for rows of two classes: undo ``two_rows``."""
     return weight[1:] - weight[:1], bias[1:] - bias[:1]
 
 
@@ -118,7 +118,7 @@ def transfer_head(
     rows: Sequence[RowOrigin],
     single: Container[str] = (),
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Return ``state_dict`` with every classifier carried over, and the names of the heads that were.
+    """Carry every classifier over; returns the state dict and the heads that were.
 
     ``state_dict`` has the model's own names, ``source`` are the classes it was trained on. A classifier with
     a row for each target class is the target's and left alone, unless the source has as many classes. One
@@ -183,7 +183,7 @@ def check_classes(model: nn.Module, classes: Sequence[str], target: str) -> None
 
 
 def decode_classifier(state_dict: Mapping[str, Tensor], classes: int) -> dict[str, Tensor] | None:
-    """Copy the decode head's ``weight`` and ``bias``; None unless one head has a row for each class."""
+    """Copy the decode head's classifier; None unless it has a row for each class."""
     weight, bias = (state_dict.get(f'decode_head.conv_seg.{name}') for name in ('weight', 'bias'))
     if weight is None:
         return None
@@ -193,7 +193,7 @@ def decode_classifier(state_dict: Mapping[str, Tensor], classes: int) -> dict[st
 
 
 def classifier_channels(model: nn.Module) -> list[tuple[str, int]]:
-    """Names of a segmentor's heads that classify pixels, and the channels of their classifiers."""
+    """Heads of a segmentor that classify pixels, and their classifiers' channels."""
     shapes = ((_CLASSIFIER.match(key), value.shape) for key, value in model.state_dict().items())
     return [(match[1], shape[0]) for match, shape in shapes if match]
 

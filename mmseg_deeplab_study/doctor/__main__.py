@@ -1,4 +1,4 @@
-"""Check an environment, and say what is wrong and how to cure it: one line per check.
+"""Check an environment, and say what is wrong and how to cure it.
 
 Runs where MMSegmentation or this package cannot be imported. --data-root, --checkpoint and --config check
 these too; each can be given several times.

@@ -1,4 +1,4 @@
-"""Say what a checkpoint is and how `load_from` takes it, and check what a config names."""
+"""Say what a checkpoint is and how to load it, and check what a config names."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LABEL_SPACES = {21: 'as many as PASCAL VOC has', 19: 'as many as Cityscapes has'
 
 
 def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Iterator[Finding]:
-    """Say what a checkpoint is, and whether its scheme is right. Unpickles tensors and plain data alone.
+    """Say what a checkpoint is, and whether its scheme is right.
 
-    The scheme can be left out, unless a ``config`` names the checkpoint.
+    Unpickles tensors and plain data alone. The scheme can be left out, unless a ``config`` names the file.
     """
     where = '' if config is None else f'{config}: load_from='
     scheme, _, name = str(load_from).rpartition('://')
@@ -36,7 +36,7 @@ def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Itera
 
 
 def examine(path: Path) -> tuple[Finding, str | None]:
-    """Say what a checkpoint is, and the ``load_from`` that takes it; None if nothing does."""
+    """Say what a checkpoint is, and the ``load_from`` that takes it, or None."""
     stranger = load_alone('checkpoints/strangers.py').what_it_is_not(path)
     if stranger:
         return Finding('error', 'checkpoint', f'{path}: {stranger[0]}', stranger[1]), None
@@ -56,7 +56,7 @@ def examine(path: Path) -> tuple[Finding, str | None]:
 
 
 def import_package(check: str, path: Path) -> Finding | None:
-    """Import the package this doctor belongs to, whole; returns a finding about ``path`` where that fails."""
+    """Import the whole package; returns a finding about ``path`` where that fails."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     try:
@@ -71,7 +71,7 @@ def import_package(check: str, path: Path) -> Finding | None:
 
 
 def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
-    """Read what a checkpoint is, its ``load_from`` (None without a reader) and its state dict in our names.
+    """Read what a checkpoint is, its ``load_from`` or None, and its state dict.
 
     Raises:
         ImportError: the reader's package is missing.
@@ -109,7 +109,7 @@ def check_sums(path: Path) -> None:
 
 
 def describe_mmseg(data: Mapping[str, Any]) -> str:
-    """Say what a checkpoint with MMSegmentation's names is, and whether it can be resumed."""
+    """Say what a checkpoint of MMSegmentation's is, and whether it can be resumed."""
     if 'state_dict' not in data:
         wrapped = any(isinstance(value, Mapping) for value in data.values())
         origin = "a training script's" if wrapped else 'a bare'
@@ -132,7 +132,7 @@ def classes_of(state: Mapping[str, Any]) -> str:
 
 
 def refusal(path: Path, error: ValueError) -> Finding:
-    """Say why a file was not read: it carries code, is damaged, or is not what it seemed."""
+    """Say why a file was not read: it has code, is damaged, or is another form."""
     text = str(error)
     if 'HistoryBuffer' in text:
         text += '. This is how MMEngine saves checkpoints without ExactCheckpointHook'

@@ -21,7 +21,7 @@ VOC_LABELS = {
 
 
 class Split(NamedTuple):
-    """Photographs, each with its label map; ``labelled`` says whether a run reads the label maps.
+    """Photographs with their label maps; ``labelled``: whether a run reads these.
 
     ``nothing`` is the text of the finding if there is no photograph.
     """
@@ -33,9 +33,10 @@ class Split(NamedTuple):
 
 
 def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
-    """Check layout, counts per split and, as training does, every photograph and label map.
+    """Check layout, counts per split, and every photograph and label map.
 
-    Label maps are decoded, in 10 ms for one of 1024x2048; with ``deep`` photographs are, too.
+    With the checks of training. Label maps are decoded, in 10 ms for one of 1024x2048; with ``deep``
+    photographs are, too.
     """
     found = find_cityscapes(root) or find_voc(root)
     if found is None:
@@ -58,7 +59,7 @@ def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
 
 
 def find_cityscapes(root: Path) -> tuple[str, int, list[Split]] | None:
-    """Name, number of classes and splits of the layout of Cityscapes; None if the folder has another."""
+    """Name, number of classes and splits of Cityscapes' layout, or None."""
     images, labels = root / 'leftImg8bit', root / 'gtFine'
     if not images.is_dir():
         return None
@@ -75,7 +76,7 @@ def find_cityscapes(root: Path) -> tuple[str, int, list[Split]] | None:
 
 
 def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
-    """Name, number of classes and splits of the layout of VOC; None if the folder has another."""
+    """Name, number of classes and splits of VOC's layout, or None."""
     places = (root, root / 'VOC2012', root / 'VOCdevkit/VOC2012')
     root = next((place for place in places if (place / 'JPEGImages').is_dir()), None)
     if root is None:
@@ -92,7 +93,7 @@ def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
 
 
 def check_splits(splits: Sequence[Split], classes: int, deep: bool) -> Iterator[Finding]:
-    """Count the files of each split and check them; one finding for each kind of fault."""
+    """Count and check the files of each split; one finding for each kind of fault."""
     try:
         checks = load_alone('datasets/image_headers.py')
     except ImportError:

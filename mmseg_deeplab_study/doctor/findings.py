@@ -17,7 +17,7 @@ class Finding(NamedTuple):
 
 
 def run_check(check: Callable[..., Iterator[Finding]], *arguments: Any) -> Iterator[Finding]:
-    """The findings of a check; an error in it becomes one more, so that the others run."""
+    """The findings of a check; an error in it is one more, so that others run."""
     try:
         yield from check(*arguments)
     except ModuleNotFoundError as error:

@@ -31,7 +31,7 @@ CURES = (
 
 
 def last_error(code: str) -> str | None:
-    """Run Python code in another process; returns the last line of its error, or None without one."""
+    """Run Python code in another process; returns its error's last line, or None."""
     command = [sys.executable, '-W', 'ignore', '-c', code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode == 0:
@@ -65,7 +65,7 @@ def check_import() -> Iterator[Finding]:
 
 
 def check_devices() -> Iterator[Finding]:
-    """List GPUs, or cores where there is none, and warn of a driver that torch cannot use."""
+    """List GPUs, else cores, and warn of a driver that torch cannot use."""
     if version_of('torch') is None:
         yield Finding('info', 'devices', 'GPUs are not known without torch')
         return

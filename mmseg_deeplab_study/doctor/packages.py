@@ -1,4 +1,4 @@
-"""Check installed packages: versions against what is declared, and pairs known to conflict."""
+"""Check installed packages: declared versions, and pairs known to conflict."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def version_of(name: str) -> str | None:
 
 
 def load_alone(file: str) -> ModuleType:
-    """Load a module of the package by its path: the package around it may fail to import."""
+    """Load a module by its path: the package around it may fail to import."""
     spec = importlib.util.spec_from_file_location(f'study_{Path(file).stem}', ROOT / NAME / file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -50,7 +50,7 @@ def load_alone(file: str) -> ModuleType:
 
 
 def declared_requirements() -> list[str]:
-    """This package's requirements from its metadata, else from setup.cfg; none without both."""
+    """This package's requirements, from its metadata, else from setup.cfg."""
     if version_of(NAME) is not None:
         return importlib.metadata.requires(NAME) or []
     config = configparser.ConfigParser()
@@ -151,7 +151,7 @@ def check_requirements() -> Iterator[Finding]:
 
 
 def check_mmcv() -> Iterator[Finding]:
-    """Check that there is one mmcv, of a version that MMSegmentation takes, and whether it has ops."""
+    """Check that there is one mmcv that MMSegmentation takes, and its ops."""
     installed = {name: version for name in ('mmcv', 'mmcv-lite') if (version := version_of(name))}
     declared = {item.name: item.specifier for item in map(parse_requirement, declared_requirements())}
     lite = f'pip install "mmcv-lite{declared.get("mmcv-lite", "")}"'

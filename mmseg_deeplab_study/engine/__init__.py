@@ -1,4 +1,4 @@
-"""What MMEngine's Runner calls: hooks, a loop, a storage, an optimiser's wrapper and constructor."""
+"""What MMEngine's Runner calls: hooks, a loop, a storage, parts of an optimiser."""
 
 from .adaptation_hook import AdaptationHook
 from .atomic_backend import AtomicBackend

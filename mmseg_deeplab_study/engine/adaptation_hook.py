@@ -101,7 +101,7 @@ class AdaptationHook(Hook):
         self._recording = True
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Record the source's view and iteration 0, or the validation that a resumed run lacks."""
+        """Record the source's view and iteration 0, or what a resumed run lacks."""
         # Not in before_train: CheckpointHook and others set themselves up there, and validation calls them.
         if self._due:
             self._due = False
@@ -126,7 +126,7 @@ class AdaptationHook(Hook):
         self._random_states = random_states()
 
     def after_val(self, runner: Runner) -> None:
-        """Undo what validation drew for its workers: it must not change what training draws."""
+        """Restore the random states: validation must not change what training draws."""
         restore_random_states(self._random_states)
 
     def after_val_iter(

@@ -9,7 +9,7 @@ from ..atomic_file import write_atomically
 
 @register_backend('atomic')
 class AtomicBackend(LocalBackend):
-    """MMEngine's local storage, written atomically: ``backend_args=dict(backend='atomic')``.
+    """MMEngine's local storage, atomically: ``backend_args=dict(backend='atomic')``.
 
     MMEngine's own ``put`` is a plain write: a kill cuts the newest checkpoint.
     """

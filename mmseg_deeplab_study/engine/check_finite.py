@@ -16,7 +16,7 @@ from .bfloat16 import BFloat16OptimWrapper
 
 @HOOKS.register_module()
 class CheckFiniteHook(Hook):
-    """End training at a loss that is not finite, and never validate or save weights that are not.
+    """End training at a loss or weights that are not finite.
 
     A finite loss leaves such weights if its gradient overflows. Record and checkpoints stay as they are.
 

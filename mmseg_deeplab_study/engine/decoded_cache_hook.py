@@ -13,7 +13,7 @@ from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 
 @HOOKS.register_module()
 class DecodedCacheHook(Hook):
-    """Keep the decoded validation images and label maps in memory, for a run that validates often.
+    """Keep decoded validation images and label maps in memory.
 
     The first validation fills memory that all workers of the data loader share; each of several ranks keeps
     the images that it evaluates. ``AdaptationMetric`` gets labels as uint8, as they were read. A log line

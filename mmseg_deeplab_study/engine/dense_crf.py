@@ -1,4 +1,4 @@
-"""Dense CRF and the record: refused while a run trains, recorded when a checkpoint is tested."""
+"""Dense CRF and the record: refused in training, recorded in a test."""
 
 import time
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ _SIDE = 256  # pixels of the crop that the cost is measured on
 
 
 def refuse_dense_crf(runner: Runner) -> None:
-    """Refuse to train with a model that refines each validated image; say what it would cost.
+    """Refuse to train with a model that refines images; say what it would cost.
 
     Raises:
         ValueError: the model has a dense CRF.
@@ -77,7 +77,7 @@ def _seconds_per_image(runner: Runner) -> tuple[float, tuple[int, int]]:
 
 @HOOKS.register_module()
 class DenseCRFRecordHook(Hook):
-    """Put the test of a run's checkpoint with dense CRF beside what was recorded without it.
+    """Put the test of a run's checkpoint with dense CRF into the run's record.
 
     ``tools/test.py --crf`` adds it. Appends a row of the kind ``"crf"`` to ``adaptation.jsonl`` in the
     checkpoint's folder, with the CRF's parameters, and writes refined label maps of the images of its
@@ -172,7 +172,7 @@ def _scores(evaluator: Evaluator, predictions: str) -> dict[str, Any]:
 
 
 def enable_dense_crf(cfg: Config) -> None:
-    """Test with dense CRF and without in one pass, and put both into the record beside the checkpoint.
+    """Test with dense CRF and without in one pass, and record both.
 
     A config that only writes predictions to files has no scores.
     """

@@ -1,4 +1,4 @@
-"""Passes over data beside the training loop's own validation: the source's view, and forgetting."""
+"""Passes over data beside validation: the source's view, and forgetting."""
 
 import contextlib
 import time
@@ -30,7 +30,7 @@ from .schedule import is_due
 
 @contextlib.contextmanager
 def as_source_model(model: nn.Module, classifier: Mapping[str, Tensor]) -> Iterator[None]:
-    """Put the source's classifier, ``weight (S, C, 1, 1)`` and ``bias (S,)``, into a segmentor for now."""
+    """Put the source's classifier, ``weight`` and ``bias``, into a segmentor for now."""
     head = model.decode_head
     # The segmentor has its own numbers, which sliding-window inference uses.
     sizes = [(part, name) for part in (head, model) for name in ('num_classes', 'out_channels')]
@@ -57,7 +57,7 @@ def count_confusion(
     what: str,
     look: Callable[[Sequence[SegDataSample]], None] | None = None,
 ) -> float:
-    """Evaluate the runner's model on a data loader, without the hooks of validation; returns the seconds.
+    """Evaluate the runner's model without the hooks of validation; returns seconds.
 
     Afterwards ``metric`` has the counts; ``look`` sees each batch's samples. Leaves random states and the
     model's mode as they were.
@@ -83,7 +83,7 @@ def count_confusion(
 def record_source(
     runner: Runner, metric: AdaptationMetric, transfer: HeadTransferHook, snapshots: Snapshots
 ) -> dict[str, Any] | None:
-    """Evaluate the untouched source model on the target's validation images; returns the row.
+    """Evaluate the untouched source model on the target's images; returns the row.
 
     Scores read its predictions in the target's label space; ``confusion`` (T, S) counts target labels by the
     predictions as they are. None but on the main process. Leaves its pictures in ``snapshots``.
@@ -112,7 +112,7 @@ def record_source(
 
 
 class ForgettingPass:
-    """The adapting model on a validation set of the source, on the classes that both label spaces share.
+    """The adapting model on the source's data, on the classes that both share.
 
     Args:
         runner: gives the model, the seed and, from its ``val_cfg``, the precision.
@@ -165,7 +165,7 @@ class ForgettingPass:
         return is_due(runner, self.interval)
 
     def row(self, runner: Runner) -> dict[str, Any] | None:
-        """Evaluate; returns the row, None but on the main process. Its ``confusion`` is (S, T)."""
+        """Evaluate; returns the row, with ``confusion`` (S, T), on the main process."""
         counted = ConfusionMetric(
             len(self.classes), len(self.target), ignore_index=self.ignore_index, prefix='source'
         )

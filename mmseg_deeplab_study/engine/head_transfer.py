@@ -1,4 +1,4 @@
-"""Carry a source's classifier over to the target's label space while its checkpoint is loaded."""
+"""Carry a source's classifier over to the target while its checkpoint is loaded."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ SOURCE_CLASSIFIER = 'source_classifier'  # the key of a checkpoint
 
 @HOOKS.register_module()
 class HeadTransferHook(Hook):
-    """Rewrite a loaded checkpoint's classifiers for the target label space before they enter the model.
+    """Rewrite the classifiers of a loaded checkpoint for the target label space.
 
     Works on ``decode_head`` and ``auxiliary_head``, in training and in testing; a checkpoint that is already
     the target's (a resumed run's) is left untouched. Logs a table of the rows, and in training writes it to
@@ -127,7 +127,7 @@ class HeadTransferHook(Hook):
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the source's classifier, for a run that is killed before it has recorded the source's view."""
+        """Keep the source's classifier, for a run that is killed before it is recorded."""
         if self.source_classifier is not None:
             checkpoint[SOURCE_CLASSIFIER] = self.source_classifier
 

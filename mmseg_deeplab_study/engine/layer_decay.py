@@ -11,7 +11,7 @@ from torch import nn
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor):
-    """mmpretrain's layer-wise learning rate decay for a segmentor, with another rate for the head.
+    """mmpretrain's layer-wise learning rate decay, with a rate for the head.
 
     Beside MMSeg's ``LayerDecayOptimizerConstructor`` (now ``LearningRateDecayOptimizerConstructor``), which
     knows the layers of ConvNeXt, BEiT and MAE, this one adds every backbone that says its depths, SegFormer's
@@ -45,7 +45,7 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
         get_layer_depth: Callable[[str], tuple[int, int]] | None = None,
         **kwargs,
     ) -> None:
-        """Add a module's parameters to ``params``, each with its rate; ``prefix`` is the module's name."""
+        """Add the parameters of a module named ``prefix`` to ``params`` with their rates."""
         if get_layer_depth is None:
             get_layer_depth = partial(layer_depth, module.backbone)
         super().add_params(params, module, prefix, get_layer_depth, **kwargs)
@@ -58,9 +58,9 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
 
 
 def layer_depth(backbone: nn.Module, name: str) -> tuple[int, int]:
-    """The depth of a segmentor's parameter, from 0 for the stem or first patches, and the number of depths.
+    """The depth of a segmentor's parameter, from 0, and the number of depths.
 
-    What is not the backbone's is deepest.
+    The stem or first patches are at 0, what is not the backbone's is deepest.
     """
     network = getattr(backbone, 'network', backbone)  # inside AtrousBackbone
     if isinstance(network, MixVisionTransformer):

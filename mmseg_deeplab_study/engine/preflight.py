@@ -31,7 +31,7 @@ class Recorder(Protocol):
 
 
 def check_arguments(snapshots: Any, forgetting: Any) -> None:
-    """Raise ValueError for an argument of a kind that ``AdaptationHook`` does not take."""
+    """Raise ValueError for an argument that ``AdaptationHook`` does not take."""
     if not isinstance(snapshots, int | str | list | tuple) or (isinstance(snapshots, int) and snapshots < 0):
         raise ValueError(f'snapshots must be a number of images, or their stems, but got {snapshots!r}')
     if forgetting is not None and 'dataloader' not in (forgetting if isinstance(forgetting, Mapping) else ()):
@@ -41,7 +41,9 @@ def check_arguments(snapshots: Any, forgetting: Any) -> None:
 
 
 def preflight(runner: Runner, hook: Recorder) -> tuple[AdaptationMetric, Sequence[int] | None]:
-    """Check everything, on all ranks alike; returns the metric, and the probe's images if there is a probe.
+    """Check everything, on all ranks alike; returns the metric and the probe.
+
+    The probe is the places of its images in the validation set, or None without ``ProbeValLoop``.
 
     Raises:
         ValueError: the config's parts do not fit one another or the data; names them.

@@ -48,7 +48,7 @@ class ProbeValLoop(ValLoop):
         self._probe: list[int] | None = None
 
     def set_probe(self, indices: Sequence[int], scores: Sequence[float | None]) -> None:
-        """Make the images ``indices`` the probe; ``scores`` are its mIoU so far, in a resumed run."""
+        """Make images the probe; ``scores`` are its mIoU so far, in a resumed run."""
         self._probe = list(indices)
         self.best_probe = max([score for score in scores if score is not None], default=float('-inf'))
         if getattr(self.dataloader.sampler, 'shuffle', False):
@@ -66,7 +66,7 @@ class ProbeValLoop(ValLoop):
         )
 
     def run(self) -> dict[str, float]:
-        """Validate the probe, and all images where they are due; returns the scores of both."""
+        """Validate the probe, and all images where due; returns the scores of both."""
         if self._probe is None:
             return super().run()
         self.runner.call_hook('before_val')

@@ -57,7 +57,7 @@ def add_nulls(runner: Runner, metrics: dict[str, float | None]) -> None:
 
 
 def metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Rebuild the metrics that validation gave to hooks from the rows of one iteration."""
+    """Rebuild the metrics that hooks got from the rows of one iteration."""
     metrics = {}
     for row in rows:
         if row['kind'] == Kind.VALIDATION:
@@ -73,7 +73,7 @@ def metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def forget_stale_scores(runner: Runner, metrics: Mapping[str, float]) -> None:
-    """Remove from MMEngine's log the scores that this validation's ``metrics`` do not have.
+    """Remove from MMEngine's log the scores that ``metrics`` do not have.
 
     Its message hub would log them, of a class that is now absent or of the whole set where only the probe was
     evaluated, with their values of an earlier validation.
@@ -89,7 +89,7 @@ def forget_stale_scores(runner: Runner, metrics: Mapping[str, float]) -> None:
 def validation_row(
     metric: AdaptationMetric, counted: Counted, iteration: int, subset: str
 ) -> dict[str, Any] | None:
-    """Make the record's row of a pass over the validation set or its probe; None but on the main process.
+    """Make the record's row of a pass; None but on the main process.
 
     The probe's has the bootstrap intervals of its means.
     """

@@ -1,4 +1,4 @@
-"""What a record says about an adaptation: which classes came early, what the source saw and what is lost."""
+"""What a record says about an adaptation: classes, the source's view, losses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from .score_curves import (
 
 
 class Forgetting(NamedTuple):
-    """mIoU (%) on the source's validation set at iteration 0 and last; ``drop = start - last`` in points.
+    """mIoU (%) on the source's data at iteration 0 and last; ``drop = start - last``.
 
     ``start`` and ``last`` are None where they are not known, and then ``drop`` is too.
     """
@@ -42,7 +42,7 @@ class ProbeAgreement(NamedTuple):
 
 
 class ClassTiming(NamedTuple):
-    """When a class came, at half its best IoU, and whether the source model has seen it (None: unknown)."""
+    """When a class reached half its best IoU; ``seen`` is None where not known."""
 
     name: str
     seen: bool | None
@@ -50,7 +50,7 @@ class ClassTiming(NamedTuple):
 
 
 def unlabelled_classes(history: History) -> list[str]:
-    """Classes that the adapting or the source model predicted and no validation image has a label of.
+    """Classes that a model predicted and no validation image has a label of.
 
     They move the means. Empty where the record has no confusion matrices.
     """
@@ -70,7 +70,7 @@ def unlabelled_classes(history: History) -> list[str]:
 
 
 def seen_lead(validations: Sequence[Mapping[str, Any]]) -> int | None:
-    """How many iterations the seen classes are earlier than the others, negative if they are later::
+    """Iterations by which the seen classes are earlier, negative if they are later::
 
         half(mIoU.unseen) - half(mIoU.seen),  half(s) = min {i : s_i >= max_k s_k / 2}
 
@@ -81,12 +81,12 @@ def seen_lead(validations: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def half_of_mean(validations: Sequence[Mapping[str, Any]], part: str) -> int | None:
-    """``half_iteration`` of the mean of the ``'seen'`` or ``'unseen'`` classes, ``over_labelled``."""
+    """``half_iteration`` of the mean of the ``'seen'`` or ``'unseen'`` classes."""
     return half_iteration(validations, over_labelled(validations, f'mIoU.{part}'))
 
 
 def has_no_source(history: History) -> bool:
-    """Whether a record says that there was no source model: its header has null for the checkpoint.
+    """Whether a record says that there was no source model, by a null checkpoint.
 
     An older or imported header has no such key, and may be of a run with one.
     """
@@ -94,7 +94,7 @@ def has_no_source(history: History) -> bool:
 
 
 def seen_classes(history: History) -> list[str] | None:
-    """The classes that the source model has seen; None where there was none or the record does not say."""
+    """The classes that the source model has seen; None without one or if not known."""
     return None if has_no_source(history) else history.header.get('seen_classes')
 
 
@@ -106,7 +106,7 @@ def class_names(history: History) -> list[str]:
 
 
 def classes_early_to_late(history: History) -> list[ClassTiming]:
-    """Classes by ``min {i : IoU_i >= max_k IoU_k / 2}``: without one last, equal ones as in the record."""
+    """Classes by ``min {i : IoU_i >= max_k IoU_k / 2}``, those without one last."""
     seen = seen_classes(history)
     timings = [
         ClassTiming(
@@ -120,15 +120,15 @@ def classes_early_to_late(history: History) -> list[ClassTiming]:
 
 
 def source_row(history: History) -> dict[str, Any] | None:
-    """The row of the untouched source model's scores, read in the target's label space; None without one."""
+    """The row of the untouched source model's scores; None without one."""
     rows = history.select(Kind.SOURCE)
     return rows[0] if rows else None
 
 
 def source_gap(history: History, score: str = 'mIoU') -> float | None:
-    """What the head transfer took away, in percentage points: the source's own score less iteration 0's.
+    """The source's own score less iteration 0's: what the head transfer took away.
 
-    None if either is not known.
+    In percentage points; None if either is not known.
     """
     source = find_score(source_row(history) or {}, score)
     starts = [find_score(row, score) for row in history.validations if row['iter'] == 0]
@@ -136,10 +136,10 @@ def source_gap(history: History, score: str = 'mIoU') -> float | None:
 
 
 def source_drop(history: History, score: str = 'mIoU') -> float | None:
-    """How far the score fell below the source's own, in percentage points: that less ``min s_i``.
+    """How far the score fell below the source's own: that less ``min s_i``.
 
-    Negative where it never did, None if either is not known. ``Adaptation.dip`` is the fall from iteration 0,
-    which the head transfer may have brought down already.
+    In percentage points; negative where it never did, None if either is not known. ``Adaptation.dip`` is the
+    fall from iteration 0, which the head transfer may have brought down already.
     """
     source = find_score(source_row(history) or {}, score)
     curve = score_curve(rows_with(history.validations, score), score)
@@ -147,7 +147,7 @@ def source_drop(history: History, score: str = 'mIoU') -> float | None:
 
 
 def summarise_forgetting(history: History) -> Forgetting | None:
-    """What the model has forgotten of the source's validation set, on the classes that both sets share.
+    """What the model has forgotten of the source's data, on the shared classes.
 
     Over those with labels there, where these are known. None if the history has no such mIoU.
     """
@@ -160,7 +160,7 @@ def summarise_forgetting(history: History) -> Forgetting | None:
 
 
 def compare_probe(history: History) -> ProbeAgreement | None:
-    """The probe's mIoU ``p_i`` against the whole set's ``s_i`` at the iterations ``i`` that have both::
+    """The probe's mIoU ``p_i`` against the whole set's ``s_i``, where both are there::
 
         largest = max |p_i - s_i|      mean = mean |p_i - s_i|      inside = #{i : low_i <= s_i <= high_i}
 

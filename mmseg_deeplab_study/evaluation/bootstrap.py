@@ -16,7 +16,7 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, list[float] | None]:
-    """Percentile bootstrap over images: the interval that a share ``level`` of resampled scores lies in.
+    """Percentile bootstrap over images: intervals of resampled scores.
 
     A resample draws N of the N images with replacement, sums their confusion matrices and scores the sum as
     ``scores_from_confusion`` does. The interval is from quantile ``(1 - level) / 2`` to ``(1 + level) / 2``

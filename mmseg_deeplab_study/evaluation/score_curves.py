@@ -1,4 +1,4 @@
-"""The curve of a score over validations, in figures: how far it fell, when it was back, when half way up.
+"""The curve of a score over validations, in figures.
 
 Beware of iteration 0. The head transfer makes the rows of unmatched classes from the source's background row,
 and the class that wins those pixels (road, on Cityscapes) has an IoU that it has not learnt. Its iterations
@@ -37,7 +37,7 @@ class Adaptation(NamedTuple):
 
     @property
     def dip(self) -> float | None:
-        """How far the score fell below its start, in percentage points: ``start - lowest``."""
+        """How far the score fell below its start, in points: ``start - lowest``."""
         return None if self.start is None else self.start - self.lowest
 
 
@@ -58,7 +58,7 @@ def _score_names(row: Mapping[str, Any]) -> set[str]:
 
 
 def boundary_score_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the boundary scores that rows have: ``'BIoU'`` and the trimaps, from the narrowest."""
+    """Names of the boundary scores that rows have: BIoU and trimaps, narrowest first."""
     widths = sorted({int(width) for row in rows for width in row.get('trimap') or {}})
     return ['BIoU', *(f'{TRIMAP_PREFIX}{width}' for width in widths)] if rows_with(rows, 'BIoU') else []
 
@@ -122,9 +122,11 @@ def summarise_adaptation(validations: Sequence[Mapping[str, Any]], score: str = 
 
 
 def area_under_curve(curve: Curve) -> float:
-    """The mean height of a curve in percent, by the trapezoid rule; of a single point its score::
+    """The mean height of a curve in percent, by the trapezoid rule::
 
         sum_k (i_{k+1} - i_k) (s_k + s_{k+1}) / 2  /  (i_last - i_first)
+
+    Of a single point it is the score.
 
     Raises:
         ValueError: the curve has no point.
@@ -138,7 +140,9 @@ def area_under_curve(curve: Curve) -> float:
 
 
 def iterations_to(curve: Curve, iou: float) -> int | None:
-    """The first iteration at or above an IoU in percent, ``min {i : s_i >= iou}``; None if there is none.
+    """The first iteration at or above an IoU in percent, ``min {i : s_i >= iou}``.
+
+    None if there is none.
 
     Raises:
         ValueError: ``iou`` is outside (0, 100].
@@ -149,7 +153,7 @@ def iterations_to(curve: Curve, iou: float) -> int | None:
 
 
 def iterations_to_share(curve: Curve, share: float = 0.5) -> int | None:
-    """The first iteration at or above a share of the curve's best, ``min {i : s_i >= share max_k s_k}``.
+    """The first iteration at a share of the best, ``min {i : s_i >= share max s_k}``.
 
     None for a curve without a point, or with a best below ``MIN_BEST``.
 
@@ -163,11 +167,11 @@ def iterations_to_share(curve: Curve, share: float = 0.5) -> int | None:
 
 
 def half_iteration(validations: Sequence[Mapping[str, Any]], score: str) -> int | None:
-    """The iteration of half the best, as ``iterations_to_share``, of a score that validations may lack."""
+    """``iterations_to_share`` of a half, for a score that validations may lack."""
     return iterations_to_share(score_curve(rows_with(validations, score), score))
 
 
 def over_labelled(rows: Sequence[Mapping[str, Any]], score: str) -> str:
-    """The name of a mean IoU over the classes that have labels; ``score`` itself if no row has it."""
+    """The name of a mean IoU over labelled classes; ``score`` itself if no row has it."""
     labelled = f'{score}.labelled'
     return labelled if rows_with(rows, labelled) else score

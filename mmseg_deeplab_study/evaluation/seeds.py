@@ -1,4 +1,4 @@
-"""One experiment under several seeds: which runs belong together, and how sure their mean is."""
+"""One experiment under several seeds: which runs it has, how sure their mean is."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -9,7 +9,7 @@ CONFIDENCE = 0.95
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds, in the unit of its values, and its interval; None where too few seeds have a value.
+    """A mean over seeds and its interval; None where too few seeds have a value.
 
     The interval is ``mean_interval``'s. ``count`` of ``seeds`` have a value: a run that never reached a
     figure has none, and the mean is that of the others.
@@ -23,10 +23,10 @@ class Estimate(NamedTuple):
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean of n values by Student's t: ``mean -+ t(0.975, n - 1) s / sqrt(n)``.
+    """The 95 % interval of the mean of n values by Student's t.
 
-    ``s`` is the standard deviation with ``n - 1`` in its denominator. Assumes draws from one normal
-    distribution, at least two.
+    ``mean -+ t(0.975, n - 1) s / sqrt(n)``, where the standard deviation ``s`` has ``n - 1`` in its
+    denominator. Assumes draws from one normal distribution, at least two.
 
     Source: Student, The Probable Error of a Mean, Biometrika 6, 1908.
     """
@@ -55,7 +55,7 @@ def _estimate(values: Sequence[float | None]) -> Estimate:
 
 
 def estimate_over_seeds(values: Sequence[float | None], seeds: Sequence[int | None]) -> Estimate:
-    """The mean over seeds of the runs' values, with its interval if two seeds or more have one.
+    """The mean over seeds of the runs' values, with its interval from two seeds on.
 
     Runs of one seed count as one, by their mean: a repetition says nothing about another seed. A run without
     a seed counts as one.
@@ -67,10 +67,10 @@ def estimate_difference(
     first: tuple[Sequence[float | None], Sequence[int | None]],
     second: tuple[Sequence[float | None], Sequence[int | None]],
 ) -> Estimate:
-    """The mean, over the seeds that two experiments share, of the first's value less the second's.
+    """The mean difference of two experiments over the seeds that they share.
 
-    Each is given as the values and the seeds of its runs. A seed draws the same batches for both, so the
-    interval is that of the paired t-test.
+    The first's values less the second's; each is given as the values and the seeds of its runs. A seed draws
+    the same batches for both, so the interval is that of the paired t-test.
     """
     one, other = (
         {

@@ -1,4 +1,4 @@
-"""Search the dense CRF's parameters, coarse to fine, in the ranges of DeepLab's paper."""
+"""Search the dense CRF's parameters in the ranges of DeepLab's paper."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ Scores = Mapping[str, float]
 def search(
     score: Callable[[Setting], float], ranges: Mapping[str, Sequence[float]] = RANGES
 ) -> tuple[Setting, float]:
-    """Find the best setting, and its score: try every second value of each range, then around the best.
+    """Find the best setting and its score: every second value, then around the best.
 
     Around it, moves to the best setting that is one value away in one range, while that is better. ``score``
     is called once for each setting.
@@ -88,7 +88,7 @@ def training_images(cfg: Config) -> Dataset:
 
 
 class Trials:
-    """Evaluates a model with different CRFs on a few images, evenly spaced over a dataset.
+    """Evaluate a model with different CRFs on a few images of a dataset.
 
     Args:
         model: in evaluation mode, with ``DenseCRFMixin``.
@@ -122,7 +122,7 @@ class Trials:
         self._metrics = [metric_config(evaluators, kind) for kind in (AdaptationMetric, BoundaryMetric)]
 
     def evaluate(self, setting: Setting | None, tick: Callable[[], None] = lambda: None) -> Scores:
-        """``mIoU``, ``BIoU`` and ``trimap.<width>`` in percent; without CRF for the setting None.
+        """``mIoU``, ``BIoU`` and ``trimap.<width>`` in percent; None is without CRF.
 
         Means over the classes that the images have labels of: the usual ones move when the CRF takes away the
         last pixel of a class without. ``tick`` is called after each image.

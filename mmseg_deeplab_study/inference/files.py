@@ -39,7 +39,7 @@ def is_video(path: Path) -> bool:
 
 
 def find_inputs(paths: Sequence[Path], out: Path) -> list[Path]:
-    """List photographs and videos: files as given, those in folders by name; each once.
+    """List photographs and videos: files as given, those in folders by name.
 
     Raises:
         FileNotFoundError: there is no such file, or neither photograph nor video in a folder.
@@ -71,7 +71,9 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def plan_jobs(inputs: Sequence[Path], folder: Path, label_maps: bool = True) -> list[Job]:
-    """Name the outputs ``STEM_overlay`` and ``STEM_labels``; inputs of one stem keep more of their paths.
+    """Name the outputs ``STEM_overlay`` and ``STEM_labels``, or with more of a path.
+
+    Inputs of one stem keep as much of their paths as tells them apart.
 
     Raises:
         ValueError: two outputs would still have one name, or an output is an input.
@@ -123,7 +125,9 @@ def refuse_existing(jobs: Sequence[Job]) -> None:
 
 
 def read_photograph(path: Path) -> np.ndarray:
-    """Read a photograph as training does, ``(H, W, 3)`` in uint8 and BGR, turned as its EXIF data say.
+    """Read a photograph ``(H, W, 3)`` in uint8 and BGR, as training does.
+
+    It is turned as its EXIF data say.
 
     Raises:
         OSError: it cannot be opened.

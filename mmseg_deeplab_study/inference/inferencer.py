@@ -61,7 +61,7 @@ class TrainedInferencer(MMSegInferencer):
         return pseudo_collate
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Labels ``(H, W)`` of an image ``(H, W, 3)`` in uint8 and BGR, as OpenCV reads it.
+        """Labels ``(H, W)`` of an image ``(H, W, 3)`` in uint8 and BGR.
 
         Raises:
             ValueError: the test pipeline's resize leaves nothing of one side.
@@ -80,7 +80,7 @@ class TrainedInferencer(MMSegInferencer):
 
 
 def with_long_side(pipeline: Sequence[Mapping[str, Any]], long_side: int) -> list[Mapping[str, Any]]:
-    """A test pipeline whose only resize is that of the longer side, to ``long_side`` pixels."""
+    """A test pipeline that resizes the longer side alone, to ``long_side`` pixels."""
     kept = [transform for transform in pipeline if transform['type'] not in _RESIZES]
     place = next((i for i, transform in enumerate(kept) if transform['type'] == 'LoadImageFromFile'), 0)
     resize = dict(type='Resize', scale=(long_side, long_side), keep_ratio=True)

@@ -1,4 +1,4 @@
-"""A trained model as ONNX, from pixels to logits, with a check of the logits; for tools/export_onnx.py."""
+"""Export a trained model as ONNX, and check its logits, for tools/export_onnx.py."""
 
 import argparse
 import copy
@@ -34,7 +34,7 @@ DESCRIPTION = (
 
 
 def load_for_export(cfg: Config, checkpoint: str) -> EncoderDecoder:
-    """Load a model that computes what the exported one must: the logits of whole images in float32.
+    """Load a model as it is exported: with logits of whole images in float32.
 
     Raises:
         FileNotFoundError, ImportError, ValueError: as ``load_model``.
@@ -47,10 +47,10 @@ def load_for_export(cfg: Config, checkpoint: str) -> EncoderDecoder:
 
 
 class PixelsToLogits(nn.Module):
-    """A segmentor's inference as one network that an exporter can follow, with batch norm folded.
+    """A segmentor's inference as one network that an exporter can follow.
 
-    Images ``(N, 3, H, W)`` in RGB from 0 to 255 give logits ``(N, classes, H, W)``. Small images are padded
-    as the segmentor pads them (``data_preprocessor.test_cfg``), and the padding is cut off again.
+    Images ``(N, 3, H, W)`` in RGB from 0 to 255 give logits ``(N, classes, H, W)``; batch norm is folded.
+    Small images are padded as the segmentor pads them (``data_preprocessor.test_cfg``), and cut again.
     ``StudyEncoderDecoder``'s own evaluation is left out: its bands and strips are loops over the image's
     size, which a graph of any size cannot have.
 
@@ -123,7 +123,7 @@ def _check_exportable(model: nn.Module) -> None:
 
 
 def export_onnx(network: PixelsToLogits, size: tuple[int, int], dynamic: bool, opset: int) -> Any:
-    """Export for one image of a height and width, or, if ``dynamic``, for any number of images of any size.
+    """Export for one image of a size, or, if ``dynamic``, for any images of any size.
 
     Returns:
         an ``onnx.ModelProto``.
@@ -162,27 +162,27 @@ def export_onnx(network: PixelsToLogits, size: tuple[int, int], dynamic: bool, o
 
 
 def describe(proto: Any, **properties: Any) -> None:
-    """Write what the tensors are, and properties as JSON, into the metadata of an ``onnx.ModelProto``."""
+    """Write what the tensors are, and properties as JSON, into a model's metadata."""
     proto.doc_string = DESCRIPTION
     texts = {name: json.dumps(value) for name, value in properties.items() if value is not None}
     _import_onnx()[0].helper.set_model_props(proto, texts)
 
 
 class OnnxNetwork:
-    """An exported model in onnxruntime, on the CPU: images ``(N, H, W, 3)`` in uint8 RGB to logits."""
+    """An exported model in onnxruntime, on the CPU: uint8 RGB images to logits."""
 
     def __init__(self, content: bytes) -> None:
         runtime = _import_onnx()[1]
         self._session = runtime.InferenceSession(content, providers=['CPUExecutionProvider'])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Logits ``(N, classes, H, W)``."""
+        """Logits ``(N, classes, H, W)`` of images ``(N, H, W, 3)``."""
         planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
         return self._session.run([OUTPUT], {INPUT: planes})[0]
 
 
 def torch_logits(model: EncoderDecoder, images: np.ndarray) -> np.ndarray:
-    """Logits ``(N, C, H, W)`` of images ``(N, H, W, 3)`` in uint8 RGB, from the model's own test step."""
+    """Logits ``(N, C, H, W)`` of uint8 RGB images, from the model's own test step."""
     size = images.shape[1:3]
     data = {
         # As LoadImageFromFile reads and PackSegInputs packs.
@@ -214,7 +214,7 @@ def _import_onnx() -> tuple[Any, Any]:
 
 
 def images_to_check_with(size: tuple[int, int], dynamic: bool, photograph: Path | None) -> list[np.ndarray]:
-    """Images ``(N, H, W, 3)`` in uint8 RGB to check with; if ``dynamic``, also two of another size.
+    """Images ``(N, H, W, 3)`` in uint8 RGB; if ``dynamic``, also two of another size.
 
     Raises:
         OSError, ValueError: as ``read_photograph``.

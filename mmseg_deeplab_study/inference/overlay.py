@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 def paint(image: np.ndarray, labels: np.ndarray, palette: Palette, opacity: float) -> np.ndarray:
-    """Mix the colours of labels ``(H, W)`` with an image ``(H, W, 3)`` in RGB; 1 is the colours alone.
+    """Mix the colours of labels with an image in RGB; opacity 1 is the colours alone.
 
     Raises:
         ValueError: image and labels are of different sizes.
@@ -47,7 +47,7 @@ def largest_first(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def with_legend(image: np.ndarray, entries: Sequence[Entry]) -> np.ndarray:
-    """Put a legend below an image in RGB, and widen the image where a class's name is wider.
+    """Put a legend below an image in RGB, and widen the image if need be.
 
     The size depends on the image's and on the names alone: the frames of a video, with the same classes in
     the same order, keep their size and their legend its place. Absent classes are faint.

@@ -24,7 +24,7 @@ LARGE = 2
 
 
 class Painter:
-    """Turn images in BGR into labels, and into pictures in RGB with the labels painted over."""
+    """Turn images in BGR into labels, and into pictures in RGB painted with them."""
 
     def __init__(self, inferencer: TrainedInferencer, opacity: float, legend: bool) -> None:
         self.inferencer = inferencer
@@ -35,7 +35,7 @@ class Painter:
         self._usual_side = inferencer.usual_side
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Labels ``(H, W)`` of an image; notes once that one is much larger than the config's."""
+        """Labels of an image; notes once that one is much larger than the config's."""
         if self._usual_side is not None and max(image.shape[:2]) > LARGE * self._usual_side:
             print(
                 f'note: an image of {image.shape[1]}x{image.shape[0]} pixels, where the config has about '
@@ -46,7 +46,7 @@ class Painter:
         return self.inferencer.predict(image)
 
     def paint(self, image: np.ndarray, labels: np.ndarray, all_classes: bool = False) -> np.ndarray:
-        """Paint labels over an image; with ``all_classes`` the legend has absent classes too."""
+        """Paint labels over an image; ``all_classes`` puts absent ones into the legend."""
         painted = paint(image[..., ::-1], labels, self.palette, self.opacity)
         if not self.legend:
             return painted
@@ -90,7 +90,7 @@ def describe_failure(error: Exception, source: Path) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict all inputs that the flags name; returns an exit code, 1 if some could not be predicted.
+    """Predict all inputs that the flags name; returns 1 if some could not be, else 0.
 
     Raises:
         OSError, ValueError, ImportError: before any is predicted, for inputs, outputs, config or checkpoint.

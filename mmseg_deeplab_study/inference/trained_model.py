@@ -1,4 +1,4 @@
-"""Load a trained model from a config and a checkpoint of any form we read, whole or not at all."""
+"""Load a trained model from a config and a checkpoint, whole or not at all."""
 
 import copy
 import warnings
@@ -22,7 +22,7 @@ from ..models.crf_segmentors import refining_model
 
 
 def load_checkpoint(name: str) -> dict[str, Any]:
-    """Load a checkpoint by scheme and path, or by the path of a file of any form we read.
+    """Load a checkpoint of any form we read, by path, with or without its scheme.
 
     MMEngine's own loader reads no file here: before torch 2.6 it runs the code that a file carries.
 
@@ -42,9 +42,9 @@ def load_checkpoint(name: str) -> dict[str, Any]:
 
 
 def load_model(cfg: Config, name: str) -> EncoderDecoder:
-    """Build a config's model, without auxiliary heads, and load a checkpoint, in evaluation mode.
+    """Build a config's model without auxiliary heads, and load a checkpoint.
 
-    Its ``dataset_meta`` has ``classes``, ``palette`` and ``checkpoint_digest`` (None if unknown).
+    In evaluation mode. ``dataset_meta`` has ``classes``, ``palette``, ``checkpoint_digest`` (None: unknown).
 
     Raises:
         FileNotFoundError, ImportError: as ``load_checkpoint``.
@@ -140,7 +140,7 @@ def dataset_to_test(cfg: Config) -> Mapping[str, Any]:
 
 
 def image_size(cfg: Config) -> tuple[int, int] | None:
-    """Height and width that a config pads test images to, else those of its training; None without."""
+    """Height and width that a config pads test images to, else its training crop."""
     preprocessor = cfg.model.get('data_preprocessor') or {}
     size = (preprocessor.get('test_cfg') or {}).get('size') or preprocessor.get('size')
     return tuple(size) if size else None
@@ -157,7 +157,7 @@ def dataset_meta(cfg: Config) -> dict[str, Any]:
 
 
 def class_colours(classes: Sequence[str], palette: Palette | None = None) -> Palette:
-    """A colour for each class: the palette, else that of MMSeg's dataset of these classes, else VOC's."""
+    """A colour for each class: the palette, else of MMSeg's dataset, else VOC's."""
     if palette is not None and len(palette) == len(classes):
         return palette
     for dataset in dataset_aliases:

@@ -1,4 +1,4 @@
-"""Search a dense CRF's parameters, from a config to a config, for tools/tune_crf.py."""
+"""Search a dense CRF's parameters for a config, for tools/tune_crf.py."""
 
 import argparse
 import time
@@ -28,7 +28,7 @@ console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 class Recorder:
-    """Run trials and keep each on the disk; a trial that is there already is not repeated."""
+    """Run trials and keep each on the disk; what is there is not repeated."""
 
     def __init__(self, trials: Trials, path: Path, header: dict, overwrite: bool) -> None:
         self.trials = trials

@@ -51,9 +51,9 @@ def paint_video(
     draw: Callable[[np.ndarray], np.ndarray],
     track: Callable[[Iterable[np.ndarray], int], Iterable[np.ndarray]] = lambda frames, length: frames,
 ) -> None:
-    """Write ``draw(frame)``, in RGB, of every frame to an MP4 of the same frame rate, whole or not at all.
+    """Write ``draw(frame)``, in RGB, of every frame to an MP4, whole or not at all.
 
-    ``track(frames, length)`` sees the frames go by, for a progress bar.
+    At the video's frame rate. ``track(frames, length)`` sees the frames go by, for a progress bar.
 
     Raises:
         ValueError: as ``Video``; also if it ends before its last frame, or its frames are too large.

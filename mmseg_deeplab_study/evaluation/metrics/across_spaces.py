@@ -10,7 +10,7 @@ from .scores import scores_from_confusion
 
 
 def read_as_target(matches: Mapping[str, Match]) -> dict[str, str]:
-    """The target class that each source class is read as; source classes without one are left out.
+    """The target class that each source class is read as, where there is one.
 
     Where a source class matches several target classes (``class_map={'rider': 'person'}``), the one of its
     own name wins, then alias, class map, approximate, and in each the target's order.
@@ -56,11 +56,11 @@ def source_scores(
     matches: Mapping[str, Match],
     seen: Sequence[str],
 ) -> dict[str, Any]:
-    """Scores of the source model in the target's label space, in percent, as ``scores_from_confusion``.
+    """Scores of the source model in the target's label space, in percent.
 
     ``confusion`` (T, S) counts target labels by source predictions. Background and source classes without a
     target class are always wrong, so a target class without a source class has IoU 0 where it is labelled;
-    from VOC to Cityscapes mIoU is at most 6/19 = 31.6 %.
+    from VOC to Cityscapes mIoU is at most 6/19 = 31.6 %. Keys are those of ``scores_from_confusion``.
     """
     square, missed = translate(confusion, target, source, read_as_target(matches))
     return scores_from_confusion(square, target, seen, missed)
@@ -72,7 +72,7 @@ def forgetting_scores(
     target: Sequence[str],
     matches: Mapping[str, Match],
 ) -> dict[str, Any]:
-    """Scores of the adapting model on the source's data, on the shared classes alone, in percent.
+    """Scores of the adapting model on the source's data, of shared classes, in %.
 
     ``confusion`` (S, T) counts source labels by target predictions. A shared class's IoU counts its false
     positives on the pixels of every source class; accuracies are over the pixels labelled with a shared

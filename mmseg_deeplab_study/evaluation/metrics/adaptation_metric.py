@@ -56,7 +56,7 @@ def confusion_matrix(
 
 
 class ConfusionMetric(PerImageMetric):
-    """One int64 confusion matrix per image; their sum is exact in any order, under any number of ranks.
+    """One int64 confusion matrix per image: the sum is exact on any number of ranks.
 
     ``counts`` are the ``SparseCounts`` of each image.
 
@@ -103,7 +103,7 @@ class ConfusionMetric(PerImageMetric):
 
 @METRICS.register_module()
 class AdaptationMetric(ConfusionMetric):
-    """mIoU, its parts over seen and unseen classes, and every class's IoU as flat scalars in percent.
+    """mIoU, its parts over seen and unseen classes, and every class's IoU, in percent.
 
     Args:
         source: label space of the source model, a dataset's name known to MMSeg or a list of names.
@@ -128,7 +128,7 @@ class AdaptationMetric(ConfusionMetric):
 
     @property
     def matches(self) -> Mapping[str, Match]:
-        """The source class of each target class that has one: as transferred, else by name and alias."""
+        """Source classes by target class: as transferred, else by name and alias."""
         return match_classes(self.source, self.classes) if self.transferred is None else self.transferred
 
     @property

@@ -1,4 +1,4 @@
-"""Scores of boundaries, which mIoU hardly sees: Boundary IoU and mIoU within trimaps."""
+"""Scores of boundaries, which mIoU hardly sees: Boundary IoU, mIoU in trimaps."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ class BoundaryCounts(NamedTuple):
 
 
 def distance_to_change(labels: np.ndarray) -> np.ndarray:
-    """How far each pixel ``(H, W)`` is from the nearest one of another label: float32, infinite without one.
+    """Distance of each pixel (H, W) to one of another label, in float32; else inf.
 
     In pixels, by the larger of both axes (Chebyshev): neighbours, diagonal ones too, are 1 away. Outside the
     image there is no label.
@@ -44,7 +44,7 @@ def distance_to_change(labels: np.ndarray) -> np.ndarray:
 
 
 def boundary_width(size: tuple[int, int], dilation_ratio: float) -> int:
-    """Pixels of Boundary IoU's bands in an image ``(H, W)``: a share of its diagonal, at least 1."""
+    """Width of Boundary IoU's band in pixels: a share of the diagonal, at least 1."""
     return max(1, round(dilation_ratio * math.hypot(*size)))
 
 
@@ -98,7 +98,7 @@ def _with_frame(band: np.ndarray, width: int) -> np.ndarray:
 def boundary_scores(
     images: Iterable[BoundaryCounts], classes: Sequence[str], widths: Sequence[int] = WIDTHS
 ) -> dict[str, Any]:
-    """Score images together, in percent and unrounded; a class without a boundary pixel has None.
+    """Score images together, in percent; a class without a boundary pixel has None.
 
     Returns:
         ``BIoU`` (mean over the classes that have one), ``class_biou`` by name, and ``trimap``: of each width,
@@ -120,7 +120,7 @@ def boundary_scores(
 
 
 def flat_boundary_scores(scores: Mapping[str, Any]) -> dict[str, float]:
-    """One number a key, no nulls: ``BIoU``, ``BIoU.<class>``, ``trimap.<width>``; nothing of other scores."""
+    """Flatten to ``BIoU``, ``BIoU.<class>`` and ``trimap.<width>``, without nulls."""
     flat = {'BIoU': scores.get('BIoU')}
     flat |= {f'trimap.{width}': values['mIoU'] for width, values in scores.get('trimap', {}).items()}
     flat |= {f'BIoU.{name}': value for name, value in scores.get('class_biou', {}).items()}
@@ -180,6 +180,6 @@ class BoundaryMetric(PerImageMetric):
         return flat_boundary_scores(self.scores(range(len(results))))
 
     def scores(self, images: Sequence[int]) -> dict[str, Any]:
-        """``boundary_scores`` of some of the evaluated images, by their places in the dataset."""
+        """``boundary_scores`` of some evaluated images, by their places in the dataset."""
         classes = self.dataset_meta['classes']
         return boundary_scores((self.counts[i] for i in images), classes, self.widths)

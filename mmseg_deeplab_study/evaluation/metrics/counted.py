@@ -14,7 +14,7 @@ from .sparse import SparseCounts, add_sparse
 
 
 class Counted(NamedTuple):
-    """What a pass over a set of images counted; ``counts`` are None but on the main process.
+    """What a pass over images counted; ``counts`` are None but on the main process.
 
     ``counts`` are ``AdaptationMetric``'s of each image, ``confusion`` (C, C) is their sum; ``boundaries`` are
     the scores of a ``BoundaryMetric``.
@@ -27,7 +27,7 @@ class Counted(NamedTuple):
 
 
 def count_pass(evaluator: Evaluator, seconds: float, images: Sequence[int] | None = None) -> Counted:
-    """What an evaluator counted last, of all images or of some by their places in the dataset."""
+    """What an evaluator counted last, of all images or of some by their places."""
     metric = find_metric(evaluator, AdaptationMetric)
     if metric.counts is None:
         return Counted(None, seconds)
@@ -46,7 +46,7 @@ def find_metric(
 
 
 def metric_config(evaluators: dict | Sequence[dict] | None, kind: type[BaseMetric]) -> dict[str, Any]:
-    """The config of a metric of a class among those of an evaluator, or one of its default arguments."""
+    """The config of a metric of a class, else one of its default arguments."""
     for config in as_list(evaluators):
         name = config['type']
         if issubclass(METRICS.get(name) if isinstance(name, str) else name, kind):

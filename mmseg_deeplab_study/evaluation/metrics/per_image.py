@@ -11,7 +11,7 @@ from .ids import check_ids
 
 
 class PerImageMetric(BaseMetric):
-    """Counts of each image's predictions against its labels, collected from every rank.
+    """Counts of each image's predictions against its labels, from every rank.
 
     Args:
         ignore_index: label of the pixels that do not count.
@@ -49,7 +49,7 @@ class PerImageMetric(BaseMetric):
 
 
 def maps_of(sample: Mapping[str, Any], predictions: str) -> tuple[Tensor, Tensor]:
-    """Prediction and label (H, W) of a data sample as an Evaluator hands it to a metric.
+    """Prediction and label (H, W) of a data sample as an Evaluator passes it.
 
     Raises:
         ValueError: it has no such predictions, or no label.

@@ -63,7 +63,7 @@ def mean_known(scores: Sequence[float | None]) -> float | None:
 
 
 def flat_scalars(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Flatten scores to what visual backends keep: one number a key, classes as ``IoU.<class>``, no nulls."""
+    """Flatten scores to one number a key, classes as ``IoU.<class>``, without nulls."""
     flat = {key: value for key, value in scores.items() if key != 'class_iou'}
     flat.update({f'IoU.{name}': value for name, value in scores['class_iou'].items()})
     return {key: value for key, value in flat.items() if value is not None}

@@ -7,10 +7,10 @@ import numpy as np
 
 
 class SparseCounts(NamedTuple):
-    """The counts of an array that are not 0: ``places`` in the flat array, uint32, and ``numbers``, int64.
+    """The counts of an array that are not 0: places in the flat array, and numbers.
 
-    An image has few classes. Dense, a confusion matrix of 150 classes takes 180 kB, rings along boundaries a
-    megabyte.
+    ``places`` are uint32, ``numbers`` int64. An image has few classes: dense, a confusion matrix of 150 takes
+    180 kB, rings along boundaries a megabyte.
     """
 
     places: np.ndarray
