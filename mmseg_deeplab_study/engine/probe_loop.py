@@ -77,15 +77,14 @@ class ProbeValLoop(ValLoop):
             metrics = self._evaluate(SubsetName.FULL, self.dataloader)
             # The same images and weights: the probe's counts are among those of all.
             self.counted[SubsetName.PROBE] = count_pass(self.evaluator, 0.0, self._probe)
-            scores = self._probe_scores()
         else:
             metrics = {}
             self._evaluate(SubsetName.PROBE, self._probe_loader)
-            scores = self._probe_scores()
-            if scores.get('mIoU', float('-inf')) > self.best_probe:
-                metrics = self._evaluate(SubsetName.FULL, self.dataloader)
+        scores = self._probe_scores()
+        if scores.get('mIoU', float('-inf')) > self.best_probe:
+            self.best_probe = scores['mIoU']
+            metrics = metrics or self._evaluate(SubsetName.FULL, self.dataloader)
         metrics |= {f'{SubsetName.PROBE}/{key}': value for key, value in scores.items()}
-        self.best_probe = max(self.best_probe, scores.get('mIoU', float('-inf')))
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics

@@ -63,12 +63,8 @@ def metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         if row['kind'] == Kind.VALIDATION:
             # A row of an older record may lack the means over the labelled classes.
             flat = flat_scalars({key: row.get(key) for key in (*MEANS, 'class_iou')})
-            flat |= flat_boundary_scores(row)
-            metrics |= (
-                {f'{SubsetName.PROBE}/{k}': v for k, v in flat.items()}
-                if row['subset'] == SubsetName.PROBE
-                else flat
-            )
+            prefix = f'{SubsetName.PROBE}/' if row['subset'] == SubsetName.PROBE else ''
+            metrics |= {prefix + key: value for key, value in (flat | flat_boundary_scores(row)).items()}
     return metrics
 
 

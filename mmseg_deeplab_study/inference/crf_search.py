@@ -1,7 +1,9 @@
 """Search the dense CRF's parameters in the ranges of DeepLab's paper."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -41,12 +43,10 @@ def search(
     Around it, moves to the best setting that is one value away in one range, while that is better. ``score``
     is called once for each setting.
     """
-    known: dict[tuple[int, ...], float] = {}
 
+    @cache
     def ask(place: tuple[int, ...]) -> float:
-        if place not in known:
-            known[place] = score(_setting(place, ranges))
-        return known[place]
+        return score(_setting(place, ranges))
 
     coarse = product(*(range(0, len(values), 2) for values in ranges.values()))
     best = max(coarse, key=ask)
@@ -55,9 +55,9 @@ def search(
     return _setting(best, ranges), ask(best)
 
 
-def coarse_trials(ranges: Mapping[str, Sequence[float]] = RANGES) -> int:
+def coarse_trials() -> int:
     """The number of settings that ``search`` tries at first."""
-    return int(np.prod([(len(values) + 1) // 2 for values in ranges.values()]))
+    return math.prod((len(values) + 1) // 2 for values in RANGES.values())
 
 
 def _around(place: tuple[int, ...], ranges: Mapping[str, Sequence[float]]) -> Iterator[tuple[int, ...]]:

@@ -3,7 +3,6 @@
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -36,8 +35,6 @@ def load_checkpoint(name: str) -> dict[str, Any]:
         raise ValueError(
             f'checkpoint {name}: expected a file, or {", ".join(schemes)} before a file; download it first'
         )
-    if not Path(name).expanduser().is_file():
-        raise FileNotFoundError(f'checkpoint {name}: no such file')
     return load_any(name)
 
 

@@ -230,7 +230,7 @@ def test_refusals(run, arguments, code, message):
 
 @pytest.mark.parametrize(
     ('place', 'message'),
-    [(0, 'error: config nowhere: no such file'), (1, 'error: checkpoint nowhere: no such file')],
+    [(0, 'error: config nowhere: no such file'), (1, 'error: nowhere: no such file')],
 )
 def test_missing_model(run, trained, place, message):
     photograph('a.png')
