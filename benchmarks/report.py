@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from playwright.sync_api import sync_playwright
 
-from benchmarks.setups import camvid
+from benchmarks.setups import label_of, make_streets
 from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.page import render_page
@@ -59,14 +59,11 @@ def write_snapshots(folder: Path, args: argparse.Namespace) -> None:
     """Photographs, truths and, for each validation, a label map of each."""
     reference = folder / 'reference'
     reference.mkdir(parents=True)
-    photographs = sorted((camvid() / 'leftImg8bit/val').rglob('*.png'))[: args.images]
+    streets = make_streets(folder.parent, args.images, args.height)
+    photographs = sorted((streets / 'leftImg8bit/val').rglob('*.png'))
     for photograph in photographs:
-        label = Path(str(photograph).replace('leftImg8bit', 'gtFine').replace('.png', '_labelTrainIds.png'))
-        size = (2 * args.height, args.height)
         shutil.copy(photograph, reference / photograph.name)
-        with Image.open(label) as image:
-            truth = image.convert('L').resize(size, Image.Resampling.NEAREST)
-        truth = Image.fromarray(np.asarray(truth), mode='P')
+        truth = Image.fromarray(np.asarray(Image.open(label_of(photograph)).convert('L')), mode='P')
         truth.putpalette([channel for i in range(256) for channel in (i, 255 - i, 13 * i % 256)])
         truth.save(reference / f'{photograph.stem}_truth.png')
         for variant in range(VARIANTS):

@@ -164,9 +164,9 @@ def _growth(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield f'### How it grows ({network}, memory returned)'
     yield from markdown_table(['image', *variants], rows('height', variants, lambda h: f'{h}x{2 * int(h)}'))
     yield 'After the network, for one image of 512x1024 (resize, labels, counts):'
-    memory = ([f'{cells[f"{n} MB"]:.0f}' for n in (STOCK, 'ours')] for cells in value['classes'].values())
+    memory = ([f'{cells[f"{n} MB"]:.0f}' for n in (STOCK, 'float32')] for cells in value['classes'].values())
     head = ['classes', 'stock', 'ours', 'stock, MB', 'ours, MB']
-    by_classes = zip(rows('classes', (STOCK, 'ours')), memory, strict=True)
+    by_classes = zip(rows('classes', (STOCK, 'float32')), memory, strict=True)
     yield from markdown_table(head, ([*seconds, *megabytes] for seconds, megabytes in by_classes))
     yield 'A pass over this number of images of 256x512:'
     yield from markdown_table(['images', *variants], rows('images', variants))
