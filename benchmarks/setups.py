@@ -92,7 +92,6 @@ def config(network: str, variant: str, data_root: Path, work_dir: Path, crop: in
         cfg.val_evaluator = cfg.test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
         cfg.custom_hooks = []
         del cfg.default_hooks.decoded_cache
-        cfg.default_hooks.checkpoint.type = 'CheckpointHook'
     if variant in (STOCK_AMP, 'bfloat16'):
         # MMSeg's own --amp refuses the CPU: stock gets our optimizer wrapper.
         enable_amp(cfg)

@@ -205,12 +205,24 @@ def _with_blanks(value: Any) -> Any:
     return value.replace('\0', ' ') if isinstance(value, str) else value
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of a flag: a whole number that is not less."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f'must be at least {least}, but got {number}')
+        return number
+
+    parse.__name__ = 'int'  # a usage error says it of what is no number
+    return parse
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, checkpoint: bool = False) -> None:
     """Add the flags that every MMSegmentation tool has."""
-    add_config_arguments(parser)
+    add_config_arguments(parser, checkpoint)
     parser.add_argument(
-        '--work-dir',
-        help='folder of logs and checkpoints (default: work_dirs/<config name>)',
+        '--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)'
     )
     parser.add_argument(
         '--launcher',
@@ -222,9 +234,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the config, and the flag that overrides its settings."""
+def add_config_arguments(parser: argparse.ArgumentParser, checkpoint: bool = False) -> None:
+    """Add the config, the flag that overrides its settings, and what the model is loaded from."""
     parser.add_argument('config', help='config file path')
+    if checkpoint:
+        parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -234,21 +248,21 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the flag for the device, which ``check_device`` checks after parsing."""
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
+    """Add what the model runs on, None if it is not given."""
+    parser.add_argument(
+        '--device', type=_device, help='such as cpu or cuda:0 (default: a GPU if there is one)'
+    )
 
 
-def check_device(parser: argparse.ArgumentParser, device: str | None) -> None:
-    """End with a usage error if a device that is given cannot be used."""
-    if device is None:
-        return
+def _device(name: str) -> str:
     import torch
 
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        parser.error(f'argument --device: {device!r} cannot be used ({reason})')
+        raise argparse.ArgumentTypeError(f'{name!r} cannot be used ({reason})') from None
+    return name
 
 
 def add_study_arguments(
@@ -257,7 +271,7 @@ def add_study_arguments(
     """Add the flags of a study; ``jobs`` describes the default of ``--jobs``."""
     parser.add_argument(
         '--jobs',
-        type=int,
+        type=at_least(1),
         help=f'runs at a time (default: {jobs}); not for --cluster slurm, where the study has resources',
     )
     parser.add_argument(
@@ -274,8 +288,6 @@ def add_study_arguments(
 
 
 def check_study_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End with a usage error if flags do not fit together."""
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f'--jobs must be at least 1, but got {args.jobs}')
+    """End with a usage error where flags do not fit together."""
     if args.jobs is not None and args.cluster == 'slurm':
         parser.error('--jobs is not for --cluster slurm; set resources.array_parallelism in the study')

@@ -25,11 +25,7 @@ def parse_args() -> argparse.Namespace:
         help='each backbone adapts under each seed; the source stage has the first (default: 0)',
     )
     parser.add_argument(
-        '--backbones',
-        nargs='+',
-        choices=BACKBONES,
-        default=list(BACKBONES),
-        help='default: all',
+        '--backbones', nargs='+', choices=BACKBONES, default=list(BACKBONES), help='default: all'
     )
     parser.add_argument(
         '--quick',

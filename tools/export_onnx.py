@@ -8,7 +8,7 @@ Nothing is written where the logits differ by more than 1e-4 of the largest.
 import argparse
 from pathlib import Path
 
-from _arguments import Parser, add_config_arguments, run
+from _arguments import Parser, add_config_arguments, at_least, run
 
 SMALLEST = 32
 
@@ -16,27 +16,19 @@ SMALLEST = 32
 def parse_args() -> argparse.Namespace:
     """Read the flags."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
+    add_config_arguments(parser, checkpoint=True)
     parser.add_argument('-o', '--out', type=Path, required=True, help='file to write; never an existing one')
     parser.add_argument(
         '--size',
-        type=int,
+        type=at_least(SMALLEST),
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help='of the images (default: what the config pads test images to, else its training crop)',
     )
-    parser.add_argument(
-        '--dynamic',
-        action='store_true',
-        help='any number of images of any size',
-    )
+    parser.add_argument('--dynamic', action='store_true', help='any number of images of any size')
     parser.add_argument('--image', type=Path, help='photograph to check with (default: a fixed random image)')
     parser.add_argument('--opset', type=int, default=18, help='of ONNX (default: %(default)s)')
-    args = parser.parse_args()
-    if args.size and min(args.size) < SMALLEST:
-        parser.error(f'--size must be at least {SMALLEST} {SMALLEST}, but got {args.size[0]} {args.size[1]}')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

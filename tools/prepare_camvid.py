@@ -9,7 +9,7 @@ files are checked and kept, so the same command resumes where it stopped.
 import argparse
 from pathlib import Path
 
-from _arguments import Parser, run
+from _arguments import Parser, at_least, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,16 +28,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--every',
-        type=int,
+        type=at_least(1),
         default=1,
         metavar='N',
         help="take every N-th of each list, from the first (default: 1; the README's figures are with 4)",
     )
     parser.add_argument('--copy', action='store_true', help='copy the photographs instead of linking')
-    args = parser.parse_args()
-    if args.every < 1:
-        parser.error(f'--every must be at least 1, but got {args.every}')
-    return args
+    return parser.parse_args()
 
 
 def main() -> int:

@@ -8,8 +8,7 @@ from _arguments import Parser, add_run_arguments, run
 def parse_args() -> argparse.Namespace:
     """Read the flags."""
     parser = Parser(description=__doc__)
-    add_run_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
+    add_run_arguments(parser, checkpoint=True)
     parser.add_argument('--out', help='folder for predicted label maps, for offline evaluation')
     parser.add_argument('--show', action='store_true', help='show prediction results')
     parser.add_argument('--show-dir', help='folder for painted images, one of every image')
@@ -73,10 +72,7 @@ def main() -> None:
         # A metric that writes label maps, beside what the config evaluates.
         writer = dict(type='IoUMetric', format_only=True, output_dir=args.out)
         evaluators = cfg.test_evaluator
-        cfg.test_evaluator = [
-            *(evaluators if isinstance(evaluators, list) else [evaluators]),
-            writer,
-        ]
+        cfg.test_evaluator = [*(evaluators if isinstance(evaluators, list) else [evaluators]), writer]
     check_data_roots(cfg, ('test_dataloader',))
     enable_ranks(cfg)
     runner = Runner.from_cfg(cfg)

@@ -16,9 +16,7 @@ def parse_args() -> argparse.Namespace:
         'tflite://FILE',
     )
     parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='resume from the newest checkpoint in the work_dir that loads',
+        '--resume', action='store_true', help='go on from the newest checkpoint in the work_dir that loads'
     )
     parser.add_argument(
         '--overwrite',
@@ -48,12 +46,7 @@ def main() -> None:
     from mmseg_deeplab_study.engine import AdaptationHook
     from mmseg_deeplab_study.runs.batches import build_loaders, check_shared_memory
     from mmseg_deeplab_study.runs.inputs import TRAINING_DATA, check_data_roots, check_load_from
-    from mmseg_deeplab_study.runs.launch import (
-        enable_amp,
-        enable_ranks,
-        load_config,
-        prepare_work_dir,
-    )
+    from mmseg_deeplab_study.runs.launch import enable_amp, enable_ranks, load_config, prepare_work_dir
     from mmseg_deeplab_study.runs.main_process import from_main_process
     from mmseg_deeplab_study.runs.resuming import resume_from
     from mmseg_deeplab_study.runs.work_dir import clear_work_dir

@@ -9,7 +9,7 @@ resumes, and the best to OUT/crf.py, a config that inherits CONFIG.
 import argparse
 from pathlib import Path
 
-from _arguments import Parser, add_config_arguments, add_device_argument, check_device, run
+from _arguments import Parser, add_config_arguments, add_device_argument, at_least, run
 
 METRICS = ('mIoU', 'BIoU', *(f'trimap.{width}' for width in (1, 2, 4, 8, 16, 32)))
 
@@ -17,10 +17,12 @@ METRICS = ('mIoU', 'BIoU', *(f'trimap.{width}' for width in (1, 2, 4, 8, 16, 32)
 def parse_args() -> argparse.Namespace:
     """Read the flags."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
+    add_config_arguments(parser, checkpoint=True)
     parser.add_argument(
-        '--images', type=int, default=20, help='of the training split, evenly spaced (default: %(default)s)'
+        '--images',
+        type=at_least(1),
+        default=20,
+        help='of the training split, evenly spaced (default: %(default)s)',
     )
     parser.add_argument(
         '--metric',
@@ -35,10 +37,7 @@ def parse_args() -> argparse.Namespace:
     add_device_argument(parser)
     parser.add_argument('--overwrite', action='store_true', help='search again where there are results')
     args = parser.parse_args()
-    if args.images < 1:
-        parser.error(f'--images must be at least 1, but got {args.images}')
     args.out = args.out or Path('work_dirs/tune_crf') / Path(args.config).stem
-    check_device(parser, args.device)
     return args
 
 

@@ -95,7 +95,7 @@ def test_nothing_is_written_where_logits_differ(run, trained, monkeypatch, diffe
     [
         (['-o', 'a.pth'], 1, 'error: a.pth exists; give another file, or remove it'),
         (['-o', 'a.onnx', '--image', 'nowhere.png'], 1, 'nowhere.png: No such file or directory'),
-        (['-o', 'a.onnx', '--size', '8', '64'], 2, '--size must be at least 32 32, but got 8 64'),
+        (['-o', 'a.onnx', '--size', '8', '64'], 2, '--size: must be at least 32, but got 8'),
         (
             ['-o', 'a.onnx', '--cfg-options', 'model.decode_head.num_classes=21'],
             1,

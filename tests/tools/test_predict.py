@@ -211,7 +211,7 @@ def test_a_note_on_images_much_larger_than_the_configs(run):
         (['empty', '-o', 'out'], 1, 'error: empty: no photograph or video in this folder'),
         (['a.png', '-o', 'a.png'], 2, '-o a.png is a file; give a folder'),
         (['a.png', '-o', 'out', '--opacity', '1.5'], 2, '--opacity must be between 0 and 1, but got 1.5'),
-        (['a.png', '-o', 'out', '--long-side', '0'], 2, '--long-side must be at least 1, but got 0'),
+        (['a.png', '-o', 'out', '--long-side', '0'], 2, '--long-side: must be at least 1, but got 0'),
         (['a.png', '-o', 'out', '--device', 'toaster'], 2, "--device: 'toaster' cannot be used"),
         (
             ['a.png', '-o', 'out', '--cfg-options', 'model.decode_head.num_classes=21'],

@@ -138,7 +138,7 @@ def test_missing_package(run_tool, tmp_path: Path, monkeypatch):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (('prepare_camvid', 'x', '--every', '0'), '--every must be at least 1, but got 0'),
+        (('prepare_camvid', 'x', '--every', '0'), '--every: must be at least 1, but got 0'),
         (('prepare_cityscapes', 'x', '--splits', 'test'), "invalid choice: 'test'"),
     ],
 )

@@ -129,7 +129,7 @@ def test_refuses_the_trials_of_another_search(run):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--images', '0'], '--images must be at least 1, but got 0'),
+        (['--images', '0'], '--images: must be at least 1, but got 0'),
         (['--metric', 'IoU'], "argument --metric: invalid choice: 'IoU'"),
         (['--cfg-options', 'model.test_cfg.crf.sigma=3'], "error: model.test_cfg.crf has no 'sigma'"),
         (
