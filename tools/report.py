@@ -7,7 +7,7 @@ only in the seed are one experiment: mean and band. The numbers are those of too
 import argparse
 from pathlib import Path
 
-from _arguments import Parser, run
+from _arguments import Parser, at_least, run
 
 REGISTERS_NOTHING = True
 
@@ -27,13 +27,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--frames',
-        type=int,
+        type=at_least(1),
         default=60,
         help='about how many iterations the film strip of a run has; fewer where the page is too large '
         '(default: %(default)s)',
     )
     parser.add_argument(
-        '--width', type=int, default=480, help='of its pictures, in pixels (default: %(default)s)'
+        '--width', type=at_least(1), default=480, help='of its pictures, in pixels (default: %(default)s)'
     )
     parser.add_argument(
         '--watch',
@@ -48,9 +48,6 @@ def parse_args() -> argparse.Namespace:
         help='how often --watch looks (default: %(default)s)',
     )
     args = parser.parse_args()
-    for option in ('frames', 'width'):
-        if getattr(args, option) < 1:
-            parser.error(f'--{option} must be at least 1, but got {getattr(args, option)}')
     if args.watch_interval <= 0:
         parser.error(f'--watch-interval must be more than 0 seconds, but got {args.watch_interval:g}')
     if args.out.is_dir():
@@ -58,13 +55,13 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
-    """Write the page, once or again and again; returns an exit code."""
+def main() -> None:
+    """Write the page, once or again and again."""
     args = parse_args()
 
-    from mmseg_deeplab_study.report.command import run
+    from mmseg_deeplab_study.report.command import make_report, watch
 
-    return run(args)
+    (watch if args.watch else make_report)(args)
 
 
 if __name__ == '__main__':

@@ -18,10 +18,8 @@ from .runs import RunFolder, read_runs
 def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
     """Write the page, and figures if asked for; returns all runs.
 
-    A run without a validation is named and left out.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``read_runs``; also if no run has a validation.
+    A run without a validation is named and left out. Raises FileNotFoundError and ValueError as
+    ``read_runs``, ValueError if no run has a validation, OSError if a file cannot be written.
     """
     runs = read_runs(args.work_dirs)
     shown = {name: run for name, run in runs.items() if rows_with(run.history.validations, 'mIoU')}
@@ -67,13 +65,3 @@ def watch(args: argparse.Namespace) -> None:
             )
         while sizes(args.work_dirs) == seen:
             time.sleep(args.watch_interval)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Make the report that the flags ask for; returns an exit code.
-
-    Raises:
-        OSError, ValueError: as ``make_report``; also if a file cannot be written.
-    """
-    (watch if args.watch else make_report)(args)
-    return 0

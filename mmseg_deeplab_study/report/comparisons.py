@@ -49,19 +49,32 @@ def label(group: Group) -> str:
     return f'{group.runs[0].name} and {more} more' if more else group.runs[0].name
 
 
-def same_task(groups: Sequence[Group]) -> bool:
-    """Whether all runs have the same target classes and validation images."""
-    return _agree(groups, _task)
+def agree(groups: Sequence[Group], key: Callable[[MeasuredRun], Any]) -> bool:
+    """Whether all runs have the same ``key``, such as ``task_of``."""
+    return len({key(run) for group in groups for run in group.runs}) <= 1
 
 
-def same_length(groups: Sequence[Group]) -> bool:
-    """Whether all runs have come equally far and are equally long."""
-    return _agree(groups, _length)
+def task_of(run: MeasuredRun) -> tuple[str, str]:
+    """Its target classes and validation images."""
+    header = run.history.header
+    validation = header.get('validation') or {}
+    return repr(list(header.get('target_classes') or ())), repr(validation.get('digest'))
+
+
+def length_of(run: MeasuredRun) -> tuple[int, int]:
+    """How far it has come, and how long it is."""
+    last = run.figures['mIoU']['last_iter']
+    return last, run.history.header.get('max_iters') or last
 
 
 def same_source(groups: Sequence[Group]) -> bool:
     """Whether forgetting was measured on the same classes and images, equally late."""
-    return _agree([group for group in groups if group.figures.get('forgetting')], _source)
+
+    def measured(run: MeasuredRun) -> str:
+        rows = [(r['iter'], r.get('images')) for r in run.history.select(Kind.FORGETTING)[-1:]]
+        return repr((list(run.history.header.get('source_classes') or ()), rows))
+
+    return agree([group for group in groups if group.figures.get('forgetting')], measured)
 
 
 def best_of(values: Sequence[Value], largest: bool) -> list[bool]:
@@ -91,7 +104,7 @@ def compare(groups: Sequence[Group]) -> list[str]:
     Only experiments of one task and length are compared."""
     tasks: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
-        tasks.setdefault(_task(group.runs[0]), []).append(group)
+        tasks.setdefault(task_of(group.runs[0]), []).append(group)
     found = []
     if len(tasks) > 1:
         apart = ' / '.join(_names(members) for members in tasks.values())
@@ -101,34 +114,13 @@ def compare(groups: Sequence[Group]) -> list[str]:
     return found + [ONE_SEED] * any(_is_of_one(answer) for _, answers in ordered for answer in answers)
 
 
-def _agree(groups: Sequence[Group], key: Callable[[MeasuredRun], Any]) -> bool:
-    return len({key(run) for group in groups for run in group.runs}) <= 1
-
-
-def _task(run: MeasuredRun) -> tuple[str, str]:
-    header = run.history.header
-    validation = header.get('validation') or {}
-    return repr(list(header.get('target_classes') or ())), repr(validation.get('digest'))
-
-
-def _length(run: MeasuredRun) -> tuple[int, int]:
-    last = run.figures['mIoU']['last_iter']
-    return last, run.history.header.get('max_iters') or last
-
-
-def _source(run: MeasuredRun) -> tuple[str, str]:
-    rows = run.history.select(Kind.FORGETTING)
-    measured = [(row['iter'], row.get('images')) for row in rows[-1:]]
-    return repr(list(run.history.header.get('source_classes') or ())), repr(measured)
-
-
 def _names(groups: Sequence[Group]) -> str:
     return ', '.join(map(label, groups))
 
 
 def _compare_task(groups: Sequence[Group]) -> Iterator[Ordered]:
     yield from _answer(AT_THE_START, groups)
-    if not same_length(groups):
+    if not agree(groups, length_of):
         yield f'Not compared further, because their lengths or last iterations differ: {_names(groups)}.', ()
         return
     for question in OF_THE_WHOLE:
@@ -151,8 +143,8 @@ def _answer(question: Question, groups: Sequence[Group]) -> Iterator[Ordered]:
     found.sort(key=lambda answer: mean(answer.value), reverse=largest)
     if len(found) < 2 or abs(mean(found[0].value) - mean(found[-1].value)) < SHOWN:
         return
-    last, length = _length(groups[0].runs[0])
-    end = 'at the end' if last >= length else f'at iteration {last} of {length}'
+    last, whole = length_of(groups[0].runs[0])
+    end = 'at the end' if last >= whole else f'at iteration {last} of {whole}'
     text = question.text.format(score=subject, end=end)
     show = count if 'iter' in measure else fall if 'drop' in measure else percent
     values = ', '.join(f'{label(answer.group)} {show(answer.value)}' for answer in found)
@@ -160,12 +152,11 @@ def _answer(question: Question, groups: Sequence[Group]) -> Iterator[Ordered]:
 
 
 class Recovery(NamedTuple):
-    """How many of ``runs`` fell below their start, stayed there, and when others rose.
+    """How many runs fell below their start, stayed there, and when others rose.
 
     ``iterations`` are those of the runs, None for those that did not fall or come back.
     """
 
-    runs: int
     fell: int
     away: int
     when: Value
@@ -181,14 +172,15 @@ def recovery_of(group: Group, score: str) -> Recovery | None:
     fell = sum(miou['dip'] >= SHOWN for miou in figures)
     away = fell - sum(iteration is not None for iteration in iterations)
     when = estimate_over_seeds(iterations, _seeds(group)) if len(iterations) > 1 else iterations[0]
-    return Recovery(len(iterations), fell, away, when, iterations)
+    return Recovery(fell, away, when, iterations)
 
 
 def _recovery(groups: Sequence[Group]) -> Iterator[Ordered]:
     """Who came back to the mIoU of iteration 0 and when, unless all did alike."""
     score = leading(groups)[0]
     found = [(group, state) for group in groups if (state := recovery_of(group, score)) is not None]
-    if len({(s.fell / s.runs, s.away / s.runs, mean(s.when)) for _, s in found}) < 2:
+    shares = {(s.fell / len(s.iterations), s.away / len(s.iterations), mean(s.when)) for _, s in found}
+    if len(shares) < 2:
         return
     back = [Answer(group, s.when, s.iterations) for group, s in found if mean(s.when) is not None]
     back.sort(key=lambda answer: mean(answer.value))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..evaluation.adaptation import class_names
 from ..evaluation.metrics.scores import LABELLED
@@ -11,7 +11,7 @@ from ..evaluation.score_curves import MIN_BEST
 from ..tables import table_cells
 from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, unfinished
 from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, score_table
-from .comparisons import best_of, label, recovery_of, same_length, same_source, same_task
+from .comparisons import agree, best_of, label, length_of, recovery_of, same_source, task_of
 from .confusions import confusions, taken_tables
 from .curves import COLOURS, MEANS, class_values, curves
 from .film import Film, film_strip
@@ -74,28 +74,22 @@ def _tasks(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-class Column(NamedTuple):
-    """A column of the summary; ``largest``: which end is the best, None for neither."""
+# A title, and of each row what is shown and whether it is the best.
+Column = tuple[str, Sequence[tuple[str, bool]]]
 
-    title: str
-    values: Sequence[Value]
-    shown: Sequence[str]
-    largest: bool | None
 
-    @property
-    def cells(self) -> list[tuple[str, bool]]:
-        """What is shown, and whether it is the best."""
-        if self.largest is None:
-            return [(text, False) for text in self.shown]
-        return list(zip(self.shown, best_of(self.values, self.largest), strict=True))
+def _column(title: str, values: Sequence[Value], shown: Sequence[str], largest: bool | None) -> Column:
+    """``largest``: whether that is the best, None where neither end is."""
+    best = [False] * len(values) if largest is None else best_of(values, largest)
+    return title, list(zip(shown, best, strict=True))
 
 
 def _summary(groups: Sequence[Group]) -> dict[str, Any]:
     """The experiments side by side."""
     columns = [*_cost_columns(groups), *_score_columns(groups)]
-    cells = zip(*(column.cells for column in columns), strict=True)
+    cells = zip(*(cells for _, cells in columns), strict=True)
     return {
-        'columns': [column.title for column in columns],
+        'columns': [title for title, _ in columns],
         'rows': [
             {'name': label(group), 'seeds': group.seeds, 'state': unfinished(group), 'cells': row}
             for group, row in zip(groups, cells, strict=True)
@@ -105,10 +99,9 @@ def _summary(groups: Sequence[Group]) -> dict[str, Any]:
 
 def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
     costs = [_costs(group) for group in groups]
-    headers = [run.history.header for group in groups for run in group.runs]
     # Only like is compared with like: images of one set, and time on one machine.
-    small = False if same_task(groups) else None
-    soon = small if len({repr(header.get('hardware')) for header in headers}) == 1 else None
+    small = False if agree(groups, task_of) else None
+    soon = small if agree(groups, lambda run: repr(run.history.header.get('hardware'))) else None
     for title, key, unit, shape, largest in (
         ('parameters', 'parameters', 1e6, '{:.2f} M', False),
         ('multiply-adds an image', 'multiply_adds', 1e9, '{:.2f} G', small),
@@ -119,7 +112,7 @@ def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
         if key == 'milliseconds':
             # What two runs of one model differ in is the machine's: they are compared by their common time.
             values = [_common_time(cost, costs) for cost in costs]
-        yield Column(title, values, shown, largest)
+        yield _column(title, values, shown, largest)
 
 
 def _common_time(cost: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) -> float | None:
@@ -136,21 +129,20 @@ def _common_time(cost: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) ->
 def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
     def column(title: str, subject: str, measure: str, largest: bool | None) -> Column:
         rows = [group.figures.get(subject, {}) for group in groups]
-        return Column(
-            title, [row.get(measure) for row in rows], [cell(row, measure) for row in rows], largest
-        )
+        values, shown = [row.get(measure) for row in rows], [cell(row, measure) for row in rows]
+        return _column(title, values, shown, largest)
 
     miou, seen, unseen = leading(groups)
     # Only like is compared with like.
-    start = True if same_task(groups) else None
-    high, low = (start, False) if start and same_length(groups) else (None, None)
+    start = True if agree(groups, task_of) else None
+    high, low = (start, False) if start and agree(groups, length_of) else (None, None)
     yield column("source's view", miou, 'source', start)
     yield column('at iteration 0', miou, 'start', start)
     yield column(SOURCE_DROP, miou, 'source_drop', low)
     yield column(DIP, miou, 'dip', low)
     # Who never fell has none.
     back = [state and state.when for state in (recovery_of(group, miou) for group in groups)]
-    yield Column('recovered at', back, [count(value) for value in back], None)
+    yield _column('recovered at', back, [count(value) for value in back], None)
     yield column('best (iteration)', miou, 'best', high)
     yield column('last', miou, 'last', high)
     yield column('seen classes, last', seen, 'last', high)

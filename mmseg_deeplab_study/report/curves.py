@@ -1,7 +1,5 @@
 """The curves of a report, and every class's scores over the iterations."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +14,8 @@ from ..evaluation.score_curves import (
     rows_with,
     score_curve,
 )
-from .analysis import Analysis, MeasuredRun
+from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from .analysis import Analysis, MeasuredRun, csv_text
 from .analysis_text import percent, yes_or_no
 from .pictures import choose_iterations
 
@@ -78,12 +77,11 @@ def marks(run: MeasuredRun, score: str) -> dict[int, int]:
 
 def series_csv(analysis: Analysis) -> str:
     """Every score of every row in long format, unrounded; empty cells for null."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(['run', 'seed', 'kind', 'subset', 'iteration', 'score', 'value'])
-    for run in analysis.runs:
-        for row in run.history.rows:
-            where = [run.name, run.seed, row['kind'], row['subset'], row['iter']]
-            scores = [*MEANS, *LABELLED, *(CLASS_PREFIX + name for name in row.get('class_iou') or ())]
-            writer.writerows([*where, score, find_score(row, score)] for score in scores)
-    return file.getvalue()
+    columns = ('run', 'seed', 'kind', 'subset', 'iteration', 'score', 'value')
+    rows = (
+        [run.name, run.seed, row['kind'], row['subset'], row['iter'], score, find_score(row, score)]
+        for run in analysis.runs
+        for row in run.history.rows
+        for score in [*MEANS, *LABELLED, *(CLASS_PREFIX + name for name in row.get('class_iou') or ())]
+    )
+    return csv_text(columns, rows)

@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from rich.progress import track
 
 from ..evaluation.adaptation import class_names, source_row
 from ..evaluation.score_curves import find_score, rows_with, summarise_adaptation
@@ -29,10 +31,7 @@ def film_strip(
     """The pictures of every run, thinned where a page has no room for all."""
     kept = [(run, folder) for run in runs if _has_pictures(folder := folders[run.name])]
 
-    @cache
-    def encode(path: Path | None) -> str | None:
-        return encode_label_map(path, film.width) if path else None
-
+    encode = cache(partial(encode_label_map, width=film.width))
     shared = _images([folder for _, folder in kept], film.width)
     room = PICTURE_CHARACTERS - sum(len(image[key] or '') for image in shared for key in ('image', 'truth'))
     frames = film.frames
@@ -53,9 +52,7 @@ def film_strip(
     return {
         'thresholds': THRESHOLDS,
         'images': shared,
-        'runs': [
-            _strip(run, folder, chosen[run.name], encode, truths, film.width, score) for run, folder in kept
-        ],
+        'runs': [_strip(run, folder, chosen[run.name], encode, truths, score) for run, folder in kept],
         'notes': [
             f'Film strip: {len(chosen[run.name])} of the {len(folder.snapshots)} iterations that {run.name} '
             f'has pictures of (first, last, best, lowest, those at 0.1 to 0.4 {score}, others evenly spaced).'
@@ -76,12 +73,11 @@ def _images(folders: Sequence[RunFolder], width: int) -> list[dict[str, Any]]:
     owners = {image: folder for folder in reversed(folders) for image in folder.images}
     found = []
     for image, folder in sorted(owners.items()):
-        photograph, classes = folder.photograph(image), len(class_names(folder.history))
         found.append(
             {
                 'name': image,
-                'image': encode_photograph(photograph, width) if photograph else None,
-                'truth': encode_label_map(folder.truth(image), width, classes),
+                'image': encode_photograph(folder.photograph(image), width),
+                'truth': encode_label_map(folder.truth(image), width, len(class_names(folder.history))),
             }
         )
     return found
@@ -91,9 +87,8 @@ def _strip(
     run: MeasuredRun,
     folder: RunFolder,
     iterations: Sequence[int],
-    encode: Callable[[Path | None], str | None],
+    encode: Callable[..., str | None],
     truths: Mapping[str, str | None],
-    width: int,
     score: str,
 ) -> dict[str, Any]:
     classes, header = class_names(run.history), run.history.header
@@ -105,7 +100,7 @@ def _strip(
     for image in _progress(folder.images, f'Scoring the images of {run.name}'):
         truth = folder.truth(image)
         paths = [folder.prediction(image, i) for i in iterations]
-        own_truth = encode_label_map(truth, width, len(classes))
+        own_truth = encode(truth, classes=len(classes))
         images[image] = {
             'source': encode(folder.prediction(image, None)),
             'frames': [encode(path) for path in paths],
@@ -136,8 +131,4 @@ def _legend(classes: Sequence[str], picture: Path) -> list[tuple[str, str]]:
 
 def _progress(items: Sequence[Any], what: str) -> Iterable[Any]:
     # In a log file a bar that is gone in the end leaves an empty line.
-    if not sys.stdout.isatty():
-        return items
-    from rich.progress import track
-
-    return track(items, what, transient=True)
+    return track(items, what, transient=True, disable=not sys.stdout.isatty())

@@ -2,12 +2,11 @@
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -43,16 +42,10 @@ def render_page(
         intervals=any(len(group.runs) > 1 for group in analysis.groups),
         version=__version__,
         css=Markup((templates / 'report.css').read_text('utf-8')),
-        json=_as_script(content['data']),
+        json=htmlsafe_json_dumps(content['data'], ensure_ascii=False, allow_nan=False, separators=(',', ':')),
         script_hashes=[Markup(_hash(script)) for script in scripts.values()],
         **{name: Markup(script) for name, script in scripts.items()},
     )
-
-
-def _as_script(data: Any) -> Markup:
-    """JSON inside a script element, which nothing in it can end."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(',', ':'))
-    return Markup(text.replace('<', '\\u003c').replace('>', '\\u003e').replace('&', '\\u0026'))
 
 
 def _hash(script: str) -> str:

@@ -16,7 +16,6 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from PIL import Image
 
 from ..atomic_file import write_atomically
 from ..datasets.palettes import UNLABELLED, colour_table
@@ -27,7 +26,7 @@ from ..runs.history import History
 from .analysis import Analysis, Group, MeasuredRun, leading
 from .comparisons import SHOWN, label
 from .curves import COLOURS, marks, series_csv
-from .pictures import UNREADABLE
+from .pictures import shrink
 from .runs import RunFolder
 
 # Of a quick figure: score, line style, line width in points, what the legend adds to the run's name.
@@ -61,12 +60,9 @@ class Picture(NamedTuple):
 def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figure:
     """Plot the mIoU of runs, named by their keys, over the iterations.
 
-    Thin lines are the means over seen (dashed) and unseen (dotted) classes, and the probe's mIoU
-    (dash-dotted); a ring marks the lowest point of a fall below iteration 0. Where a set lacks classes, means
-    are over the labelled ones.
-
-    Raises:
-        ValueError: there is no run, or one has no validation with an mIoU; names the run.
+    Thin lines are the means over seen (dashed) and unseen (dotted) classes, and the probe's mIoU (dash-
+    dotted); a ring marks the lowest point of a fall below iteration 0. Where a set lacks classes, means are
+    over the labelled ones. Raises ValueError if there is no run, or if one, which it names, has no mIoU.
     """
     if not histories:
         raise ValueError('a figure of adaptation needs at least one run, but got none')
@@ -95,11 +91,7 @@ def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figu
 
 
 def draw_adaptation(histories: Mapping[str, History], path: str | Path, title: str = '') -> Path:
-    """Write ``adaptation_figure`` to ``path`` in the format of its suffix.
-
-    Raises:
-        ValueError: no figure can be written under such a name.
-    """
+    """Write ``adaptation_figure`` in the format of the suffix; ValueError for another."""
     path = Path(path)
     kinds = FigureCanvasBase.get_supported_filetypes()
     if path.suffix[1:].lower() not in kinds or path.is_dir():
@@ -121,9 +113,6 @@ def write_figures(analysis: Analysis, folders: Mapping[str, RunFolder], folder: 
 
     Numbers are the study's: 3 the source's view, from 4 on each experiment's predictions, then the curves.
     Figures of pictures that no run has are left out. The same runs give the same bytes.
-
-    Raises:
-        OSError: as ``write_atomically``.
     """
     source = source_figure(analysis, folders)
     score = leading(analysis.groups)[0]
@@ -228,12 +217,12 @@ def _column_titles(run: MeasuredRun, last: int, score: str) -> dict[int, str]:
 
 
 def _photograph(path: Path | None) -> Picture | None:
-    image = _read(path)
-    return Picture(np.asarray(image.convert('RGB'))) if image else None
+    image = shrink(path, PIXELS, photograph=True)
+    return Picture(np.asarray(image)) if image else None
 
 
 def _label_map(path: Path | None, names: Sequence[str]) -> Picture | None:
-    image = _read(path)
+    image = shrink(path, PIXELS)
     if image is None or image.mode != 'P':
         return None
     # Ids after the classes are those of pixels without a label.
@@ -241,17 +230,6 @@ def _label_map(path: Path | None, names: Sequence[str]) -> Picture | None:
     colours = colour_table(np.reshape(image.getpalette(), (-1, 3))[: len(names) - 1], UNLABELLED)
     classes = frozenset((int(i), names[i], tuple(colours[i].tolist())) for i in np.unique(ids))
     return Picture(colours[ids], classes)
-
-
-def _read(path: Path | None) -> Image.Image | None:
-    try:
-        with Image.open(path or '') as image:
-            small = image.copy() if image.mode == 'P' else image.convert('RGB')
-            # Where there is a palette, Pillow takes the nearest pixel.
-            small.thumbnail((PIXELS, PIXELS), Image.Resampling.LANCZOS)
-            return small
-    except UNREADABLE:
-        return None
 
 
 def _grid(

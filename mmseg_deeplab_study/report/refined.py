@@ -77,9 +77,8 @@ def _pictures(folder: RunFolder, iteration: int, classes: int, width: int) -> li
         without, path = folder.prediction(image, iteration), folder.refined(image, iteration)
         if without is None or path is None:
             continue
-        photograph = folder.photograph(image)
         pictures = {
-            'photograph': encode_photograph(photograph, width) if photograph else None,
+            'photograph': encode_photograph(folder.photograph(image), width),
             'truth': encode_label_map(folder.truth(image), width, classes),
             'without': encode_label_map(without, width),
             'with dense CRF': encode_label_map(path, width),

@@ -52,8 +52,8 @@ def test_a_run_without_a_validation_is_left_out_and_named(run, tmp_path):
     [
         (['nowhere'], 1, 'no record of adaptation; expected the work_dir of a run with AdaptationHook'),
         (['empty'], 1, 'none of empty has a validation with an mIoU yet'),
-        (['whole', '--frames', '0'], 2, '--frames must be at least 1, but got 0'),
-        (['whole', '--width', '-3'], 2, '--width must be at least 1, but got -3'),
+        (['whole', '--frames', '0'], 2, '--frames: must be at least 1, but got 0'),
+        (['whole', '--width', '-3'], 2, '--width: must be at least 1, but got -3'),
         (['whole', '--watch-interval', '0'], 2, '--watch-interval must be more than 0 seconds, but got 0'),
         (['whole', '-o', 'whole'], 2, '-o whole is a folder; give the name of a file'),
     ],
