@@ -15,15 +15,11 @@ TOOLS = _MIM / 'tools'
 def config_path(name: str) -> str:
     """The file of a config: ``'deeplabv3/LEAF.py'``, a base as ``'_base_/adaptation.py'``, or a bare name.
 
-    MMEngine 0.10.7 evaluates what follows ``_base_ =``, so that a config elsewhere can inherit from
-    ours without knowing where they are::
+    MMEngine 0.10.7 evaluates what follows ``_base_ =`` (its ``mmseg::`` is closed to us, see docs/reuse.md)::
 
         _base_ = __import__('mmseg_deeplab_study').config_path('_base_/adaptation.py')
 
-    (``mmseg_deeplab_study::`` cannot be: its list of packages is closed, see docs/reuse.md.)
-
-    Raises:
-        FileNotFoundError: there is no such config; names the nearest.
+    Raises FileNotFoundError if there is no such config; names the nearest.
     """
     path = CONFIGS / name
     if path.is_file():
@@ -39,20 +35,15 @@ def config_path(name: str) -> str:
 
 
 def get_config(name: str) -> Config:
-    """Read a config of this package.
-
-    Raises:
-        FileNotFoundError: as ``config_path``.
-    """
+    """Read a config of this package; FileNotFoundError as ``config_path``."""
     return Config.fromfile(config_path(name))
 
 
 def get_model(name: str, checkpoint: str, device: str | torch.device = 'cpu') -> nn.Module:
     """Build a config's model for inference, with a checkpoint of any format we read, whole or not at all.
 
-    Raises:
-        FileNotFoundError: as ``config_path``; also if there is no such checkpoint.
-        ValueError: as ``inference.trained_model.load_model``, such as for another number of classes.
+    Raises FileNotFoundError as ``config_path``, or if there is no such checkpoint; ValueError as
+    ``inference.trained_model.load_model``, such as for another number of classes.
     """
     # Not needed to find a config, which is what most ask this module for.
     from .inference.trained_model import load_model

@@ -30,17 +30,8 @@ class DenseCRF:
 
     with positions p in pixels and colours I in 0 to 255. As in the authors' code, each Gaussian is normalised
     symmetrically, ``D^-1/2 K D^-1/2`` with D its row sums, and includes i = j. The spatial Gaussian is a
-    separable convolution, the bilateral one a filter on the permutohedral lattice. The default values are
-    ``DEEPLABV2_RESNET101``.
-
-    Args:
-        iterations: mean field updates.
-        spatial_weight: of the Gaussian of positions.
-        spatial_sigma: its standard deviation, in pixels.
-        bilateral_weight: of the Gaussian of positions and colours.
-        bilateral_sigma_xy: its standard deviation in pixels.
-        bilateral_sigma_rgb: its standard deviation in units of an 8-bit channel.
-        backend: ``'torch'``, or ``'pydensecrf2'`` for that package, which needs a compiler to install.
+    separable convolution, the bilateral one a filter on the permutohedral lattice. ``iterations`` are mean
+    field updates; ``backend='pydensecrf2'`` is that package, which needs a compiler to install.
 
     Raises:
         ValueError: a value out of range, or an unknown backend.
@@ -85,9 +76,7 @@ class DenseCRF:
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
         """Return marginal probabilities (N, C, H, W), float32, on the logits' device.
 
-        Args:
-            logits: (N, C, H, W).
-            images: (N, 3, H, W) uint8, in any order of the channels.
+        ``logits`` are (N, C, H, W), ``images`` (N, 3, H, W) uint8, in any order of the channels.
 
         Raises:
             ValueError: other shapes or types, or sigmas too small for images of this size.
@@ -162,8 +151,7 @@ def build_dense_crf(config: Mapping[str, Any], where: str = 'model.test_cfg.crf'
     """Build a ``DenseCRF`` from a config; ``where`` is its name in errors.
 
     Raises:
-        ValueError: an unknown key, or as ``DenseCRF``.
-        ImportError: as ``DenseCRF``.
+        ValueError, ImportError: an unknown key, or as ``DenseCRF``.
     """
     if not isinstance(config, Mapping):
         raise ValueError(

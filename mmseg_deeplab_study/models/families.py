@@ -40,9 +40,7 @@ class PreExpandPadMobileNetV2(MobileNetV2):
     No convolution pads, the stem included, and each block pads its input before the 1x1 expansion: a border
     pixel becomes ReLU6 of the batch norm's shift, where it is 0 in every other MobileNetV2. Keys and shapes
     are mmpretrain's. An image side H gives a stem of (H - 3) // 2 + 1 pixels, one fewer than elsewhere if H
-    is odd.
-
-    Source: ``network/backbone/mobilenetv2.py`` there.
+    is odd. Source: ``network/backbone/mobilenetv2.py`` there.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -155,9 +153,7 @@ def build_network(
 ) -> tuple[nn.Module, Family, tuple[int, ...]]:
     """Build the network of ``adapter``, which sets the options ``taken`` itself.
 
-    Returns:
-        the network, its family, and the wanted maps, counted from 0; negative ``out_indices`` count from the
-        end.
+    Returns it, its family and the wanted maps, counted from 0; negative ``out_indices`` count from the end.
 
     Raises:
         ValueError: unsupported family, maps that do not exist or do not rise, or one of the options in

@@ -30,22 +30,19 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
     """``EncoderDecoder`` in channels-last, evaluating with folded batch norm.
 
     State dict, losses and arguments are those of ``EncoderDecoder``. In evaluation the batch norm is folded
-    into the convolutions of a copy, which is renewed when a weight has changed; on the CPU, residual
-    blocks of mmpretrain's ResNet and MobileNetV2 see wide feature maps in bands; logits are resized once
-    where the image needs no other resize; and with ``output='labels'`` only labels are kept, as uint8. With
-    ``mode='slide'``, and where the samples say whether they are flipped, as those of most test-time
-    augmentation do, the output is always ``'full'``. With ``test_cfg.crf`` a dense CRF refines
-    it, as ``DenseCRFMixin`` says.
+    into the convolutions of a copy, which is renewed when a weight has changed; on the CPU, residual blocks
+    of mmpretrain's ResNet and MobileNetV2 see wide feature maps in bands; logits are resized once where the
+    image needs no other resize. With ``test_cfg.crf`` a dense CRF refines the output, as ``DenseCRFMixin``
+    says.
 
     Args:
-        args: those of ``EncoderDecoder``.
         eval_dtype: ``'float32'`` or ``'bfloat16'``, which evaluation computes in; the classifier and all
             after it are float32.
         output: ``'full'`` for what ``EncoderDecoder`` gives, int64 labels and ``seg_logits`` (C, H, W), which
             some metrics need, such as ``CityscapesMetric``; ``'labels'`` for ``pred_sem_seg`` (1, H, W) in
-            uint8 alone. By default ``test_cfg.output``, which ``EncoderDecoder`` does not read and our
-            configs set to ``'labels'``, and ``'full'`` where there is none.
-        kwargs: those of ``EncoderDecoder``.
+            uint8 alone. By default ``test_cfg.output``, which our configs set to ``'labels'``, else
+            ``'full'``; always that with ``mode='slide'``, and where the samples say whether they are flipped,
+            as those of most test-time augmentation do.
 
     Raises:
         ValueError: an unknown ``eval_dtype``, ``output`` or ``test_cfg.mode``, a head whose ``in_index`` or

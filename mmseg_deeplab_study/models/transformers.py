@@ -44,15 +44,10 @@ def transformer_backbone(
 ) -> nn.Module:
     """Build a transformer that gives feature maps and says which.
 
-    What comes back is mmpretrain's or MMSeg's own network, state dict and all. Images of shape
-    ``(N, 3, H, W)`` give one feature map of shape ``(N, out_channels[i], H / out_strides[i], W /
-    out_strides[i])``, rounded up, per entry of ``out_indices``; images are padded to whole patches.
-
-    Args:
-        backbone: config of the network, such as ``dict(type='mmpretrain.SwinTransformer', arch='tiny')``.
-        out_indices: the maps to return in rising order, the last one, or -1, included: of stages, or of
-            VisionTransformer's layers, whose maps all have the stride of its patches.
-        init_cfg: as the network's own.
+    What comes back is mmpretrain's or MMSeg's own network, state dict and all. Images of shape ``(N, 3, H,
+    W)``, padded to whole patches, give one feature map of shape ``(N, out_channels[i], H / out_strides[i], W
+    / out_strides[i])``, rounded up, per entry of ``out_indices``: these name stages, or VisionTransformer's
+    layers, whose maps all have the stride of its patches, in rising order, the last one, or -1, included.
 
     Raises:
         ValueError: unsupported family, maps that do not exist, or an option inside ``backbone`` that belongs
