@@ -64,7 +64,7 @@ def main() -> int:
     if args.figure:
         from mmseg_deeplab_study.report.paper import draw_adaptation
 
-        written.append(draw_adaptation(histories, args.figure))
+        written.append(draw_adaptation(analysis, args.figure))
     if args.export:
         write_study_record(next(iter(histories.values())), args.export)
         written.append(args.export)

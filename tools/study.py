@@ -35,17 +35,11 @@ def main() -> int:
     """Carry the study out; returns an exit code."""
     args = parse_args()
 
-    from rich.console import Console
-
     from mmseg_deeplab_study.studies.carry_out import analyse_and_report, carry_out_study
     from mmseg_deeplab_study.studies.plan import read_study
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
     return carry_out_study(
-        lambda: read_study(args.study, args.work_dir, args.cfg_options),
-        lambda study, runs: analyse_and_report(study, runs, console),
-        args,
-        console,
+        lambda: read_study(args.study, args.work_dir, args.cfg_options), analyse_and_report, args
     )
 
 

@@ -35,7 +35,15 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
         'score': lead[0],
         'sentences': sentences(analysis),
         'summary': _summary(analysis.groups),
-        'groups': [_group_tables(group, analysis) for group in analysis.groups],
+        'groups': [
+            {
+                'name': group.name,
+                'scores': table_cells(score_table(group)),
+                'classes': table_cells(class_table(group, analysis)),
+                'lines': lines(group),
+            }
+            for group in analysis.groups
+        ],
         'class_tables': [class_values(run, means) for run in runs],
         'taken': taken_tables(runs),
         'transfers': transfer_tables(runs, folders),
@@ -111,19 +119,15 @@ def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
         shown = ['-' if value is None else shape.format(value / unit) for value in values]
         if key == 'milliseconds':
             # What two runs of one model differ in is the machine's: they are compared by their common time.
-            values = [_common_time(cost, costs) for cost in costs]
+            times: dict[Any, list[float]] = {}
+            models = [(cost['parameters'], cost['multiply_adds']) for cost in costs]
+            for model, value in zip(models, values, strict=True):
+                times.setdefault(model, []).extend([] if value is None else [value])
+            values = [
+                None if value is None else median(times[model])
+                for model, value in zip(models, values, strict=True)
+            ]
         yield _column(title, values, shown, largest)
-
-
-def _common_time(cost: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) -> float | None:
-    """The median time of all experiments whose models cost as much."""
-    times = [
-        other['milliseconds']
-        for other in costs
-        if other['milliseconds'] is not None
-        and all(other[key] == cost[key] for key in ('parameters', 'multiply_adds'))
-    ]
-    return None if cost['milliseconds'] is None else median(times)
 
 
 def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
@@ -169,13 +173,4 @@ def _costs(group: Group) -> dict[str, float | None]:
         'parameters': models[0].get('parameters') if models else None,
         'multiply_adds': models[0].get('multiply_adds') if models else None,
         'milliseconds': median(times) if times else None,
-    }
-
-
-def _group_tables(group: Group, analysis: Analysis) -> dict[str, Any]:
-    return {
-        'name': group.name,
-        'scores': table_cells(score_table(group)),
-        'classes': table_cells(class_table(group, analysis)),
-        'lines': lines(group),
     }

@@ -14,7 +14,6 @@ from ..evaluation.score_curves import (
     rows_with,
     score_curve,
 )
-from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from .analysis import Analysis, MeasuredRun, csv_text
 from .analysis_text import percent, yes_or_no
 from .pictures import choose_iterations

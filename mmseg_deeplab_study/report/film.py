@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from rich.progress import track
 
-from ..evaluation.adaptation import class_names, source_row
-from ..evaluation.score_curves import find_score, rows_with, summarise_adaptation
+from ..evaluation.adaptation import class_names
+from ..evaluation.score_curves import find_score
 from .analysis import MeasuredRun
 from .curves import THRESHOLDS, marks
 from .pictures import choose_iterations, encode_label_map, encode_photograph, image_miou, read_palette
@@ -29,15 +29,22 @@ def film_strip(
     runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, score: str
 ) -> dict[str, Any]:
     """The pictures of every run, thinned where a page has no room for all."""
-    kept = [(run, folder) for run in runs if _has_pictures(folder := folders[run.name])]
-
+    pairs = [(run, folders[run.name]) for run in runs]
+    kept = [(r, f) for r, f in pairs if any(f.snapshots or f.prediction(image, None) for image in f.images)]
     encode = cache(partial(encode_label_map, width=film.width))
     shared = _images([folder for _, folder in kept], film.width)
     room = PICTURE_CHARACTERS - sum(len(image[key] or '') for image in shared for key in ('image', 'truth'))
+    wanted = {
+        run.name: [
+            *(run.figures[score][f'{end}_iter'] for end in ('lowest', 'best')),
+            *marks(run, score).values(),
+        ]
+        for run, _ in kept
+    }
     frames = film.frames
     while True:
         # Halved in number until all fit; the named ones are kept, whether they fit or not.
-        chosen = {run.name: _shown(run, folder, frames, score) for run, folder in kept}
+        chosen = {r.name: choose_iterations(list(f.snapshots), wanted[r.name], frames) for r, f in kept}
         paths = [
             folder.prediction(image, iteration)
             for run, folder in kept
@@ -60,12 +67,6 @@ def film_strip(
             if len(chosen[run.name]) < len(folder.snapshots)
         ],
     }
-
-
-def _shown(run: MeasuredRun, folder: RunFolder, frames: int, score: str) -> list[int]:
-    found = summarise_adaptation(rows_with(run.history.validations, score), score)
-    wanted = (found.lowest_iter, found.best_iter, *marks(run, score).values())
-    return choose_iterations(list(folder.snapshots), wanted, frames)
 
 
 def _images(folders: Sequence[RunFolder], width: int) -> list[dict[str, Any]]:
@@ -113,16 +114,12 @@ def _strip(
         'iterations': list(iterations),
         'miou': [whole.get(i) for i in iterations],
         'probe': [probe.get(i) for i in iterations],
-        'source_miou': find_score(source_row(run.history) or {}, score),
+        'source_miou': run.figures[score]['source'],
         'marks': marks(run, score),
         'legend': _legend(classes, folder.truth(folder.images[0])),
         'source_legend': _legend(header.get('source_classes') or (), source) if source else [],
         'images': images,
     }
-
-
-def _has_pictures(folder: RunFolder) -> bool:
-    return any(folder.snapshots or folder.prediction(image, None) for image in folder.images)
 
 
 def _legend(classes: Sequence[str], picture: Path) -> list[tuple[str, str]]:

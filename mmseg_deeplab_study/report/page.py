@@ -43,10 +43,9 @@ def render_page(
         version=__version__,
         css=Markup((templates / 'report.css').read_text('utf-8')),
         json=htmlsafe_json_dumps(content['data'], ensure_ascii=False, allow_nan=False, separators=(',', ':')),
-        script_hashes=[Markup(_hash(script)) for script in scripts.values()],
+        script_hashes=[
+            Markup(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'")
+            for script in scripts.values()
+        ],
         **{name: Markup(script) for name, script in scripts.items()},
     )
-
-
-def _hash(script: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -65,12 +65,8 @@ class RunProcess:
     def __init__(self, run: StudyRun, variables: Mapping[str, str] | None = None) -> None:
         """Write the resolved config into the folder and train from there.
 
-        So neither a blank in a path nor an edit of the config after planning changes what is trained.
-
-        Raises:
-            RuntimeError: another process has the folder.
-            OSError: it cannot be written to.
-            ValueError: a run of another recipe was begun in it.
+        So neither a blank in a path nor an edit of the config after planning changes what is trained. Raises
+        RuntimeError and OSError as ``claim_work_dir``, ValueError as ``check_mark``.
         """
         claim_work_dir(run.folder, LOCK)
         # A job may have waited for days, and the leaf config may be another by now.
@@ -121,8 +117,8 @@ class RunProcess:
     def stop(self, seconds: float = SECONDS_TO_STOP) -> None:
         """End it so that it can be resumed: it counts as interrupted, not as failed.
 
-        One process saves a checkpoint first; several, as under torchrun, end at once. After ``seconds`` it
-        is killed.
+        One process saves a checkpoint first; several, as under torchrun, end at once. After ``seconds`` it is
+        killed.
         """
         self.terminate()
         deadline = time.monotonic() + seconds
@@ -151,10 +147,8 @@ class Slots:
     def __init__(self, jobs: int | None, gpus: int) -> None:
         """Make ``jobs`` places for runs of ``gpus`` GPUs each, where 0 is as 1.
 
-        None makes as many as there are GPUs for; on the CPU one, which is the fastest for each.
-
-        Raises:
-            ValueError: a run takes more GPUs than there are.
+        None makes as many as there are GPUs for; on the CPU one, which is the fastest for each. Raises
+        ValueError if a run takes more GPUs than there are.
         """
         self._gpus, self._devices = max(1, gpus), torch.cuda.device_count()
         if 0 < self._devices < self._gpus:
@@ -175,17 +169,9 @@ class Slots:
             return {'OMP_NUM_THREADS': str(max(1, usable_cores() // self.count))}
         return {}
 
-    def first_free(self, taken: Iterable[int]) -> int | None:
-        """The first slot that is not taken; None if all are."""
-        return min(set(range(self.count)) - set(taken), default=None)
-
 
 class Pool:
     """Where runs are carried out; here by jobs, which note their end themselves."""
-
-    def free(self) -> bool:
-        """Whether another run can start."""
-        return True
 
     def poll(self) -> None:
         """Note which runs have ended."""
@@ -208,12 +194,18 @@ class LocalPool(Pool):
 
     def free(self) -> bool:
         """Whether another run can start."""
-        return self._slots.first_free(self._processes) is not None
+        return self._free_slot() is not None
 
     def start(self, run: StudyRun) -> None:
         """Start a run, as ``RunProcess``."""
-        slot = self._slots.first_free(self._processes)
+        slot = self._free_slot()
         self._processes[slot] = RunProcess(run, self._slots.variables(slot))
+
+    def _taken(self) -> Iterable[int]:
+        return self._processes
+
+    def _free_slot(self) -> int | None:
+        return min(set(range(self._slots.count)) - set(self._taken()), default=None)
 
     def poll(self) -> None:
         """Note which runs have ended."""

@@ -13,9 +13,11 @@ from .state import RunState
 
 COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'blocked': 'red', 'queued': 'yellow'}
 SECONDS_BETWEEN_LINES = 30
+# What a study says on its way, names and paths as they are.
+console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
-def follow(states: Iterable[Mapping[str, RunState]], console: Console, title: str) -> dict[str, RunState]:
+def follow(states: Iterable[Mapping[str, RunState]], title: str) -> dict[str, RunState]:
     """Show every run's state until there are no more; returns the last."""
     last: dict[str, RunState] = {}
     if console.is_terminal:

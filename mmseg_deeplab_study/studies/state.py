@@ -86,11 +86,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def check_mark(run: StudyRun) -> None:
-    """Refuse a folder in which a run of another recipe was begun.
-
-    Raises:
-        ValueError: says what is different.
-    """
+    """Raise ValueError for a folder in which a run of another recipe was begun."""
     begun = read_mark(run).get('recipe')
     if begun is None or begun == (recipe := run.recipe()):
         return

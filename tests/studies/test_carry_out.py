@@ -126,9 +126,9 @@ def arguments():
 
 
 @pytest.mark.slow
-def test_a_line_per_change_and_how_a_failure_s_log_ends(make_study, tmp_path, arguments, capsys, console):
+def test_a_line_per_change_and_how_a_failure_s_log_ends(make_study, tmp_path, arguments, capsys):
     study = make_study(runs={'bad': dict(config='fails.py'), 'good': dict(config='well.py')})
-    done = report_failures(study, run_study(study, arguments, console), console)
+    done = report_failures(study, run_study(study, arguments))
     assert [run.name for run in done] == ['good/seed0']
     output = capsys.readouterr().out
     assert f'Study my_study: 2 runs, 0 done or running, in {study.folder}' in output
@@ -137,16 +137,16 @@ def test_a_line_per_change_and_how_a_failure_s_log_ends(make_study, tmp_path, ar
     assert output.endswith('no such label: 77\n')
 
 
-def test_a_study_that_is_going_on_is_refused(make_study, claim_elsewhere, arguments, console):
+def test_a_study_that_is_going_on_is_refused(make_study, claim_elsewhere, arguments):
     study = make_study()
     claim_elsewhere(study.folder, LOCK)
     with pytest.raises(RuntimeError, match=r'work_dir .*out: a run is going on in it \(process'):
-        run_study(study, arguments, console)
+        run_study(study, arguments)
 
 
-def test_a_dry_run_writes_nothing(make_study, tmp_path, arguments, capsys, console):
+def test_a_dry_run_writes_nothing(make_study, tmp_path, arguments, capsys):
     study = make_study(source='well.py', options={'custom_hooks.0.unmatched': 'random'})
-    show_plan(study, arguments, console)
+    show_plan(study, arguments)
     output = capsys.readouterr().out
     assert not (tmp_path / 'out').exists()
     assert "custom_hooks.0.unmatched = 'random'" in output

@@ -40,6 +40,7 @@ def test_quick_run_and_its_repetition(run, tmp_path):
     assert 'Study demo: 4 runs, 0 done or running' in output
     for name in names:
         assert f'{name}/seed3: done, iteration 10/10, mIoU' in output
+        assert re.search(rf'^{name}\n.*\n.* recovered at ', output, re.MULTILINE), output
     for question in (r'mIoU(\.labelled)? \(%\) at its best', r'Boundary IoU \(%\) at the end'):
         assert re.search(rf'^{question}: ', output, re.MULTILINE), output
     assert output.count('One seed says nothing about variance') == 1
