@@ -142,19 +142,14 @@ def _describe(error: Exception, log: str | None) -> str:
     named = parts and not caught and parts.name_part(error)
     if named:
         text = ' '.join(named.split())
-    if text and (
-        isinstance(error, OSError) or caught or _raised_by_us(error) or (named and _is_refusal(error))
-    ):
+    # Of a kind by which code says that it does not take what it was given.
+    refused = isinstance(error, (ValueError, TypeError, KeyError, AssertionError, ImportError))
+    if text and (isinstance(error, OSError) or caught or _raised_by_us(error) or (named and refused)):
         return rank + text
     where = f'traceback in {log}' if log else '--debug shows the traceback'
     if parts and not (caught or named) and (running := parts.name_running_part(error)):
         return f'{rank}{" ".join(running.split())} ({where})'
     return f'{rank}{": ".join(filter(None, (type(error).__name__, text)))} ({where})'
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether an error is of a kind that refuses an argument."""
-    return isinstance(error, (ValueError, TypeError, KeyError, AssertionError, ImportError))
 
 
 def _raised_by_us(error: Exception) -> bool:

@@ -50,20 +50,16 @@ class DenseCRFMixin:
         return samples
 
     def _refine(self, image: Tensor, sample: SegDataSample) -> None:
-        logits = sample.seg_logits.data
-        colours = _original_image(self._colours(image), sample.metainfo, logits.shape[1:])
+        logits, preprocessor = sample.seg_logits.data, self.data_preprocessor
+        colours = image.float()
+        if getattr(preprocessor, '_enable_normalize', False):
+            colours = colours * preprocessor.std + preprocessor.mean
+        colours = _original_image(colours, sample.metainfo, logits.shape[1:])
         marginals = self.dense_crf(logits[None], colours)[0]
         labels = marginals.argmax(dim=0, keepdim=True)
         sample.unrefined_sem_seg = sample.pred_sem_seg
         sample.seg_logits = PixelData(data=marginals.clamp_(min=1e-20).log_())
         sample.pred_sem_seg = PixelData(data=labels)
-
-    def _colours(self, image: Tensor) -> Tensor:
-        """Return the network's input ``(3, H, W)`` without its normalisation, in float."""
-        preprocessor = self.data_preprocessor
-        if not getattr(preprocessor, '_enable_normalize', False):
-            return image.float()
-        return image.float() * preprocessor.std + preprocessor.mean
 
 
 def unpadded(meta: dict, size: Sequence[int]) -> tuple[slice, slice]:

@@ -22,12 +22,6 @@ def _pad_what_is_smaller(attention: ShiftWindowMSA, inputs: tuple[Tensor, tuple[
     attention.pad_small_map = min(inputs[1]) < attention.window_size
 
 
-def _pad_small_maps(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, ShiftWindowMSA):
-            module.register_forward_pre_hook(_pad_what_is_smaller)
-
-
 # By exact class: a subclass may downsample elsewhere.
 FAMILIES = {
     # Windows are padded; relative positions are those inside a window, for images of any size.
@@ -62,7 +56,9 @@ def transformer_backbone(
             f'out_indices must end with {len(stages) - 1} or -1, the last of {backbone["type"]}, but got '
             f'{out_indices!r}; for a shallower network give it fewer'
         )
-    _pad_small_maps(network)
+    for module in network.modules():
+        if isinstance(module, ShiftWindowMSA):
+            module.register_forward_pre_hook(_pad_what_is_smaller)
     # After the first window of a stage, those of attention only reduce its keys.
     steps = [next(map(stride_of, windows(*part)), 1) for part in (family.stem(network), *stages)]
     reached = list(accumulate(steps, mul))[not family.shrinks_after :]
