@@ -100,8 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folders = [write_run(Path(name) / f'seed{seed}', seed, args) for seed in range(args.seeds)]
         started = time.perf_counter()
-        runs = read_runs(folders)
-        page = render_page(analyse({name: run.history for name, run in runs.items()}), runs)
+        page = render_page(analyse(read_runs(folders)))
         seconds = time.perf_counter() - started
         path = Path(name) / 'report.html'
         path.write_text(page)

@@ -53,8 +53,7 @@ def main() -> int:
     if args.export and len(runs) != 1:
         raise ValueError(f'--export takes the record of one run, but got {len(runs)}')
     out = args.out or Path(os.path.commonpath([run.folder for run in runs.values()]))
-    histories = {name: run.history for name, run in runs.items()}
-    analysis = analyse(histories, args.iou, args.share)
+    analysis = analyse(runs, args.iou, args.share)
     files = {'analysis.json': as_json(analysis), 'analysis.csv': as_csv(analysis)}
     text, compared = as_text(analysis), compare(analysis.groups)
     # Files first: the reader of the text may close the pipe.
@@ -66,7 +65,7 @@ def main() -> int:
 
         written.append(draw_adaptation(analysis, args.figure))
     if args.export:
-        write_study_record(next(iter(histories.values())), args.export)
+        write_study_record(analysis.runs[0].history, args.export)
         written.append(args.export)
     print(text)
     if compared:

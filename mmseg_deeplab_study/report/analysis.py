@@ -18,6 +18,7 @@ from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from ..evaluation.score_curves import CLASS_PREFIX, Adaptation, rows_with, score_curve
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
 from ..runs.history import History, Kind, SubsetName
+from .runs import RunFolder
 
 SCORES = (*MEAN_IOUS, *LABELLED)
 NO_SOURCE = 'no source model: training began without a source checkpoint'
@@ -35,12 +36,17 @@ def mean(value: Value) -> float | None:
 
 
 class MeasuredRun(NamedTuple):
-    """A named record, its figures, and its ``unlabelled_classes``."""
+    """A run, what it is called, its figures, and its ``unlabelled_classes``."""
 
     name: str
-    history: History
+    folder: RunFolder
     figures: Figures
     unlabelled: Sequence[str] = ()
+
+    @property
+    def history(self) -> History:
+        """Its record."""
+        return self.folder.history
 
     @property
     def seed(self) -> int | None:
@@ -104,17 +110,17 @@ def unfinished(group: Group) -> str:
     )
 
 
-def analyse(histories: Mapping[str, History], iou: float = 20, share: float = 0.5) -> Analysis:
+def analyse(folders: Mapping[str, RunFolder], iou: float = 20, share: float = 0.5) -> Analysis:
     """Measure runs by name, and their means where they repeat one experiment.
 
     Raises ValueError if a run has no validation with an mIoU, or two at one iteration, and names it; or if a
     threshold is out of range.
     """
     runs = []
-    for name, history in histories.items():
+    for name, folder in folders.items():
         try:
-            figures = measure_run(history, iou, share)
-            runs.append(MeasuredRun(name, history, figures, adaptation.unlabelled_classes(history)))
+            figures = measure_run(folder.history, iou, share)
+            runs.append(MeasuredRun(name, folder, figures, adaptation.unlabelled_classes(folder.history)))
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
     groups = []

@@ -27,14 +27,14 @@ def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
         print(f'warning: {name} has no validation with an mIoU yet and is left out', file=sys.stderr)
     if not shown:
         raise ValueError(f'none of {", ".join(runs)} has a validation with an mIoU yet')
-    analysis = analyse({name: run.history for name, run in shown.items()})
-    page = render_page(analysis, shown, Film(args.frames, args.width))
+    analysis = analyse(shown)
+    page = render_page(analysis, Film(args.frames, args.width))
     write_atomically(args.out, page.encode())
     print(f'Wrote {args.out} ({len(page.encode()) / 1e6:.1f} MB)')
     if args.figures:
         from .paper import write_figures
 
-        for path in write_figures(analysis, shown, args.figures):
+        for path in write_figures(analysis, args.figures):
             print(f'Wrote {path}')
     return runs
 

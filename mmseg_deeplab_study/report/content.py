@@ -1,6 +1,6 @@
 """What the page of a report shows, as plain data."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from statistics import median
 from typing import Any
@@ -17,16 +17,15 @@ from .curves import COLOURS, MEANS, class_values, curves
 from .film import Film, film_strip
 from .provenance import config_differences, provenance_table, transfer_tables
 from .refined import refined
-from .runs import RunFolder
 from .sentences import sentences
 
 
-def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Film) -> dict[str, Any]:
+def page_content(analysis: Analysis, film: Film) -> dict[str, Any]:
     """What the template shows; ``data`` is for the script."""
     runs = analysis.runs
     places = {run.name: place for place, run in enumerate(runs)}
     lead = leading(analysis.groups)
-    strip = film_strip(runs, folders, film, lead[0])
+    strip = film_strip(runs, film, lead[0])
     matrices, thinned = confusions(runs, lead[0])
     means = [*(lead if lead == LABELLED else ()), *MEANS]
     return {
@@ -46,9 +45,9 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
         ],
         'class_tables': [class_values(run, means) for run in runs],
         'taken': taken_tables(runs),
-        'transfers': transfer_tables(runs, folders),
-        'refined': refined(runs, folders, film.width),
-        'provenance': provenance_table(runs, folders),
+        'transfers': transfer_tables(runs),
+        'refined': refined(runs, film.width),
+        'provenance': provenance_table(runs),
         'differences': config_differences(analysis),
         'notes': [*strip.pop('notes'), *thinned],
         'data': {

@@ -25,30 +25,32 @@ class Film(NamedTuple):
     width: int = 480
 
 
-def film_strip(
-    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, score: str
-) -> dict[str, Any]:
+def film_strip(runs: Sequence[MeasuredRun], film: Film, score: str) -> dict[str, Any]:
     """The pictures of every run, thinned where a page has no room for all."""
-    pairs = [(run, folders[run.name]) for run in runs]
-    kept = [(r, f) for r, f in pairs if any(f.snapshots or f.prediction(image, None) for image in f.images)]
+    kept = [
+        run
+        for run in runs
+        if any(run.folder.snapshots or run.folder.prediction(image, None) for image in run.folder.images)
+    ]
     encode = cache(partial(encode_label_map, width=film.width))
-    shared = _images([folder for _, folder in kept], film.width)
+    shared = _images([run.folder for run in kept], film.width)
     room = PICTURE_CHARACTERS - sum(len(image[key] or '') for image in shared for key in ('image', 'truth'))
     wanted = {
         run.name: [
-            *(run.figures[score][f'{end}_iter'] for end in ('lowest', 'best')),
+            run.figures[score]['lowest_iter'],
+            run.figures[score]['best_iter'],
             *marks(run, score).values(),
         ]
-        for run, _ in kept
+        for run in kept
     }
     frames = film.frames
     while True:
         # Halved in number until all fit; the named ones are kept, whether they fit or not.
-        chosen = {r.name: choose_iterations(list(f.snapshots), wanted[r.name], frames) for r, f in kept}
+        chosen = {r.name: choose_iterations(list(r.folder.snapshots), wanted[r.name], frames) for r in kept}
         paths = [
-            folder.prediction(image, iteration)
-            for run, folder in kept
-            for image in folder.images
+            run.folder.prediction(image, iteration)
+            for run in kept
+            for image in run.folder.images
             for iteration in (None, *chosen[run.name])
         ]
         size = sum(len(encode(path) or '') for path in _progress(paths, 'Rendering pictures'))
@@ -59,12 +61,13 @@ def film_strip(
     return {
         'thresholds': THRESHOLDS,
         'images': shared,
-        'runs': [_strip(run, folder, chosen[run.name], encode, truths, score) for run, folder in kept],
+        'runs': [_strip(run, chosen[run.name], encode, truths, score) for run in kept],
         'notes': [
-            f'Film strip: {len(chosen[run.name])} of the {len(folder.snapshots)} iterations that {run.name} '
-            f'has pictures of (first, last, best, lowest, those at 0.1 to 0.4 {score}, others evenly spaced).'
-            for run, folder in kept
-            if len(chosen[run.name]) < len(folder.snapshots)
+            f'Film strip: {len(chosen[run.name])} of the {len(run.folder.snapshots)} iterations that '
+            f'{run.name} has pictures of (first, last, best, lowest, those at 0.1 to 0.4 {score}, others '
+            'evenly spaced).'
+            for run in kept
+            if len(chosen[run.name]) < len(run.folder.snapshots)
         ],
     }
 
@@ -86,13 +89,12 @@ def _images(folders: Sequence[RunFolder], width: int) -> list[dict[str, Any]]:
 
 def _strip(
     run: MeasuredRun,
-    folder: RunFolder,
     iterations: Sequence[int],
     encode: Callable[..., str | None],
     truths: Mapping[str, str | None],
     score: str,
 ) -> dict[str, Any]:
-    classes, header = class_names(run.history), run.history.header
+    folder, classes, header = run.folder, class_names(run.history), run.history.header
     whole = {row['iter']: find_score(row, score) for row in run.history.validations}
     probe = {row['iter']: find_score(row, score) for row in run.history.probed}
     sources = [folder.prediction(image, None) for image in folder.images]

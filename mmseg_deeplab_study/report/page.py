@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,13 +14,10 @@ from ..version import __version__
 from .analysis import Analysis
 from .content import page_content
 from .film import Film
-from .runs import RunFolder
 
 
-def render_page(
-    analysis: Analysis, folders: Mapping[str, RunFolder], film: Film | None = None, notes: Sequence[str] = ()
-) -> str:
-    """The report of analysed runs; ``folders`` has their work_dirs by name.
+def render_page(analysis: Analysis, film: Film | None = None, notes: Sequence[str] = ()) -> str:
+    """The report of analysed runs.
 
     ``notes`` go before everything. The same records and pictures give the same bytes. Its content security
     policy allows no request and no script but the two that it holds, so a name from a record cannot run.
@@ -32,7 +29,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    content = page_content(analysis, folders, film or Film())
+    content = page_content(analysis, film or Film())
     content['notes'] = [*notes, *content['notes']]
     templates = files('mmseg_deeplab_study.report') / 'templates'
     scripts = {'plotly': get_plotlyjs(), 'script': (templates / 'report.js').read_text('utf-8')}

@@ -4,7 +4,7 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count, cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,6 @@ from .analysis import Analysis, Group, MeasuredRun, leading
 from .comparisons import SHOWN, label
 from .curves import COLOURS, marks, series_csv
 from .pictures import shrink
-from .runs import RunFolder
 
 # Of a quick figure: line style, line width in points, what the legend adds to the run's name.
 LINES = (
@@ -99,22 +98,20 @@ def _set_axes(axes: Axes, score: str) -> None:
     axes.spines[['top', 'right']].set_visible(False)
 
 
-def write_figures(analysis: Analysis, folders: Mapping[str, RunFolder], folder: Path) -> list[Path]:
+def write_figures(analysis: Analysis, folder: Path) -> list[Path]:
     """Write the figures as PDF and PNG, and ``series.csv``; returns what was written.
 
     Numbers are the study's: 3 the source's view, from 4 on each experiment's predictions, then the curves.
     Figures of pictures that no run has are left out. The same runs give the same bytes.
     """
-    source = source_figure(analysis, folders)
+    source = source_figure(analysis)
     score = leading(analysis.groups)[0]
     figures = {'figure3_source_view': source} if source else {}
     numbers = count(4)
     for group in analysis.groups:
-        for run in [r for r in group.runs if folders[r.name].images and folders[r.name].snapshots][:1]:
+        for run in [r for r in group.runs if r.folder.images and r.folder.snapshots][:1]:
             slug = re.sub(r'[^A-Za-z0-9._-]+', '-', run.name).strip('-.')[:80] or 'run'
-            figures[f'figure{next(numbers)}_predictions_{slug}'] = predictions_figure(
-                run, folders[run.name], score
-            )
+            figures[f'figure{next(numbers)}_predictions_{slug}'] = predictions_figure(run, score)
     figures[f'figure{next(numbers)}_curves'] = curves_figure(analysis)
     paths = [path for name, figure in figures.items() for path in _save(figure, folder, name)]
     write_atomically(folder / 'series.csv', series_csv(analysis).encode())
@@ -122,14 +119,14 @@ def write_figures(analysis: Analysis, folders: Mapping[str, RunFolder], folder: 
 
 
 @rc_context(RC)
-def source_figure(analysis: Analysis, folders: Mapping[str, RunFolder]) -> Figure | None:
+def source_figure(analysis: Analysis) -> Figure | None:
     """What the source model sees, a row per experiment; None without pictures."""
     rows = []
     for group in analysis.groups:
         views = (
-            (run, folders[run.name].photograph(image), folders[run.name].prediction(image, None))
+            (run, run.folder.photograph(image), run.folder.prediction(image, None))
             for run in group.runs
-            for image in folders[run.name].images
+            for image in run.folder.images
         )
         for run, photograph, prediction in [view for view in views if None not in view][:1]:
             classes = run.history.header.get('source_classes') or ()
@@ -139,8 +136,9 @@ def source_figure(analysis: Analysis, folders: Mapping[str, RunFolder]) -> Figur
 
 
 @rc_context(RC)
-def predictions_figure(run: MeasuredRun, folder: RunFolder, score: str) -> Figure:
+def predictions_figure(run: MeasuredRun, score: str) -> Figure:
     """A run's predictions at each of the study's mIoU, and its last, by photograph."""
+    folder = run.folder
     titles = _column_titles(run, list(folder.snapshots)[-1], score)
     classes = class_names(run.history)
     rows = []

@@ -15,18 +15,16 @@ from .runs import RunFolder
 Row = Mapping[str, Any]
 
 
-def refined(
-    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], width: int
-) -> list[dict[str, Any]]:
+def refined(runs: Sequence[MeasuredRun], width: int) -> list[dict[str, Any]]:
     """An entry per run and iteration tested with dense CRF, of its last test."""
-    entries = []
-    for run in runs:
-        for row in {row['iter']: row for row in run.history.select(Kind.CRF)}.values():
-            entries.append(_entry(run, row, folders[run.name], width))
-    return entries
+    return [
+        _entry(run, row, width)
+        for run in runs
+        for row in {row['iter']: row for row in run.history.select(Kind.CRF)}.values()
+    ]
 
 
-def _entry(run: MeasuredRun, row: Row, folder: RunFolder, width: int) -> dict[str, Any]:
+def _entry(run: MeasuredRun, row: Row, width: int) -> dict[str, Any]:
     without = row.get('unrefined') or {}
     scores = [*(LABELLED if run.unlabelled else ()), *MEAN_IOUS, *boundary_score_names([row])]
     classes = class_names(run.history)
@@ -47,7 +45,7 @@ def _entry(run: MeasuredRun, row: Row, folder: RunFolder, width: int) -> dict[st
             )
             for name in classes
         ],
-        'pictures': _pictures(folder, row['iter'], len(classes), width),
+        'pictures': _pictures(run.folder, row['iter'], len(classes), width),
     }
 
 

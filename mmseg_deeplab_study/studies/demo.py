@@ -62,8 +62,7 @@ def conclude(study: Study, runs: Sequence[StudyRun]) -> Path:
     one_seed = len({run.seed for run in runs}) == 1
     names = {run.name: run.name.split('/')[0] if one_seed else run.name for run in runs}
     folders = {names[run.name]: RunFolder(run.folder, read_history(run.folder / FILE_NAME)) for run in runs}
-    histories = {name: folder.history for name, folder in folders.items()}
-    analysis = analyse(histories)
+    analysis = analyse(folders)
     console.print(f'On {DRAWN}.')
     for group in analysis.groups:
         console.print('', group.name, table_text(score_table(group)), *lines(group), sep='\n')
@@ -75,7 +74,7 @@ def conclude(study: Study, runs: Sequence[StudyRun]) -> Path:
         console.print(f'Record and label maps of {names[run.name]}: {run.folder}')
     console.print(f'Figure: {figure}')
     report = study.folder / 'report.html'
-    page = render_page(analysis, folders, notes=[f'These runs are on {DRAWN}.'])
+    page = render_page(analysis, notes=[f'These runs are on {DRAWN}.'])
     write_atomically(report, page.encode())
     return report
 

@@ -32,7 +32,7 @@ CURVE = {0: 9.0, 5: 6.0, 10: 21.5, 15: 31.0}
 @pytest.fixture
 def content_of(read) -> Callable[..., dict]:
     """A function that gives what the page of work_dirs shows."""
-    return lambda *folders, **options: page_content(*read(*folders), Film(**options))
+    return lambda *folders, **options: page_content(read(*folders), Film(**options))
 
 
 def data_of(page: str) -> dict:
@@ -55,7 +55,7 @@ def summary_of(content: dict) -> list[dict[str, tuple[str, bool]]]:
 
 def test_numbers_are_those_of_the_analysis(make_run, tmp_path, read, page_of):
     folder = make_run(tmp_path / 'run', CURVE)
-    page, (analysis, _) = page_of(folder), read(folder)
+    page, analysis = page_of(folder), read(folder)
     for caption, table in (
         ('Scores of run', score_table(analysis.groups[0])),
         ('Classes of run', class_table(analysis.groups[0], analysis)),

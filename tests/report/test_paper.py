@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
 from mmseg_deeplab_study.datasets.palettes import UNLABELLED
-from mmseg_deeplab_study.report.analysis import analyse
+from mmseg_deeplab_study.report.analysis import Analysis, analyse
 from mmseg_deeplab_study.report.curves import COLOURS
 from mmseg_deeplab_study.report.paper import (
     adaptation_figure,
@@ -22,6 +22,7 @@ from mmseg_deeplab_study.report.paper import (
     source_figure,
     write_figures,
 )
+from mmseg_deeplab_study.report.runs import RunFolder
 from mmseg_deeplab_study.runs.history import FILE_NAME, History, HistoryWriter
 
 CLASSES, PALETTE = ['road', 'car'], [(128, 64, 128), (0, 0, 142)]
@@ -69,8 +70,7 @@ def predictions(read):
     """A function that draws the predictions of a run."""
 
     def draw(work_dir: Path) -> Figure:
-        analysis, folders = read(work_dir)
-        return predictions_figure(analysis.runs[0], *folders.values(), 'mIoU')
+        return predictions_figure(read(work_dir).runs[0], 'mIoU')
 
     return draw
 
@@ -105,14 +105,14 @@ def two_seeds(tmp_path) -> list[Path]:
 def written(tmp_path_factory, read) -> list[Path]:
     """Not to be changed."""
     folder = tmp_path_factory.mktemp('written')
-    return write_figures(*read(*write_two_seeds(folder)), folder / 'figures')
+    return write_figures(read(*write_two_seeds(folder)), folder / 'figures')
 
 
 @pytest.mark.slow
 def test_files(two_seeds, tmp_path, read):
     other = write_run(tmp_path / 'mobilenet', {0: 5.0}, 'ab', experiment='other')
     bare = write_run(tmp_path / 'bare', {0: 5.0}, experiment='bare')
-    paths = write_figures(*read(*two_seeds, bare, other), tmp_path / 'new' / 'figures')
+    paths = write_figures(read(*two_seeds, bare, other), tmp_path / 'new' / 'figures')
     # A number is that of a figure which is there: the run without pictures takes none.
     stems = ['figure3_source_view', 'figure4_predictions_r50_0', 'figure5_predictions_mobilenet']
     stems += ['figure6_curves']
@@ -138,7 +138,7 @@ def test_widths_and_fonts(written):
 
 @pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(written, two_seeds, tmp_path, read):
-    again = write_figures(*read(*two_seeds), tmp_path / 'figures')
+    again = write_figures(read(*two_seeds), tmp_path / 'figures')
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
 
 
@@ -146,9 +146,9 @@ def test_the_same_runs_give_the_same_bytes(written, two_seeds, tmp_path, read):
 def test_names_of_runs_are_not_markup_nor_folders(tmp_path, read):
     names = ['a/x$_{^$ <b>"q"', 'b/x$_{^$ <b>"q"', '_$$']
     runs = [write_run(tmp_path / n, {0: 5.0}, 'a' * (n != names[0]), experiment=n) for n in names]
-    analysis, folders = read(*runs)
-    assert list(folders) == names  # of two with one name their folders are part
-    paths = write_figures(analysis, folders, tmp_path / 'figures')
+    analysis = read(*runs)
+    assert [run.name for run in analysis.runs] == names  # of two with one name their folders are part
+    paths = write_figures(analysis, tmp_path / 'figures')
     assert [path.stem for path in paths if path.suffix == '.png'] == [
         'figure3_source_view',
         'figure4_predictions_b-x-_-b-q',
@@ -164,7 +164,7 @@ def test_series_of_a_run_without_pictures(tmp_path, read):
     rows = [row(0, 1 / 3, 'source'), row(0, None, subset='probe'), row(0, 12.5)]
     rows.append({'iter': 0, 'kind': 'forgetting', 'subset': 'source', 'mIoU': 70.0})
     run = write_run(tmp_path / 'r,50', rows, seed=3)
-    paths = write_figures(*read(run), tmp_path / 'figures')
+    paths = write_figures(read(run), tmp_path / 'figures')
     assert [path.name for path in paths] == ['figure4_curves.pdf', 'figure4_curves.png', 'series.csv']
     with paths[-1].open(newline='') as file:
         header, *found = csv.reader(file)
@@ -187,7 +187,7 @@ def test_series_of_a_run_without_pictures(tmp_path, read):
 
 
 def test_curve_of_two_seeds_is_their_mean_in_a_band(two_seeds, read):
-    axes = curves_figure(read(*two_seeds)[0]).axes[0]
+    axes = curves_figure(read(*two_seeds)).axes[0]
     line, rings = axes.lines
     # (8 + 10) / 2 and (6 + 4) / 2; the second seed has no iteration 10.
     assert line.get_xydata().tolist() == [[0, 9], [5, 5]] == rings.get_xydata().tolist()
@@ -201,7 +201,7 @@ def test_curve_of_two_seeds_is_their_mean_in_a_band(two_seeds, read):
 def test_curves_of_two_experiments_differ_in_grey_too(tmp_path, read):
     fallen = write_run(tmp_path / 'r50', [row(0, 9.0), row(5, 4.0), row(10, 20.0), row(10, 9.0, 'source')])
     risen = write_run(tmp_path / 'mobilenet', {5: 4.0, 10: 5.0}, experiment='other')
-    figure = curves_figure(read(fallen, risen)[0])
+    figure = curves_figure(read(fallen, risen))
     (axes,) = figure.axes
     first, rings, second = axes.lines  # one that begins after iteration 0 has no ring
     assert first.get_xydata().tolist() == [[0, 9], [5, 4], [10, 20]]
@@ -215,10 +215,10 @@ def test_curves_of_two_experiments_differ_in_grey_too(tmp_path, read):
 
 
 def test_curves_that_never_fell_or_share_no_iteration(tmp_path, read):
-    axes = curves_figure(read(write_run(tmp_path / 'r50', {0: 4.0, 5: 9.0}))[0]).axes[0]
+    axes = curves_figure(read(write_run(tmp_path / 'r50', {0: 4.0, 5: 9.0}))).axes[0]
     assert axes.lines[1].get_xydata().tolist() == [[0, 4]]
     runs = [write_run(tmp_path / str(i), {i: 4.0}, seed=i) for i in (5, 10)]
-    assert not curves_figure(read(*runs)[0]).axes[0].lines
+    assert not curves_figure(read(*runs)).axes[0].lines
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_label_maps_have_the_colours_of_their_palette(tmp_path, predictions):
 
 
 def test_source_view_of_the_first_run_that_has_pictures(two_seeds, read):
-    figure = source_figure(*read(*reversed(two_seeds)))
+    figure = source_figure(read(*reversed(two_seeds)))
     assert figure.axes[0].get_ylabel() == 'r50_0'
     assert titles(figure) == ['photograph', "source model's prediction"]
     # In the classes of the source; no pixel is a cat.
@@ -293,10 +293,10 @@ def test_a_picture_that_cannot_be_read_is_left_out(two_seeds, read, damage, plac
     if damage != 'missing':
         # Within the pixels, after the palette.
         path.write_bytes(content[: content.index(b'IDAT') + 8] if damage == 'truncated' else b'text')
-    analysis, folders = read(*two_seeds)
+    analysis = read(*two_seeds)
     figures = [
-        predictions_figure(analysis.runs[0], folders['r50_0'], 'mIoU'),
-        source_figure(analysis, folders),
+        predictions_figure(analysis.runs[0], 'mIoU'),
+        source_figure(analysis),
     ]
     empty = [axes for figure in figures for axes in figure.axes if not axes.images]
     assert [[text.get_text() for text in axes.texts] for axes in empty] == [['no picture']] * (
@@ -313,9 +313,13 @@ def history(*scores: float, first: int = 0) -> History:
     return History({}, rows)
 
 
+def analysed(**runs: History) -> Analysis:
+    return analyse({name: RunFolder(Path(name), run) for name, run in runs.items()})
+
+
 def lines(**runs: History) -> list[tuple[str, str, list, list]]:
     """Legend, colour, iterations and scores of each line."""
-    drawn = adaptation_figure(analyse(runs)).axes[0].lines
+    drawn = adaptation_figure(analysed(**runs)).axes[0].lines
     return [(x.get_label(), x.get_color(), list(x.get_xdata()), list(x.get_ydata())) for x in drawn]
 
 
@@ -327,7 +331,7 @@ def test_lines_of_two_runs():
         ('MobileNetV2', second, [0, 5], [4, 4]),
         ('MobileNetV2, seen classes', second, [0, 5], [8, 8]),
     ]  # the unseen classes' mean is null throughout: no line
-    axes = adaptation_figure(analyse({'R': history(1, 2)}), title='Drawn data').axes[0]
+    axes = adaptation_figure(analysed(R=history(1, 2)), title='Drawn data').axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('iteration (updates done)', 'mIoU (%)')
     assert axes.get_title() == 'Drawn data'
 
@@ -345,7 +349,7 @@ def test_a_set_that_lacks_classes_is_drawn_over_the_labelled_ones():
     run.header['target_classes'] = CLASSES
     for one in run.rows:
         one |= {'mIoU.labelled': one['mIoU'] + 10, 'confusion': [[3, 1], [0, 0]]}
-    figure = adaptation_figure(analyse({'R': run}))
+    figure = adaptation_figure(analysed(R=run))
     assert figure.axes[0].get_ylabel() == 'mIoU.labelled (%)'
     assert list(figure.axes[0].lines[0].get_ydata()) == [19, 14]
 
@@ -361,11 +365,11 @@ def test_the_probe_has_a_line_of_its_own():
 def test_a_name_that_is_no_figure_s(tmp_path, name):
     (tmp_path / 'folder.png').mkdir()
     with pytest.raises(ValueError, match=rf'{name}: expected a file name that ends in one of \..*\.png'):
-        draw_adaptation(analyse({'R': history(9, 4)}), tmp_path / name)
+        draw_adaptation(analysed(R=history(9, 4)), tmp_path / name)
 
 
 def test_quick_figure_as_a_file(tmp_path):
-    path = draw_adaptation(analyse({'R': history(9, 4, 12)}), tmp_path / 'new folder' / 'adaptation.png')
+    path = draw_adaptation(analysed(R=history(9, 4, 12)), tmp_path / 'new folder' / 'adaptation.png')
     assert path == tmp_path / 'new folder' / 'adaptation.png'
     with Image.open(path) as image:
         assert image.size == (1200, 720)  # 8 x 4.8 inches of 150 dots

@@ -43,8 +43,7 @@ def entries(read):
     """A function that gives the entries of a work_dir."""
 
     def find(folder) -> list[dict]:
-        analysis, folders = read(folder)
-        return refined(analysis.runs, folders, 480)
+        return refined(read(folder).runs, 480)
 
     return find
 
