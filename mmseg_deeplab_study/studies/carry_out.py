@@ -122,12 +122,13 @@ def carry_out(
             if run.name in problems:
                 state = state._replace(status='failed', problem=problems[run.name])
             source = states[run.source.name].status if run.source else 'done'
+            ready = run.name in pending and state.status == 'waiting' and source == 'done'
             if run.name in pending and state.status == 'done':
                 del pending[run.name]  # another process has ended it meanwhile
             elif source in ('failed', 'blocked') and state.status in ('waiting', 'failed'):
                 pending.pop(run.name, None)
                 state = state._replace(status='blocked')
-            elif run.name in pending and state.status == 'waiting' and source == 'done' and pool.free():
+            elif ready and pool.free_slot() is not None:
                 try:
                     pool.start(pending.pop(run.name))
                     state = _state(run, pool, False)

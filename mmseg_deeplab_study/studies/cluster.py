@@ -69,17 +69,17 @@ class LocalCluster(LocalPool):
     """submitit's executor for one machine: jobs that outlive the study."""
 
     def __init__(self, study: Study, jobs: int | None) -> None:
-        """Make a pool with the slots of ``Slots`` for the study's runs."""
+        """Make a pool of the study's runs, with places as ``LocalPool``."""
         super().__init__(jobs, study.resources.get('gpus_per_node') or 0)
         self._executor = _executor(submitit.LocalExecutor, study, study.resources)
         self._study = study
 
     def start(self, run: StudyRun) -> None:
         """Hand a run to a job of its own."""
-        slot = self._free_slot()
+        slot = self.free_slot()
         write_mark(run, recipe=run.recipe(), exit_code=None)
         # Not left to submitit, which gives every job the same GPUs.
-        perform = Perform(seconds_to_stop(self._study), self._slots.variables(slot))
+        perform = Perform(seconds_to_stop(self._study), self.variables(slot))
         with _detached():
             job = self._executor.submit(perform, run)
         write_job(run, 'local', job.job_id, slot)
