@@ -1,10 +1,6 @@
-"""The dense CRF: its time beside pydensecrf2's, its memory, its scores on VOC.
-
-Needs CAMVID_ROOT; the extra `crf` for the comparison. Writes a table between the marks of OUT/dense_crf.md.
-"""
+"""The dense CRF: its time beside pydensecrf2's (the extra `crf`), its memory, its scores on VOC."""
 
 import argparse
-import os
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -21,11 +17,10 @@ from mmengine.runner import Runner
 from mmseg.registry import DATASETS
 from PIL import Image
 
-import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from benchmarks import setups
 from benchmarks.adapted import LEAF
 from benchmarks.measure import alternate, in_own_process, machine, memory_mb, peak_growth
-from benchmarks.tables import markdown_table, write_between_marks
+from benchmarks.tables import markdown_table
 from mmseg_deeplab_study.engine.dense_crf import enable_dense_crf
 from mmseg_deeplab_study.inference.trained_model import load_model
 from mmseg_deeplab_study.models.dense_crf import BACKENDS, DenseCRF
@@ -33,22 +28,6 @@ from mmseg_deeplab_study.models.dense_crf import BACKENDS, DenseCRF
 # height, of which the width is twice, and classes
 SIZES = ((128, 19), (256, 19), (512, 19), (1024, 19), (512, 2), (512, 59))
 SHOWN = ('mIoU', 'BIoU', 'trimap.1', 'trimap.2', 'trimap.4', 'trimap.8', 'trimap.16', 'trimap.32')
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        '--voc', type=Path, required=True, help='folder VOC2012 of a VOCdevkit, its val split'
-    )
-    parser.add_argument(
-        '--weights', type=Path, required=True, help="TensorFlow's deeplabv3_257_mv_gpu.tflite"
-    )
-    parser.add_argument('--rounds', type=int, default=3, help='timed repetitions (default: %(default)s)')
-    parser.add_argument(
-        '-o', '--out', type=Path, default='docs', help='folder of dense_crf.md (default: docs)'
-    )
-    return parser.parse_args()
 
 
 def voc_config(args: argparse.Namespace) -> Config:
@@ -135,17 +114,3 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
     pairs = ((name, scores[f'unrefined/{name}'], scores[name]) for name in SHOWN)
     rows = [(name, f'{plain:.2f}', f'{fine:.2f}', f'{fine - plain:+.2f}') for name, plain, fine in pairs]
     yield from markdown_table(("VOC's photographs, %", 'without', 'with', 'difference'), rows)
-
-
-def main() -> None:
-    """Measure, then write the table."""
-    os.chdir(setups.ROOT)
-    args = parse_args()
-    setups.camvid()  # before anything is measured
-    text = '\n'.join(lines(args))
-    write_between_marks(args.out / 'dense_crf.md', text)
-    print(text)
-
-
-if __name__ == '__main__':
-    main()
