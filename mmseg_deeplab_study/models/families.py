@@ -66,18 +66,13 @@ def stride_of(window: nn.Module) -> int:
 
 
 class Family(NamedTuple):
-    """How a family of backbones keeps its stages and is built.
+    """How a family of backbones keeps its stages; what comes before the first is its stem.
 
-    What a network registers before its first stage is its stem.
-
-    Attributes:
-        stages: names of the network's lists of stages; a list holds modules or the names of modules, and a
-            stage has one entry of each list.
-        joined: names of the parallel branches of a stage's first block that its output concatenates.
-        options: go into the network's config.
-        norm_per_output: the network builds a norm for each wanted stage.
-        dilate_strided: a convolution that lost its stride gets the new dilation at once.
-        shrinks_after: a stage downsamples after its map was taken.
+    ``stages`` are names of the network's lists of stages, whose entries are modules or their names; a stage
+    has one of each list. ``joined`` are the parallel branches of a stage's first block that its output
+    concatenates; ``options`` go into the network's config. ``norm_per_output``: the network builds a norm for
+    each wanted stage; ``dilate_strided``: a convolution that lost its stride gets the new dilation at once;
+    ``shrinks_after``: a stage downsamples after its map was taken.
     """
 
     stages: Sequence[str]

@@ -10,7 +10,6 @@ from ..atomic_file import write_atomically
 from ..evaluation.score_curves import rows_with
 from ..runs.history import FILE_NAME
 from .analysis import analyse
-from .film import Film
 from .page import render_page
 from .runs import RunFolder, read_runs
 
@@ -28,7 +27,7 @@ def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
     if not shown:
         raise ValueError(f'none of {", ".join(runs)} has a validation with an mIoU yet')
     analysis = analyse(shown)
-    page = render_page(analysis, Film(args.frames, args.width))
+    page = render_page(analysis, frames=args.frames, width=args.width)
     write_atomically(args.out, page.encode())
     print(f'Wrote {args.out} ({len(page.encode()) / 1e6:.1f} MB)')
     if args.figures:

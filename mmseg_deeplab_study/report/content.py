@@ -14,18 +14,23 @@ from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, sc
 from .comparisons import agree, best_of, label, length_of, recovery_of, same_source, task_of
 from .confusions import confusions, taken_tables
 from .curves import COLOURS, MEANS, class_values, curves
-from .film import Film, film_strip
+from .film import film_strip
 from .provenance import config_differences, provenance_table, transfer_tables
 from .refined import refined
 from .sentences import sentences
 
 
-def page_content(analysis: Analysis, film: Film) -> dict[str, Any]:
-    """What the template shows; ``data`` is for the script."""
+def page_content(
+    analysis: Analysis, frames: int = 60, width: int = 480, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What the template shows, ``notes`` before everything; ``data`` is for the script.
+
+    ``frames`` are about the pictures of a run and image in the film strip, ``width`` is theirs in pixels.
+    """
     runs = analysis.runs
     places = {run.name: place for place, run in enumerate(runs)}
     lead = leading(analysis.groups)
-    strip = film_strip(runs, film, lead[0])
+    strip = film_strip(runs, frames, width, lead[0])
     matrices, thinned = confusions(runs, lead[0])
     means = [*(lead if lead == LABELLED else ()), *MEANS]
     return {
@@ -46,10 +51,10 @@ def page_content(analysis: Analysis, film: Film) -> dict[str, Any]:
         'class_tables': [class_values(run, means) for run in runs],
         'taken': taken_tables(runs),
         'transfers': transfer_tables(runs),
-        'refined': refined(runs, film.width),
+        'refined': refined(runs, width),
         'provenance': provenance_table(runs),
         'differences': config_differences(analysis),
-        'notes': [*strip.pop('notes'), *thinned],
+        'notes': [*notes, *strip.pop('notes'), *thinned],
         'data': {
             'leading': lead,
             'means': means,

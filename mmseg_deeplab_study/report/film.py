@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.progress import track
 
@@ -18,22 +18,15 @@ from .runs import RunFolder
 PICTURE_CHARACTERS = 24_000_000  # of all pictures of the film strip
 
 
-class Film(NamedTuple):
-    """About how many pictures of a run and image, and their width in pixels."""
-
-    frames: int = 60
-    width: int = 480
-
-
-def film_strip(runs: Sequence[MeasuredRun], film: Film, score: str) -> dict[str, Any]:
-    """The pictures of every run, thinned where a page has no room for all."""
+def film_strip(runs: Sequence[MeasuredRun], frames: int, width: int, score: str) -> dict[str, Any]:
+    """About ``frames`` pictures of every run and image, fewer where a page has no room for them."""
     kept = [
         run
         for run in runs
         if any(run.folder.snapshots or run.folder.prediction(image, None) for image in run.folder.images)
     ]
-    encode = cache(partial(encode_label_map, width=film.width))
-    shared = _images([run.folder for run in kept], film.width)
+    encode = cache(partial(encode_label_map, width=width))
+    shared = _images([run.folder for run in kept], width)
     room = PICTURE_CHARACTERS - sum(len(image[key] or '') for image in shared for key in ('image', 'truth'))
     wanted = {
         run.name: [
@@ -43,7 +36,6 @@ def film_strip(runs: Sequence[MeasuredRun], film: Film, score: str) -> dict[str,
         ]
         for run in kept
     }
-    frames = film.frames
     while True:
         # Halved in number until all fit; the named ones are kept, whether they fit or not.
         chosen = {r.name: choose_iterations(list(r.folder.snapshots), wanted[r.name], frames) for r in kept}

@@ -2,8 +2,8 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
@@ -13,14 +13,13 @@ from plotly.offline import get_plotlyjs
 from ..version import __version__
 from .analysis import Analysis
 from .content import page_content
-from .film import Film
 
 
-def render_page(analysis: Analysis, film: Film | None = None, notes: Sequence[str] = ()) -> str:
-    """The report of analysed runs.
+def render_page(analysis: Analysis, **options: Any) -> str:
+    """The report of analysed runs; ``options`` are those of ``page_content``.
 
-    ``notes`` go before everything. The same records and pictures give the same bytes. Its content security
-    policy allows no request and no script but the two that it holds, so a name from a record cannot run.
+    The same records and pictures give the same bytes. Its content security policy allows no request and no
+    script but the two that it holds, so a name from a record cannot run.
     """
     environment = Environment(
         loader=PackageLoader('mmseg_deeplab_study.report'),
@@ -29,8 +28,7 @@ def render_page(analysis: Analysis, film: Film | None = None, notes: Sequence[st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    content = page_content(analysis, film or Film())
-    content['notes'] = [*notes, *content['notes']]
+    content = page_content(analysis, **options)
     templates = files('mmseg_deeplab_study.report') / 'templates'
     scripts = {'plotly': get_plotlyjs(), 'script': (templates / 'report.js').read_text('utf-8')}
     return environment.get_template('report.html.jinja').render(

@@ -45,15 +45,11 @@ _RUN_PARTS = ('config', 'source', 'options', 'source_options')
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One training run of a study.
+    """One training run of a study: a leaf ``config``, and by dotted key what overrides it.
 
-    Attributes:
-        name: its folder below the study's, such as ``mobilenet-v2/seed0``.
-        config: the leaf config.
-        options: what overrides it, by dotted key.
-        source: the run whose last checkpoint it starts from, if that is a run of the study.
-        environment: variables that the config reads.
-        gpus: how many processes train it together, each on a GPU; 0 and 1 are one process.
+    ``name`` is its folder below the study's, such as ``mobilenet-v2/seed0``; ``source`` the run whose last
+    checkpoint it starts from, if the study has that; ``environment`` are variables that the config reads;
+    ``gpus`` is how many processes train it together, each on a GPU (0 and 1 are one process).
     """
 
     name: str

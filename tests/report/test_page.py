@@ -20,7 +20,6 @@ from mmseg_deeplab_study.report import film
 from mmseg_deeplab_study.report.analysis_text import class_table, score_table
 from mmseg_deeplab_study.report.confusions import right_answers
 from mmseg_deeplab_study.report.content import page_content
-from mmseg_deeplab_study.report.film import Film
 from mmseg_deeplab_study.report.runs import read_runs
 from mmseg_deeplab_study.runs.history import History
 from mmseg_deeplab_study.runs.study_record import write_study_record
@@ -32,7 +31,7 @@ CURVE = {0: 9.0, 5: 6.0, 10: 21.5, 15: 31.0}
 @pytest.fixture
 def content_of(read) -> Callable[..., dict]:
     """A function that gives what the page of work_dirs shows."""
-    return lambda *folders, **options: page_content(read(*folders), Film(**options))
+    return lambda *folders, **options: page_content(read(*folders), **options)
 
 
 def data_of(page: str) -> dict:
