@@ -136,9 +136,7 @@ def _answer(question: Question, groups: Sequence[Group]) -> Iterator[Ordered]:
     _, subject, measure, largest = question
     if subject in MEAN_IOUS:
         subject = leading(groups)[MEAN_IOUS.index(subject)]
-    rows = [group.figures.get(subject, {}) for group in groups]
-    runs = [[run.figures.get(subject, {}).get(measure) for run in group.runs] for group in groups]
-    answers = [Answer(group, row.get(measure), of) for group, row, of in zip(groups, rows, runs, strict=True)]
+    answers = [_answer_of(group, lambda run: run.figures.get(subject, {}).get(measure)) for group in groups]
     found = [answer for answer in answers if mean(answer.value) is not None]
     found.sort(key=lambda answer: mean(answer.value), reverse=largest)
     if len(found) < 2 or abs(mean(found[0].value) - mean(found[-1].value)) < SHOWN:
@@ -151,46 +149,40 @@ def _answer(question: Question, groups: Sequence[Group]) -> Iterator[Ordered]:
     yield f'{"; ".join([f"{text}: {values}", *_hedges(*found)])}.', found
 
 
-class Recovery(NamedTuple):
-    """How many runs fell below their start, stayed there, and when others rose.
+def recovery_of(group: Group, score: str) -> Answer:
+    """When the runs that fell visibly were back at their start; None of those that did not fall or come."""
 
-    ``iterations`` are those of the runs, None for those that did not fall or come back.
-    """
+    def recovered(run: MeasuredRun) -> int | None:
+        row = run.figures[score]
+        return row['recovery_iter'] if (row['dip'] or 0) >= SHOWN else None
 
-    fell: int
-    away: int
-    when: Value
-    iterations: Sequence[int | None]
+    return _answer_of(group, recovered)
 
 
-def recovery_of(group: Group, score: str) -> Recovery | None:
-    """What of a dip is there to see; None where the score of iteration 0 is not known."""
-    figures = [run.figures[score] for run in group.runs]
-    if any(miou['dip'] is None for miou in figures):
-        return None
-    iterations = [miou['recovery_iter'] if miou['dip'] >= SHOWN else None for miou in figures]
-    fell = sum(miou['dip'] >= SHOWN for miou in figures)
-    away = fell - sum(iteration is not None for iteration in iterations)
-    when = estimate_over_seeds(iterations, _seeds(group)) if len(iterations) > 1 else iterations[0]
-    return Recovery(fell, away, when, iterations)
+def _answer_of(group: Group, figure: Callable[[MeasuredRun], float | None]) -> Answer:
+    runs = [figure(run) for run in group.runs]
+    return Answer(group, estimate_over_seeds(runs, _seeds(group)) if len(runs) > 1 else runs[0], runs)
 
 
 def _recovery(groups: Sequence[Group]) -> Iterator[Ordered]:
     """Who came back to the mIoU of iteration 0 and when, unless all did alike."""
     score = leading(groups)[0]
-    found = [(group, state) for group in groups if (state := recovery_of(group, score)) is not None]
-    shares = {(s.fell / len(s.iterations), s.away / len(s.iterations), mean(s.when)) for _, s in found}
-    if len(shares) < 2:
+    found = []
+    for group in groups:
+        dips = [run.figures[score]['dip'] for run in group.runs]
+        if None not in dips:
+            answer, fell = recovery_of(group, score), sum(dip >= SHOWN for dip in dips)
+            found.append((answer, fell, fell - sum(iteration is not None for iteration in answer.runs)))
+    if len({(fell / len(a.runs), away / len(a.runs), mean(a.value)) for a, fell, away in found}) < 2:
         return
-    back = [Answer(group, s.when, s.iterations) for group, s in found if mean(s.when) is not None]
-    back.sort(key=lambda answer: mean(answer.value))
+    back = sorted((a for a, *_ in found if mean(a.value) is not None), key=lambda a: mean(a.value))
     parts = []
     if back:
         when = ', '.join(f'{label(answer.group)} {count(answer.value)}' for answer in back)
         parts.append(f'back at its start at iteration: {when}')
-    if away := [f'{label(group)} ({s.away} of {s.fell} that fell)' for group, s in found if s.away]:
-        parts.append(f'not back: {", ".join(away)}')
-    if above := [group for group, state in found if not state.fell]:
+    if stayed := [f'{label(a.group)} ({away} of {fell} that fell)' for a, fell, away in found if away]:
+        parts.append(f'not back: {", ".join(stayed)}')
+    if above := [answer.group for answer, fell, _ in found if not fell]:
         parts.append(f'never below it: {_names(above)}')
     if len(back) > 1:
         parts += _hedges(*back)

@@ -149,7 +149,7 @@ def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
     yield column(SOURCE_DROP, miou, 'source_drop', low)
     yield column(DIP, miou, 'dip', low)
     # Who never fell has none.
-    back = [state and state.when for state in (recovery_of(group, miou) for group in groups)]
+    back = [recovery_of(group, miou).value for group in groups]
     yield _column('recovered at', back, [count(value) for value in back], None)
     yield column('best (iteration)', miou, 'best', high)
     yield column('last', miou, 'last', high)
@@ -166,7 +166,8 @@ def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
 
 
 def _costs(group: Group) -> dict[str, float | None]:
-    models = [model for run in group.runs if (model := run.history.header.get('model'))]
+    headers = [run.history.header for run in group.runs]
+    model = next((header['model'] for header in headers if header.get('model')), {})
     times = [
         1000 * row['seconds'] / row['images']
         for run in group.runs
@@ -174,7 +175,7 @@ def _costs(group: Group) -> dict[str, float | None]:
         if row.get('seconds') and row.get('images')
     ]
     return {
-        'parameters': models[0].get('parameters') if models else None,
-        'multiply_adds': models[0].get('multiply_adds') if models else None,
+        'parameters': model.get('parameters'),
+        'multiply_adds': model.get('multiply_adds'),
         'milliseconds': median(times) if times else None,
     }

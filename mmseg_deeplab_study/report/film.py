@@ -67,16 +67,14 @@ def film_strip(runs: Sequence[MeasuredRun], frames: int, width: int, score: str)
 def _images(folders: Sequence[RunFolder], width: int) -> list[dict[str, Any]]:
     # One that several runs have is taken from the first.
     owners = {image: folder for folder in reversed(folders) for image in folder.images}
-    found = []
-    for image, folder in sorted(owners.items()):
-        found.append(
-            {
-                'name': image,
-                'image': encode_photograph(folder.photograph(image), width),
-                'truth': encode_label_map(folder.truth(image), width, len(class_names(folder.history))),
-            }
-        )
-    return found
+    return [
+        {
+            'name': image,
+            'image': encode_photograph(folder.photograph(image), width),
+            'truth': encode_label_map(folder.truth(image), width, len(class_names(folder.history))),
+        }
+        for image, folder in sorted(owners.items())
+    ]
 
 
 def _strip(
