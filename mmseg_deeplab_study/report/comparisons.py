@@ -12,35 +12,20 @@ from .analysis_text import count, fall, percent
 SIDE_BY_SIDE = 'Side by side'
 ONE_SEED = 'One seed says nothing about variance: another may order the experiments differently.'
 SHOWN = 0.05  # points; less than that is 0.0 on the page
-
-
-class Question(NamedTuple):
-    """What is asked of all experiments; ``largest``: the largest value comes first.
-
-    In ``text`` ``{score}`` is the name of the score, a mean IoU being that which leads, and ``{end}`` the end
-    of runs.
-    """
-
-    text: str
-    subject: str
-    measure: str
-    largest: bool = True
-
-
-AT_THE_START = Question('{score} (%) at iteration 0', 'mIoU', 'start')
-# Their answers depend on how long a run has gone on.
+# What is asked of experiments of equal length: text, subject, measure, and whether the largest is first.
+# In the text ``{score}`` is the subject, or the mean IoU that leads, and ``{end}`` the end of runs.
 OF_THE_WHOLE = (
-    Question("Points of {score} from the source's view down to the lowest", 'mIoU', 'source_drop', False),
-    Question('{score} (%) at its best', 'mIoU', 'best'),
-    *(Question('{score} (%) {end}', score, 'last') for score in MEAN_IOUS),
-    Question(
+    ("Points of {score} from the source's view down to the lowest", 'mIoU', 'source_drop', False),
+    ('{score} (%) at its best', 'mIoU', 'best', True),
+    *(('{score} (%) {end}', score, 'last', True) for score in MEAN_IOUS),
+    (
         'Iterations by which the seen classes are at half their best before the unseen',
         'seen_lead',
         'iterations',
+        True,
     ),
-    Question('Boundary IoU (%) {end}', 'BIoU', 'last'),
+    ('Boundary IoU (%) {end}', 'BIoU', 'last', True),
 )
-FORGOTTEN = Question("Points of mIoU lost on the source's data {end}", 'forgetting', 'drop', False)
 
 
 def label(group: Group) -> str:
@@ -119,21 +104,24 @@ def _names(groups: Sequence[Group]) -> str:
 
 
 def _compare_task(groups: Sequence[Group]) -> Iterator[Ordered]:
-    yield from _answer(AT_THE_START, groups)
+    yield from _answer(groups, '{score} (%) at iteration 0', 'mIoU', 'start', True)
     if not agree(groups, length_of):
         yield f'Not compared further, because their lengths or last iterations differ: {_names(groups)}.', ()
         return
     for question in OF_THE_WHOLE:
-        yield from _answer(question, groups)
+        yield from _answer(groups, *question)
     yield from _recovery(groups)
     if same_source(groups):
-        yield from _answer(FORGOTTEN, groups)
+        yield from _answer(
+            groups, "Points of mIoU lost on the source's data {end}", 'forgetting', 'drop', False
+        )
     else:
         yield 'What they forget is not compared, because it was measured on different data.', ()
 
 
-def _answer(question: Question, groups: Sequence[Group]) -> Iterator[Ordered]:
-    _, subject, measure, largest = question
+def _answer(
+    groups: Sequence[Group], text: str, subject: str, measure: str, largest: bool
+) -> Iterator[Ordered]:
     if subject in MEAN_IOUS:
         subject = leading(groups)[MEAN_IOUS.index(subject)]
     answers = [_answer_of(group, lambda run: run.figures.get(subject, {}).get(measure)) for group in groups]
@@ -143,7 +131,7 @@ def _answer(question: Question, groups: Sequence[Group]) -> Iterator[Ordered]:
         return
     last, whole = length_of(groups[0].runs[0])
     end = 'at the end' if last >= whole else f'at iteration {last} of {whole}'
-    text = question.text.format(score=subject, end=end)
+    text = text.format(score=subject, end=end)
     show = count if 'iter' in measure else fall if 'drop' in measure else percent
     values = ', '.join(f'{label(answer.group)} {show(answer.value)}' for answer in found)
     yield f'{"; ".join([f"{text}: {values}", *_hedges(*found)])}.', found
