@@ -280,9 +280,3 @@ def add_study_arguments(
         action='store_true',
         help='only check everything and print what would run, with --cluster slurm also the scripts',
     )
-
-
-def check_study_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End with a usage error where flags do not fit together."""
-    if args.jobs is not None and args.cluster == 'slurm':
-        parser.error('--jobs is not for --cluster slurm; set resources.array_parallelism in the study')
