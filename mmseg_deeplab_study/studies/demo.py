@@ -18,7 +18,7 @@ from ..report.comparisons import SIDE_BY_SIDE, compare
 from ..report.page import render_page
 from ..report.paper import draw_adaptation
 from ..report.runs import RunFolder
-from ..runs.history import FILE_NAME, read_history
+from ..runs.history import read_history
 from ..tables import table_text
 from .carry_out import carry_out_study
 from .plan import Study, StudyRun, read_study
@@ -39,13 +39,6 @@ def runs_at_a_time(args: argparse.Namespace) -> int | None:
     return args.jobs
 
 
-def draw_data(root: Path, images: Sequence[int]) -> None:
-    """Write both sets under ``root``, unless they are there."""
-    console.print(f'Drawing the data in {root}: procedural pictures, not photographs')
-    write_voc_like(root / 'drawn-voc', *images[:2], size=SOURCE_SIZE)
-    write_cityscapes_like(root / 'drawn-cityscapes', *images[2:], size=TARGET_SIZE)
-
-
 def make_study(args: argparse.Namespace, data: Path) -> Study:
     """configs/studies/demo.py with what the flags say."""
     overrides = {'seeds': args.seeds, 'source_seed': args.seeds[0], 'environment': {'DEMO_ROOT': str(data)}}
@@ -61,7 +54,7 @@ def conclude(study: Study, runs: Sequence[StudyRun]) -> Path:
     """Print tables, draw the figure and write the report; returns its path."""
     one_seed = len({run.seed for run in runs}) == 1
     names = {run.name: run.name.split('/')[0] if one_seed else run.name for run in runs}
-    folders = {names[run.name]: RunFolder(run.folder, read_history(run.folder / FILE_NAME)) for run in runs}
+    folders = {names[run.name]: RunFolder(run.folder, read_history(run.folder)) for run in runs}
     analysis = analyse(folders)
     console.print(f'On {DRAWN}.')
     for group in analysis.groups:
@@ -87,7 +80,10 @@ def run(args: argparse.Namespace) -> int:
     data = args.work_dir / ('data-quick' if args.quick else 'data-full')
 
     def draw_and_plan() -> Study:
-        draw_data(data, QUICK_IMAGES if args.quick else IMAGES)
+        console.print(f'Drawing the data in {data}: procedural pictures, not photographs')
+        images = QUICK_IMAGES if args.quick else IMAGES
+        write_voc_like(data / 'drawn-voc', *images[:2], size=SOURCE_SIZE)
+        write_cityscapes_like(data / 'drawn-cityscapes', *images[2:], size=TARGET_SIZE)
         return make_study(args, data)
 
     def report(study: Study, runs: Sequence[StudyRun]) -> int:
