@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -103,13 +104,6 @@ def finished(tmp_path_factory, request) -> tuple[Runner, Witness, Path]:
     return train(cfg, witness), witness, root
 
 
-def test_record_has_a_row_at_0_5_and_10(finished):
-    runner, _, _ = finished
-    history = read_history(runner.work_dir)
-    assert [row['iter'] for row in history.rows] == [0, 5, 10]
-    assert history.validations == history.rows
-
-
 def test_header(finished):
     runner, _, _ = finished
     header = read_history(runner.work_dir).header
@@ -130,11 +124,13 @@ def test_header(finished):
     assert {'mmseg_deeplab_study', 'mmsegmentation', 'mmengine', 'mmpretrain', 'numpy'} <= set(versions)
 
 
-def test_row_has_the_fields_of_the_contract(finished):
+def test_rows_are_at_0_5_and_10_and_have_the_fields_of_the_contract(finished):
     runner, _, _ = finished
     fields = 'iter kind subset mIoU aAcc mAcc mIoU.seen mIoU.unseen mIoU.labelled mIoU.seen.labelled '
     fields += 'mIoU.unseen.labelled class_iou confusion images seconds'
-    for row in read_history(runner.work_dir).rows:
+    history = read_history(runner.work_dir)
+    assert [row['iter'] for row in history.rows] == [0, 5, 10]
+    for row in history.rows:
         assert list(row) == fields.split()
         assert (row['kind'], row['subset'], row['images']) == ('validation', 'full', 3)
         assert list(row['class_iou']) == list(CITYSCAPES)
@@ -154,19 +150,6 @@ def test_confusion_is_of_the_labels_and_of_the_models_predictions(finished):
         np.testing.assert_array_equal(row['confusion'], expected)
         # two images of 64 x 64 and one of 48 x 80, each less an ignored block of 16 x 16
         assert np.sum(row['confusion']) == 2 * 64 * 64 + 48 * 80 - 3 * 16 * 16
-
-
-def test_scores_of_a_row_follow_from_its_confusion(finished):
-    runner, _, _ = finished
-    for row in read_history(runner.work_dir).rows:
-        confusion = np.array(row['confusion'])
-        hits, union = np.diag(confusion), confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
-        iou = {name: 100 * h / u for name, h, u in zip(CITYSCAPES, hits, union, strict=True) if u}
-        assert {k: v for k, v in row['class_iou'].items() if v is not None} == pytest.approx(iou)
-        assert row['mIoU'] == pytest.approx(np.mean(list(iou.values())))
-        assert row['mIoU.seen'] == pytest.approx(np.mean([v for k, v in iou.items() if k in SEEN]))
-        assert row['mIoU.unseen'] == pytest.approx(np.mean([v for k, v in iou.items() if k not in SEEN]))
-        assert row['aAcc'] == pytest.approx(100 * hits.sum() / confusion.sum())
 
 
 def test_snapshots_are_the_models_predictions(finished):
@@ -216,21 +199,14 @@ def test_scalars_are_strict_json_and_say_what_the_record_says(finished):
 
 
 def test_tensorboard_has_every_class_at_every_validation(config):
-    config.visualizer = dict(
-        type='SegLocalVisualizer',
-        vis_backends=[dict(type='TensorboardVisBackend')],
-    )
+    config.visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='TensorboardVisBackend')])
     runner = train(config)
     (events,) = Path(runner.work_dir).glob('*/vis_data/events.out.tfevents.*')
     accumulator = EventAccumulator(str(events), size_guidance={'scalars': 0}).Reload()
+    points = {event.step: event.value for event in accumulator.Scalars('IoU.car')}
     rows = read_history(runner.work_dir).rows
-    for tag, find in (
-        ('IoU.car', lambda row: row['class_iou']['car']),
-        ('mIoU.seen', lambda row: row['mIoU.seen']),
-    ):
-        points = {event.step: event.value for event in accumulator.Scalars(tag)}
-        assert points == pytest.approx({row['iter']: find(row) for row in rows}, abs=1e-4)
-        assert list(points) == [0, 5, 10]
+    assert points == pytest.approx({row['iter']: row['class_iou']['car'] for row in rows}, abs=1e-4)
+    assert list(points) == [0, 5, 10]
 
 
 # What it must not touch
@@ -261,26 +237,27 @@ def test_looking_does_not_change_training(config, tmp_path):
 
 
 def test_iteration_0_is_before_the_first_update(config):
-    initial = {}
-
     class Keep(Hook):
         priority = 'VERY_HIGH'
+        weights = []
 
         def before_train(self, runner) -> None:
-            initial.update({k: v.clone() for k, v in runner.model.state_dict().items()})
+            self.weights.append(deepcopy(runner.model.state_dict()))
 
         def before_val(self, runner) -> None:
             if runner.iter == 0:
-                assert all(v.equal(initial[k]) for k, v in runner.model.state_dict().items())
-                initial['seen'] = torch.ones(1)
+                self.before_train(runner)
 
     config.train_cfg.max_iters = 1
     train(config, Keep())
-    assert 'seen' in initial
+    begun, validated = Keep.weights
+    assert all(value.equal(begun[key]) for key, value in validated.items())
 
 
 def test_a_class_that_becomes_absent_is_not_logged_with_its_old_score(config):
     # wall (3) is in no label: predicted at 0, it scores 0; no longer predicted at 5, it is absent
+    # and, as the score of the best checkpoint, ends nothing.
+    config.default_hooks.checkpoint.update(save_best='IoU.wall', rule='greater')
     runner = train(config, ForgetClass(before=3, after=0, iteration=5))
     first, *others = read_history(runner.work_dir).rows
     assert first['class_iou']['wall'] == 0.0
@@ -310,56 +287,15 @@ def relabel(cfg: Config, split: str, value: int) -> Path:
     return path
 
 
-def no_metric(cfg: Config) -> None:
-    cfg.val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-
-
-def no_validation(cfg: Config) -> None:
-    cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
-
-
-def too_many_classes(cfg: Config) -> None:
-    cfg.model.decode_head.num_classes = 21
-
-
-def unknown_stem(cfg: Config) -> None:
-    cfg.custom_hooks = [dict(type='AdaptationHook', snapshots=['tiny_000000_leftImg8bit', 'frankfurt'])]
-
-
 def no_label(cfg: Config) -> None:
     root = Path(cfg.train_dataloader.dataset.data_root)
     (root / 'gtFine/train/tiny/tiny_000003_gtFine_labelTrainIds.png').unlink()
 
 
-def rewrite_label(cfg: Config, split: str, change: Callable[[Image.Image], Image.Image]) -> None:
+def headers_alone(cfg: Config, split: str, change: Callable[[Image.Image], Image.Image]) -> None:
+    cfg.custom_hooks = [dict(type='AdaptationHook', check_labels=False)]
     path = relabel(cfg, split, 0)
     change(Image.open(path)).save(path)
-
-
-def as_instances(label: Image.Image) -> Image.Image:
-    return Image.fromarray(np.asarray(label).astype(np.uint16) * 256 + 1)
-
-
-def headers_alone(cfg: Config, *spoiled) -> None:
-    cfg.custom_hooks = [dict(type='AdaptationHook', check_labels=False)]
-    rewrite_label(cfg, *spoiled)
-
-
-def epochs(cfg: Config) -> None:
-    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
-
-
-def other_target(cfg: Config) -> None:
-    cfg.custom_hooks.insert(0, dict(type='HeadTransferHook', target=['road', 'car'], allow_no_source=True))
-
-
-def other_source(cfg: Config) -> None:
-    cfg.custom_hooks.insert(0, dict(type='HeadTransferHook', source='ade', allow_no_source=True))
-    cfg.custom_hooks[0].update(unmatched='zero')
-
-
-def twice(cfg: Config) -> None:
-    cfg.custom_hooks.append(cfg.custom_hooks[-1])
 
 
 def existing_record(cfg: Config) -> None:
@@ -367,89 +303,65 @@ def existing_record(cfg: Config) -> None:
     (Path(cfg.work_dir) / FILE_NAME).write_text('somebody worked for this\n')
 
 
+TRANSFER = dict(type='HeadTransferHook', allow_no_source=True)
+
+
 @pytest.mark.parametrize(
-    ('spoil', 'error', 'message'),
+    ('spoil', 'message'),
     [
-        (no_metric, ValueError, r"val_evaluator=dict\(type='AdaptationMetric'\), but got \['IoUMetric'\]"),
-        (no_validation, ValueError, r"val_evaluator=dict\(type='AdaptationMetric'\), but got \[\]"),
         (
-            too_many_classes,
-            ValueError,
+            lambda cfg: cfg.update(val_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU'])),
+            r"val_evaluator=dict\(type='AdaptationMetric'\), but got \['IoUMetric'\]",
+        ),
+        (
+            lambda cfg: cfg.update(dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg'))),
+            r"val_evaluator=dict\(type='AdaptationMetric'\), but got \[\]",
+        ),
+        (
+            lambda cfg: cfg.model.decode_head.update(num_classes=21),
             'decode_head.num_classes is 21, but the validation set has 19 classes',
         ),
+        (lambda cfg: relabel(cfg, 'train', 26), r'train/tiny/.*_000001_.*: label ids \[26\] .* 19 classes'),
+        (lambda cfg: relabel(cfg, 'val', 19), r'val/tiny/.*_000001_.*: label ids \[19\] .* 19 classes'),
+        (no_label, r'tiny_000003_gtFine_labelTrainIds\.png: no label map for .*tiny_000003'),
         (
-            lambda cfg: relabel(cfg, 'train', 26),
-            ValueError,
-            r'train/tiny/tiny_000001_gtFine_labelTrainIds\.png: label ids \[26\] .* 19 classes',
-        ),
-        (
-            lambda cfg: relabel(cfg, 'val', 19),
-            ValueError,
-            r'val/tiny/tiny_000001_gtFine_labelTrainIds\.png: label ids \[19\] .* 19 classes',
-        ),
-        (
-            no_label,
-            FileNotFoundError,
-            r'tiny_000003_gtFine_labelTrainIds\.png: no label map for .*tiny_000003',
-        ),
-        (
-            lambda cfg: rewrite_label(cfg, 'train', as_instances),
-            ValueError,
-            r'train/tiny/tiny_000001_gtFine_labelTrainIds\.png: a label map of mode I;16, expected ids in',
-        ),
-        (
-            lambda cfg: rewrite_label(cfg, 'val', lambda label: label.convert('RGB')),
-            ValueError,
-            r'val/tiny/tiny_000001_gtFine_labelTrainIds\.png: a label map of mode RGB, expected ids in one',
-        ),
-        (
-            lambda cfg: rewrite_label(cfg, 'train', lambda label: label.resize((128, 96))),
-            ValueError,
-            r'64x64 pixels, but its label map .*tiny_000001_gtFine_labelTrainIds\.png has 128x96',
-        ),
-        (
-            lambda cfg: headers_alone(cfg, 'train', as_instances),
-            ValueError,
-            r'train/tiny/tiny_000001_gtFine_labelTrainIds\.png: a label map of mode I;16, expected ids in',
+            lambda cfg: headers_alone(cfg, 'train', lambda label: label.convert('RGB')),
+            'train/tiny/.*_000001_.*: a label map of mode RGB, expected ids in',
         ),
         (
             lambda cfg: headers_alone(cfg, 'val', lambda label: label.resize((32, 64))),
-            ValueError,
-            r'64x64 pixels, but its label map .*tiny_000001_gtFine_labelTrainIds\.png has 32x64',
+            '64x64 pixels, but its label map .*tiny_000001_.* has 32x64',
         ),
-        (epochs, ValueError, "needs train_cfg.type='IterBasedTrainLoop', but got EpochBasedTrainLoop"),
         (
-            other_target,
-            ValueError,
+            lambda cfg: setattr(cfg, 'train_cfg', dict(type='EpochBasedTrainLoop', max_epochs=1)),
+            "needs train_cfg.type='IterBasedTrainLoop', but got EpochBasedTrainLoop",
+        ),
+        (
+            lambda cfg: cfg.custom_hooks.insert(0, TRANSFER | dict(target=['road', 'car'])),
             "HeadTransferHook's target has the classes road, car, but the valid",
         ),
         (
-            other_source,
-            ValueError,
+            lambda cfg: cfg.custom_hooks.insert(0, TRANSFER | dict(source='ade', unmatched='zero')),
             "HeadTransferHook's source has the classes wall, .* has background",
         ),
         (
-            twice,
-            ValueError,
+            lambda cfg: cfg.custom_hooks.append(cfg.custom_hooks[-1]),
             'the config has 2 AdaptationHooks, expected one: remove the others',
         ),
-        (existing_record, FileExistsError, r'adaptation\.jsonl already holds a record'),
+        (existing_record, r'adaptation\.jsonl already holds a record'),
         (
-            unknown_stem,
-            ValueError,
+            lambda cfg: cfg.custom_hooks[0].update(snapshots=['tiny_000000_leftImg8bit', 'frankfurt']),
             "no validation image is called 'frankfurt'; there are 3, first .'tiny_000000_leftImg8bit'",
         ),
     ],
-    ids=lambda value: getattr(value, '__name__', None) if callable(value) else '',
 )
-def test_refuses_before_training_and_writes_nothing(
-    config, spoil: Callable[[Config], object], error: type[Exception], message: str
-):
+def test_refuses_before_training_and_writes_nothing(config, spoil: Callable[[Config], object], message: str):
     config.default_hooks.checkpoint.interval = 1
     spoil(config)
     record = Path(config.work_dir) / FILE_NAME
     before = record.read_bytes() if record.exists() else None
     witness = Witness()
+    error = {no_label: FileNotFoundError, existing_record: FileExistsError}.get(spoil, ValueError)
     with pytest.raises(error, match=message):
         train(config, witness)
     assert not witness.losses and not witness.predictions
@@ -535,14 +447,6 @@ def test_a_best_checkpoint_that_a_kill_took_away_is_saved_on_resume(interrupted)
     assert path.name == f'best_mIoU_iter_{best["iter"]}.pth'
     assert runner.message_hub.get_info('best_score') == best['mIoU']
     assert read_history(interrupted.work_dir).validations[:2] == rows
-
-
-def test_a_best_score_of_a_class_that_is_absent_ends_nothing(config):
-    # truck is in no label and hardly predicted
-    config.default_hooks.checkpoint.save_best = 'IoU.truck'
-    config.default_hooks.checkpoint.rule = 'greater'
-    runner = train(config, ForgetClass(before=0, after=0, iteration=0))
-    assert [row['class_iou']['truck'] for row in read_history(runner.work_dir).rows] == [None] * 3
 
 
 @pytest.mark.parametrize(
