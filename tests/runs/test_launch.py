@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,22 +80,17 @@ def test_missing_config(tmp_path):
             load_config(flags(path))
 
 
+AMP = dict(type='AmpOptimWrapper', loss_scale=512.0)
+
+
 @pytest.mark.parametrize(
     ('device', 'given', 'expected'),
     [
         ('cpu', dict(type='OptimWrapper'), dict(type='BFloat16OptimWrapper')),
         ('cpu', dict(), dict(type='BFloat16OptimWrapper')),
-        (
-            'cpu',
-            dict(type='AmpOptimWrapper', dtype='float16', loss_scale=512.0, use_fsdp=False),
-            dict(type='BFloat16OptimWrapper'),
-        ),
+        ('cpu', dict(AMP, dtype='float16', use_fsdp=False), dict(type='BFloat16OptimWrapper')),
         ('cuda', dict(type='OptimWrapper'), dict(type='AmpOptimWrapper', loss_scale='dynamic')),
-        (
-            'cuda',
-            dict(type='AmpOptimWrapper', loss_scale=512.0),
-            dict(type='AmpOptimWrapper', loss_scale=512.0),
-        ),
+        ('cuda', AMP, AMP),
     ],
 )
 def test_amp(monkeypatch, device, given, expected):
@@ -115,43 +111,40 @@ def test_amp_refuses_another_wrapper():
 # What it finds in its folder
 
 
-def resumable(folder: Path, seed: int = 3) -> tuple[Config, Path]:
-    folder.mkdir(parents=True)
-    path = folder / 'iter_5.pth'
-    meta = dict(iter=5, seed=seed)
-    torch.save(dict(meta=meta, state_dict={}, optimizer={}, message_hub={}), path)
-    return Config(dict(work_dir=str(folder), load_from='source.pth', randomness=dict(seed=0))), path
+@pytest.fixture
+def resumable(tmp_path: Path) -> Callable[[str], tuple[Config, Path]]:
+    """A function of a run's folder that leaves a checkpoint of seed 3 there; its config and that file."""
+
+    def make(folder: str = 'work') -> tuple[Config, Path]:
+        path = tmp_path / folder / 'iter_5.pth'
+        path.parent.mkdir(parents=True)
+        meta = dict(iter=5, seed=3)
+        torch.save(dict(meta=meta, state_dict={}, optimizer={}, message_hub={}), path)
+        return Config(dict(work_dir=str(path.parent), load_from='source.pth', randomness=dict(seed=0))), path
+
+    return make
 
 
-@pytest.mark.parametrize('seed', [None, 3])
-def test_a_resumed_run_has_the_seed_it_was_begun_with(tmp_path, seed):
+def test_a_resumed_run_has_the_seed_it_was_begun_with(resumable, monkeypatch):
     """And not the config's: MMEngine shuffles the data by that before it looks at the checkpoint's."""
-    cfg, path = resumable(tmp_path / 'work')
-    assert prepare_work_dir(cfg, resume=True, overwrite=False, seed=seed) == path
-    assert cfg.randomness.seed == 3
-    # The config that is kept with the run says where the run came from.
-    assert cfg.load_from == 'source.pth' and 'resume' not in cfg
-
-
-def test_tensors_are_left_to_the_runner(tmp_path, monkeypatch):
-    """What finds a checkpoint to resume from checks the sums, and reads the rest from the file's map."""
-    cfg, path = resumable(tmp_path / 'work')
+    cfg, path = resumable()
+    with pytest.raises(ValueError, match=r'--seed 5: the run in .*work was begun with seed 3; leave'):
+        prepare_work_dir(cfg, resume=True, overwrite=False, seed=5)
     mapped, load = [], torch.load
     monkeypatch.setattr(
         torch, 'load', lambda *args, **more: mapped.append(more['mmap']) or load(*args, **more)
     )
-    assert prepare_work_dir(cfg, resume=True, overwrite=False) == path
-    assert mapped == [True, True]
+    for seed in (None, 3):
+        assert prepare_work_dir(cfg, resume=True, overwrite=False, seed=seed) == path
+        assert cfg.randomness.seed == 3
+    # The config that is kept with the run says where the run came from.
+    assert cfg.load_from == 'source.pth' and 'resume' not in cfg
+    # Tensors are left to the runner: the sums are checked, the rest is read from the file's map.
+    assert mapped == [True] * 4
 
 
-def test_another_seed_is_not_a_resume(tmp_path):
-    cfg, _ = resumable(tmp_path / 'work')
-    with pytest.raises(ValueError, match=r'--seed 5: the run in .*work was begun with seed 3; leave'):
-        prepare_work_dir(cfg, resume=True, overwrite=False, seed=5)
-
-
-def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(tmp_path):
-    cfg, path = resumable(tmp_path / 'work')
+def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(resumable):
+    cfg, path = resumable()
     assert prepare_work_dir(cfg, resume=True, overwrite=True) == path
     path.write_bytes(b'')
     assert prepare_work_dir(cfg, resume=True, overwrite=True) is None
@@ -169,8 +162,8 @@ def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, mon
     assert said == [f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero']
 
 
-def test_resume_of_a_config_looks_into_its_own_folder(tmp_path):
-    cfg, theirs = resumable(tmp_path / 'a')
+def test_resume_of_a_config_looks_into_its_own_folder(tmp_path, resumable):
+    cfg, theirs = resumable('a')
     cfg.work_dir, cfg.resume = str(tmp_path / 'b'), True
     (tmp_path / 'b').mkdir()
     (tmp_path / 'b/last_checkpoint').write_text(str(theirs))
@@ -183,8 +176,8 @@ def test_resume_of_a_config_looks_into_its_own_folder(tmp_path):
     assert prepare_work_dir(cfg, resume=False, overwrite=False) == Path(mine) and not cfg.resume
 
 
-def test_checkpoints_that_are_saved_elsewhere_are_the_run_s(tmp_path):
-    cfg, path = resumable(tmp_path / 'out/work')
+def test_checkpoints_that_are_saved_elsewhere_are_the_run_s(tmp_path, resumable):
+    cfg, path = resumable('out/work')
     cfg.work_dir = str(tmp_path / 'work')
     (tmp_path / 'work').mkdir()
     (tmp_path / 'work/last_checkpoint').write_text(str(path))
@@ -252,9 +245,8 @@ def test_a_single_process_goes_on(monkeypatch):
 )
 def test_a_launcher_that_has_not_started_the_process(config, monkeypatch, launcher, variable, starter):
     monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(
-        ValueError, match=f'^--launcher {launcher}: {variable} is not set.* Start it by {starter}'
-    ):
+    message = f'^--launcher {launcher}: {variable} is not set.* Start it by {starter}'
+    with pytest.raises(ValueError, match=message):
         load_config(flags(config, launcher=launcher))
     monkeypatch.setenv(variable, '0')
     assert load_config(flags(config, launcher=launcher)).launcher == launcher
