@@ -16,9 +16,7 @@ from mmseg_deeplab_study.models import AtrousBackbone
 from mmseg_deeplab_study.models.families import FAMILIES
 
 
-def network(
-    kind: str, out_indices: tuple[int, ...] = (0, 1, 2, 3), **options
-) -> tuple[dict, tuple[int, ...]]:
+def network(kind: str, out_indices: tuple = (0, 1, 2, 3), **options) -> tuple[dict, tuple[int, ...]]:
     return dict(type=kind if '.' in kind else f'mmpretrain.{kind}', **options), out_indices
 
 
@@ -52,13 +50,14 @@ NOT_THE_SAME_FUNCTION = ('mobilenet_v3-large', 'mobilenet_v3-small')
 ODD, EVEN = (97, 65), (96, 72)
 
 
+def adapter(name: str, **options) -> dict:
+    backbone, out_indices = NETWORKS[name]
+    return dict(type='AtrousBackbone', backbone=backbone, out_indices=out_indices) | options
+
+
 def build(name: str, output_stride: int) -> AtrousBackbone:
     torch.manual_seed(0)
-    backbone, out_indices = NETWORKS[name]
-    config = dict(
-        type='AtrousBackbone', backbone=backbone, output_stride=output_stride, out_indices=out_indices
-    )
-    return MODELS.build(config).eval()
+    return MODELS.build(adapter(name, output_stride=output_stride)).eval()
 
 
 def images(height: int, width: int) -> Tensor:
@@ -194,15 +193,13 @@ def test_first_block_is_mmsegs_mobilenet_v2(output_stride: int, strides: tuple, 
 
 def updates(name: str, amp: bool) -> list[float]:
     """Losses of two updates of a segmentor from random weights."""
-    torch.manual_seed(0)
-    backbone, out_indices = NETWORKS[name]
-    adapter = dict(type='AtrousBackbone', backbone=backbone, output_stride=8, out_indices=out_indices[-1:])
-    channels = MODELS.build(adapter).out_channels[0]
+    backbone = adapter(name, output_stride=8, out_indices=NETWORKS[name][1][-1:])
+    channels = MODELS.build(backbone).out_channels[0]
     torch.manual_seed(0)
     head = dict(type='FCNHead', in_channels=channels, in_index=0, channels=16, num_convs=1, num_classes=4)
     head |= dict(concat_input=False, norm_cfg=dict(type='BN'), dropout_ratio=0)
     head |= dict(loss_decode=dict(type='CrossEntropyLoss'))
-    model = MODELS.build(dict(type='StudyEncoderDecoder', backbone=adapter, decode_head=head)).train()
+    model = MODELS.build(dict(type='StudyEncoderDecoder', backbone=backbone, decode_head=head)).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     generator = torch.Generator().manual_seed(0)
     # Features 33 wide: what torch gets wrong begins at 25.

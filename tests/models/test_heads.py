@@ -18,14 +18,11 @@ def features(height: int = 9, width: int = 13, batch: int = 2) -> list[Tensor]:
     return [torch.randn(batch, channels, height, width, generator=generator) for channels in (5, 8)]
 
 
-@pytest.mark.parametrize('dilations', [(1,), (1, 6, 12, 18), (1, 12, 24, 36), (2, 3)])
-@pytest.mark.parametrize('refine', [True, False])
+@pytest.mark.parametrize('dilations', [(1,), (1, 6, 12, 18), (2, 3)])
 @pytest.mark.parametrize('size', [(9, 13), (1, 1), (8, 4)])
-def test_logits_have_the_size_of_the_features(dilations: tuple, refine: bool, size: tuple[int, int]):
-    head = build(dilations=dilations, refine=refine).eval()
+def test_logits_have_the_size_of_the_features(dilations: tuple, size: tuple[int, int]):
+    head = build(dilations=dilations).eval()
     assert head(features(*size)).shape == (2, 3, *size)
-    assert len(head.aspp) == len(dilations)
-    assert head.project.conv.in_channels == (len(dilations) + 1) * 4
 
 
 @pytest.mark.parametrize('refine', [True, False])
@@ -87,14 +84,6 @@ def test_dropout_after_the_projection_is_elementwise_and_of_training_only():
     assert torch.equal(*calls[4])
 
 
-def test_dropouts_of_a_head():
-    head = build()
-    assert head.aspp_dropout.p == 0.1
-    assert head.dropout is None
-    # mmseg's own, channelwise, before the classifier, if asked for.
-    assert build(dropout_ratio=0.3).dropout.p == 0.3
-
-
 @pytest.mark.parametrize('align_corners', [True, False])
 def test_align_corners_of_the_full_size_logits(align_corners: bool):
     head = build(align_corners=align_corners).eval()
@@ -113,11 +102,10 @@ def test_defaults():
     head = MODELS.build(dict(type='DeepLabV3Head', in_channels=8, num_classes=3))
     assert [branch.conv.dilation[0] for branch in head.aspp] == [1, 6, 12, 18]
     assert [branch.conv.kernel_size[0] for branch in head.aspp] == [1, 3, 3, 3]
-    assert head.conv_seg.in_channels == 256
-    assert head.refine.conv.kernel_size == (3, 3)
-
-
-def test_no_dilations():
+    assert head.conv_seg.in_channels == 256 and head.refine.conv.kernel_size == (3, 3)
+    assert head.aspp_dropout.p == 0.1 and head.dropout is None
+    # mmseg's own, channelwise, before the classifier, if asked for.
+    assert build(dropout_ratio=0.3).dropout.p == 0.3
     with pytest.raises(ValueError, match=r'dilations must name at least one branch, such as \(1,\), but got'):
         build(dilations=())
 

@@ -1,11 +1,7 @@
-"""The metric: its interface, exact values, and how it relates to loops, to mmseg's metric and to ranks."""
+"""The metric: its interface, exact values, and how it relates to numpy's and to mmseg's.
 
-import json
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
+That two ranks count as one does is in tests/tools/test_two_ranks.py.
+"""
 
 import numpy as np
 import pytest
@@ -238,56 +234,3 @@ def test_samples_are_left_as_they_are():
     make_metric().process({}, [sample])
     assert sample['pred_sem_seg']['data'].tolist() == [[[1, 18]]]
     assert sample['gt_sem_seg']['data'].tolist() == [[[0, 255]]]
-
-
-RANK = """
-    import json, sys
-    import torch
-    from mmengine.dataset import DefaultSampler
-    from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
-
-    rank, folder = int(sys.argv[1]), sys.argv[2]
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
-    samples = [dict(pred_sem_seg=dict(data=prediction[None]), gt_sem_seg=dict(data=label[None]))
-               for prediction, label in torch.load(f'{folder}/maps.pt')]
-    mine = list(DefaultSampler(samples, shuffle=False))
-    results = []
-    for size in (1, 2):
-        metric = AdaptationMetric()
-        metric.dataset_meta = dict(classes=[f'class {i}' for i in range(19)])
-        for start in range(0, len(mine), size):
-            metric.process({}, [samples[i] for i in mine[start:start + size]])
-        scores = metric.evaluate(len(samples))
-        confusion = None if metric.confusion is None else metric.confusion.tolist()
-        results.append(dict(scores=scores, confusion=confusion, images=metric.images))
-    with open(f'{folder}/rank{rank}.json', 'w') as file:
-        json.dump(dict(sampled=mine, results=results), file)
-    # A rank that leaves while the other still talks to it makes that one abort.
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-"""
-
-
-@pytest.mark.slow
-def test_two_ranks_count_as_one_does_and_no_image_twice(tmp_path: Path):
-    maps = random_maps(5)
-    torch.save(maps, tmp_path / 'maps.pt')
-    ranks = [
-        # In the folder, because collect_results makes a .dist_test where it stands.
-        subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(RANK), str(rank), str(tmp_path)],
-            cwd=tmp_path,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in range(2)
-    ]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    first, second = (json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in range(2))
-    # 5 images on 2 ranks: the sampler gives image 0 out twice.
-    assert (first['sampled'], second['sampled']) == ([0, 2, 4], [1, 3, 0])
-    alone = make_metric(tuple(f'class {i}' for i in range(19)))
-    scores = evaluate(alone, *maps)
-    # Batches of 1 and of 2. Every rank is told the scores; only the main one holds the matrix.
-    assert first['results'] == [dict(scores=scores, confusion=alone.confusion.tolist(), images=5)] * 2
-    assert second['results'] == [dict(scores=scores, confusion=None, images=0)] * 2
