@@ -113,15 +113,12 @@ def test_the_models_own_preprocessing_is_inside(load, kind, preprocessor):
 
 
 def test_the_model_is_left_as_it_is(load):
+    """And its own logits are made without a trick of the export."""
     model = load()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     PixelsToLogits(model, SIZE)
     after = model.state_dict()
     assert list(after) == list(before) and all(torch.equal(after[key], before[key]) for key in before)
-
-
-def test_the_check_shares_no_trick_with_the_export(load):
-    model = load()
     torch_logits(model, images(1, *SIZE))
     assert model._folded is None
 

@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -83,12 +84,8 @@ def test_a_disk_that_is_full(tmp_path):
 def test_nothing_is_left_of_a_failure(tmp_path):
     source = write_video(tmp_path / 'a.mp4')
     (tmp_path / 'b.mp4').write_bytes(b'before')
-
-    def fail(frame: np.ndarray) -> np.ndarray:
-        raise RuntimeError('out of memory')
-
     with pytest.raises(RuntimeError, match='out of memory'):
-        paint_video(source, tmp_path / 'b.mp4', fail)
+        paint_video(source, tmp_path / 'b.mp4', Mock(side_effect=RuntimeError('out of memory')))
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.mp4', 'b.mp4']
     assert (tmp_path / 'b.mp4').read_bytes() == b'before'
 
