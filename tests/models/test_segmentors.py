@@ -3,17 +3,14 @@
 import copy
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads import FCNHead
 from mmseg.models.segmentors import SegTTAModel
-from mmseg.registry import METRICS, MODELS
+from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from mmseg.utils import get_classes
-from PIL import Image
 from torch import nn
 
 from mmseg_deeplab_study.models import bands
@@ -311,47 +308,19 @@ def test_bare_model_is_without_all_that_wraps_it(model_config):
 # Who inherits nothing of ours
 
 
-def predicted_by(model: nn.Module) -> list[dict]:
-    """What a metric gets of two images, with labels drawn at random, 255 among them."""
-    found = predict(model, INPUTS, samples((64, 96), (48, 80)))
-    generator = torch.Generator().manual_seed(1)
-    for i, sample in enumerate(found):
-        truth = torch.randint(19, (1, *sample.metainfo['ori_shape']), generator=generator)
-        truth[..., :8] = 255
-        sample.gt_sem_seg = PixelData(data=truth)
-        sample.set_metainfo(dict(img_path=f'{i}.png', seg_map_path=f'{i}_labelTrainIds.png'))
-    return [sample.to_dict() for sample in found]
-
-
-def test_a_config_that_asks_for_nothing_gets_what_mmseg_gives(tmp_path, both):
-    ours, stock = both(backbone='resnet-18', test_cfg=dict(mode='whole'))
-    assert ours.output == 'full'
-    found, expected = predicted_by(ours), predicted_by(stock)
-    for one, other in zip(found, expected, strict=True):
-        assert one.keys() == other.keys()
+def test_a_config_that_asks_for_nothing_gets_what_mmseg_gives(both):
+    """Of the kinds that MMSeg's metrics and writers of files take."""
+    models = both(backbone='resnet-18', test_cfg=dict(mode='whole'))
+    assert models[0].output == 'full'
+    given = samples((64, 96), (48, 80))
+    for sample in given:
+        sample.gt_sem_seg = PixelData(data=torch.zeros(1, *sample.ori_shape, dtype=torch.int64))
+    for found, expected in zip(*(predict(model, INPUTS, given) for model in models), strict=True):
+        assert found.to_dict().keys() == expected.to_dict().keys()
         for key in ('pred_sem_seg', 'seg_logits'):
-            given, wanted = one[key]['data'], other[key]['data']
-            assert (given.dtype, given.shape) == (wanted.dtype, wanted.shape), key
-        assert (one['pred_sem_seg']['data'] == other['pred_sem_seg']['data']).float().mean() >= 0.999
-        # What is left of rounding would be counted.
-        other['pred_sem_seg']['data'] = one['pred_sem_seg']['data'].long()
-    # MMSeg's metrics, on either.
-    maps, scores = [], []
-    for i, given in enumerate((found, expected)):
-        folder = tmp_path / str(i)
-        official = dict(type='CityscapesMetric', output_dir=str(folder), format_only=True, keep_results=True)
-        METRICS.build(official).process({}, given)
-        maps.append(
-            np.stack([np.asarray(Image.open(folder / name))[:48, :80] for name in ('0.png', '1.png')])
-        )
-        metric = METRICS.build(dict(type='IoUMetric', iou_metrics=['mIoU', 'mDice']))
-        metric.dataset_meta = dict(classes=get_classes('cityscapes'))
-        metric.process({}, given)
-        scores.append(metric.evaluate(2))
-    assert scores[0] == scores[1] and 0 < scores[0]['mIoU'] < 100
-    # Ids and not train ids.
-    assert np.array_equal(*maps) and len(np.unique(maps[0])) > 1
-    assert set(np.unique(maps[0])) <= {7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33}
+            ours, theirs = found.get(key).data, expected.get(key).data
+            assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), key
+        assert (found.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() >= 0.999
 
 
 def test_labels_are_asked_for_by_test_cfg_or_by_the_argument(model_config):
