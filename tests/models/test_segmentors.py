@@ -168,20 +168,22 @@ def test_logits_are_there_for_what_needs_them(how, both):
         assert found.pred_sem_seg.data.dtype == torch.int64
 
 
+def first_norm(model: nn.Module) -> nn.BatchNorm2d:
+    return next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'change',
     [
         lambda m: m.decode_head.conv_seg.bias.data.copy_(torch.arange(19.0) * 9),
-        lambda m: m.backbone.conv1.conv.weight.data.mul_(-1),
         # Neither a version counter nor a sum sees this one.
         lambda m: m.backbone.conv1.conv.weight.data.copy_(m.backbone.conv1.conv.weight.data.flip(0)),
-        lambda m: next(x for x in m.modules() if isinstance(x, nn.BatchNorm2d)).running_mean.add_(5),
-        lambda m: next(x for x in m.modules() if isinstance(x, nn.BatchNorm2d)).running_var.data.mul_(9),
-        lambda m: [nn.init.normal_(weight, std=0.1) for weight in m.parameters()],
+        lambda m: first_norm(m).running_mean.add_(5),
+        lambda m: first_norm(m).running_var.data.mul_(9),
         lambda m: setattr(m.decode_head, 'conv_seg', nn.Conv2d(16, 19, 1)),
     ],
-    ids=['bias', 'kernel', 'order', 'mean', 'variance', 'all', 'module'],
+    ids=['bias', 'order', 'mean', 'variance', 'module'],
 )
 def test_folded_copy_follows_the_weights(change, both):
     ours, _ = both(output='full')

@@ -58,15 +58,6 @@ def test_what_is_not_json_is_refused_and_nothing_is_written(tmp_path, value):
     assert not (tmp_path / 'other.jsonl').exists()
 
 
-def test_validations_are_not_those_of_the_probe_and_in_the_order_of_iterations(tmp_path):
-    writer = write(tmp_path, (5, 0))
-    writer.append(row(0, subset='probe'))
-    writer.append(row(0, kind='forgetting'))
-    history = read_history(tmp_path)
-    assert history.validations == [row(0), row(5)]
-    assert len(history.rows) == 4
-
-
 LINE = json.dumps(row(15, class_iou={'Straße': 1.0}), ensure_ascii=False).encode()
 
 
@@ -146,8 +137,8 @@ def test_rows_are_selected_by_kind_and_subset_in_the_order_of_iterations():
     source, forgetting = row(0, kind='source'), row(5, kind='forgetting', subset='voc')
     probes = [row(iteration, subset='probe') for iteration in (0, 5)]
     history = History({}, [source, row(10), probes[1], forgetting, row(0), probes[0]])
-    assert history.select('validation', 'full') == [row(0), row(10)]
-    assert history.select('validation', 'probe') == probes
+    assert history.validations == history.select('validation', 'full') == [row(0), row(10)]
+    assert history.probed == history.select('validation', 'probe') == probes
     # As they were written, where the iteration is the same.
     assert history.select('validation') == [row(0), probes[0], probes[1], row(10)]
     assert history.select('source') == [source]
@@ -194,12 +185,6 @@ def test_rows_of_the_iteration_itself_stay_only_if_the_last_of_them_is_there(tmp
         writer.append(one)
     assert writer.resume(5, closing).rows == [row(0), *(here if complete else [])]
     assert read_history(tmp_path).rows == [row(0), *(here if complete else [])]
-
-
-def test_resume_at_0_can_leave_the_header_alone(tmp_path):
-    writer = write(tmp_path, ())
-    writer.append(row(0, **SOURCE))
-    assert writer.resume(0, 'full') == ({'schema_version': SCHEMA_VERSION, **HEADER}, [])
 
 
 # A disk that fills up (a real one is in test_atomic_file.py)

@@ -1,6 +1,5 @@
 """Records of the original study: what is read from them, and what is refused."""
 
-import functools
 import os
 import pickle
 import re
@@ -185,11 +184,8 @@ def attacks(trace: str) -> dict:
     shout = f'touch {trace}'
     return {
         'system': (Call(os.system, shout), r'\w+\.system'),
-        'eval': (Call(eval, f'open({trace!r}, "w").close()'), r'(builtins|__builtin__)\.eval'),
         # The call of what another call returns.
         'chain': (Call(Call(getattr, Call(__import__, 'os'), 'system'), shout), r'\w+\.getattr'),
-        'partial': (Call(functools.partial, os.system, shout), r'functools\.partial'),
-        'numpy load': (Call(np.load, trace), r'numpy\.load'),
         'our own': (Call(write_atomically, trace, b''), r'mmseg_\w+\.[\w.]+'),
         'array': (np.array([Call(os.system, shout)], object), r'numpy\.\w+\.multiarray\._reconstruct'),
     }
