@@ -4,6 +4,7 @@ import argparse
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -40,11 +41,8 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_config_is_read_and_options_are_merged(config):
-    options = {'lr': 0.5, 'model.depth': 101, 'model.strides': [1, 1]}
-    cfg = load_config(flags(config, cfg_options=options))
-    assert cfg.lr == 0.5
-    assert cfg.model == dict(depth=101, strides=[1, 1])
-    assert cfg.launcher == 'none'
+    cfg = load_config(flags(config, cfg_options={'lr': 0.5, 'model.strides': [1, 1]}))
+    assert (cfg.lr, cfg.model, cfg.launcher) == (0.5, dict(depth=50, strides=[1, 1]), 'none')
 
 
 @pytest.mark.parametrize(
@@ -155,11 +153,12 @@ def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(resumable):
 
 
 def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(launch, 'print_log', lambda message, **_: said.append(message))
+    log = Mock()
+    monkeypatch.setattr(launch, 'print_log', log)
     cfg = Config(dict(work_dir=str(tmp_path / 'mistyped')))
     assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
-    assert said == [f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero']
+    (message,) = log.call_args.args
+    assert message == f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero'
 
 
 def test_resume_of_a_config_looks_into_its_own_folder(tmp_path, resumable):
@@ -187,7 +186,7 @@ def test_checkpoints_that_are_saved_elsewhere_are_the_run_s(tmp_path, resumable)
 
 
 @pytest.mark.parametrize(
-    'launcher, device, said, expected',
+    ('launcher', 'device', 'said', 'expected'),
     [
         ('slurm', 'cuda', {}, 'torch'),
         ('slurm', 'cuda', {'sync_bn': None}, None),
@@ -227,12 +226,11 @@ def test_a_rank_ends_behind_its_exit_handlers_without_finalisation(forked, tmp_p
 
 
 def test_a_single_process_goes_on(monkeypatch):
-    ended = []
-    monkeypatch.setattr(launch.atexit, '_run_exitfuncs', lambda: ended.append('exit handlers'))
-    monkeypatch.setattr(launch.os, '_exit', ended.append)
-    monkeypatch.setattr(torch.distributed, 'destroy_process_group', lambda: ended.append('group'))
+    end = Mock()
+    for module, name in ((launch.atexit, '_run_exitfuncs'), (launch.os, '_exit')):
+        monkeypatch.setattr(module, name, end)
     leave_ranks()
-    assert not ended
+    assert not end.called
 
 
 @pytest.mark.parametrize(
