@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
-from mmseg.registry import HOOKS
+from mmseg.registry import DATASETS, HOOKS
 
 from mmseg_deeplab_study.datasets.decoded_cache import LoadDecoded
 from mmseg_deeplab_study.engine import DecodedCacheHook
@@ -73,14 +73,8 @@ class _Runner:
         self.logger = SimpleNamespace(info=self.said.append)
 
 
-def test_spawned_workers_cannot_share(root):
-    from mmseg.datasets import CityscapesDataset
-
-    dataset = CityscapesDataset(
-        data_root=str(root),
-        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
-    )
+def test_spawned_workers_cannot_share(root, make_config, tmp_path):
+    dataset = DATASETS.build(make_config(root, tmp_path).val_dataloader.dataset)
     runner = _Runner(dataset)
     hook = HOOKS.build(dict(type='DecodedCacheHook'))
     hook.before_train(runner)

@@ -92,11 +92,13 @@ def test_an_image_that_cannot_be_scored_is_named(trials, monkeypatch):
 
 def test_images_of_a_named_subset(trained):
     cfg = deepcopy(trained)
-    cfg.train_dataloader.dataset = dict(
-        type='NamedSubset', name='two-fifths', fraction=0.4, dataset=cfg.train_dataloader.dataset
-    )
+    subset = dict(type='NamedSubset', name='two-fifths', fraction=0.4)
+    cfg.train_dataloader.dataset = subset | dict(dataset=cfg.train_dataloader.dataset)
     dataset = training_images(cfg)
     assert len(dataset) == 2 and dataset[0]['inputs'].shape == (3, 64, 64)
+    cfg.train_dataloader = None
+    with pytest.raises(ValueError, match='the config has no train_dataloader with one dataset'):
+        training_images(cfg)
 
 
 def test_a_trial_without_crf_is_a_plain_test_over_labelled_classes(trained, trials):
@@ -123,10 +125,3 @@ def test_trials_differ_and_repeat(trials):
     assert found != trials.evaluate(None)
     assert trials.evaluate(setting) == found
     assert np.isfinite(list(found.values())).all()
-
-
-def test_refuses_a_config_without_training_data(trained):
-    cfg = deepcopy(trained)
-    cfg.train_dataloader = None
-    with pytest.raises(ValueError, match='the config has no train_dataloader with one dataset'):
-        training_images(cfg)

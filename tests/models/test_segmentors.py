@@ -22,19 +22,18 @@ INPUTS = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 def build(config: ConfigDict) -> nn.Module:
     torch.manual_seed(0)
     model = MODELS.build(config)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            # As after training: without this, folding would have nothing to do.
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-            module.momentum = 1.0
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        # As after training: without this, folding would have nothing to do.
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, std=0.2)
+        norm.momentum = 1.0
     nn.init.normal_(model.decode_head.conv_seg.weight)
     with torch.no_grad():
         # Statistics of what comes in; drawn ones let nothing through a deep network.
         model.train().decode_head(model.extract_feat(INPUTS))
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1
+    for norm in norms:
+        norm.momentum = 0.1
     return model
 
 
@@ -58,14 +57,13 @@ def with_the_stock(ours: nn.Module, config: ConfigDict) -> tuple[nn.Module, nn.M
 
 
 def samples(*shapes: tuple[int, int], **meta) -> list[SegDataSample]:
-    return [
-        SegDataSample(
-            metainfo=dict(img_shape=shape, ori_shape=shape, pad_shape=(64, 96))
-            | dict(padding_size=[0, 96 - shape[1], 0, 64 - shape[0]])
-            | meta
+    found = []
+    for height, width in shapes:
+        sizes = dict.fromkeys(('img_shape', 'ori_shape'), (height, width)) | dict(pad_shape=(64, 96))
+        found.append(
+            SegDataSample(metainfo=sizes | dict(padding_size=[0, 96 - width, 0, 64 - height]) | meta)
         )
-        for shape in shapes
-    ]
+    return found
 
 
 @torch.no_grad()
@@ -100,16 +98,16 @@ def test_labels_of_bands_are_those_of_mmseg(backbone, monkeypatch, both):
 
 
 @pytest.mark.parametrize(
-    'meta',
+    ('size', 'meta'),
     [
-        dict(ori_shape=(96, 160)),
-        dict(ori_shape=(40, 80), padding_size=[5, 11, 16, 8]),
-        dict(ori_shape=(20, 40), padding_size=[5, 11, 16, 8]),
+        ((48, 80), dict(ori_shape=(96, 160))),
+        ((40, 80), dict(padding_size=[5, 11, 16, 8])),
+        ((40, 80), dict(padding_size=[5, 11, 16, 8], ori_shape=(20, 40))),
     ],
     ids=['resized', 'padded', 'padded and resized'],
 )
-def test_labels_have_the_original_size(meta, both):
-    assert_same_labels(both(), samples((40 if 'padding_size' in meta else 48, 80), **meta))
+def test_labels_have_the_original_size(size, meta, both):
+    assert_same_labels(both(), samples(size, **meta))
 
 
 @MODELS.register_module()

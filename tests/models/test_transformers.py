@@ -22,7 +22,6 @@ VIT = dict(
 MIT = dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8])
 NETWORKS = {
     'swin': (SWIN, (0, 1, 2, 3), (12, 24, 48, 96), (4, 8, 16, 32)),
-    'swin, last map': (SWIN, (-1,), (96,), (32,)),
     'vit': (VIT, (0, 1, 2), (48, 48, 48), (16, 16, 16)),
     'vit, last map': (VIT, (-1,), (48,), (16,)),
     'mit': (MIT, (0, 1, 2, 3), (8, 16, 40, 64), (4, 8, 16, 32)),
