@@ -31,23 +31,17 @@ def config(tiny_cityscapes, make_config, tmp_path: Path) -> Config:
 
 
 class Witness(Hook):
-    """Keeps the model's own predictions and the losses, by iteration."""
+    """Keeps the predictions by iteration and image, the losses, and where the random numbers are."""
 
-    # Behind AdaptationHook.
+    # After AdaptationHook.
     priority = 'LOW'
 
     def __init__(self) -> None:
         self.predictions, self.losses, self.draws = {}, [], []
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        model = runner.model
-        for sample, image in zip(outputs, data_batch['inputs'], strict=True):
-            # Independent of the segmentor's own way to labels: the network as it is trained, argmax by numpy.
-            images = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))['inputs']
-            with torch.no_grad():
-                logits = model.decode_head(model.extract_feat(images))
-            logits = torch.nn.functional.interpolate(logits, image.shape[1:], mode='bilinear')
-            self.predictions[runner.iter, Path(sample.img_path).stem] = logits[0].numpy().argmax(0)
+        for sample in outputs:
+            self.predictions[runner.iter, Path(sample.img_path).stem] = sample.pred_sem_seg.data[0].numpy()
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         self.draws.append(torch.random.get_rng_state())

@@ -7,11 +7,9 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 
 from mmseg_deeplab_study.checkpoints.safe_loading import load_plain
 from mmseg_deeplab_study.runs import work_dir as module
@@ -159,17 +157,15 @@ def save(folder: Path, iteration: int, name: str | None = None, age: float = 0.0
 
 
 @pytest.fixture
-def log() -> Iterator[list[tuple[str, str]]]:
-    """Levels and messages of what goes to MMEngine's current logger."""
-    logger, records = MMLogger.get_instance(uuid4().hex), []
-    assert MMLogger.get_current_instance() is logger
+def log(monkeypatch) -> list[tuple[str, str]]:
+    """Levels and messages of what is logged."""
+    records = []
 
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            records.append((record.levelname, record.getMessage()))
+    def keep(message: str, logger: str, level: int = logging.INFO) -> None:
+        records.append((logging.getLevelName(level), message))
 
-    logger.handlers[:] = [Keep()]
-    yield records
+    monkeypatch.setattr(module, 'print_log', keep)
+    return records
 
 
 def test_newest_is_by_iteration_and_not_by_name_or_time(tmp_path, log):
