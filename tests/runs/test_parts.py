@@ -192,6 +192,7 @@ def test_settings_and_checkpoints():
     with pytest.raises(FileNotFoundError) as caught:
         _load_checkpoint('/nowhere.pth')
     assert name_part(caught.value) is None
+    assert name_part(ValueError('of no part')) is None
 
 
 def test_keys_that_no_parameter_has(leaf):

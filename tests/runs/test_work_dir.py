@@ -117,12 +117,16 @@ def test_worker_that_outlives_a_killed_run_does_not_hold_the_folder(tmp_path):
             os.read(held, 1)  # until the test lets go
             os._exit(0)
         report(str(worker))
-        os.kill(os.getpid(), signal.SIGKILL)
+        signal.alarm(60)
+        signal.pause()
 
     run, reader = fork(leave_a_worker)
-    os.waitpid(run, 0)
-    worker = int(os.read(reader, 20))
     try:
+        worker = int(os.read(reader, 20))
+        with pytest.raises(RuntimeError, match=rf'a run is going on in it \(process {run} on'):
+            claim_work_dir(tmp_path)
+        os.kill(run, signal.SIGKILL)
+        os.waitpid(run, 0)
         claim_work_dir(tmp_path)
         os.kill(worker, 0)  # is still alive
     finally:
