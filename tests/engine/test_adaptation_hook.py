@@ -86,7 +86,7 @@ def read_label(root: Path, stem: str) -> np.ndarray:
     return np.asarray(Image.open(root / 'gtFine/val/tiny' / f'{name}.png'))
 
 
-# What a run leaves behind
+# What a run leaves
 
 
 @pytest.fixture(scope='module')

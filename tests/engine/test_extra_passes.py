@@ -227,8 +227,8 @@ def test_forgetting_needs_a_shared_class(config):
 
 
 @pytest.mark.slow
-def test_averaged_weights_give_the_same_rows_wherever_their_hook_stands(config):
-    """``EMAHook`` copies what is loaded, and takes back the trained weights behind a validation."""
+def test_averaged_weights_give_the_same_rows_wherever_their_hook_is(config):
+    """``EMAHook`` copies what is loaded, and takes back the trained weights after a validation."""
 
     def rows(at: int | None = None, **options) -> list[dict]:
         cfg = copy.deepcopy(config)

@@ -130,7 +130,7 @@ def test_outside_training_the_whole_set_is_evaluated(run):
     cfg = runner.cfg.copy()
     cfg.work_dir = str(Path(runner.work_dir).parent / 'val')
     cfg.experiment_name = 'outside'
-    cfg.default_hooks.checkpoint.save_best = None  # MMEngine 0.10.7 saves it only behind a before_train
+    cfg.default_hooks.checkpoint.save_best = None  # MMEngine 0.10.7 saves it only after a before_train
     metrics = Runner.from_cfg(cfg).val()
     assert 'mIoU' in metrics and not any(key.startswith('probe/') for key in metrics)
 

@@ -20,7 +20,7 @@ from mmseg_deeplab_study.runs.history import History
 
 
 def row(iteration: int, kind: str = 'validation', subset: str = 'full', **scores) -> dict:
-    """A row of a record; ``seen`` and ``unseen`` stand for mIoU.seen and mIoU.unseen."""
+    """A row of a record; ``seen`` and ``unseen`` are mIoU.seen and mIoU.unseen."""
     scores = {{'seen': 'mIoU.seen', 'unseen': 'mIoU.unseen'}.get(k, k): v for k, v in scores.items()}
     return {'iter': iteration, 'kind': kind, 'subset': subset, **scores}
 

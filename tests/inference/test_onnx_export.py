@@ -32,7 +32,7 @@ PUBLISHED = {
     if layout.peer == 'torchvision' or 'mobilenet' in layout.name
     if 'resnet101' not in layout.name
 }
-# VainF's padding and DeepLabV3+, cut off behind a few blocks: the exporter takes its time for each.
+# VainF's padding and DeepLabV3+, cut off after a few blocks: the exporter takes its time for each.
 SHALLOW = deepcopy(PUBLISHED['vainf deeplabv3plus_mobilenet'])
 SHALLOW['backbone'].update(out_indices=(1, 2), output_stride=8)
 SHALLOW['decode_head'].update(in_channels=32, in_index=1, channels=16)

@@ -1,4 +1,4 @@
-"""What stands in the header of a record: digests that tell recipes apart and nothing else."""
+"""What is in the header of a record: digests that tell recipes apart and nothing else."""
 
 import hashlib
 from pathlib import Path

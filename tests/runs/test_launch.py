@@ -218,7 +218,7 @@ print('not reached')
 """
 
 
-def test_a_rank_ends_behind_its_exit_handlers_without_finalisation(forked, tmp_path):
+def test_a_rank_ends_after_its_exit_handlers_without_finalisation(forked, tmp_path):
     """A thread of gloo's that frees a tensor in finalisation aborts: one run of two processes in nine."""
     script = LEAVING.format(tmp_path / 'store')
     done = forked.run('-c', script, cwd=tmp_path)

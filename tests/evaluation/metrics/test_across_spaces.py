@@ -31,12 +31,12 @@ def test_voc_is_read_as_the_six_shared_classes():
 @pytest.mark.parametrize(
     ('class_map', 'approximate', 'source', 'expected'),
     [
-        # rider stands behind person in the target, and its match is weaker
+        # rider is after person in the target, and its match is weaker
         ({'rider': 'person'}, False, 'person', 'person'),
         ({}, True, 'person', 'person'),
-        # sidewalk stands before person, but person is its own name
+        # sidewalk is before person, but person is its own name
         ({'sidewalk': 'person'}, False, 'person', 'person'),
-        # car stands before motorcycle, but that is the other name of motorbike
+        # car is before motorcycle, but that is the other name of motorbike
         ({'car': 'motorbike'}, False, 'motorbike', 'motorcycle'),
         # declared to be the source's is more than near to it
         ({'person': None, 'bicycle': 'person'}, True, 'person', 'bicycle'),
