@@ -359,7 +359,8 @@ def test_what_cannot_be_read_is_refused(tmp_path, content):
 
 def test_clearing_deletes_what_a_run_is_known_by_and_nothing_else(tmp_path):
     record(tmp_path, 0)
-    gone = ['iter_0.pth', 'epoch_1.pth', 'best_mIoU_iter_50.pth', 'last_checkpoint', 'snapshots/000000/a.png']
+    gone = ['iter_0.pth', '.iter_5.pth.0.tmp', 'epoch_1.pth', 'best_mIoU_iter_50.pth', 'last_checkpoint']
+    gone += ['snapshots/000000/a.png']
     kept = ['20250101_000000/vis_data/scalars.json', 'config.py', 'source.pth', LOCK_NAME]
     kept += ['sub/iter_50.pth', 'sub/adaptation.jsonl', 'iter_50.txt']
     for name in (*gone, *kept):
