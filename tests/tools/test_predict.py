@@ -63,61 +63,48 @@ def test_overlay_and_labels(run):
     assert np.median(difference) < 6
 
 
-def test_pictures_alone(run):
-    code, *_ = run(photograph('a.png'), '-o', 'out', '--no-legend', '--no-labels')
-    assert code == 0
-    assert [path.name for path in Path('out').iterdir()] == ['a_overlay.jpg']
-    assert Image.open('out/a_overlay.jpg').size == (64, 40)
-
-
-def test_the_photograph_keeps_its_colours(run):
+def test_a_picture_alone_keeps_its_colours(run):
     Image.new('RGB', (64, 40), (230, 120, 10)).save('orange.png')
-    assert run('orange.png', '-o', 'out', '--no-legend', '--opacity', '0')[0] == 0
+    assert run('orange.png', '-o', 'out', '--no-legend', '--no-labels', '--opacity', '0')[0] == 0
+    assert [path.name for path in Path('out').iterdir()] == ['orange_overlay.jpg']
     overlay = np.asarray(Image.open('out/orange_overlay.jpg')).astype(int)
-    assert np.abs(overlay - (230, 120, 10)).max() < 6
-
-
-def test_an_unreadable_file_of_a_folder_is_named_and_the_others_are_predicted(run):
-    for name in ('1', '3'):
-        photograph(f'folder/{name}.png')
-    Path('folder/2.jpg').write_bytes(b'no image')
-    code, output, errors = run('folder', '-o', 'out')
-    assert code == 1
-    assert 'error: folder/2.jpg: cannot be read as an image' in errors
-    assert 'error: 1 of 3 inputs could not be predicted' in errors
-    assert {path.name for path in Path('out').iterdir()} == {
-        f'{name}_{kind}' for name in '13' for kind in ('overlay.jpg', 'labels.png')
-    }
-    assert output.count('Wrote') == 2
+    assert overlay.shape == (40, 64, 3) and np.abs(overlay - (230, 120, 10)).max() < 6
 
 
 @pytest.mark.parametrize(
-    ('error', 'line'),
+    ('fails', 'error', 'line'),
     [
-        (MemoryError(), 'folder/2.png: out of memory; give a smaller --long-side'),
-        (
-            torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate'),
-            'folder/2.png: out of memory;',
-        ),
-        (RuntimeError('DefaultCPUAllocator: not enough memory: you tried'), 'folder/2.png: out of memory;'),
-        (IndexError('no\n row'), 'folder/2.png: IndexError: no row (--debug shows the traceback)'),
+        ('read_bytes', PermissionError(13, 'Permission denied', 'folder/2.png'), 'Permission denied'),
+        ('predict', MemoryError(), 'out of memory; give a smaller --long-side'),
+        ('predict', torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate'), 'out of memory;'),
+        ('predict', IndexError('no\n row'), 'IndexError: no row (--debug shows the traceback)'),
+        (None, None, 'cannot be read as an image'),
     ],
 )
-def test_a_picture_that_cannot_be_predicted_is_named_and_the_others_are(run, monkeypatch, error, line):
+def test_a_picture_that_fails_is_named_and_the_others_are_predicted(run, monkeypatch, fails, error, line):
     for name in '123':
         photograph(f'folder/{name}.png', width=64 + int(name))
-    predict = TrainedInferencer.predict
+    read, predict = Path.read_bytes, TrainedInferencer.predict
 
-    def fail(self: TrainedInferencer, image: np.ndarray) -> np.ndarray:
-        if image.shape[1] == 66:
+    def read_bytes(self: Path) -> bytes:
+        if self.name == '2.png' and fails == 'read_bytes':
+            raise error
+        return b'no image' if self.name == '2.png' and fails is None else read(self)
+
+    def predict_or_fail(self: TrainedInferencer, image: np.ndarray) -> np.ndarray:
+        if image.shape[1] == 66 and fails == 'predict':
             raise error
         return predict(self, image)
 
-    monkeypatch.setattr(TrainedInferencer, 'predict', fail)
+    monkeypatch.setattr(Path, 'read_bytes', read_bytes)
+    monkeypatch.setattr(TrainedInferencer, 'predict', predict_or_fail)
     code, output, errors = run('folder', '-o', 'out')
     assert (code, output.count('Wrote')) == (1, 2)
-    assert f'error: {line}' in errors and 'error: 1 of 3 inputs could not be predicted' in errors
-    assert 'Traceback' not in errors
+    assert f'error: folder/2.png: {line}' in errors
+    assert 'error: 1 of 3 inputs could not be predicted' in errors and 'Traceback' not in errors
+    assert {path.name for path in Path('out').iterdir()} == {
+        f'{name}_{kind}' for name in '13' for kind in ('overlay.jpg', 'labels.png')
+    }
 
 
 def test_a_picture_and_a_video_that_cannot_be_resized(run):
@@ -131,22 +118,6 @@ def test_a_picture_and_a_video_that_cannot_be_resized(run):
     for name in ('1.png', '2.avi'):
         assert f'error: folder/{name}: an image of 3000x2 pixels cannot be resized for the network' in errors
     assert len(list(Path('out').iterdir())) == 2
-
-
-def test_an_input_that_cannot_be_opened_is_named(run, monkeypatch):
-    for name in '12':
-        photograph(f'folder/{name}.png')
-    read = Path.read_bytes
-
-    def fail(self: Path) -> bytes:
-        if self.name == '1.png':
-            raise PermissionError(13, 'Permission denied', str(self))
-        return read(self)
-
-    monkeypatch.setattr(Path, 'read_bytes', fail)
-    code, output, errors = run('folder', '-o', 'out')
-    assert (code, output) == (1, 'Wrote out/2_overlay.jpg, out/2_labels.png\n')
-    assert 'error: folder/1.png: Permission denied\n' in errors
 
 
 def test_an_output_that_cannot_be_written_ends_it(run):
@@ -220,24 +191,15 @@ def test_a_note_on_images_much_larger_than_the_configs(run):
         ),
     ],
 )
-def test_refusals(run, arguments, code, message):
+def test_refusals(run, trained, arguments, code, message):
     photograph('a.png')
     Path('empty').mkdir()
     found, _, errors = run(*arguments)
     assert found == code and message in errors
     assert not Path('out').exists()
-
-
-@pytest.mark.parametrize(
-    ('place', 'message'),
-    [(0, 'error: config nowhere: no such file'), (1, 'error: nowhere: no such file')],
-)
-def test_missing_model(run, trained, place, message):
-    photograph('a.png')
-    model = [*trained]
-    model[place] = 'nowhere'
-    code, _, errors = run('a.png', '-o', 'out', model=tuple(model))
-    assert code == 1 and message in errors
+    for model, what in (('nowhere', 'config nowhere'), (trained[0], 'nowhere')):
+        code, _, errors = run('a.png', '-o', 'out', model=(model, 'nowhere'))
+        assert code == 1 and f'error: {what}: no such file' in errors
 
 
 def test_real_weights_on_a_real_photograph(run, shared):
