@@ -111,10 +111,12 @@ def edit() -> Callable[..., Path]:
 
 @pytest.fixture(scope='session')
 def lack_car(edit) -> Callable[[Path], Path]:
-    """A function that takes all labels of car from the validations of a record."""
+    """A function that takes all labels of car from the validations of a record; the mIoU of the classes that
+    are labelled is 10 points higher."""
 
     def change(header: dict, rows: list[dict]) -> None:
         for row in rows:
+            row['mIoU.labelled'] = row['mIoU'] + 10
             if row['kind'] == 'validation':
                 row['confusion'] = [[10, 7, 0], [0, 0, 0], [0, 0, 9]]
 
