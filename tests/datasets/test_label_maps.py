@@ -246,22 +246,6 @@ def test_a_repeated_photograph_is_listed_once(cityscapes: Path):
         check_headers(dataset)
 
 
-def test_a_list_that_names_what_is_not_there(shared: Path, tmp_path: Path):
-    root = shared / 'data/voc_samples/VOCdevkit/VOC2012'
-    (tmp_path / 'val.txt').write_text('sample_000001\n\nother\n')
-    dataset = BaseSegDataset(
-        ann_file=str(tmp_path / 'val.txt'),
-        data_root=str(root),
-        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
-        pipeline=LOADERS,
-    )
-    # An empty line is a name to MMSeg.
-    with pytest.raises(
-        FileNotFoundError, match=rf'^{root}/JPEGImages/.jpg: no such .*; likewise .*/other.jpg;'
-    ):
-        check_headers(dataset)
-
-
 def test_a_photograph_that_is_resized_before_its_label_map_is_loaded(cityscapes: Path):
     """In training both must fit after it; what is evaluated is compared in the photograph's own size."""
     resized = [LOADERS[0], dict(type='Resize', scale=(32, 32)), LOADERS[1]]

@@ -260,8 +260,10 @@ def test_members_of_an_archive_stay_in_the_folder(tmp_path: Path):
 
 def test_camvid(camvid: Path, tmp_path: Path):
     before, out = state(camvid), tmp_path / 'out'
-    train, val = prepare(plan_camvid(camvid), out)
+    plan = plan_camvid(camvid)
+    train, val = prepare(plan, out)
     assert state(camvid) == before
+    assert plan.redrawn == 0  # its label maps are no polygons
     stems = [f'{split}/camvid/{split}_{number:05d}' for split in ('train', 'val') for number in range(5)]
     images = {f'leftImg8bit/{stem}_leftImg8bit.png' for stem in stems}
     labels = {f'gtFine/{stem}_gtFine_labelTrainIds.png' for stem in stems}
@@ -497,17 +499,6 @@ def test_other_content(cityscapes: Path, tmp_path: Path, name: str, content: byt
     assert (out / name).read_bytes() == content
 
 
-def test_camvid_label_maps_differ_in_nothing(camvid: Path, tmp_path: Path):
-    """They are no polygons."""
-    prepare(plan_camvid(camvid), tmp_path)
-    path = tmp_path / 'gtFine/val/camvid/val_00000_gtFine_labelTrainIds.png'
-    labels = pixels(path).copy()
-    labels[0, 0] = (labels[0, 0] + 1) % 19
-    path.write_bytes(png(labels))
-    with pytest.raises(FileExistsError, match=f'^{path}: is there with other content'):
-        prepare(plan_camvid(camvid), tmp_path)
-
-
 def test_link_whose_original_is_gone(extracted: Path, tmp_path: Path):
     out = tmp_path / 'out'
     prepare(plan_cityscapes(extracted, ['val']), out)
@@ -533,18 +524,6 @@ def test_photographs_of_a_larger_choice(camvid: Path, tmp_path: Path, link: str 
         prepare(plan_camvid(camvid, ['train'], every=4), out)
     assert state(out) == before
     assert prepare(plan_camvid(camvid, ['train']), out)[0].photographs == 5
-
-
-def test_companions_of_macos_are_no_photographs(extracted: Path, tmp_path: Path):
-    out = tmp_path / 'out'
-    for _ in range(2):
-        before = prepare(plan_cityscapes(extracted), out)
-        for root in (extracted, out):
-            for path in [*root.rglob('*.png')]:
-                path.with_name(f'._{path.name}').write_bytes(b'\0\5\x16\7')
-    after = prepare(plan_cityscapes(extracted), out)
-    assert [split.photographs for split in after] == [split.photographs for split in before]
-    assert [split.written for split in after] == [0, 0]
 
 
 def test_file_system_without_links(extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
