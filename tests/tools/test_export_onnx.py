@@ -9,15 +9,13 @@ import pytest
 from mmseg.utils import get_classes, get_palette
 from PIL import Image
 
+from mmseg_deeplab_study import config_path
 from mmseg_deeplab_study.checkpoints.parity import Parity, measure
 from mmseg_deeplab_study.digests import file_digest
 from mmseg_deeplab_study.inference import onnx_export
 from mmseg_deeplab_study.inference.onnx_export import OnnxNetwork
 
-CAMVID = (
-    Path(__file__).resolve().parents[2]
-    / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
-)
+CAMVID = config_path('deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid')
 STEP = 4  # golden logits hold every 4th pixel
 
 pytestmark = pytest.mark.usefixtures('one_thread')

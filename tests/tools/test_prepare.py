@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -129,12 +128,6 @@ def test_errors_are_one_line(run_tool, tmp_path: Path, name: str):
     assert not (tmp_path / 'out').exists()
 
 
-def test_missing_package(run_tool, tmp_path: Path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'cityscapesscripts.helpers.labels', None)
-    code, _, errors = run_tool('prepare_cityscapes', tmp_path)
-    assert code == 1 and errors.endswith('pip install cityscapesScripts\n')
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -145,12 +138,3 @@ def test_missing_package(run_tool, tmp_path: Path, monkeypatch):
 def test_options_out_of_range(run_tool, arguments: tuple[str, ...], message: str):
     code, _, errors = run_tool(*arguments)
     assert code == 2 and message in errors
-
-
-def test_interrupted(run_tool, shared: Path, tmp_path: Path, monkeypatch):
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, 'symlink_to', interrupt)
-    sample = shared / 'data/cityscapes_sample'
-    assert run_tool('prepare_cityscapes', sample, '-o', tmp_path, '--splits', 'val')[0] == 130
