@@ -58,6 +58,7 @@ def test_the_others_go_on_where_one_fails(make_study, calls):
         runs={
             'bad': dict(config='fails.py'),
             'orphan': dict(config='well.py', source='fails.py'),
+            'late': dict(config='well.py', source='fails_once.py'),
             'good': dict(config='well.py'),
         }
     )
@@ -65,19 +66,14 @@ def test_the_others_go_on_where_one_fails(make_study, calls):
         'bad/seed0': 'failed',
         'orphan/source': 'failed',
         'orphan/seed0': 'blocked',
+        'late/source': 'failed',
+        'late/seed0': 'blocked',
         'good/seed0': 'done',
     }
     assert run_all(study) == expected
-    # Another call tries them again, each once.
-    assert run_all(study) == expected
-    assert [calls(run.folder) for run in study.runs] == [2, 2, 0, 1]
-
-
-def test_what_failed_is_tried_again_by_the_next_call(make_study, calls):
-    study = make_study(source='fails_once.py')
-    assert run_all(study) == {'a/source': 'failed', 'a/seed0': 'blocked'}
-    assert run_all(study) == {'a/source': 'done', 'a/seed0': 'done'}
-    assert [calls(run.folder) for run in study.runs] == [2, 1]
+    # Another call tries what failed again, each once.
+    assert run_all(study) == {**expected, 'late/source': 'done', 'late/seed0': 'done'}
+    assert [calls(run.folder) for run in study.runs] == [2, 2, 0, 2, 1, 1]
 
 
 def test_as_many_at_a_time_as_there_are_jobs(make_study):
