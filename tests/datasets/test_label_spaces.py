@@ -66,20 +66,14 @@ def test_class_map_overrides_names():
 @pytest.mark.parametrize(
     ('class_map', 'message'),
     [
-        (
-            {'motorbike': 'motorbike'},
-            "class_map target: unknown class 'motorbike'; did you mean 'motorcycle'",
-        ),
-        (
-            {'motorcycle': 'motorcycle'},
-            "class_map source: unknown class 'motorcycle'; did you mean 'motorbike'",
-        ),
-        ({'xyz': None}, r"class_map target: unknown class 'xyz' Known: road, sidewalk, .*, bicycle$"),
-        ('rider:person', "class_map must be a dict .*, but got 'rider:person'"),
+        ({'motorbike': 'motorbike'}, "target: unknown class 'motorbike'; did you mean 'motorcycle'"),
+        ({'motorcycle': 'motorcycle'}, "source: unknown class 'motorcycle'; did you mean 'motorbike'"),
+        ({'xyz': None}, r"target: unknown class 'xyz' Known: road, sidewalk, .*, bicycle$"),
+        ('rider:person', "must be a dict .*, but got 'rider:person'"),
     ],
 )
 def test_what_is_no_class_map(class_map, message: str):
-    with pytest.raises(ValueError, match=f'^{message}'):
+    with pytest.raises(ValueError, match=f'^class_map {message}'):
         match_classes(VOC, CITYSCAPES, class_map)
 
 
@@ -90,10 +84,7 @@ def test_what_is_no_class_map(class_map, message: str):
         ('cityscape', "unknown label space 'cityscape'; did you mean 'cityscapes'\\? give a list"),
         (21, "a label space is a dataset's name, such as 'voc', or a list of class names, but got 21"),
         ([1, 2], r'a label space is .*, but got \[1, 2\]'),
-        (
-            ['sky', 'car', 'road', 'car', 'sky'],
-            r"label space: \['car', 'sky'\] are named more than once; name each class once",
-        ),
+        (['b', 'a', 'c', 'a', 'b'], r"label space: \['a', 'b'\] are named more than once; name each class"),
     ],
 )
 def test_what_is_no_label_space(space, message):

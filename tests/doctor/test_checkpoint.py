@@ -91,24 +91,25 @@ def test_a_peers_file_that_lacks_a_layer(tmp_path):
     assert finding.cure.startswith('docs/checkpoints.md')
 
 
+COMPILED = {f'_orig_mod.{key}': value for key, value in HEAD.items()}
+AT_40 = {'state_dict': HEAD, 'meta': {'iter': 40}}
+
+
 @pytest.mark.parametrize(
     ('content', 'form'),
     [
         (HEAD, 'a bare state dict of an MMSegmentation model'),
         (
-            {'model': {f'_orig_mod.{key}': value for key, value in HEAD.items()}, 'args': Namespace(lr=0.1)},
+            {'model': COMPILED, 'args': Namespace(lr=0.1)},
             "a training script's state dict of an MMSegmentation model",
         ),
+        (AT_40, 'an MMEngine checkpoint at iteration 40, without what --resume needs'),
         (
-            {'state_dict': HEAD, 'meta': {'iter': 40}},
-            'an MMEngine checkpoint at iteration 40, without what --resume needs',
-        ),
-        (
-            {'state_dict': HEAD, 'meta': {'iter': 40}, 'optimizer': {}, 'message_hub': {}},
+            {**AT_40, 'optimizer': {}, 'message_hub': {}},
             'an MMEngine checkpoint at iteration 40, with what --resume needs',
         ),
         (
-            {'state_dict': HEAD, 'meta': {'iter': 40}, 'random_states': []},
+            {**AT_40, 'random_states': []},
             'a checkpoint of a run with this project at iteration 40, can be resumed',
         ),
     ],

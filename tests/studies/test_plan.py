@@ -173,45 +173,36 @@ def test_models_that_cannot_be_built(make_study, tmp_path, options, message):
 
 
 HOOK = dict(type='AdaptationHook', forgetting=dict(dataloader=dict(dataset=dict(data_root='no/data'))))
-ROOT, OF_A_HOOK = (
-    'train_dataloader.dataset.data_root',
-    'custom_hooks.0.forgetting.dataloader.dataset.data_root',
-)
+ROOT = 'train_dataloader.dataset.data_root'
+OF_A_HOOK = 'options.custom_hooks.0.forgetting.dataloader.dataset.data_root'
+NO_DATA = "seed0: .*'no/data' does not exist"
 
 
 @pytest.mark.parametrize(
-    ('run', 'options', 'message', 'key'),
+    ('parts', 'message', 'key'),
     [
-        (dict(config='data.py'), {}, f"seed0: {ROOT}: the folder 'no/data'", f'options.{ROOT}'),
-        (dict(config='well.py', source='data.py'), {}, f'source: {ROOT}', f'runs.a.source_options.{ROOT}'),
-        (dict(config='hooked.py'), {}, "seed0: .*'no/data' does not exist", f'options.{OF_A_HOOK}'),
+        (dict(config='data.py'), f"seed0: {ROOT}: the folder 'no/data'", f'options.{ROOT}'),
+        (dict(source='data.py'), f'source: {ROOT}', f'runs.a.source_options.{ROOT}'),
+        (dict(config='hooked.py'), NO_DATA, OF_A_HOOK),
+        (dict(options=dict(custom_hooks=[HOOK])), NO_DATA, OF_A_HOOK),
         (
-            dict(config='well.py'),
-            dict(custom_hooks=[HOOK]),
-            "seed0: .*'no/data' does not exist",
-            f'options.{OF_A_HOOK}',
-        ),
-        (
-            dict(config='well.py', options=dict(load_from='tflite://no.tflite')),
-            {},
+            dict(runs={'a': dict(config='well.py', options=dict(load_from='tflite://no.tflite'))}),
             'seed0: load_from=tflite://no.tflite: no such file',
             'runs.a.options.load_from',
         ),
         (
-            dict(config='well.py', source='well.py', source_options=dict(load_from='no.pth')),
-            {},
+            dict(
+                runs={'a': dict(config='well.py', source='well.py', source_options=dict(load_from='no.pth'))}
+            ),
             'source: load_from=no.pth: no such file',
             'runs.a.source_options.load_from',
         ),
     ],
 )
-def test_what_is_missing_is_named_with_the_option_that_gives_it(
-    make_study, tmp_path, run, options, message, key
-):
+def test_what_is_missing_is_named_with_the_option_that_gives_it(make_study, tmp_path, parts, message, key):
     end = '\ntrain_cfg = dict(max_iters=1)\n'
     (tmp_path / 'data.py').write_text(f"train_dataloader = dict(dataset=dict(data_root='no/data')){end}")
     (tmp_path / 'hooked.py').write_text(f'custom_hooks = [{HOOK!r}]{end}')
-    parts = dict(runs={'a': run}, options=options)
     value = 'CHECKPOINT' if key.endswith('load_from') else 'DIR'
     with pytest.raises(FileNotFoundError, match=f'run a/{message}.*--cfg-options {key}={value}'):
         check_study(make_study(**parts))
@@ -221,27 +212,27 @@ def test_what_is_missing_is_named_with_the_option_that_gives_it(
     check_study(make_study(**parts, overrides={key: str(mine)}))
 
 
+TENFOLD_HEAD = dict(custom_keys=dict(head=dict(lr_mult=10)))
+
+
 @pytest.mark.parametrize(
     ('wrapper', 'message'),
     [
         (
-            dict(
-                constructor='LayerDecayOptimWrapperConstructor',
-                paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10))),
-            ),
-            r"run a/seed0: paramwise_cfg.custom_keys\['head'\] has lr_mult=10, .* does not take",
+            dict(constructor='LayerDecayOptimWrapperConstructor', paramwise_cfg=TENFOLD_HEAD),
+            r"paramwise_cfg.custom_keys\['head'\] has lr_mult=10, .* does not take",
         ),
         (
             dict(constructor='Nothing'),
-            "run a/seed0: optim_wrapper.constructor='Nothing' is not registered; .*custom_imports",
+            "optim_wrapper.constructor='Nothing' is not registered; .*custom_imports",
         ),
     ],
 )
 def test_rates_that_would_stop_a_run_after_its_source(make_study, tmp_path, wrapper, message):
     wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.1), **wrapper)
     (tmp_path / 'rates.py').write_text(f'optim_wrapper = {wrapper!r}\ntrain_cfg = dict(max_iters=1)\n')
-    with pytest.raises(ValueError, match=message):
-        check_study(make_study(runs={'a': dict(config='rates.py', source='well.py')}))
+    with pytest.raises(ValueError, match=f'run a/seed0: {message}'):
+        check_study(make_study('rates.py', source='well.py'))
 
 
 def test_a_study_elsewhere_inherits_from_ours(tmp_path):

@@ -79,6 +79,17 @@ def fail(error: BaseException) -> Callable[[], None]:
     return main
 
 
+NO_SPACE = os.strerror(errno.ENOSPC)
+# As torch raises again what a data loader's worker raised.
+OF_A_WORKER = """\
+Caught ValueError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "a.py", line 1, in b
+    raise c
+ValueError: a.png: label ids [33]
+"""
+
+
 @pytest.mark.parametrize(
     ('main', 'line'),
     [
@@ -90,10 +101,7 @@ def fail(error: BaseException) -> Callable[[], None]:
             Path('/proc/version/x').mkdir,
             '/proc/version/x: Not a directory; a folder was expected, but a file is there',
         ),
-        (
-            fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
-            'No space left on device; make room, or give another place',
-        ),
+        (fail(OSError(errno.ENOSPC, NO_SPACE)), 'No space left on device; make room, or give another place'),
         (fail(OSError(errno.ENOSPC, 'a.pth: no room; make some')), 'a.pth: no room; make some'),
         (lambda: [][1], 'IndexError: list index out of range (--debug shows the traceback)'),
         (lambda: {}['a'], 'KeyError: a (--debug shows the traceback)'),
@@ -111,18 +119,7 @@ def fail(error: BaseException) -> Callable[[], None]:
             'AdaptationHook: snapshots must be a number of images, or their stems, but got -1',
         ),
         (fail(MemoryError()), 'MemoryError (--debug shows the traceback)'),
-        (
-            # As torch raises again what a data loader's worker raised.
-            fail(
-                ValueError(
-                    'Caught ValueError in DataLoader worker process 0.\n'
-                    'Original Traceback (most recent call last):\n'
-                    '  File "a.py", line 1, in b\n    raise c\n'
-                    'ValueError: a.png: label ids [33]\n'
-                )
-            ),
-            'ValueError: a.png: label ids [33]',
-        ),
+        (fail(ValueError(OF_A_WORKER)), 'ValueError: a.png: label ids [33]'),
     ],
 )
 def test_an_error_is_one_line(end, main, line):

@@ -152,23 +152,17 @@ def give_a_wrong_id(path: Path) -> None:
     Image.fromarray(label).save(path)
 
 
+def remove_split(path: Path) -> None:
+    shutil.rmtree(path.parents[1])
+
+
 @pytest.mark.parametrize(
     ('damage', 'place', 'extra', 'message'),
     [
         (cut, 'leftImg8bit/train', [], '{}: damaged photograph (cut short: a PNG without its end); copy,'),
         (cut, 'gtFine/val', ['custom_hooks=[]'], '{}: damaged label map (cut short: a PNG without its end);'),
-        (
-            give_a_wrong_id,
-            'gtFine/train',
-            [],
-            '{}: label ids [33] lie outside the label space of 19 classes',
-        ),
-        (
-            lambda path: shutil.rmtree(path.parents[1]),
-            'leftImg8bit/val',
-            [],
-            "val_dataloader.dataset.data_prefix.img_path: '",
-        ),
+        (give_a_wrong_id, 'gtFine/train', [], '{}: label ids [33] lie outside the label space of 19 classes'),
+        (remove_split, 'leftImg8bit/val', [], "val_dataloader.dataset.data_prefix.img_path: '"),
     ],
 )
 def test_data_that_are_wrong(forked, tmp_path, weights, few_photographs, damage, place, extra, message):
@@ -187,7 +181,7 @@ def test_data_that_are_wrong(forked, tmp_path, weights, few_photographs, damage,
         (
             ['--cfg-options', 'model.backbone.output_stride=4'],
             None,
-            'output_stride must be one of (8, 16, 32), but got 4',
+            'output_stride must be one of (8, 16, 32)',
         ),
         (['--load-from', '/x/a,b.pth'], None, 'error: load_from=/x/a,b.pth: no such file'),
         (['--load-from', 'tflite://a b.tflite'], None, 'error: load_from=tflite://a b.tflite: no such file'),
