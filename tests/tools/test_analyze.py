@@ -315,25 +315,6 @@ def test_records_that_cannot_be_read(run, tmp_path, content, message):
     assert not list(tmp_path.glob('**/analysis.*'))
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['--iou', '0'], 'a: iou must be in (0, 100] percent, but got 0.0'),
-        (['--share', '1.5'], 'a: share must be in (0, 1], but got 1.5'),
-        (['b', '--export', 'old.pickle'], '--export takes the record of one run, but got 2'),
-        (['-o', 'file'], 'file/analysis.json: could not be written'),
-    ],
-)
-def test_what_cannot_be_done(run, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    for name in 'ab':
-        write_run(tmp_path / name)
-    (tmp_path / 'file').write_text('in the way')
-    code, _, errors = run('a', *arguments)
-    assert code == 1 and errors.startswith('error: ') and message in errors
-    assert not list(tmp_path.glob('**/analysis.*')) and not (tmp_path / 'old.pickle').exists()
-
-
 def lacking(iteration: int, kind: str, car: float, person: float, bus: float | None) -> dict:
     """A row as an older version wrote it: no pixel is labelled bus, which is predicted or not."""
     known = [score for score in (car, person, bus) if score is not None]

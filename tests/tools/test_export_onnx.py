@@ -86,27 +86,3 @@ def test_nothing_is_written_where_logits_differ(run, trained, monkeypatch, diffe
     assert code == 1 and not Path('a.onnx').exists()
     assert f'error: a.onnx was not written: its logits differ from torch by {difference:.1e} of the' in errors
     assert 'labels agree on 50.00 %' in output
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'code', 'message'),
-    [
-        (['-o', 'a.pth'], 1, 'error: a.pth exists; give another file, or remove it'),
-        (['-o', 'a.onnx', '--image', 'nowhere.png'], 1, 'nowhere.png: No such file or directory'),
-        (['-o', 'a.onnx', '--size', '8', '64'], 2, '--size: must be at least 32, but got 8'),
-        (
-            ['-o', 'a.onnx', '--cfg-options', 'model.decode_head.num_classes=21'],
-            1,
-            "it has 19 classes, and the config's head 21",
-        ),
-        (
-            ['-o', 'a.onnx', '--cfg-options', 'model.data_preprocessor.size=None'],
-            1,
-            'config.py has no image size; give --size HEIGHT WIDTH',
-        ),
-    ],
-)
-def test_refusals(run, trained, arguments, code, message):
-    found, _, errors = run(*trained, *arguments)
-    assert found == code and message in errors
-    assert not Path('a.onnx').exists()

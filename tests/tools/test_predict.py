@@ -166,32 +166,6 @@ def test_a_note_on_images_much_larger_than_the_configs(run):
     assert Image.open('out2/a_labels.png').size == (200, 40)
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'code', 'message'),
-    [
-        (['empty', '-o', 'out'], 1, 'error: empty: no photograph or video in this folder'),
-        (['a.png', '-o', 'a.png'], 2, '-o a.png is a file; give a folder'),
-        (['a.png', '-o', 'out', '--opacity', '1.5'], 2, '--opacity must be between 0 and 1, but got 1.5'),
-        (['a.png', '-o', 'out', '--long-side', '0'], 2, '--long-side: must be at least 1, but got 0'),
-        (['a.png', '-o', 'out', '--device', 'toaster'], 2, "--device: 'toaster' cannot be used"),
-        (
-            ['a.png', '-o', 'out', '--cfg-options', 'model.decode_head.num_classes=21'],
-            1,
-            "it has 19 classes, and the config's head 21",
-        ),
-    ],
-)
-def test_refusals(run, trained, arguments, code, message):
-    photograph('a.png')
-    Path('empty').mkdir()
-    found, _, errors = run(*arguments)
-    assert found == code and message in errors
-    assert not Path('out').exists()
-    for model, what in (('nowhere', 'config nowhere'), (trained[0], 'nowhere')):
-        code, _, errors = run('a.png', '-o', 'out', model=(model, 'nowhere'))
-        assert code == 1 and f'error: {what}: no such file' in errors
-
-
 def test_real_weights_on_a_real_photograph(run, shared):
     (sheep,) = shared.glob('data/voc_samples/VOCdevkit/*/JPEGImages/sample_000023.jpg')
     model = (CAMVID, f'tflite://{shared}/data/voc_weights/deeplabv3_257_mv_gpu.tflite')

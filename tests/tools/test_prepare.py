@@ -118,23 +118,3 @@ def test_copies(run_tool, shared: Path, tmp_path: Path):
     run_tool('prepare_cityscapes', sample, '-o', tmp_path, '--splits', 'val', '--copy')
     assert not [path for path in tmp_path.rglob('*') if path.is_symlink()]
     assert len(list(tmp_path.rglob('*.png'))) == 2
-
-
-@pytest.mark.parametrize('name', ['prepare_cityscapes', 'prepare_camvid'])
-def test_errors_are_one_line(run_tool, tmp_path: Path, name: str):
-    code, output, errors = run_tool(name, tmp_path / 'nowhere', '-o', tmp_path / 'out')
-    assert (code, output) == (1, '')
-    assert re.fullmatch(rf'error: {tmp_path}/nowhere.*expected.*\n', errors)
-    assert not (tmp_path / 'out').exists()
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (('prepare_camvid', 'x', '--every', '0'), '--every: must be at least 1, but got 0'),
-        (('prepare_cityscapes', 'x', '--splits', 'test'), "invalid choice: 'test'"),
-    ],
-)
-def test_options_out_of_range(run_tool, arguments: tuple[str, ...], message: str):
-    code, _, errors = run_tool(*arguments)
-    assert code == 2 and message in errors

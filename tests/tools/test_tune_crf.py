@@ -109,29 +109,3 @@ def test_refuses_the_trials_of_another_search(run):
         assert errors.startswith('error: out/trials.jsonl is of another search, ')
         assert errors.endswith('give another --out, or --overwrite\n')
     assert run('--images', 2, '-o', 'out', '--overwrite')[0] == 0
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['--images', '0'], '--images: must be at least 1, but got 0'),
-        (['--metric', 'IoU'], "argument --metric: invalid choice: 'IoU'"),
-        (['--cfg-options', 'model.decode_head.num_classes=7'], 'it has 19 classes'),
-        (['--cfg-options', 'model.test_cfg.crf.sigma=3'], "error: model.test_cfg.crf has no 'sigma'"),
-        (
-            ['--cfg-options', 'train_dataloader.dataset.data_root=nowhere'],
-            "error: train_dataloader.dataset.data_root: the folder 'nowhere' does not exist",
-        ),
-    ],
-)
-def test_refuses_wrong_arguments(run, arguments, message):
-    code, _, errors = run(*arguments)
-    assert code in (1, 2) and message in errors
-
-
-@pytest.mark.slow
-def test_refuses_a_checkpoint_that_is_missing(run, trained):
-    Path(trained[1]).rename(f'{trained[1]}.away')
-    code, _, errors = run('--images', 1)
-    Path(f'{trained[1]}.away').rename(trained[1])
-    assert code == 1 and 'no such file' in errors
