@@ -252,6 +252,13 @@ def test_decoding_finds_what_headers_do_not_show(tmp_path: Path):
     write(tmp_path / 'a.bmp', noise('BMP')[:-100])
     with pytest.raises(UnfitImageError, match=r'damaged photograph \(image file is truncated'):
         decode_photograph(tmp_path / 'a.bmp')
+    # Pillow raises SyntaxError for a broken chunk.
+    content = encoded(np.random.default_rng(0).integers(0, 19, (512, 512), np.uint8))
+    second = content.index(b'IDAT', content.index(b'IDAT') + 4)
+    write(path, content[:second] + bytes(4) + content[second + 4 :])
+    assert label_size(path) == (512, 512)
+    with pytest.raises(UnfitImageError, match=rf'^{path}: damaged label map \(broken PNG'):
+        label_ids(path)
 
 
 # What is said

@@ -20,15 +20,6 @@ def run(run_tool, tmp_path, monkeypatch):
     return call
 
 
-def test_data_of_another_kind_are_refused(run_tool, tmp_path):
-    other = tmp_path / 'data-quick' / 'drawn-voc'
-    other.mkdir(parents=True)
-    (other / 'notes.txt').write_text('mine')
-    code, _, errors = run_tool('demo', '--quick', '--work-dir', tmp_path)
-    assert code == 1
-    assert 'drawn-voc holds files without a dataset.json' in errors
-
-
 @pytest.mark.slow
 def test_quick_run_and_its_repetition(run, tmp_path):
     names = ('MobileNetV2', 'SegFormer-B0')

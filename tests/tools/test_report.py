@@ -72,12 +72,3 @@ def test_watch_follows_a_run_to_its_end(run, tmp_path, monkeypatch):
     assert errors.count('watching run, which is not at its end') == 1
     assert 'iteration 10' in out.read_text()
     assert len(read_history(folder).rows) == 2
-
-
-def test_ctrl_c_ends_watching(run, tmp_path, monkeypatch):
-    def interrupt(seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr('time.sleep', interrupt)
-    folder = write_record(tmp_path / 'run', {0: 5.0})
-    assert run(folder, '-o', tmp_path / 'page.html', '--watch')[0] == 130

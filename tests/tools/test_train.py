@@ -120,15 +120,6 @@ def test_files_of_a_run(run):
     assert (rules['car'], rules['motorcycle'], rules['road']) == ('exact', 'alias', 'background')
 
 
-def test_second_start_in_the_same_folder_is_refused(forked, run, weights, camvid):
-    before = (run / FILE_NAME).read_bytes()
-    argv = [CAMVID, '--work-dir', run, *options(f'load_from={weights}', 'train_cfg.max_iters=5')]
-    done = forked.run(TRAIN, *argv, cwd=run.parent, env={'CAMVID_ROOT': camvid})
-    assert done.returncode != 0
-    assert f'error: {run / FILE_NAME} already holds a record of adaptation' in done.stderr
-    assert (run / FILE_NAME).read_bytes() == before
-
-
 @pytest.fixture
 def few_photographs(camvid, tmp_path) -> Path:
     """A data root of two photographs to train on and two to validate on, to be damaged."""
