@@ -80,7 +80,11 @@ def test_a_good_environment_has_no_problem(findings):
             r'2.0.1\+cpu, .*0.15.*"torchvision==0.15',
         ),
         ({'torch': '2.2.2', 'torchvision': '0.17.2'}, 'numpy', 'beside torch 2.2.2.*: pip install "numpy<2"'),
-        ({'setuptools': '82.0.0'}, 'pkg_resources', 'not in setuptools 82.0.0.*: pip install "setuptools>=64,<82"'),
+        (
+            {'setuptools': '82.0.0'},
+            'pkg_resources',
+            'not in setuptools 82.0.0.*: pip install "setuptools>=64,<82"',
+        ),
         ({'setuptools': None}, 'pkg_resources', 'setuptools is not installed.*: pip install'),
         ({'regex': None}, 'mmsegmentation', 'imports regex without.*: pip install regex'),
         ({'ftfy': None}, 'mmsegmentation', 'imports ftfy without.*: pip install ftfy'),

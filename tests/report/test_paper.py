@@ -274,7 +274,10 @@ def test_a_picture_that_cannot_be_read_is_left_out(tmp_path, read, place, gone, 
     content = path.read_bytes()
     # Cut within the pixels, after the palette.
     for damaged, count in ((content[: content.index(b'IDAT') + 8], broken), (b'text', broken), (None, gone)):
-        path.write_bytes(damaged) if damaged else path.unlink()
+        if damaged is None:
+            path.unlink()
+        else:
+            path.write_bytes(damaged)
         analysis = read(folder)
         figures = [predictions_figure(analysis.runs[0], 'mIoU'), source_figure(analysis)]
         empty = [axes for figure in figures for axes in figure.axes if not axes.images]
