@@ -144,6 +144,10 @@ def test_relative_beside_absolute_roots(
     ]
 
 
+def test_image_list_of_nothing():
+    assert image_list(ManyImages(0, serialize_data=False)) == []
+
+
 @pytest.mark.parametrize(
     ('fraction', 'message'),
     [
