@@ -15,7 +15,6 @@ from mmengine.runner import save_checkpoint
 
 from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.engine import AtomicBackend
-from mmseg_deeplab_study.runs.history import FILE_NAME, HistoryWriter, read_history
 
 BACKEND = dict(backend='atomic')
 
@@ -164,15 +163,6 @@ def test_text_is_written_by_it(tmp_path, monkeypatch, encoding, expected):
 
 # Where there really is no room
 
-ROW = {'iter': 5, 'kind': 'validation', 'subset': 'full', 'confusion': list(range(4000))}
-
-
-def start_record(folder: Path) -> HistoryWriter:
-    writer = HistoryWriter(folder / FILE_NAME)
-    writer.start({'seed': 0})
-    writer.append({**ROW, 'iter': 0, 'confusion': []})
-    return writer
-
 
 def message_in_child(limit: int, work: Callable[[], None]) -> str:
     """What `work` raises as OSError in a process whose files may have `limit` bytes at most."""
@@ -202,16 +192,3 @@ def test_limit_of_file_size_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
     assert message_in_child(1000, lambda: write_atomically(path, bytes(1000))) == ''
     assert path.read_bytes() == bytes(1000)
-
-
-def test_limit_of_file_size_leaves_the_record_as_it_was_and_it_goes_on_once_there_is_room(tmp_path):
-    writer = start_record(tmp_path)
-    before = writer.path.read_bytes()
-    # Of the first limit the first write takes what there is room for.
-    for limit, cause in ((1000, 'No space left on device'), (len(before), 'File too large')):
-        message = message_in_child(limit, lambda: writer.append(ROW))
-        assert f'{writer.path}: could not be written ({cause})' in message
-        assert writer.path.read_bytes() == before
-    writer.append(ROW)
-    assert [row['iter'] for row in read_history(writer.path).rows] == [0, 5]
-    assert read_history(writer.path).rows[-1] == ROW
