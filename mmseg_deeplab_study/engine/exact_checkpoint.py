@@ -51,6 +51,7 @@ class ExactCheckpointHook(CheckpointHook):
         self._termination = TerminationRequest()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take what a resumed run needs besides the weights."""
         if 'message_hub' in checkpoint:
             checkpoint['message_hub'] = rebuild_buffers(checkpoint['message_hub'])
         # A source checkpoint has random states too, of another run.
@@ -69,6 +70,7 @@ class ExactCheckpointHook(CheckpointHook):
         follow_config(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
+        """Save iteration 0, or set a resumed run up as the uninterrupted one was."""
         super().before_train(runner)
         self._keep_to_own_folder(runner)
         if not isinstance(runner.train_loop, IterBasedTrainLoop):
@@ -85,16 +87,19 @@ class ExactCheckpointHook(CheckpointHook):
             self._save_checkpoint_with_step(runner, 0, dict(epoch=0, iter=0))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
+        """Save at the interval, and leave if SIGTERM has come."""
         super().after_train_iter(runner, batch_idx, *args, **kwargs)
         if self._termination:
             self._capture(runner, batch_idx + 1)
             self._end(runner, batch_idx + 1)
 
     def before_val(self, runner: Runner) -> None:
+        """Give every rank the model and random states of now."""
         # A new best score saves the latest checkpoint once more, after a validation that has drawn.
         self._capture(runner, runner.iter)
 
     def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Leave between two batches, if SIGTERM has come."""
         self.end_if_terminated(runner)
 
     def end_if_terminated(self, runner: Runner) -> None:
@@ -103,12 +108,14 @@ class ExactCheckpointHook(CheckpointHook):
             self._end(runner, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add random states and gradients, and make all plain data."""
         checkpoint[RANDOM_STATES] = self._states
         checkpoint[UPDATES] = {**updates(runner), 'gradients': accumulated(runner)}
         for key in checkpoint.keys() - {'state_dict'}:
             checkpoint[key] = to_plain(checkpoint[key], runner.logger.warning)
 
     def after_train(self, runner: Runner) -> None:
+        """Publish as ``CheckpointHook`` does, and say if nothing was left to train."""
         super().after_train(runner)
         if self._resumed_at is not None and self._resumed_at >= runner.max_iters:
             runner.logger.warning(

@@ -29,6 +29,7 @@ class ExactResumeHook(Hook):
         self._hook = ExactCheckpointHook()
 
     def before_run(self, runner: Runner) -> None:
+        """Put an ``ExactCheckpointHook`` in the place of MMEngine's hook."""
         for hook in list(runner.hooks):
             if type(hook) is CheckpointHook:
                 vars(self._hook).update(vars(hook))
