@@ -49,7 +49,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 
 class _Stream(io.FileIO):
-    """An output that drops what is written after an error; a pipe's reader that is gone is none."""
+    """An output that drops all after an error; a closed pipe is no error."""
 
     failed = False
 

@@ -64,7 +64,7 @@ class ExactCheckpointHook(CheckpointHook):
         else:
             runner.logger.warning(
                 f'the checkpoint has random states of {len(self._states)} processes, expected '
-                f'{get_world_size()}: training goes on with new ones, and not exactly as it would have'
+                f'{get_world_size()}: training continues with new ones, and not exactly as it would have'
             )
         self._gradients = resumed_gradients(runner, checkpoint)
         follow_config(runner, checkpoint)
@@ -120,8 +120,8 @@ class ExactCheckpointHook(CheckpointHook):
         if self._resumed_at is not None and self._resumed_at >= runner.max_iters:
             runner.logger.warning(
                 f'The run is at its end, at iteration {self._resumed_at} of train_cfg.max_iters='
-                f'{runner.max_iters}: nothing was left to train. To go on set max_iters, and the end of '
-                'param_scheduler, to more'
+                f'{runner.max_iters}: nothing was left to train. To train on, raise max_iters and the end of '
+                'param_scheduler'
             )
         self._termination.expect_no_more()
 

@@ -403,8 +403,8 @@ def test_a_finished_run_says_so_and_loads_nothing(resume, whole, warnings):
     run = resume(whole.work_dir / 'iter_10.pth', LoadsNothing())
     assert not run.batches and run.rows == whole.rows
     assert warnings[-1] == (
-        'The run is at its end, at iteration 10 of train_cfg.max_iters=10: nothing was left to train. To go '
-        'on set max_iters, and the end of param_scheduler, to more'
+        'The run is at its end, at iteration 10 of train_cfg.max_iters=10: nothing was left to train. To '
+        'train on, raise max_iters and the end of param_scheduler'
     )
 
 

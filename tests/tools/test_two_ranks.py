@@ -195,7 +195,7 @@ def test_resumed_on_two_ranks(start, config, together, tmp_path):
     lines = (cut / FILE_NAME).read_text().splitlines(keepends=True)
     (cut / FILE_NAME).write_text(''.join(line for line in lines if json.loads(line).get('iter', 0) < 2))
     errors = start(2, tmp_path, config, '--work-dir', cut, '--resume')
-    assert 'training goes on with new ones' not in errors
+    assert 'training continues with new ones' not in errors
     expected, found = read_history(together), read_history(cut)
     states = [load_plain(folder / 'iter_4.pth')['state_dict'] for folder in (together, cut)]
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
