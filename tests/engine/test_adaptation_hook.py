@@ -424,7 +424,8 @@ def test_a_best_checkpoint_that_a_kill_took_away_is_saved_on_resume(interrupted)
     (path,) = Path(interrupted.work_dir).glob('best_mIoU_*.pth')
     assert path.name == f'best_mIoU_iter_{best["iter"]}.pth'
     assert runner.message_hub.get_info('best_score') == best['mIoU']
-    assert read_history(interrupted.work_dir).validations[:2] == rows
+    validations = read_history(interrupted.work_dir).validations
+    assert validations[:2] == rows and [row['iter'] for row in validations] == [0, 5, 10]
 
 
 # The functions
