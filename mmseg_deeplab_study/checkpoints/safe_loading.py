@@ -78,6 +78,15 @@ def _what_is_wrong(path: Path, error: Exception | None = None) -> str:
     return f'not a PyTorch file, or a damaged one{f" ({reason})" if reason else ""}'
 
 
+def check_sums(path: Path) -> None:
+    """Raise ValueError where bits of a file have flipped, at which torch does not look."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f'checkpoint {path}: damaged, the check sum of {damaged} is wrong')
+
+
 class _RefusedError(ValueError):
     """A file that is whole but refused."""
 

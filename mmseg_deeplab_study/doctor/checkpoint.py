@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,7 @@ def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
         form = f"TensorFlow's mobile DeepLabV3 (configs/{CONFIGS['tflite']}_*)"
         return form, f'{tflite.SCHEME}{path}', state
     data = safe_loading.load_plain(path)
-    check_sums(path)
+    safe_loading.check_sums(path)
     state = layouts.peer_state(data)
     if any(key.startswith('decode_head.') for key in state):
         return describe_mmseg(data), str(path), state
@@ -97,15 +96,6 @@ def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
     form = f'{layout.peer} {layout.name}'
     fits = f' (configs/{CONFIGS[form]}_*)' if form in CONFIGS else ''
     return form + fits, f'{SCHEMES[layout.peer]}{path}', state
-
-
-def check_sums(path: Path) -> None:
-    """Raise ValueError where bits have flipped, at which torch does not look."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f'checkpoint {path}: damaged, the check sum of {damaged} is wrong')
 
 
 def describe_mmseg(data: Mapping[str, Any]) -> str:

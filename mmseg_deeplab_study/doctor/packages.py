@@ -25,12 +25,13 @@ OPENCV = (
     'opencv-python-headless',
     'opencv-contrib-python-headless',
 )
-OPTIONAL = {
-    'submitit': 'studies on a cluster',
-    'cityscapesscripts': 'tools/prepare_cityscapes.py',
-    'tflite': 'checkpoints of tflite://',
-    'onnx': 'export to ONNX',
-}
+# Distribution, the extra that brings it, and what needs it.
+OPTIONAL = (
+    ('submitit', 'cluster', 'studies on a cluster'),
+    ('cityscapesscripts', 'data', 'tools/prepare_cityscapes.py'),
+    ('tflite', 'tflite', 'checkpoints of tflite://'),
+    ('onnx', 'onnx', 'export to ONNX'),
+)
 
 
 def version_of(name: str) -> str | None:
@@ -80,18 +81,9 @@ def parse_requirement(line: str) -> Any:
     raise ModuleNotFoundError('packaging is not installed', name='packaging')
 
 
-def extra_of(requirement: Any) -> str | None:
-    """The extra that brings a requirement, or None."""
-    found = re.search(r"""extra == ['"]([\w-]+)""", str(requirement.marker or ''))
-    return found[1] if found else None
-
-
-def leading_numbers(version: str) -> tuple[int, int]:
+def leading_numbers(version: str) -> tuple[int, ...]:
     """Major and minor of a version: ``(2, 14)`` of '2.14.1+cu130'."""
-    found = re.match(r'(\d+)(?:\.(\d+))?', version)
-    if found is None:
-        raise ValueError(f'{version!r} is no version')
-    return int(found[1]), int(found[2] or 0)
+    return tuple(map(int, re.findall(r'\d+', version)[:2]))
 
 
 def check_python() -> Iterator[Finding]:
@@ -202,17 +194,6 @@ def check_numpy() -> Iterator[Finding]:
         yield Finding('error', 'numpy', text, 'pip install "numpy<2", or torch 2.3 or later')
 
 
-def check_pkg_resources() -> Iterator[Finding]:
-    version = version_of('setuptools')
-    there = importlib.util.find_spec('pkg_resources') is not None
-    if there and version and leading_numbers(version) < (82, 0):
-        yield Finding('ok', 'pkg_resources', f'of setuptools {version}')
-    else:
-        have = f'setuptools {version} has it not' if version else 'setuptools is not installed'
-        text = f"{have}; MMEngine needs it for _base_ = 'mmseg::...'"
-        yield Finding('error', 'pkg_resources', text, 'pip install "setuptools>=64,<82"')
-
-
 def check_loading() -> Iterator[Finding]:
     torch = version_of('torch')
     if torch and leading_numbers(torch) >= (2, 6):
@@ -221,14 +202,6 @@ def check_loading() -> Iterator[Finding]:
             '(PlainCheckpointHook) load, those of other MMEngine runs may not'
         )
         yield Finding('info', 'checkpoints', text, 'ask with --checkpoint FILE')
-
-
-def check_undeclared() -> Iterator[Finding]:
-    for owner, needs in (('mmsegmentation', ('ftfy', 'regex')), ('mmpretrain', ('torchvision',))):
-        for name in needs:
-            if version_of(owner) and not version_of(name):
-                text = f'imports {name} without declaring it, and it is not installed'
-                yield Finding('error', owner, text, f'pip install {name}')
 
 
 def check_openmim() -> Iterator[Finding]:
@@ -247,16 +220,11 @@ def check_opencv_packages() -> Iterator[Finding]:
 
 
 def check_optional() -> Iterator[Finding]:
-    extras: dict[str, str | None] = {}
-    for requirement in map(parse_requirement, declared_requirements()):
-        # The first: an extra of its own comes before those for tests.
-        extras.setdefault(requirement.name, extra_of(requirement))
-    for name, purpose in OPTIONAL.items():
+    for name, extra, purpose in OPTIONAL:
         if version := version_of(name):
             yield Finding('info', name, f'{version} ({purpose})')
         else:
-            extra = extras.get(name)
-            cure = f'pip install {name}' + (f', or the extra [{extra}]' if extra else '')
+            cure = f'pip install {name}, or the extra [{extra}]'
             yield Finding('info', name, f'not installed, needed only for {purpose}', cure)
 
 
@@ -267,8 +235,6 @@ CHECKS = (
     check_mmcv,
     check_torchvision,
     check_numpy,
-    check_pkg_resources,
-    check_undeclared,
     check_openmim,
     check_opencv_packages,
     check_loading,
