@@ -36,8 +36,8 @@ def parse_size(size: str) -> int:
 class DecodedFiles:
     """Room for the decoded pixels of files, shared with forked processes.
 
-    Memory is taken from the system when a file is first stored, whichever process stores it; two that store
-    one file at once write the same. Needs no lock and no room in ``/dev/shm``.
+    Memory is taken when a file is first stored, whichever process stores it; two that store one file at once
+    write the same. Needs no lock and no room in ``/dev/shm``.
     """
 
     def __init__(self, sizes: Mapping[Hashable, int]) -> None:
@@ -79,12 +79,9 @@ class DecodedFiles:
 
 @dataclass(eq=False)
 class LoadDecoded(BaseTransform):
-    """A loading transform that decodes each file once.
+    """A loading transform of mmcv or MMSeg that decodes each file once.
 
-    Attributes:
-        load: ``LoadImageFromFile`` of mmcv or ``LoadAnnotations`` of MMSeg.
-        files: where the pixels are kept, by how they are read and the file's path.
-        how: how this one reads: another label map or decoder makes other pixels of one file.
+    ``how`` it reads is part of a file's name: another label map or decoder makes other pixels of it.
     """
 
     load: BaseTransform
@@ -126,16 +123,10 @@ class PackLabelsAsRead(BaseTransform):
 
 
 def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, str]:
-    """Let a dataset of MMSeg decode each file once, if all of them fit.
+    """Let a dataset of MMSeg decode each file once, if all fit into ``budget`` bytes.
 
-    Changes the dataset's pipeline: its loaders of images and label maps, which run as before on files that
-    are not stored yet. Other transforms run every time, so that random ones stay random.
-
-    Args:
-        budget: bytes that the decoded files may take.
-
-    Returns:
-        The files, or None if they are not kept, and a sentence that says which and why.
+    Its loaders run as before on files that are not stored yet. Other transforms run each time, so that random
+    ones stay random. Returns the files, None if they are not kept, and a sentence that says which and why.
     """
     sizes: dict[tuple[str, str], int] = {}
     loaders = []

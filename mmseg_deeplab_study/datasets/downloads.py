@@ -56,9 +56,8 @@ class Frame(NamedTuple):
 class Plan(NamedTuple):
     """What to make of a download.
 
-    ``train_ids`` is the int16 table ``(256,)`` from its label ids to train ids, -1 for ids it does not have;
-    ``expected`` is the number of photographs of each split. An existing label map may differ in the share
-    ``redrawn`` of its pixels.
+    ``train_ids``, int16 ``(256,)``, is -1 for ids that it does not have; ``expected`` counts photographs of
+    each split. An existing label map may differ in the share ``redrawn`` of its pixels.
     """
 
     frames: dict[str, list[Frame]]
@@ -68,9 +67,7 @@ class Plan(NamedTuple):
 
 
 def plan_cityscapes(source: Path, splits: Sequence[str] = ('train', 'val')) -> Plan:
-    """Plan Cityscapes from its two archives, or from these extracted.
-
-    ``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainvaltest.zip`` are preferred: an archive is whole.
+    """Plan Cityscapes from its two archives ``*_trainvaltest.zip``, which are preferred, or these extracted.
 
     Raises:
         FileNotFoundError: ``source`` has neither, no photographs of a split, or a photograph without labels.

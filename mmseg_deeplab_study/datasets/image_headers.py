@@ -101,12 +101,7 @@ def by_kind(errors: Iterable[UnfitImageError]) -> list[UnfitImageError]:
 
 
 def refuse(errors: Iterable[UnfitImageError]) -> None:
-    """Raise what is wrong, if anything is.
-
-    Raises:
-        FileNotFoundError: files are not there.
-        ValueError: files are not fit.
-    """
+    """Raise what is wrong, if anything is: FileNotFoundError of absent files, else ValueError."""
     if kinds := by_kind(errors):
         kind = FileNotFoundError if isinstance(kinds[0], AbsentFileError) else ValueError
         raise kind('. '.join(map(str, kinds)))
@@ -115,16 +110,10 @@ def refuse(errors: Iterable[UnfitImageError]) -> None:
 def label_size(
     file: str | Path | BinaryIO, name: object = None, modes: Sequence[str] = MODES
 ) -> tuple[int, int]:
-    """Width and height of a label map, whose pixels must be ids of up to 8 bits.
-
-    Args:
-        file: the label map.
-        name: what errors call it, if that is not ``file``.
-        modes: Pillow's modes that whoever decodes the file reads as ids.
+    """Width and height of a label map, whose ids have up to 8 bits; ``modes`` are those read as ids.
 
     Raises:
-        UnfitImageError: it has colours, several channels, other bits or lossy compression, was cut short, or
-            cannot be read.
+        UnfitImageError: it has colours, other bits or lossy compression, or is damaged; names ``name``.
     """
     name = file if name is None else name
     try:
@@ -175,26 +164,23 @@ def label_ids(path: str | Path) -> list[int]:
 
 
 def decode_photograph(path: str | Path) -> None:
-    """Decode a photograph, 50 ms for 1024x2048, and check the check sums that a PNG has.
+    """Decode a photograph, 50 ms for 1024x2048; of a PNG look at the check sums that it has.
 
     Raises:
         UnfitImageError: it is damaged.
     """
     try:
         with Image.open(path) as image:
-            image.verify()
-        with Image.open(path) as image:
-            image.load()
+            image.verify() if image.format == 'PNG' else image.load()
     except _UNREADABLE as error:
         if not _opencv_reads(path):
             raise damaged(path, error, 'photograph') from error
 
 
 def photograph_size(path: str | Path, turns: bool = True) -> tuple[tuple[int, int] | None, int]:
-    """Width and height of a photograph as it is loaded, and its EXIF orientation, 1 if it has none.
+    """Width and height of a photograph as loaded (None if OpenCV alone reads it), and its EXIF orientation.
 
-    The size is None where OpenCV can read it, but Pillow cannot. ``turns`` is whether the loader follows the
-    orientation, as those of OpenCV and Pillow do unless they are told not to.
+    ``turns`` is whether the loader follows the orientation, as OpenCV and Pillow do unless told not to.
 
     Raises:
         UnfitImageError: it was cut short, or cannot be read.
@@ -277,14 +263,9 @@ def check_pair(
     modes: Sequence[str] = MODES,
     same_size: bool = True,
 ) -> int:
-    """Check a photograph and its label map as far as headers tell; returns the photograph's EXIF orientation.
+    """Check a photograph and its label map by their headers; returns the EXIF orientation, 1 without one.
 
-    Args:
-        photograph: None where it is not looked at.
-        label: likewise.
-        turns: as in ``photograph_size``.
-        modes: as in ``label_size``.
-        same_size: whether both must have one size.
+    None is not looked at; ``turns`` as in ``photograph_size``, ``modes`` as in ``label_size``.
 
     Raises:
         UnfitImageError: one does not fit; names it, or both and their sizes.
@@ -312,11 +293,7 @@ def check_pair(
 def find_faults(
     pairs: Iterable[Sequence[Any]], then: Callable[..., None] = lambda *pair: None
 ) -> tuple[list[UnfitImageError], dict[Any, int]]:
-    """What ``check_pair``, given each of ``pairs`` as its arguments, and ``then`` raise.
-
-    Returns:
-        The errors, and of the other photographs those with an EXIF orientation other than 1, by path.
-    """
+    """Errors of ``check_pair(*pair)`` and ``then(*pair)``; EXIF orientations but 1 of other photographs."""
     faults, turned = [], {}
     for pair in pairs:
         try:

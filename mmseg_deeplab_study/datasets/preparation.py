@@ -6,7 +6,7 @@ What was downloaded is only read; what is there already is kept.
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -19,9 +19,10 @@ from rich.progress import track
 from rich.table import Table
 
 from ..atomic_file import write_atomically, write_image
+from ..tables import make_table
 from .downloads import CLASSES, IGNORE_INDEX, Frame, Original, Plan, read_original, same_content
 from .file_lists import list_files
-from .image_headers import DAMAGED, damaged, label_size
+from .image_headers import DAMAGED, damaged, decode_photograph, label_size
 from .label_maps import count_label_pixels
 from .subsets import image_paths
 
@@ -40,9 +41,9 @@ class PreparedSplit(NamedTuple):
     ignored: int
 
 
-def run_command(make_plan: Callable[[], Plan], out: Path, copy: bool) -> int:
-    """What both tools do: prepare, and say what is there; returns the exit code, raises as ``prepare``."""
-    splits = prepare(make_plan(), out, copy)
+def run_command(plan: Plan, out: Path, copy: bool) -> int:
+    """Prepare, and print what is there; returns the exit code, raises as ``prepare``."""
+    splits = prepare(plan, out, copy)
     Console().print(pixel_table(splits), count_table(splits))
     for line in remarks(splits):
         sys.stderr.write(f'warning: {line}\n')
@@ -53,13 +54,12 @@ def run_command(make_plan: Callable[[], Plan], out: Path, copy: bool) -> int:
 def prepare(plan: Plan, out: Path, copy: bool = False) -> list[PreparedSplit]:
     """Bring photographs and train ids to ``leftImg8bit`` and ``gtFine`` in ``out``, and check what is there.
 
-    Photographs of a folder become links to them, or with ``copy`` files; those of an archive are unpacked.
-    What is there already is compared and kept, so an interrupted call is made good by the next.
+    Photographs of a folder become links, or with ``copy`` files; those of an archive are unpacked. What is
+    there is compared and kept.
 
     Raises:
         FileExistsError: a file is there with other content, or a photograph that is not of the plan.
-        OSError: a file could not be read or written.
-        ValueError: a file is damaged, has ids that its dataset does not, or another size than its partner.
+        OSError, ValueError: a file cannot be written, is damaged, or has unknown ids or another size.
     """
     for split, frames in plan.frames.items():
         _refuse_others(split, frames, out)
@@ -172,13 +172,10 @@ def _refuse_other_content(path: Path, original: Original) -> NoReturn:
 
 
 def check_split(root: Path, split: str) -> tuple[np.ndarray, int]:
-    """Check that every photograph of a split is whole and has a label map of its size, with train ids only.
+    """Check that photographs of a split are whole and have label maps of their size, with train ids only.
 
-    Returns:
-        Labelled pixels per class, int64 ``(19,)``, and the number of ignored pixels.
-
-    Raises:
-        FileNotFoundError, ValueError: what is wrong, naming the file; also as ``count_label_pixels``.
+    Returns labelled pixels per class, int64 ``(19,)``, and the number of ignored pixels; raises, naming the
+    file, FileNotFoundError or ValueError.
     """
     dataset = CityscapesDataset(
         data_root=str(root),
@@ -187,17 +184,8 @@ def check_split(root: Path, split: str) -> tuple[np.ndarray, int]:
     )
     pixels = count_label_pixels(dataset, len(CLASSES), IGNORE_INDEX)
     for path in track(image_paths(dataset), f'Checking photographs of {split}', transient=True):
-        _verify_photograph(path)
+        decode_photograph(path)
     return pixels.labelled.sum(0), int(pixels.ignored.sum())
-
-
-def _verify_photograph(path: str) -> None:
-    """Check a photograph's check sums."""
-    try:
-        with Image.open(path, formats=('PNG',)) as image:
-            image.verify()
-    except DAMAGED as error:
-        raise damaged(path, error, 'photograph') from error
 
 
 def remarks(splits: Iterable[PreparedSplit]) -> list[str]:
@@ -217,9 +205,7 @@ def remarks(splits: Iterable[PreparedSplit]) -> list[str]:
 
 
 def count_table(splits: Iterable[PreparedSplit]) -> Table:
-    table = Table('split')
-    for column in ('photographs', 'expected', 'files written', 'files kept'):
-        table.add_column(column, justify='right')
+    table = make_table(('split', 'photographs', 'expected', 'files written', 'files kept'))
     for split in splits:
         table.add_row(split.name, *map(str, split[1:5]))
     return table
@@ -227,10 +213,8 @@ def count_table(splits: Iterable[PreparedSplit]) -> Table:
 
 def pixel_table(splits: Sequence[PreparedSplit]) -> Table:
     """Pixels of each class, and their share of the split's in percent."""
-    table = Table('class')
-    for split in splits:
-        table.add_column(f'{split.name}, pixels', justify='right')
-        table.add_column('%', justify='right')
+    columns = [column for split in splits for column in (f'{split.name}, pixels', '%')]
+    table = make_table(['class', *columns])
     counts = [[*split.pixels.tolist(), split.ignored] for split in splits]
     for row, name in enumerate((*CLASSES, 'ignored')):
         cells = ((f'{count[row]:,}', f'{100 * count[row] / sum(count):.2f}') for count in counts)

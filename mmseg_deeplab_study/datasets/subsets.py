@@ -56,15 +56,10 @@ def image_list(dataset: Dataset) -> list[str]:
 
 @DATASETS.register_module()
 class NamedSubset(Dataset):
-    """The first part of a dataset in the order of its sorted image paths, under a name.
+    """The first ``fraction`` in (0, 1] of a dataset in the order of its sorted image paths, under a name.
 
     The study trained on the first ``int(2975 / 4)`` images of Cityscapes in the order its file system
-    happened to list them; sorting makes that reproducible.
-
-    Args:
-        dataset: config of the dataset to take from.
-        name: what logs and records call the part, such as ``'first-quarter'``.
-        fraction: how much of it, in (0, 1]; rounded down to whole images.
+    happened to list them; sorting makes that reproducible. Logs and records call the part ``name``.
 
     Raises:
         ValueError: the fraction is outside (0, 1] or leaves no image.
