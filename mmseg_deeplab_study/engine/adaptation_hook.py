@@ -134,7 +134,7 @@ class AdaptationHook(Hook):
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
         if self._recording:
-            self._snapshots.take(outputs or (), runner.iter)
+            self._snapshots.take(outputs or (), f'{runner.iter:06d}')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         metrics = {} if metrics is None else metrics

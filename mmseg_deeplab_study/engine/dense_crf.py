@@ -143,7 +143,7 @@ class DenseCRFRecordHook(Hook):
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
         if self._snapshots is not None:
-            self._snapshots.take_refined(outputs or (), self._iteration)
+            self._snapshots.take(outputs or (), f'{Kind.CRF}/{self._iteration:06d}')
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         metric = find_metric(runner.test_evaluator, AdaptationMetric)

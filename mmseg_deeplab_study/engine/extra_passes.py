@@ -102,7 +102,7 @@ def source_row(
             runner.val_dataloader,
             counted,
             'Source model',
-            lambda samples: snapshots.take_source(samples, palette),
+            lambda samples: snapshots.take(samples, Kind.SOURCE, palette),
         )
     if counted.confusion is None:
         return None

@@ -94,9 +94,8 @@ def make_row(
 def read_history(path: str | Path) -> History:
     """Read a record, given its file or the work_dir that holds it.
 
-    A last line without its line end is torn, the trace of a write that a crash cut short, and is dropped. A
-    row that was written before there were means over the labelled classes gets them, if it has what they
-    come from.
+    A last line without its line end was cut short by a crash, and is dropped. Rows from before there were
+    means over the labelled classes get them, if they have what these come from.
 
     Raises:
         FileNotFoundError: there is no record.

@@ -2,9 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -13,6 +11,7 @@ from mmseg.registry import DATASETS
 
 from ..checkpoints.conversion import SCHEMES
 from ..datasets.file_lists import list_files, nothing_in
+from .options import places_of
 
 # What training reads; a hook may have data of its own, as AdaptationHook's forgetting.
 TRAINING_DATA = ('train_dataloader', 'val_dataloader', 'custom_hooks')
@@ -23,10 +22,9 @@ def check_data_roots(
     parts: tuple[str, ...] = (*TRAINING_DATA, 'test_dataloader'),
     option_prefix: str | None = '',
 ) -> None:
-    """Refuse a config whose data are not there.
+    """Refuse a config whose ``parts`` name data that are not there.
 
-    ``parts`` of the config are looked at; ``option_prefix`` is what ``--cfg-options`` needs before a key,
-    None where there is no such flag.
+    ``option_prefix`` is what ``--cfg-options`` needs before a key, None where there is no such flag.
 
     Raises:
         FileNotFoundError: names the key, the folder or list of images, and the cure.
@@ -38,7 +36,9 @@ def check_data_roots(
     named = dict.fromkeys(re.findall(r'\{\{\s*\$(\w*ROOT)\s*:', cfg.text))
     variables = f', or set {" or ".join(named)}' if named else ''
     for part in parts:
-        for key, dataset in _datasets(cfg.get(part) or {}, part):
+        for key, dataset in places_of({part: cfg.get(part)}):
+            if not isinstance(dataset, dict) or not isinstance(dataset.get('data_root'), str):
+                continue
             if '://' in dataset['data_root'] or _is_remote(dataset):
                 continue  # MMEngine's storage backends are not looked into
             root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
@@ -92,8 +92,7 @@ def check_load_from(load_from: str | None, flag: str = '--load-from ') -> None:
     ``flag`` is what gives another, up to its value.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not text, or empty, or its scheme is unknown, or a ``.tflite`` file has none.
+        FileNotFoundError, ValueError: no such file; no text, an unknown scheme, or a ``.tflite`` without one.
     """
     if load_from is None:
         return
@@ -123,14 +122,3 @@ def check_load_from(load_from: str | None, flag: str = '--load-from ') -> None:
             f'load_from={load_from}: a TensorFlow Lite file needs its reader named, '
             f'{flag}{SCHEMES["tflite"]}{path}; tools/doctor.py --checkpoint knows formats'
         )
-
-
-def _datasets(node: Any, key: str) -> Iterator[tuple[str, dict]]:
-    if isinstance(node, dict):
-        if isinstance(node.get('data_root'), str):
-            yield key, node
-        for name, child in node.items():
-            yield from _datasets(child, f'{key}.{name}')
-    elif isinstance(node, (list, tuple)):
-        for i, child in enumerate(node):
-            yield from _datasets(child, f'{key}.{i}')

@@ -51,16 +51,12 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | None = None) -> Path | None:
-    """Take the work_dir for this run, and with ``resume`` find the checkpoint to go on from.
-
-    ``resume=True`` in a config without ``load_from`` is the same. The config gets the checkpoint's seed;
-    ``seed`` is that of the command line, if any.
+    """Take the work_dir for this run, and with ``resume`` find the checkpoint to go on from, its seed too.
 
     Raises:
-        RuntimeError: another run is going on in it.
-        OSError: it cannot be written to.
+        RuntimeError, OSError: another run is going on in it, or it cannot be written to.
         FileExistsError: it holds a record of adaptation, and the run would start from zero.
-        ValueError: none of its checkpoints can be resumed from, or it was trained with another ``seed``.
+        ValueError: no checkpoint can be resumed from, or it was trained with another than ``seed``.
     """
     if torch.distributed.is_initialized():
         from_main_process(lambda: claim_work_dir(cfg.work_dir))
@@ -116,11 +112,11 @@ def enable_ranks(cfg: Config) -> None:
 
 
 def leave_ranks(status: int = 0) -> None:
-    """End a process of several, with ``status``, after its exit handlers; a single process goes on.
+    """End this rank, with ``status``, after its exit handlers; a single process goes on.
 
-    The interpreter is not taken apart. Gloo's threads outlive ``destroy_process_group``, as the model's
-    wrapper holds the group, and one may still have to free the last broadcast's tensors, for which it needs
-    the GIL. CPython ends a thread that asks for it during finalisation, and torch 2.14 aborts at that.
+    Gloo's threads outlive ``destroy_process_group``, and one may still have to free the last broadcast's
+    tensors, for which it needs the GIL. CPython ends a thread that asks for it during finalisation, and torch
+    2.14 aborts at that; so the interpreter is not taken apart.
     """
     if not torch.distributed.is_initialized():
         return

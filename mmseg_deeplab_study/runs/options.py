@@ -34,9 +34,8 @@ KNOWN_KEYS = {
     'tta_model',
     'tta_pipeline',
 } - {'self', 'cfg'}
-_found: dict[
-    str, list[Any]
-] = {}  # classes by their registered name: a look-up in each registry takes a while
+# Classes by their registered name: a look-up in each registry takes a while.
+_found: dict[str, list[Any]] = {}
 
 
 def flatten(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -72,15 +71,10 @@ def merge_options(cfg: Config, options: Mapping[str, Any], config: str) -> None:
 
 
 def check_options(options: Mapping[str, Any], config: str, content: Mapping[str, Any]) -> None:
-    """Refuse options that MMEngine would take and nothing would read.
+    """Refuse options, by dotted key, that MMEngine would take and nothing would read.
 
-    What the config has itself may be overridden, as code of the user's own may read it; but not a variable
-    whose value was put into its places when the config was read.
-
-    Args:
-        options: by dotted key.
-        config: the file name of the config.
-        content: what is in it.
+    What the ``content`` of the file ``config`` has may be overridden, as code of the user's own may read it;
+    but not a variable whose value was put into its places when the config was read.
 
     Raises:
         ValueError: names the option, and what to give instead.
@@ -137,13 +131,13 @@ def _check_spelling(key: str, config: str, node: Any) -> None:
             return  # a value, of which merging says what is wrong
         if part not in node:
             taken = _taken('.'.join(parts[:depth]), node)
-            near = (
-                [] if depth == 0 or part in (taken or ()) else _near(part, {*map(str, node), *(taken or ())})
-            )
-            if near and taken is not None:
-                raise ValueError(f'option {key!r}: {config} has no {part!r}, but {near[0]!r}')
-            if near:
-                _warn(f'option {key!r}: {config} has no {part!r}, but {near[0]!r}; is that what is meant?')
+            if depth == 0 or part in (taken or ()):
+                return
+            if near := _near(part, {*map(str, node), *(taken or ())}):
+                text = f'option {key!r}: {config} has no {part!r}, but {near[0]!r}'
+                if taken is not None:
+                    raise ValueError(text)
+                _warn(f'{text}; is that what is meant?')
             return
         node = node[part]
 
@@ -187,13 +181,17 @@ def classes_of(kind: Any) -> list[Any]:
     return found
 
 
+def initialisers(kind: Any) -> list[Any]:
+    """What is called with a part's values: a function, or ``__init__`` of a class and its bases."""
+    if not isinstance(kind, type):
+        return [kind]
+    return [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(base)]
+
+
 def parameters_of(kind: Any) -> set[str] | None:
     """Names of what a class takes, with what it hands on to its bases; None if that is not to be seen."""
     names: set[str] = set()
-    functions = [kind]
-    if isinstance(kind, type):
-        functions = [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(base)]
-    for function in functions:
+    for function in initialisers(kind):
         if function is object.__init__:
             return None
         try:
@@ -219,7 +217,5 @@ def _near(part: str, names: Iterable[str]) -> list[str]:
 
 def _are_two_names(one: str, other: str) -> bool:
     """Whether names are alike because one is the other with a word more, or with another number."""
-    words = one.split('_'), other.split('_')
-    return re.sub(r'\d', '', one) == re.sub(r'\d', '', other) or bool(
-        set(words[0]) < set(words[1]) or set(words[1]) < set(words[0])
-    )
+    ours, theirs = set(one.split('_')), set(other.split('_'))
+    return re.sub(r'\d', '', one) == re.sub(r'\d', '', other) or ours < theirs or theirs < ours

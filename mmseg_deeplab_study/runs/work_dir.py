@@ -28,8 +28,8 @@ _made: dict[Path, Path] = {}
 def claim_work_dir(work_dir: str | Path, lock: str = LOCK_NAME) -> None:
     """Take a folder for this process alone until it ends, however it ends.
 
-    A POSIX record lock, which data loader workers do not inherit: one that outlives a killed run for a moment
-    does not hold the folder. ``lock`` is the name of its file: a study claims its runs' folders by another.
+    By a POSIX record lock on the file ``lock``, which data loader workers, who may outlive a killed run, do
+    not inherit. A study claims its runs' folders by a ``lock`` of its own.
 
     Raises:
         RuntimeError: another process has it; names that one.
@@ -118,11 +118,10 @@ def _lock(file: IO[str], work_dir: str | Path) -> None:
 
 
 def find_checkpoint(work_dir: str | Path, out_dir: str | None = None) -> Path | None:
-    """The newest checkpoint of a run that loads, or None if there is none at all.
+    """The newest checkpoint of a run that loads, or None if there is none; logs what it passes over.
 
-    Looks at the files themselves, newest iteration first, and not only at ``last_checkpoint``, which a crash
-    may have lost, and which in a copied run names the original's; logs which it passes over and why.
-    ``out_dir`` is that of ``CheckpointHook``, where checkpoints are saved apart from the ``work_dir``.
+    Looks at the files themselves and not only at ``last_checkpoint``, which a crash may have lost, and which
+    in a copied run names the original's. ``out_dir`` is that of ``CheckpointHook``.
 
     Raises:
         ValueError: there are checkpoints and none of them loads.
