@@ -15,12 +15,8 @@ TOOLS = _MIM / 'tools'
 def config_path(name: str) -> str:
     """The file of a config: ``'deeplabv3/LEAF.py'``, a base as ``'_base_/adaptation.py'``, or a bare name.
 
-    MMEngine 0.10.7 evaluates what follows ``_base_ =``, so that a config elsewhere can inherit from
-    ours without knowing where they are::
-
-        _base_ = __import__('mmseg_deeplab_study').config_path('_base_/adaptation.py')
-
-    (``mmseg_deeplab_study::`` cannot be: its list of packages is closed, see docs/reuse.md.)
+    MMEngine evaluates what follows ``_base_ =``, so a config elsewhere can inherit from ours (docs/reuse.md):
+    ``_base_ = __import__('mmseg_deeplab_study').config_path('_base_/adaptation.py')``.
 
     Raises:
         FileNotFoundError: there is no such config; names the nearest.

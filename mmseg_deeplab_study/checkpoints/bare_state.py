@@ -62,13 +62,10 @@ def unwrap(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Load a file in place of MMEngine's loader, wherever it reads one.
+    """Load a file in place of MMEngine's loader, wherever it reads one; raises as ``load_plain``.
 
     MMEngine 0.10.7 runs the code that a file carries before torch 2.6, refuses the options of a training
-    script (``argparse.Namespace``) since, and knows no key but ``state_dict`` and no prefix but ``module.``.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``load_plain``.
+    script since, and knows no key but ``state_dict`` and no prefix but ``module.``.
     """
     checkpoint = load_plain(filename, map_location)
     if isinstance(checkpoint, dict) and all(isinstance(key, str) for key in checkpoint):

@@ -39,10 +39,6 @@ def load_any(path: str | Path) -> dict[str, Any]:
             f'{name}: {"a folder" if path.is_dir() else "no such file"} (seen from {Path.cwd()}); expected a '
             'checkpoint of MMSeg, VainF, torchvision or TensorFlow Lite, give its path'
         )
-    if not path.is_file():
-        given = 'a folder' if path.is_dir() else 'no such file'
-        scheme = '; give the path alone, its form is seen' if '://' in str(name) else ''
-        raise FileNotFoundError(f'checkpoint {name}: {given}{scheme}')
     if tflite.is_tflite(path):
         return tflite.load_from_tflite(str(path))
     data = load_plain(path)

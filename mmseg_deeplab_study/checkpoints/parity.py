@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..tables import make_table, table_text
 from . import load_from_tflite, torchvision
 from .conversion import LAYOUTS
 from .layouts import Layout, build_parts, import_state, model_config, peer_state, recognise
@@ -21,8 +20,6 @@ from .safe_loading import load_plain
 
 # What one verification runs on: an odd and an even size, the sizes of the golden logits.
 IMAGE_SIZES = ((65, 97), (128, 160))
-
-
 TOLERANCE = 1e-4
 _BACKBONE = dict(type='mmpretrain.MobileNetV2', widen_factor=0.5)
 _HEAD = dict(in_channels=160, in_index=0, dilations=(1,), refine=False, num_classes=21, align_corners=True)
@@ -87,8 +84,7 @@ def compare_with_peer(path: Path, checkpoint: Mapping[str, Any]) -> str:
     """Run a peer's file in the peer's own code and in ours, on random images.
 
     Raises:
-        ImportError: the peer is not installed; VainF's repository is no package, and its logits are checked
-            by golden values in the tests instead.
+        ImportError: it is not torchvision's; VainF's repository is no package, and the tests have its logits.
     """
     source = checkpoint['meta']['source_format']
     if not source.startswith('torchvision '):
@@ -161,11 +157,11 @@ def compare_all(folder: Path) -> int:
     # Not those of quantised files, which are labels and scores.
     tflite = sorted(folder.glob('tflite_deeplabv3_*.npz'))
     rows += [(file.stem, *compare_tflite(file)) for file in tflite]
-    table = Table('peer', 'input', 'output', 'difference / largest logit', 'labels that agree')
-    worst = Parity(0.0, 1.0)
-    for name, size, output, parity in rows:
-        table.add_row(name, size, output, f'{parity.difference:.1e}', f'{100 * parity.agreement:.2f} %')
-        worst = Parity(max(worst.difference, parity.difference), min(worst.agreement, parity.agreement))
-    Console(width=120).print(table)
-    print(f'worst: {worst}')
+    columns = ('peer', 'input', 'output', 'difference / largest logit', 'labels that agree')
+    table = make_table(columns, left=3)
+    for *cells, parity in rows:
+        table.add_row(*cells, f'{parity.difference:.1e}', f'{100 * parity.agreement:.2f} %')
+    difference, agreement = zip(*(parity for *_, parity in rows), strict=True)
+    worst = Parity(max(difference), min(agreement))
+    print(table_text(table), f'worst: {worst}', sep='\n')
     return int(worst.difference > TOLERANCE or worst.agreement < 1)

@@ -36,26 +36,27 @@ _PLAIN = {
 
 
 def load_plain(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) -> Any:
-    """Load tensors and plain data from a file of ``torch.save``.
+    """Load tensors and plain data, such as a training script's options, from a file of ``torch.save``.
 
-    The options of a training script (``argparse.Namespace``), paths and numpy's numbers are plain data. With
-    ``mmap`` tensors are read from the file when they are looked at, and files of torch before 1.6 refused.
+    With ``mmap`` tensors are read when they are looked at, and files of torch before 1.6 refused.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, damaged, inflates, is no PyTorch file or one of TorchScript, or carries
-            code; the code is named and not run.
+        ValueError: it is damaged, inflates, is no PyTorch file of weights, or carries code, which is named
+            and not run.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path}: no such file')
-    size = path.stat().st_size
-    if size == 0:
-        raise ValueError(f'checkpoint {path}: the file is empty')
+    allowed = contextlib.nullcontext()
+    # Before 2.6 torch cannot be told what is plain data by its name in the file, and refuses it.
+    if tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6):
+        allowed = torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()])
     try:
         if zipfile.is_zipfile(path):
-            _refuse_other_archives(path, size)
-        return _load(path, map_location, mmap)
+            _refuse_other_archives(path)
+        with allowed:
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap or None)
     except pickle.UnpicklingError as error:
         code = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', str(error))
         if code is None:
@@ -91,7 +92,7 @@ class _RefusedError(ValueError):
     """A file that is whole but refused."""
 
 
-def _refuse_other_archives(path: Path, size: int) -> None:
+def _refuse_other_archives(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     # Below the archive's own folder.
@@ -109,18 +110,9 @@ def _refuse_other_archives(path: Path, size: int) -> None:
             f'torch.save writes. First of what it has: {[member.filename for member in members[:3]]}'
         )
     # torch.save stores without compression; a member larger than the file is a bomb.
-    total = sum(member.file_size for member in members)
+    size, total = path.stat().st_size, sum(member.file_size for member in members)
     if total > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise _RefusedError(
             f'checkpoint {path}: refused, because it is compressed ({size} bytes would become {total}); '
             'torch.save does not compress'
         )
-
-
-def _load(path: Path, map_location: Any, mmap: bool) -> Any:
-    allowed = contextlib.nullcontext()
-    # Before 2.6 torch cannot be told what is plain data by its name in the file, and refuses it.
-    if tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6):
-        allowed = torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()])
-    with allowed:
-        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap or None)

@@ -37,9 +37,7 @@ def is_tflite(path: Path) -> bool:
 
 
 def read_constants(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the float32 constants of a TensorFlow Lite file by name.
-
-    Only the flatbuffer is parsed; nothing in the file is executed.
+    """Read the float32 constants of a TensorFlow Lite file by name; nothing in it is executed.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -85,23 +83,21 @@ def to_conv_weight(kernel: np.ndarray) -> np.ndarray:
 def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """Rename and lay out TensorFlow's constants for our backbone and head.
 
-    Batch norm is folded into the file's convolutions. The backbone gets it back as the identity (statistics
-    0 and 1, scale 1) with the folded bias as shift, exact only in evaluation mode: set ``norm_eval=True``.
-    The head is a plain convolution with bias: set its ``norm_cfg=None``.
+    The backbone's folded batch norm comes back as the identity with the bias as shift, exact only with
+    ``norm_eval=True``; the head's convolutions have a bias: ``norm_cfg=None``.
 
     Raises:
-        ValueError: the constants are not those of a mobile DeepLabV3 (the first missing ones are listed),
-            or its head has more branches.
+        ValueError: the constants are not those of a mobile DeepLabV3 (lists missing ones), or there are more
+            branches.
     """
-    convs = {'backbone.conv1': ('Conv/weights', 'Conv/Conv2D_bias')}
+    convs = {'backbone.conv1': (f'{_BACKBONE}Conv/weights', f'{_BACKBONE}Conv/Conv2D_bias')}
     for k, (ours, expands) in enumerate(mobilenet_v2_blocks()):
         theirs = f'expanded_conv_{k}' if k else 'expanded_conv'
         parts = ['expand', 'depthwise', 'project'] if expands else ['depthwise', 'project']
         for i, part in enumerate(parts):
             kind = 'depthwise_weights', 'depthwise_bias'
             names = kind if part == 'depthwise' else ('weights', 'Conv2D_bias')
-            convs[f'backbone.{ours}.conv.{i}'] = tuple(f'{theirs}/{part}/{name}' for name in names)
-    convs = {ours: tuple(_BACKBONE + name for name in names) for ours, names in convs.items()}
+            convs[f'backbone.{ours}.conv.{i}'] = tuple(f'{_BACKBONE}{theirs}/{part}/{name}' for name in names)
     for theirs, ours in _HEAD.items():
         convs[f'decode_head.{ours}'] = (f'{theirs}/weights', f'{theirs}/Conv2D_bias')
     if missing := [name for names in convs.values() for name in names if name not in constants]:
@@ -170,11 +166,8 @@ def _identity_norm(name: str, bias: Tensor) -> dict[str, Tensor]:
 def load_from_tflite(filename: str, map_location: object = None) -> dict:
     """Load ``tflite://PATH``, TensorFlow's mobile DeepLabV3, as an MMSeg checkpoint.
 
-    For ``AtrousBackbone(MobileNetV2, output_stride=8, out_indices=(6,), norm_eval=True)`` and
-    ``DeepLabV3Head(dilations=(1,), refine=False, norm_cfg=None, align_corners=True)`` with images scaled to
-    [-1, 1]. Logits equal TensorFlow's at odd image sizes only: its SAME padding of a stride-2 convolution
-    is symmetric, like ours, where the input is odd, and puts the extra pixel right and below where it is
-    even; so pad images to odd sizes.
+    Its model is that of configs/camvid, with images scaled to [-1, 1]. Logits equal TensorFlow's at odd image
+    sizes only, so pad to these: at even ones its SAME padding of stride 2 is not symmetric.
 
     Raises:
         FileNotFoundError, ImportError, ValueError: as ``read_constants`` and ``convert_state_dict``.

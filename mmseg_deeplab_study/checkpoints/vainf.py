@@ -70,10 +70,9 @@ LAYOUTS = tuple(
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_vainf(filename: str, map_location: Any = None) -> dict:
-    """Load ``vainf://PATH`` on ResNet-50, ResNet-101 or MobileNetV2.
+    """Load ``vainf://PATH`` on ResNet-50, ResNet-101 or MobileNetV2, also as other scripts wrap it.
 
-    Takes the repository's own files (``model_state`` beside optimizer and scores), bare state dicts, and what
-    other scripts wrap around them. A file does not say its output stride: the config does.
+    A file does not say its output stride: the config does.
 
     Raises:
         FileNotFoundError, ValueError: as ``load_peer``.

@@ -155,7 +155,7 @@ def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(tmp_path):
     assert prepare_work_dir(cfg, resume=True, overwrite=True) == path
     path.write_bytes(b'')
     assert prepare_work_dir(cfg, resume=True, overwrite=True) is None
-    with pytest.raises(ValueError, match='none of its 1 checkpoints can be .* the file is empty'):
+    with pytest.raises(ValueError, match='none of its 1 checkpoints can be .*the file is empty'):
         prepare_work_dir(cfg, resume=True, overwrite=False)
     with pytest.raises(FileExistsError, match=r'iter_5\.pth is a checkpoint of an earlier run'):
         prepare_work_dir(cfg, resume=False, overwrite=False)

@@ -272,7 +272,7 @@ def a_folder(path: Path) -> None:
 
 DAMAGES = {
     cut: 'iter_20.pth: not a PyTorch file, or a damaged one',
-    empty: 'iter_20.pth: the file is empty',
+    empty: 'iter_20.pth: not a PyTorch file, or a damaged one',
     zeros: 'iter_20.pth: not a PyTorch file, or a damaged one',
     flip_a_bit_of_a_weight: r'iter_20.pth: damaged, the check sum of .*data/\d+ is wrong',
     bare_state_dict: "iter_20.pth: has no 'state_dict', so it is not one to resume from",
@@ -303,7 +303,7 @@ def test_all_bad_raises_and_lists_every_reason(tmp_path):
     cut(save(tmp_path, 20))
     message = (
         f'work_dir {tmp_path}: none of its 3 checkpoints can be resumed from: .*iter_20.pth: not a PyTorch '
-        ".*; .*iter_10.pth: has no 'state_dict'.*; .*iter_5.pth: the file is empty. Start again with "
+        ".*; .*iter_10.pth: has no 'state_dict'.*; .*iter_5.pth: .*the file is empty.*. Start again with "
         '--overwrite, or in another --work-dir'
     )
     with pytest.raises(ValueError, match=message):
