@@ -43,11 +43,7 @@ def _rank() -> int:
 
 
 def write_image(path: str | Path, image: Image.Image, kind: str, **options: Any) -> None:
-    """Write an image as ``write_atomically`` does, in one of Pillow's formats and with its options.
-
-    Raises:
-        OSError: as ``write_atomically``.
-    """
+    """Write an image in one of Pillow's formats and with its options; raises as ``write_atomically``."""
     content = BytesIO()
     image.save(content, format=kind, **options)
     write_atomically(path, content.getvalue())

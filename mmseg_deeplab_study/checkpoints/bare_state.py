@@ -42,12 +42,9 @@ def bare_state(checkpoint: Any) -> dict[str, Any]:
 
 
 def unwrap(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Make a checkpoint fit for MMEngine, in place; return its state dict.
+    """Make a checkpoint fit for MMEngine, in place; return its state dict; raises as ``bare_state``.
 
     What is bare already is left as it is, and so is all beside the state dict.
-
-    Raises:
-        ValueError: as ``bare_state``.
     """
     state = bare_state(checkpoint)
     if any(isinstance(checkpoint.get(key), Mapping) for key in WRAPPERS):

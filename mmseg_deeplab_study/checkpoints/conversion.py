@@ -28,11 +28,7 @@ CONFIGS = {
 
 
 def load_any(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint of any known form; its ``meta`` says what it was.
-
-    Raises:
-        FileNotFoundError, ValueError: as the readers.
-    """
+    """Load a checkpoint of any known form, whose ``meta`` says what it was; raises as the readers."""
     name, path = path, Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(

@@ -201,11 +201,7 @@ def export_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tenso
 
 
 def load_peer(path: str | Path, layouts: Sequence[Layout], map_location: Any = 'cpu') -> dict:
-    """Load a peer's file as an MMSeg checkpoint.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``load_plain`` and ``import_state``; names the file.
-    """
+    """Load a peer's file as an MMSeg checkpoint; raises as ``load_plain`` and ``import_state``."""
     path = Path(path).expanduser()
     data = load_plain(path, map_location or 'cpu')
     try:

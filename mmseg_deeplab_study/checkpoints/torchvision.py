@@ -71,11 +71,8 @@ LAYOUTS = (
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_tvseg(filename: str, map_location: Any = None) -> dict:
-    """Load ``tvseg://PATH`` on ResNet-50, ResNet-101 or MobileNetV3-Large.
+    """Load ``tvseg://PATH`` on ResNet-50, ResNet-101 or MobileNetV3-Large; raises as ``load_peer``.
 
     The auxiliary head comes along where the file has one.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``load_peer``.
     """
     return load_peer(filename.removeprefix(SCHEME), LAYOUTS, map_location)

@@ -70,11 +70,8 @@ LAYOUTS = tuple(
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_vainf(filename: str, map_location: Any = None) -> dict:
-    """Load ``vainf://PATH`` on ResNet-50, ResNet-101 or MobileNetV2, also as other scripts wrap it.
+    """Load ``vainf://PATH`` on ResNet-50, ResNet-101 or MobileNetV2; raises as ``load_peer``.
 
     A file does not say its output stride: the config does.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``load_peer``.
     """
     return load_peer(filename.removeprefix(SCHEME), LAYOUTS, map_location)

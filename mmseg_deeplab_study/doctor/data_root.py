@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from .findings import Finding
 from .packages import load_alone
@@ -20,16 +19,9 @@ VOC_LABELS = {
 }
 
 
-class Split(NamedTuple):
-    """Photographs and the label map that each needs; ``labelled`` is whether a run reads those.
-
-    ``nothing`` is what to say if there is no photograph.
-    """
-
-    name: str
-    pairs: Sequence[tuple[Path, Path]]
-    labelled: bool
-    nothing: str
+# Name, photographs and the label map that each needs, whether a run reads those, and what to say if there
+# is no photograph.
+Split = tuple[str, Sequence[tuple[Path, Path]], bool, str]
 
 
 def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
@@ -46,7 +38,7 @@ def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
     layout, classes, splits = found
     yield Finding('ok', 'data', f'{root}: the layout of {layout}')
     yield from check_splits(splits, classes, deep)
-    names = {split.name for split in splits}
+    names = {name for name, *_ in splits}
     # Whoever only tests has no train; whoever trains validates.
     for name, level in (('train', 'warning'), ('val', 'error')):
         if name not in names:
@@ -69,7 +61,7 @@ def find_cityscapes(root: Path) -> tuple[str, int, list[Split]] | None:
             label = labels / image.parent.relative_to(images) / image.name.replace(PHOTOGRAPH, TRAIN_IDS)
             pairs.append((image, label))
         nothing = '' if pairs else lists.nothing_in(folder, PHOTOGRAPH)
-        splits.append(Split(folder.name, pairs, folder.name in ('train', 'val'), nothing))
+        splits.append((folder.name, pairs, folder.name in ('train', 'val'), nothing))
     return 'Cityscapes', 19, splits
 
 
@@ -85,7 +77,7 @@ def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
             # An empty line is a name to MMSegmentation.
             stems = [line.strip() for line in path.read_text().splitlines()]
             pairs = [(root / f'JPEGImages/{stem}.jpg', root / f'{labels}/{stem}.png') for stem in stems]
-            splits.append(Split(name, pairs, True, f'{path}: names no photograph'))
+            splits.append((name, pairs, True, f'{path}: names no photograph'))
     return 'VOC', 21, splits
 
 

@@ -49,11 +49,7 @@ def read_file(path: str | Path, what: str = 'config') -> Config:
 
 
 def read_config(path: str, options: dict | None = None) -> Config:
-    """Read a config, with overrides merged in.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``read_file``; an override names what is not read, or does not fit.
-    """
+    """Read a config, with overrides merged in; raises as ``read_file`` and ``merge_options``."""
     cfg = read_file(path)
     if options is not None:
         merge_options(cfg, options, Path(path).name)

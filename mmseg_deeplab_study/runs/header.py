@@ -1,7 +1,9 @@
 """What a record says of its run: label spaces, recipe, digests, versions, hardware."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,11 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
+from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..datasets.subsets import image_list
 from ..digests import data_digest, file_digest, names_digest
@@ -19,7 +24,6 @@ from ..hardware import describe_hardware
 from ..models.segmentors import bare_model
 from ..version import __version__
 from .history import FILE_NAME, HistoryWriter, SubsetName, flat_recipe, read_history
-from .model_size import describe_model
 from .random_states import kept_random_states
 from .resuming import is_resumed
 from .work_dir import clear_work_dir
@@ -77,10 +81,34 @@ def describe_checkpoint(load_from: str | None) -> dict[str, Any] | None:
     return {'name': path.name, 'digest': file_digest(path) if path.is_file() else None}
 
 
+def describe_model(model: nn.Module, height: int, width: int) -> dict[str, Any]:
+    """Parameters and multiply-adds of an MMSeg segmentor as it is used, without auxiliary heads.
+
+    Multiply-adds of one image ``(1, 3, H, W)`` up to the logits, counted by torch on shapes alone; None, and
+    a warning says why, where a part of the model cannot run so.
+    """
+    parameters = sum(p.numel() for name, p in model.named_parameters() if 'auxiliary_head' not in name)
+    counter = FlopCounterMode(display=False)
+    try:
+        shapes = deepcopy(model).to('meta').eval()
+        with counter, torch.no_grad():
+            shapes(torch.empty(1, 3, height, width, device='meta'), mode='tensor')
+        # Two operations to a multiply-add.
+        multiply_adds = counter.get_total_flops() // 2
+    except Exception as error:
+        # Whatever a model may do with numbers that it does not have: no reason not to train it.
+        print_log(f'multiply-adds are not counted: {error!r}', 'current', level=logging.WARNING)
+        multiply_adds = None
+    return {'parameters': parameters, 'multiply_adds': multiply_adds, 'input': [height, width]}
+
+
 def run_header(
     runner: Runner, metric: AdaptationMetric, val: Dataset, train: Dataset, probe: list[str] | None
 ) -> dict[str, Any]:
     """The header of a run's record; ``probe`` lists the images of its probe."""
+    # As the validation pipeline gives it, which may draw at random.
+    with kept_random_states():
+        size = val[0]['inputs'].shape[1:]
     header = {
         'source_classes': metric.source,
         'target_classes': metric.classes,
@@ -94,7 +122,7 @@ def run_header(
         'world_size': get_world_size(),
         'config_digest': config_digest(runner.cfg),
         'config': recipe(runner.cfg),
-        'model': describe_model(bare_model(runner.model), *_image_size(val)),
+        'model': describe_model(bare_model(runner.model), *size),
         'hardware': describe_hardware(next(runner.model.parameters()).device),
         'validation': describe_dataset(val),
         'train': describe_dataset(train),
@@ -106,12 +134,6 @@ def run_header(
     if probe is not None:
         header['probe'] = {'images': len(probe), 'digest': names_digest(probe), 'names': probe}
     return header
-
-
-def _image_size(dataset: Dataset) -> tuple[int, int]:
-    # As the validation pipeline gives it, which may draw at random.
-    with kept_random_states():
-        return tuple(dataset[0]['inputs'].shape[1:])
 
 
 def check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:

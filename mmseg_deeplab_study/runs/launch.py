@@ -18,13 +18,11 @@ from .main_process import from_main_process
 from .parts import check_loops, check_values
 from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
 
-# Set by each launcher before anything of MMEngine's runs.
-_RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
-
-_STARTERS = {
-    'pytorch': 'torchrun or tools/dist_train.sh',
-    'slurm': 'srun or tools/slurm_train.sh',
-    'mpi': 'mpirun',
+# The variable that each launcher sets before anything of MMEngine's runs, and what starts it.
+_LAUNCHERS = {
+    'pytorch': ('RANK', 'torchrun or tools/dist_train.sh'),
+    'slurm': ('SLURM_PROCID', 'srun or tools/slurm_train.sh'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'mpirun'),
 }
 
 
@@ -33,13 +31,13 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError, ValueError: as ``read_config``, ``check_loops`` and ``check_values``; or the
-            launcher that the flags name has not started this process.
+            launcher has not started this process.
     """
-    rank = _RANKS.get(args.launcher)
+    rank, starter = _LAUNCHERS.get(args.launcher, (None, None))
     if rank and rank not in os.environ:
         raise ValueError(
             f'--launcher {args.launcher}: {rank} is not set, so no launcher has started this process. '
-            f'Start it by {_STARTERS[args.launcher]}, or leave the flag out for one process'
+            f'Start it by {starter}, or leave the flag out for one process'
         )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
@@ -60,7 +58,7 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
     """
     if torch.distributed.is_initialized():
         from_main_process(lambda: claim_work_dir(cfg.work_dir))
-    elif int(os.environ.get(_RANKS.get(cfg.get('launcher'), ''), 0)) == 0:
+    elif int(os.environ.get(_LAUNCHERS.get(cfg.get('launcher'), ('',))[0], 0)) == 0:
         # Of ranks that MMEngine joins later, and whose launcher ends them all.
         claim_work_dir(cfg.work_dir)
     checkpoint = None

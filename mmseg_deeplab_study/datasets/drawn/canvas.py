@@ -39,8 +39,8 @@ class Look:
 class Canvas:
     """An image and its label map, painted together at twice the size of the picture.
 
-    A shape without a class name changes the image only (a shadow), a shape without a colour the label only
-    (the air between the spokes of a wheel).
+    Without a class name a shape changes the image only (a shadow), without a colour the label only (the air
+    between spokes).
     """
 
     scale = 2
@@ -101,14 +101,10 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws one thing in metres: x to its front, y up, (0, 0) at its foot.
+    """Draws a thing of class ``name`` in metres: x to its front, y up, (0, 0) at its foot.
 
-    Attributes:
-        name: class of what is drawn.
-        x, y: its foot, in canvas pixels.
-        unit: canvas pixels per metre.
-        facing: 1 if the front of the thing is to the right, -1 if to the left.
-        end_on: whether vehicles are seen from the front or the back instead of from the side.
+    The foot is at ``x, y`` in canvas pixels, of which ``unit`` are a metre. Its front is to the right where
+    ``facing`` is 1, to the left where it is -1; vehicles ``end_on`` are seen from the front or the back.
     """
 
     canvas: Canvas
