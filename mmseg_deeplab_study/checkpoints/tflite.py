@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.models.backbones import MobileNetV2
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..datasets.label_spaces import resolve_classes
 from ..digests import file_digest
@@ -106,14 +106,19 @@ def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
             f'{len(missing)} tensors are missing, first {missing[:3]}'
         )
     state = {}
-    shapes = _backbone_shapes(constants)
+    with torch.device('meta'):  # for the shapes of the same width
+        network = MobileNetV2(widen_factor=len(constants[f'{_BACKBONE}Conv/weights']) / 32)
+    shapes = {f'backbone.{key}': value.shape for key, value in network.state_dict().items()}
     for ours, (kernel, bias) in convs.items():
         weight = torch.from_numpy(to_conv_weight(constants[kernel]).copy())
         bias = torch.from_numpy(constants[bias].copy())
         if ours.startswith('backbone.'):
             key = f'{ours}.conv.weight'
             state[key] = weight = _zero_pad(weight, shapes[key])
-            state.update(_identity_norm(f'{ours}.bn', _zero_pad(bias, weight.shape[:1])))
+            # The identity, but for its shift.
+            norm = nn.BatchNorm2d(len(weight)).state_dict(prefix=f'{ours}.bn.')
+            norm[f'{ours}.bn.running_var'] -= _NORM_EPS
+            state |= {**norm, f'{ours}.bn.bias': _zero_pad(bias, weight.shape[:1])}
         else:
             state[f'{ours}.weight'], state[f'{ours}.bias'] = weight, bias
     project = state['decode_head.project.conv.weight']
@@ -126,14 +131,6 @@ def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
     # TensorFlow concatenates the pooling branch first, DeepLabV3Head last.
     state['decode_head.project.conv.weight'] = torch.cat(project.chunk(2, dim=1)[::-1], dim=1)
     return state
-
-
-def _backbone_shapes(constants: dict[str, np.ndarray]) -> dict[str, torch.Size]:
-    """Shapes of mmpretrain's MobileNetV2 of the same width."""
-    stem_channels = constants[f'{_BACKBONE}Conv/weights'].shape[0]
-    with torch.device('meta'):
-        network = MobileNetV2(widen_factor=stem_channels / 32)
-    return {f'backbone.{key}': value.shape for key, value in network.state_dict().items()}
 
 
 def _zero_pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
@@ -149,17 +146,6 @@ def _zero_pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     padded = tensor.new_zeros(shape)
     padded[tuple(slice(size) for size in tensor.shape)] = tensor
     return padded
-
-
-def _identity_norm(name: str, bias: Tensor) -> dict[str, Tensor]:
-    ones = torch.ones_like(bias)
-    return {
-        f'{name}.weight': ones,
-        f'{name}.bias': bias,
-        f'{name}.running_mean': torch.zeros_like(bias),
-        f'{name}.running_var': ones - _NORM_EPS,
-        f'{name}.num_batches_tracked': torch.tensor(0),
-    }
 
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)

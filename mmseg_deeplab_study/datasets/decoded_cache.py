@@ -134,7 +134,7 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
         if not hasattr(base, 'get_data_info'):
             return None, f'{type(base).__name__} does not say which files it reads'
         infos = image_infos(base)
-        for i, load in enumerate(_transforms(base)):
+        for i, load in enumerate(base.pipeline.transforms):
             if type(load) not in _LOADERS:
                 continue
             path_key, _, channels = _LOADERS[type(load)]
@@ -143,11 +143,12 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
                 how += f' {getattr(base, "label_map", None)} {getattr(base, "reduce_zero_label", None)}'
             elif load.to_float32 or not load.color_type.startswith('color'):
                 return None, f'{load} does not read images as 8-bit colour'
-            loaders.append((_transforms(base), i, how))
-            for path in (info[path_key] for info in infos if info.get(path_key) is not None):
+            loaders.append((base.pipeline.transforms, i, how))
+            for path in {info[path_key]: None for info in infos if info.get(path_key) is not None}:
                 try:
-                    if (how, path) not in sizes:
-                        sizes[how, path] = _pixels(path) * channels
+                    # The header alone: decoding all would take as long as a validation's loading.
+                    with Image.open(path) as image:
+                        sizes[how, path] = image.width * image.height * channels
                 except (OSError, Image.DecompressionBombError) as error:
                     return None, f'the size of {path} cannot be read ({error})'
     if not loaders:
@@ -164,21 +165,11 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
     return files, f'{what}, {room} of at most {_gigabytes(budget)}'
 
 
-def _pixels(path: str) -> int:
-    # The header alone: decoding all would take as long as a validation's loading.
-    with Image.open(path) as image:
-        return image.width * image.height
-
-
 def keep_labels_as_read(dataset: Dataset) -> None:
     """Let a dataset's pipeline hand on labels in uint8."""
     for base in base_datasets(dataset):
-        transforms = _transforms(base)
+        transforms = base.pipeline.transforms
         transforms[:] = [PackLabelsAsRead(t) if type(t) is PackSegInputs else t for t in transforms]
-
-
-def _transforms(dataset: Dataset) -> list:
-    return dataset.pipeline.transforms
 
 
 def _gigabytes(size: int) -> str:

@@ -116,7 +116,11 @@ def _find_cityscapes(source: Path, kind: str, splits: Sequence[str]) -> dict[tup
     """The wanted files of one kind by split and place, ``CITY/NAME``."""
     archive = source / f'{kind}_trainvaltest.zip'
     if archive.is_file():
-        files = _members(archive)
+        try:
+            root = zipfile.Path(archive).root
+        except BadZipFile as error:
+            raise ValueError(f'{archive}: not a whole zip archive ({error}); download it again') from error
+        files = ((name, zipfile.Path(root, name)) for name in root.namelist())
     elif (source / kind).is_dir():
         paths = (path for split in splits for path in (source / kind / split).glob('*/*.png'))
         files = ((path.relative_to(source).as_posix(), path) for path in paths)
@@ -129,15 +133,6 @@ def _find_cityscapes(source: Path, kind: str, splits: Sequence[str]) -> dict[tup
     wanted = re.compile(rf'{kind}/(\w+)/([\w-]+/[\w-]+){re.escape(_CITYSCAPES_FILES[kind])}')
     matches = ((wanted.fullmatch(name), file) for name, file in files)
     return {match.groups(): file for match, file in matches if match and match[1] in splits}
-
-
-def _members(path: Path) -> Iterator[tuple[str, zipfile.Path]]:
-    try:
-        archive = zipfile.Path(path)
-    except BadZipFile as error:
-        raise ValueError(f'{path}: not a whole zip archive ({error}); download it again') from error
-    for name in archive.root.namelist():
-        yield name, zipfile.Path(archive.root, name)
 
 
 def read_original(original: Original) -> bytes:

@@ -57,7 +57,9 @@ def check_headers(dataset: Dataset, trained: bool = False) -> None:
             pairs[photograph, label] = (
                 photograph if _opened(photograph, image, base) else None,
                 label if _opened(label, labels, base) else None,
-                image is not None and _turns(image),
+                image is not None
+                and image.color_type in ('color', 'grayscale')
+                and image.imdecode_backend in ('cv2', 'pillow', None),
                 _modes(labels),
                 not (trained and apart),
             )
@@ -85,7 +87,13 @@ def count_label_pixels(
     check_headers(dataset, trained)
     # A repeated or concatenated dataset can name a file more than once.
     unique = {info['seg_map_path']: info for info in infos if 'seg_map_path' in info}
-    loaders, counts = _label_loaders(dataset), {}
+    loaders = {
+        info['seg_map_path']: _loader(list(_parts(base.pipeline.transforms)), LoadAnnotations)
+        for base in base_datasets(dataset)
+        for info in image_infos(base)
+        if 'seg_map_path' in info
+    }
+    counts = {}
     faults: list[UnfitImageError] = []
     for path, info in track(unique.items(), 'Checking label maps', transient=True):
         if not Path(path).is_file():
@@ -132,16 +140,6 @@ def pixel_warnings(
     return found
 
 
-def _label_loaders(dataset: Dataset) -> dict[str, LoadAnnotations | None]:
-    """The loader that a pipeline has, by label map; None where it has another one."""
-    return {
-        info['seg_map_path']: _loader(list(_parts(base.pipeline.transforms)), LoadAnnotations)
-        for base in base_datasets(dataset)
-        for info in image_infos(base)
-        if 'seg_map_path' in info
-    }
-
-
 def _loader(steps: Sequence[Any], kind: type) -> Any | None:
     """MMSeg's own loader among the steps of a pipeline; without any step a new one."""
     return next((step for step in steps if type(step) is kind), None if steps else kind())
@@ -175,11 +173,6 @@ def _parts(pipeline: Any) -> Iterator[Any]:
     yield getattr(pipeline, 'load', pipeline)
     for name in ('transforms', 'subroutines'):
         yield from _parts(getattr(pipeline, name, ()))
-
-
-def _turns(load: LoadImageFromFile) -> bool:
-    """Whether a loader of photographs follows their EXIF orientation."""
-    return load.color_type in ('color', 'grayscale') and load.imdecode_backend in ('cv2', 'pillow', None)
 
 
 def write_label_map(path: Path, labels: np.ndarray, palette: Palette) -> None:

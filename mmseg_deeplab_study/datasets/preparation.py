@@ -44,7 +44,10 @@ class PreparedSplit(NamedTuple):
 def run_command(plan: Plan, out: Path, copy: bool) -> int:
     """Prepare, and print what is there; returns the exit code, raises as ``prepare``."""
     splits = prepare(plan, out, copy)
-    Console().print(pixel_table(splits), count_table(splits))
+    files = make_table(('split', 'photographs', 'expected', 'files written', 'files kept'))
+    for split in splits:
+        files.add_row(split.name, *map(str, split[1:5]))
+    Console().print(pixel_table(splits), files)
     for line in remarks(splits):
         sys.stderr.write(f'warning: {line}\n')
     sys.stdout.write(f'{out}: ready\n')
@@ -143,20 +146,16 @@ def _place_photograph(original: Original, path: Path, copy: bool) -> str:
         # Whoever asks for copies may want to delete the originals.
         if link or not path.is_symlink():
             return 'kept'
-    if link:
-        _link(path, original.resolve())
-    else:
+    if not link:
         write_atomically(path, read_original(original))
-    return 'written'
-
-
-def _link(path: Path, target: Path) -> None:
+        return 'written'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(target)
+        path.symlink_to(original.resolve())
     except OSError as error:
         # A file system may have no links, as that of a memory card.
         raise OSError(error.errno, f'{path}: no link could be made ({error.strerror}); use --copy') from error
+    return 'written'
 
 
 def _refuse_link_to_nothing(path: Path) -> None:
@@ -202,13 +201,6 @@ def remarks(splits: Iterable[PreparedSplit]) -> list[str]:
                 'pixels, as polygons do that were drawn again; they were kept'
             )
     return found
-
-
-def count_table(splits: Iterable[PreparedSplit]) -> Table:
-    table = make_table(('split', 'photographs', 'expected', 'files written', 'files kept'))
-    for split in splits:
-        table.add_row(split.name, *map(str, split[1:5]))
-    return table
 
 
 def pixel_table(splits: Sequence[PreparedSplit]) -> Table:

@@ -194,16 +194,6 @@ def check_numpy() -> Iterator[Finding]:
         yield Finding('error', 'numpy', text, 'pip install "numpy<2", or torch 2.3 or later')
 
 
-def check_loading() -> Iterator[Finding]:
-    torch = version_of('torch')
-    if torch and leading_numbers(torch) >= (2, 6):
-        text = (
-            f"torch {torch} unpickles tensors and plain data only: checkpoints of this project's configs "
-            '(PlainCheckpointHook) load, those of other MMEngine runs may not'
-        )
-        yield Finding('info', 'checkpoints', text, 'ask with --checkpoint FILE')
-
-
 def check_openmim() -> Iterator[Finding]:
     if version := version_of('openmim'):
         text = f'{version} brings openxlab, which pins setuptools 60.2, requests and rich for all of this'
@@ -237,6 +227,5 @@ CHECKS = (
     check_numpy,
     check_openmim,
     check_opencv_packages,
-    check_loading,
     check_optional,
 )

@@ -173,12 +173,6 @@ def test_full_mmcv_without_its_compiled_ops(findings, monkeypatch, tmp_path):
     assert Finding('ok', 'mmcv', 'mmcv 2.1.0 with compiled ops') in found
 
 
-def test_what_newer_torch_loads_is_said(findings):
-    assert 'checkpoints' in {finding.check for finding in findings()}
-    older = {'torch': '2.5.1', 'torchvision': '0.20.1'}
-    assert 'checkpoints' not in {finding.check for finding in findings(older)}
-
-
 def test_optional_packages_are_no_problem_and_say_their_extra(findings):
     found = {finding.check: finding for finding in findings({'onnx': '1.23.2'})}
     assert found['tflite'].level == 'info' and found['tflite'].cure.endswith('the extra [tflite]')
