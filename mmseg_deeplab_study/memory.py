@@ -28,11 +28,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def available_memory(proc: Path = Path('/proc'), groups: Path = Path('/sys/fs/cgroup')) -> int | None:
-    """Bytes that can be had without swapping, None where the system does not say.
-
-    The least that the machine and each control group above this process leave: a container or a job of SLURM
-    may have less than its machine.
-    """
+    """Bytes to be had without swapping, in machine and control groups; None if unknown."""
     found = []
     meminfo = proc / 'meminfo'
     if meminfo.exists() and (match := re.search(r'MemAvailable:\s+(\d+) kB', meminfo.read_text())):

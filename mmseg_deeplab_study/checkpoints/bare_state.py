@@ -24,11 +24,7 @@ def bare_name(name: str) -> str:
 
 
 def bare_state(checkpoint: Any) -> dict[str, Any]:
-    """Take the state dict out of a checkpoint, under the model's own names.
-
-    Raises:
-        ValueError: it is not a dict by names.
-    """
+    """The state dict of a checkpoint, under the model's own names; ValueError without one."""
     state = checkpoint
     while isinstance(state, Mapping):
         inner = next((state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)

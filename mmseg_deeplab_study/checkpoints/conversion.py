@@ -47,11 +47,7 @@ def load_any(path: str | Path) -> dict[str, Any]:
 
 
 def to_peer(state: Mapping[str, Tensor], peer: str) -> tuple[dict[str, Any], Layout]:
-    """Put one of our state dicts into a peer's file layout.
-
-    Raises:
-        ValueError: the peer publishes no such architecture.
-    """
+    """Put our state dict into a peer's file layout; ValueError if it has no such model."""
     for layout in LAYOUTS[peer]:
         with contextlib.suppress(ValueError):
             exported = export_state(state, layout)

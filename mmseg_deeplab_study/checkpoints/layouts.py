@@ -27,9 +27,8 @@ Pairs = tuple[tuple[str, str], ...]
 class Layout(NamedTuple):
     """One published architecture: the peer's names for it, and our model of it.
 
-    ``marks`` are key prefixes that tell it from the others, ``backbone`` is a network, ``channels`` are
-    those of its first and last feature map, ``output_stride`` is the one it was published with; a checkpoint
-    does not say which one it had. ``dilations`` are ASPP's rates by output stride, ``dropout`` is ASPP's.
+    ``marks`` are key prefixes that tell it from others, ``channels`` those of its first and last feature map,
+    ``dilations`` ASPP's rates by output stride; a checkpoint does not say which stride it had.
     """
 
     peer: str
@@ -116,11 +115,7 @@ def rename(state: Mapping[str, Tensor], pairs: Pairs) -> tuple[dict[str, Tensor]
 
 
 def recognise(keys: Iterable[str], layouts: Sequence[Layout]) -> Layout:
-    """Find the published architecture that state-dict keys belong to.
-
-    Raises:
-        ValueError: none fits; lists the first keys and what is known.
-    """
+    """Find the published architecture that keys belong to; ValueError lists what is known."""
     keys = tuple(keys)
     fitting = [x for x in layouts if all(any(key.startswith(mark) for key in keys) for mark in x.marks)]
     if not fitting:
@@ -130,11 +125,7 @@ def recognise(keys: Iterable[str], layouts: Sequence[Layout]) -> Layout:
 
 
 def peer_state(checkpoint: Any) -> dict[str, Tensor]:
-    """Take the state dict out of a peer's file, as ``bare_state``.
-
-    Raises:
-        ValueError: it is not a dict of tensors.
-    """
+    """Take the state dict out of a peer's file; ValueError if it is not a dict of tensors."""
     state = bare_state(checkpoint)
     if not state:
         raise ValueError('expected a state dict, got dict without entries')
@@ -158,11 +149,7 @@ def expected_shapes(parts: Mapping[str, dict]) -> dict[str, torch.Size]:
 
 
 def import_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """Rename a peer's state dict to ours and hold it to the architecture.
-
-    Raises:
-        ValueError: keys are missing, surplus or of another shape; lists the first few of each.
-    """
+    """Rename a peer's state dict to ours; ValueError unless all keys and shapes fit."""
     renamed, surplus = rename(state, layout.pairs)
     rows = renamed.get('decode_head.conv_seg.weight')
     num_classes = 21 if rows is None else len(rows)
@@ -186,11 +173,7 @@ def import_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tenso
 
 
 def export_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """Rename one of our state dicts to the peer's names.
-
-    Raises:
-        ValueError: the state dict has keys that the peer's architecture has not; lists the first few.
-    """
+    """Rename one of our state dicts to the peer's names; ValueError for keys without one."""
     back = tuple((ours, theirs) for theirs, ours in layout.pairs)
     renamed, unknown = rename(state, back)
     if unknown:

@@ -31,11 +31,7 @@ STEP = 4  # golden logits hold every 4th pixel
 
 
 class Parity(NamedTuple):
-    """How far two networks' logits are apart.
-
-    ``difference`` is the largest absolute difference over the largest absolute logit, ``agreement`` the share
-    of pixels with the same label, in 0..1.
-    """
+    """The largest difference over the largest logit, and the share of pixels with the same label, in 0..1."""
 
     difference: float
     agreement: float
@@ -47,11 +43,7 @@ class Parity(NamedTuple):
 
 
 def measure(ours: np.ndarray, theirs: np.ndarray) -> Parity:
-    """Compare logits ``(N, C, H, W)``.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
+    """Compare logits ``(N, C, H, W)``; ValueError if the shapes differ."""
     if ours.shape != theirs.shape:
         raise ValueError(f'logits must have one shape, but got {ours.shape} and {theirs.shape}')
     difference = np.abs(ours - theirs).max() / np.abs(theirs).max()

@@ -134,11 +134,7 @@ def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def _zero_pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Append zero channels where only mmpretrain rounds a width up (12 to 16).
-
-    Such a channel is zero, feeds nothing and gets no gradient: the network stays TensorFlow's, in training
-    too.
-    """
+    """Append zero channels, which get no gradient, where mmpretrain rounds a width up."""
     if tensor.dim() != len(shape) or any(a > b for a, b in zip(tensor.shape, shape, strict=True)):
         raise ValueError(
             f'a kernel of shape {tuple(tensor.shape)} does not fit MobileNetV2, which has {tuple(shape)}'

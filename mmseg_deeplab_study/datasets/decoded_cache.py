@@ -22,11 +22,7 @@ _LOADERS = {LoadImageFromFile: ('img_path', 'img', 3), LoadAnnotations: ('seg_ma
 
 
 def parse_size(size: str) -> int:
-    """Bytes of a size such as ``'4GB'`` or ``'500 MB'``, in units of 1024.
-
-    Raises:
-        ValueError: it is not of that form.
-    """
+    """Bytes of a size such as ``'4GB'``, in units of 1024; ValueError for another form."""
     match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*([KMGT]B)\s*', str(size), re.IGNORECASE)
     if match is None:
         raise ValueError(f"a size must be a number and KB, MB, GB or TB, as in '4GB', but got {size!r}")

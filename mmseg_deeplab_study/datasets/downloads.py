@@ -93,11 +93,7 @@ def plan_cityscapes(source: Path, splits: Sequence[str] = ('train', 'val')) -> P
 
 
 def cityscapes_train_ids() -> np.ndarray:
-    """Cityscapes' own table as in ``Plan``; what is not evaluated is 255.
-
-    Raises:
-        ImportError: cityscapesScripts is not installed.
-    """
+    """Cityscapes' table as in ``Plan``, 255 if not evaluated; ImportError without its scripts."""
     try:
         from cityscapesscripts.helpers.labels import labels
     except ImportError as error:
@@ -136,11 +132,7 @@ def _find_cityscapes(source: Path, kind: str, splits: Sequence[str]) -> dict[tup
 
 
 def read_original(original: Original) -> bytes:
-    """What a downloaded file holds.
-
-    Raises:
-        ValueError: the archive that it is in is damaged.
-    """
+    """What a downloaded file holds; ValueError if its archive is damaged."""
     try:
         return original.read_bytes()
     # RuntimeError: a flipped bit can make a member look encrypted, or compressed in another way.

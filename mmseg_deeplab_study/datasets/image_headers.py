@@ -1,7 +1,7 @@
 """Whether photographs and label maps are fit: what headers say, where files end, which ids they have.
 
-Needs Pillow, and nothing of this package: the doctor loads this file by its path, and so has the checks that
-training has. OpenCV, where it is there, is asked about a photograph that Pillow cannot open.
+Needs Pillow, and nothing of this package: the doctor loads this file by its path. OpenCV, where it is there,
+is asked about a photograph that Pillow cannot open.
 """
 
 from __future__ import annotations
@@ -149,11 +149,7 @@ def label_size(
 
 
 def label_ids(path: str | Path) -> list[int]:
-    """The ids of a label map that ``label_size`` passes; decodes it, 10 ms for 1024x2048.
-
-    Raises:
-        UnfitImageError: it is damaged.
-    """
+    """The ids of a label map that ``label_size`` passes; decodes it, 10 ms for 1024x2048."""
     try:
         with Image.open(path) as image:
             found = [i for i, pixels in enumerate(image.histogram()) if pixels]
@@ -164,11 +160,7 @@ def label_ids(path: str | Path) -> list[int]:
 
 
 def decode_photograph(path: str | Path) -> None:
-    """Decode a photograph, 50 ms for 1024x2048; of a PNG look at the check sums that it has.
-
-    Raises:
-        UnfitImageError: it is damaged.
-    """
+    """Decode a photograph (50 ms for 1024x2048), or check a PNG's sums; UnfitImageError if damaged."""
     try:
         with Image.open(path) as image:
             image.verify() if image.format == 'PNG' else image.load()

@@ -23,11 +23,7 @@ def base_datasets(dataset: Dataset) -> Iterator[Dataset]:
 
 
 def image_infos(dataset: Dataset) -> list[dict[str, Any]]:
-    """What a dataset says of each of its images, as ``BaseDataset.get_data_info`` does.
-
-    Raises:
-        ValueError: it cannot, as a plain ``torch.utils.data.Dataset`` cannot, or leaves out the file.
-    """
+    """What a dataset says of each image by ``get_data_info``; ValueError if it names no file."""
     name = type(dataset).__name__
     cure = "derive it from mmseg.datasets.BaseSegDataset, or give it that class's get_data_info(idx)"
     if not hasattr(dataset, 'get_data_info'):

@@ -68,11 +68,7 @@ def declared_requirements() -> list[str]:
 
 
 def parse_requirement(line: str) -> Any:
-    """A requirement as the package ``packaging`` reads it, which pip has a copy of.
-
-    Raises:
-        ModuleNotFoundError: there is neither.
-    """
+    """A requirement as ``packaging`` reads it, or pip's copy; ModuleNotFoundError without both."""
     for place in ('packaging', 'pip._vendor.packaging'):
         try:
             return importlib.import_module(f'{place}.requirements').Requirement(line)

@@ -18,11 +18,7 @@ from .random_states import kept_random_states
 
 
 def check_batches(runner: Runner) -> None:
-    """Refuse training batches of one image where batch norm cannot take them.
-
-    Raises:
-        ValueError: a batch of one image would reach a pooling branch's batch norm.
-    """
+    """Refuse, by ValueError, batches of one image where batch norm cannot take them."""
     branch = _pooling_branch(runner.model)
     alone = _batch_of_one(runner.train_dataloader)
     if branch and alone:

@@ -137,11 +137,7 @@ def run_header(
 
 
 def check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on with a record of something else; warn where the recipe has changed.
-
-    Raises:
-        ValueError: label spaces, images or probe are not those the record was begun with.
-    """
+    """Warn where a record's recipe has changed; ValueError if label spaces or images have."""
     now = json.loads(json.dumps(now))
     for key in ('source_classes', 'target_classes', 'seen_classes', 'validation', 'train', 'probe'):
         if begun.get(key) != now.get(key):
@@ -183,10 +179,9 @@ def open_record(
     probe: Sequence[int] | None,
     overwrite: bool,
 ) -> list[dict[str, Any]]:
-    """Begin the record or go on with it; returns its rows. ``overwrite`` deletes what the folder holds.
+    """Begin the record or go on with it, as ``check_continuation`` lets it; returns its rows.
 
-    Raises:
-        ValueError: as ``check_continuation``.
+    ``overwrite`` deletes what the folder holds.
     """
     val, train = runner.val_dataloader.dataset, runner.train_dataloader.dataset
     names = None if probe is None else [image_list(val)[i] for i in probe]

@@ -146,11 +146,7 @@ def _with_labelled_means(row: dict[str, Any], header: Mapping[str, Any]) -> dict
 
 
 class HistoryWriter:
-    """Append rows to a record, each whole on the disk before training goes on.
-
-    Raises:
-        OSError: the disk or the folder does not take a row; what was recorded before is as it was.
-    """
+    """Append rows to a record, each on the disk before training goes on; OSError if it cannot be."""
 
     def __init__(self, path: str | Path) -> None:
         """Take the path of a record, which need not exist yet."""

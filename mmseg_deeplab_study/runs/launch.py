@@ -128,11 +128,7 @@ def leave_ranks(status: int = 0) -> None:
 
 
 def enable_amp(cfg: Config) -> None:
-    """Switch the optimizer wrapper to automatic mixed precision: bfloat16 on the CPU, elsewhere MMEngine's.
-
-    Raises:
-        ValueError: the config has an optimizer wrapper that AMP cannot take over.
-    """
+    """Switch on mixed precision, bfloat16 on the CPU; ValueError if it cannot be."""
     kind = (cfg.get('optim_wrapper') or {'type': None}).get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper or AmpOptimWrapper, but got {kind!r}')

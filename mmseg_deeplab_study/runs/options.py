@@ -50,7 +50,7 @@ def flatten(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any], config: str) -> None:
-    """Merge into a config what overrides it, nested or by dotted key; ``config`` is its file's name.
+    """Merge what overrides a config of the file ``config``, nested or by dotted key.
 
     Raises:
         ValueError: as ``check_options``; or an option does not fit, such as a part of a number.

@@ -38,11 +38,7 @@ _NO_TEXT = {*_NUMBERS, list, tuple, dict}
 
 
 def check_loops(cfg: Config) -> None:
-    """Refuse a config that says a loop's data, but not what is done with them, or the other way round.
-
-    Raises:
-        ValueError: names what is missing of training, validation or testing, and what is there.
-    """
+    """Refuse, by ValueError, a loop's data without what is done with them, or vice versa."""
     for split in ('train', 'val', 'test'):
         third = 'optim_wrapper' if split == 'train' else f'{split}_evaluator'
         parts = (f'{split}_dataloader', f'{split}_cfg', third)

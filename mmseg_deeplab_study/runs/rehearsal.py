@@ -15,7 +15,7 @@ STRIDE = 8  # of the logits to the image, about
 def rehearse(runner: Runner) -> None:
     """Refuse a training pipeline, preprocessor or loss that would stop the first iteration.
 
-    The network itself is not run. Random states are left as they were.
+    The network itself is not run, and random states are left as they were.
 
     Raises:
         ValueError: names the part of the config that the first training sample stops at, and the reason.

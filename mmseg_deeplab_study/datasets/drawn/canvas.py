@@ -1,7 +1,5 @@
 """What the sets are drawn with: a canvas of image and label, a pen in metres."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +7,8 @@ import cv2
 import numpy as np
 
 Colour = tuple[int, int, int]
-Points = Sequence[tuple[float, float]]
+Point = tuple[float, float]
+Points = Sequence[Point]
 Random = np.random.Generator
 
 # Standard deviation of the texture of a class, in grey levels; what is not named here is smooth.
@@ -64,9 +63,7 @@ class Canvas:
         corners = [np.round(np.array(points)).astype(np.int32)]
         self._paint(colour, name, lambda plane, value: cv2.fillPoly(plane, corners, value))
 
-    def ellipse(
-        self, centre: tuple[float, float], axes: tuple[float, float], colour: Colour | None, name: str | None
-    ) -> None:
+    def ellipse(self, centre: Point, axes: Point, colour: Colour | None, name: str | None) -> None:
         """Fill an upright ellipse given in canvas pixels."""
         at, half = tuple(map(round, centre)), tuple(max(1, round(value)) for value in axes)
         self._paint(colour, name, lambda plane, value: cv2.ellipse(plane, at, half, 0, 0, 360, value, -1))

@@ -5,8 +5,6 @@ drawn by the same code but smaller, in other colours, in haze, overlapping, and 
 of a split depends on the seed, the split and ``k`` only.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
