@@ -1,9 +1,9 @@
 """Do our models compute what the peers' compute, from the same weights?"""
 
-import importlib.util
 import json
 import re
-from collections.abc import Iterator, Mapping
+import runpy
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,12 +101,14 @@ def compare_with_peer(path: Path, checkpoint: Mapping[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def compare_golden(keys_file: Path, reference) -> Iterator[tuple[str, str, Parity]]:
-    """Input, output and parity for each of a peer's golden logits."""
+def compare_golden(
+    keys_file: Path, reference: Mapping[str, Callable]
+) -> Iterator[tuple[str, str, str, Parity]]:
+    """Peer, input, output and parity for each of a peer's golden logits."""
     name = keys_file.name.removesuffix('.keys.json')
     golden = np.load(keys_file.with_name(f'{name}.npz'))
     theirs = {
-        key: torch.from_numpy(reference.reference_array(key, shape))
+        key: torch.from_numpy(reference['reference_array'](key, shape))
         for key, shape in json.loads(keys_file.read_text()).items()
     }
     layout = recognise(theirs, LAYOUTS[name.split('_')[0]])
@@ -115,14 +117,14 @@ def compare_golden(keys_file: Path, reference) -> Iterator[tuple[str, str, Parit
     for entry in sorted(golden):
         output, size = entry.split('_')
         height, width = map(int, size.split('x'))
-        image = torch.from_numpy(reference.reference_image(height, width))
+        image = torch.from_numpy(reference['reference_image'](height, width))
         head = 'decode_head' if output == 'logits' else 'auxiliary_head'
         ours = logits(model, image)[head][:, :, ::STEP, ::STEP]
-        yield size, output, measure(ours, golden[entry])
+        yield name, size, output, measure(ours, golden[entry])
 
 
-def compare_tflite(golden_file: Path) -> tuple[str, str, Parity]:
-    """Input, output and parity for LiteRT's logits of real weights."""
+def compare_tflite(golden_file: Path) -> tuple[str, str, str, Parity]:
+    """Peer, input, output and parity for LiteRT's logits of real weights."""
     name = golden_file.stem.removeprefix('tflite_')
     weights = golden_file.parents[1] / 'data' / 'voc_weights' / f'{name}.tflite'
     golden = np.load(golden_file)
@@ -130,7 +132,12 @@ def compare_tflite(golden_file: Path) -> tuple[str, str, Parity]:
     model.load_state_dict(load_from_tflite(str(weights))['state_dict'])
     image = torch.from_numpy(golden['voc_bird_image']).permute(2, 0, 1)[None] / 127.5 - 1
     ours = logits(model.eval(), image)['decode_head'][:, :, ::STEP, ::STEP]
-    return 'x'.join(map(str, image.shape[2:])), 'logits', measure(ours, golden['voc_bird_logits'])
+    return (
+        golden_file.stem,
+        'x'.join(map(str, image.shape[2:])),
+        'logits',
+        measure(ours, golden['voc_bird_logits']),
+    )
 
 
 def compare_all(folder: Path) -> int:
@@ -138,17 +145,10 @@ def compare_all(folder: Path) -> int:
     files = sorted(folder.glob('*.keys.json'))
     if not files:
         raise FileNotFoundError(f'{folder}: no golden logits (PEER_MODEL.keys.json)')
-    spec = importlib.util.spec_from_file_location('reference_weights', folder / 'reference_weights.py')
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
-    rows = [
-        (file.name.removesuffix('.keys.json'), *row)
-        for file in files
-        for row in compare_golden(file, reference)
-    ]
+    reference = runpy.run_path(str(folder / 'reference_weights.py'))
+    rows = [row for file in files for row in compare_golden(file, reference)]
     # Not those of quantised files, which are labels and scores.
-    tflite = sorted(folder.glob('tflite_deeplabv3_*.npz'))
-    rows += [(file.stem, *compare_tflite(file)) for file in tflite]
+    rows += map(compare_tflite, sorted(folder.glob('tflite_deeplabv3_*.npz')))
     columns = ('peer', 'input', 'output', 'difference / largest logit', 'labels that agree')
     table = make_table(columns, left=3)
     for *cells, parity in rows:

@@ -18,8 +18,8 @@ from PIL import Image
 _ORIENTATION = 0x0112  # tag of EXIF and TIFF
 _LOSSY = ('JPEG', 'MPO', 'JPEG2000')
 _TURN = 'write the photograph without orientation (PIL.ImageOps.exif_transpose), and the label map to fit it'
-DAMAGED = (OSError, SyntaxError)  # what Pillow raises, the second for a broken PNG
-_UNREADABLE = (*DAMAGED, ValueError, struct.error, Image.DecompressionBombError)
+# What Pillow raises, the second for a broken PNG.
+DAMAGED = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 # Pillow's modes of what MMSeg reads as ids by Pillow; of grey of 2 and 4 bits it reads other ones.
 MODES = ('L', 'P', '1')
 # Without these bytes after its pixels, a file was cut short. In the pixels they cannot be.
@@ -28,9 +28,6 @@ _TAIL = 2**16  # bytes, which an EXIF after the pixels has room in
 LISTED = 10
 _TRAIN_IDS = '_gtFine_labelTrainIds.png'
 _MAKE_TRAIN_IDS = 'python tools/prepare_cityscapes.py {root} -o {root}'
-_MAKE_AUG = (
-    "MMSegmentation's tools/dataset_converters/voc_aug.py makes it from SBD; the source configs read it"
-)
 
 
 class UnfitImageError(ValueError):
@@ -58,7 +55,7 @@ def absent_label(photograph: object, label: str | Path) -> AbsentFileError:
     if str(label).endswith(_TRAIN_IDS):
         cure = f'make them with {_MAKE_TRAIN_IDS.format(root=root)}'
     elif Path(label).parent.name == 'SegmentationClassAug':
-        cure = _MAKE_AUG
+        cure = "MMSegmentation's tools/dataset_converters/voc_aug.py makes it from SBD"
     what = 'no such label map' if photograph is None else f'no label map for {photograph}'
     return AbsentFileError(label, what, cure)
 
@@ -126,9 +123,7 @@ def label_size(
                 mode = stored if stored.startswith('L;') else mode
             lossy = form in _LOSSY or 'jpeg' in str(image.info.get('compression'))
             cut = _cut_short(image)
-    except FileNotFoundError:
-        raise
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         raise damaged(name, error) from error
     if cut:
         raise damaged(name, cut)
@@ -164,7 +159,7 @@ def decode_photograph(path: str | Path) -> None:
     try:
         with Image.open(path) as image:
             image.verify() if image.format == 'PNG' else image.load()
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         if not _opencv_reads(path):
             raise damaged(path, error, 'photograph') from error
 
@@ -184,7 +179,7 @@ def photograph_size(path: str | Path, turns: bool = True) -> tuple[tuple[int, in
             # Of TIFF every loader turns the pixels, and Pillow has turned the size.
             if turns and orientation >= 5 and image.format != 'TIFF':
                 width, height = height, width
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         if not _opencv_reads(path):
             raise damaged(path, error, 'photograph') from error
         return None, 1
@@ -230,7 +225,7 @@ def _orientation(image: Image.Image) -> int:
         try:
             exif.load(content)
             found = exif.get(_ORIENTATION)
-        except _UNREADABLE:
+        except DAMAGED:
             found = None
     return found if found in range(1, 9) else 1
 

@@ -49,7 +49,11 @@ def examine(path: Path) -> tuple[Finding, str | None]:
         return refusal(path, error), None
     if load_from is None:
         text = f'{path}: {form}, {len(state)} tensors, first {list(state)[:3]}'
-        return Finding('warning', 'checkpoint', text, cure_of_unknown(path, state)), None
+        cure = 'docs/checkpoints.md lists what can be read'
+        if any(key.startswith('backbone.') for key in state):
+            init_cfg = f"dict(type='Pretrained', checkpoint={str(path)!r}, prefix='backbone.')"
+            cure = f'as a backbone: init_cfg={init_cfg}'
+        return Finding('warning', 'checkpoint', text, cure), None
     text = f'{path}: {form}, {classes_of(state)}: load_from={load_from}'
     return Finding('ok', 'checkpoint', text), load_from
 
@@ -137,14 +141,6 @@ def refusal(path: Path, error: ValueError) -> Finding:
     else:
         text, cure = f'{path}: {text}', 'docs/checkpoints.md lists what can be read'
     return Finding('error', 'checkpoint', text.removeprefix('checkpoint '), cure)
-
-
-def cure_of_unknown(path: Path, state: Mapping[str, Any]) -> str:
-    if any(key.startswith('backbone.') for key in state):
-        return (
-            f"as a backbone: init_cfg=dict(type='Pretrained', checkpoint={str(path)!r}, prefix='backbone.')"
-        )
-    return 'docs/checkpoints.md lists what can be read'
 
 
 def check_config(path: Path) -> Iterator[Finding]:

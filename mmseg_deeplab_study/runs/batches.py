@@ -60,16 +60,13 @@ def check_shared_memory(loaders: Mapping[str, DataLoader]) -> None:
         machines.setdefault(name, []).append(rank)
     for name, ranks in machines.items():
         free = min((free for free, _ in ranks if free is not None), default=math.inf)
-        needed = {loader: sum(sizes[loader] for _, sizes in ranks) for loader in loaders}
+        totals = {loader: sum(sizes[loader] for _, sizes in ranks) for loader in loaders}
+        needed = {loader: size for loader, size in totals.items() if size}
         others = [size for loader, size in needed.items() if loader != 'train_dataloader']
         if needed.get('train_dataloader', 0) + max(others, default=0) <= free:
             continue
-        parts = ' and '.join(f'{_megabytes(size)} for {loader}' for loader, size in needed.items() if size)
-        cure = ' '.join(
-            f'{loader}.num_workers=0 {loader}.persistent_workers=False'
-            for loader, size in needed.items()
-            if size
-        )
+        parts = ' and '.join(f'{_megabytes(size)} for {loader}' for loader, size in needed.items())
+        cure = ' '.join(f'{loader}.num_workers=0 {loader}.persistent_workers=False' for loader in needed)
         processes = f' of its {len(ranks)} processes' if len(ranks) > 1 else ''
         raise RuntimeError(
             f'/dev/shm of {name} has {_megabytes(free)} free, but the workers{processes} share batches of '

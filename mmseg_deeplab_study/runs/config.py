@@ -35,17 +35,11 @@ def read_file(path: str | Path, what: str = 'config') -> Config:
         lines = [line for frame, line in frames if inner and frame.f_code.co_filename == inner[-1]]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
         text = error.msg if isinstance(error, SyntaxError) else error_text(error)
-        raise ValueError(
-            f'{what} {path}'
-            + (f', in {inner[-1]}' if inner and Path(inner[-1]).name != path.name else '')
-            + (f', line {line}' if line else '')
-            + f': {" ".join(text.split())}'
-            + (
-                '; PYTHONPATH must name the folder of a module of your own'
-                if isinstance(error, ImportError)
-                else ''
-            )
-        ) from error
+        where = f', in {inner[-1]}' if inner and Path(inner[-1]).name != path.name else ''
+        where += f', line {line}' if line else ''
+        cure = '; PYTHONPATH must name the folder of a module of your own'
+        text = ' '.join(text.split()) + (cure if isinstance(error, ImportError) else '')
+        raise ValueError(f'{what} {path}{where}: {text}') from error
 
 
 def read_config(path: str, options: dict | None = None) -> Config:
