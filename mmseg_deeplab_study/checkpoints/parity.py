@@ -132,12 +132,8 @@ def compare_tflite(golden_file: Path) -> tuple[str, str, str, Parity]:
     model.load_state_dict(load_from_tflite(str(weights))['state_dict'])
     image = torch.from_numpy(golden['voc_bird_image']).permute(2, 0, 1)[None] / 127.5 - 1
     ours = logits(model.eval(), image)['decode_head'][:, :, ::STEP, ::STEP]
-    return (
-        golden_file.stem,
-        'x'.join(map(str, image.shape[2:])),
-        'logits',
-        measure(ours, golden['voc_bird_logits']),
-    )
+    height, width = image.shape[2:]
+    return golden_file.stem, f'{height}x{width}', 'logits', measure(ours, golden['voc_bird_logits'])
 
 
 def compare_all(folder: Path) -> int:

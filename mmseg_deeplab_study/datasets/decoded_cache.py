@@ -38,13 +38,12 @@ class DecodedFiles:
 
     def __init__(self, sizes: Mapping[Hashable, int]) -> None:
         """Make room for files by name and size, in bytes once decoded."""
-        ends = np.cumsum(list(sizes.values()), dtype=np.int64).tolist()
-        starts = [end - size for end, size in zip(ends, sizes.values(), strict=True)]
-        self._place = dict(zip(sizes, zip(range(len(ends)), starts, ends, strict=True), strict=True))
-        self.nbytes = ends[-1] if ends else 0
-        self._pixels = np.frombuffer(mmap.mmap(-1, max(self.nbytes, 1)), np.uint8)
+        self.nbytes = sum(sizes.values())
+        room = np.frombuffer(mmap.mmap(-1, max(self.nbytes, 1)), np.uint8)
         # Height, width, channels (0: a label map, without that axis), and whether they and the pixels count.
-        self._shapes = np.frombuffer(mmap.mmap(-1, max(len(sizes), 1) * 16), np.int32).reshape(-1, 4)
+        shapes = np.frombuffer(mmap.mmap(-1, max(len(sizes), 1) * 16), np.int32).reshape(-1, 4)
+        ends = np.cumsum(list(sizes.values()), dtype=np.int64)
+        self._place = dict(zip(sizes, zip(np.split(room, ends), shapes, strict=False), strict=False))
 
     def __deepcopy__(self, memo: dict) -> 'DecodedFiles':
         """A copied dataset shares the memory."""
@@ -52,25 +51,25 @@ class DecodedFiles:
 
     def __contains__(self, name: Hashable) -> bool:
         """Whether a file's pixels are stored."""
-        return name in self._place and bool(self._shapes[self._place[name][0], 3])
+        return name in self._place and bool(self._place[name][1][3])
 
     def get(self, name: Hashable) -> np.ndarray | None:
         """A copy of a file's pixels, uint8 ``(H, W[, C])``; None if not stored."""
         if name not in self:
             return None
-        number, start, end = self._place[name]
-        shape = [size for size in self._shapes[number, :3].tolist() if size]
-        return self._pixels[start:end].reshape(shape).copy()
+        pixels, shape = self._place[name]
+        return pixels.reshape([size for size in shape[:3] if size]).copy()
 
     def put(self, name: Hashable, pixels: np.ndarray) -> None:
         """Store a file's pixels, unless they are not what room was made for."""
-        number, start, end = self._place.get(name, (0, 0, 0))
-        if pixels.dtype != np.uint8 or pixels.nbytes != end - start or pixels.ndim not in (2, 3):
+        if name not in self._place or pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
             return
-        self._pixels[start:end] = pixels.reshape(-1)
-        self._shapes[number, :3] = (*pixels.shape, 0)[:3]
-        # Last, so that no process reads what is not whole.
-        self._shapes[number, 3] = 1
+        room, shape = self._place[name]
+        if pixels.nbytes == room.nbytes:
+            room[:] = pixels.reshape(-1)
+            shape[:3] = (*pixels.shape, 0)[:3]
+            # Last, so that no process reads what is not whole.
+            shape[3] = 1
 
 
 @dataclass(eq=False)

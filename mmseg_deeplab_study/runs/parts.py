@@ -80,33 +80,26 @@ def _refuse_text(place: str, part: Mapping[str, Any]) -> None:
     kinds = (classes_of_part(place, part) or []) if given else []
     for key in given:
         fitting = _NO_TEXT if isinstance(part[key], str) else _NUMBERS
-        hints = [_annotation(kind, key) for kind in kinds]
-        expected = [_alternatives(hint) for hint in hints if hint is not None]
-        if expected and all({get_origin(hint) or hint for hint in hints} <= fitting for hints in expected):
-            names = ' or '.join(dict.fromkeys(map(_name_of_type, expected[0])))
+        expected = [taken for kind in kinds if (taken := _kinds_taken(kind, key))]
+        if expected and all(fitting.issuperset(taken) for taken in expected):
+            names = ' or '.join('None' if kind is NoneType else kind.__name__ for kind in expected[0])
             raise ValueError(
                 f'{place}.{key}={part[key]!r}: expected {names}, but got {type(part[key]).__name__}'
             )
 
 
 @cache
-def _annotation(kind: Any, name: str) -> Any:
-    """The type that a class declares for one of its arguments; None if it has no such argument."""
+def _kinds_taken(kind: Any, name: str) -> list[Any]:
+    """The types that a class declares for one of its arguments; none if it has no such argument."""
     for function in initialisers(kind):
         try:
             if name in inspect.signature(function).parameters:
-                return get_type_hints(function).get(name, Any)
+                hint = get_type_hints(function).get(name, Any)
+                hints = get_args(hint) if get_origin(hint) in (Union, UnionType) else [hint]
+                return list(dict.fromkeys(get_origin(hint) or hint for hint in hints))
         except (TypeError, ValueError, NameError):
-            return Any
-    return None
-
-
-def _alternatives(hint: Any) -> list[Any]:
-    return list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
-
-
-def _name_of_type(kind: Any) -> str:
-    return 'None' if kind is NoneType else (get_origin(kind) or kind).__name__
+            return [Any]
+    return []
 
 
 def name_part(error: BaseException) -> str | None:
