@@ -74,14 +74,14 @@ def model_config(
 ) -> dict:
     """Our model of a published one, as an MMSeg config of its backbone and heads."""
     output_stride = output_stride or layout.output_stride
+    common = dict(num_classes=num_classes, norm_cfg=NORM)
     head = dict(
+        **common,
         type='DeepLabV3Head',
         in_channels=layout.channels[1],
         in_index=3,
         dilations=layout.dilations[output_stride],
         aspp_dropout_ratio=layout.dropout,
-        num_classes=num_classes,
-        norm_cfg=NORM,
     )
     if layout.plus:
         head.update(type='DeepLabV3PlusHead', c1_in_channels=layout.channels[0])
@@ -90,14 +90,13 @@ def model_config(
     if auxiliary and layout.auxiliary is not None:
         channels, index = layout.auxiliary
         parts['auxiliary_head'] = dict(
+            **common,
             type='FCNHead',
             in_channels=channels,
             in_index=index,
             channels=channels // 4,
             num_convs=1,
             concat_input=False,
-            num_classes=num_classes,
-            norm_cfg=NORM,
         )
     return parts
 

@@ -53,30 +53,25 @@ def load_plain(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) 
     if tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6):
         allowed = torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()])
     try:
-        if zipfile.is_zipfile(path):
-            _refuse_other_archives(path)
-        with allowed:
-            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap or None)
-    except pickle.UnpicklingError as error:
-        code = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', str(error))
-        if code is None:
-            raise ValueError(f'checkpoint {path}: {_what_is_wrong(path)}') from error
-        raise ValueError(
-            f'checkpoint {path}: refused, because it carries code ({code[1]}) beside tensors and plain data; '
-            'nothing of it was run. Save its state_dict alone where you trust it'
-        ) from error
-    except _RefusedError:
-        raise
+        refused = _other_archive(path) if zipfile.is_zipfile(path) else None
+        if refused is None:
+            with allowed:
+                return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap or None)
     # A cut or damaged file fails wherever the reader happens to be.
     except Exception as error:
-        raise ValueError(f'checkpoint {path}: {_what_is_wrong(path, error)}') from error
-
-
-def _what_is_wrong(path: Path, error: Exception | None = None) -> str:
-    """What a file is that does not load, as a download may leave it, and the cure."""
-    found = what_it_is_not(path)
-    reason = '; '.join(found) if found else str(error or '').partition(':')[0]
-    return f'not a PyTorch file, or a damaged one{f" ({reason})" if reason else ""}'
+        pickled = isinstance(error, pickle.UnpicklingError)
+        code = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', str(error)) if pickled else None
+        if code is not None:
+            refused = (
+                f'refused, because it carries code ({code[1]}) beside tensors and plain data; nothing of it '
+                'was run. Save its state_dict alone where you trust it'
+            )
+        else:
+            found = what_it_is_not(path) or ([] if pickled else [str(error).partition(':')[0]])
+            reason = f' ({"; ".join(found)})' if any(found) else ''
+            refused = f'not a PyTorch file, or a damaged one{reason}'
+        raise ValueError(f'checkpoint {path}: {refused}') from error
+    raise ValueError(f'checkpoint {path}: {refused}')
 
 
 def check_sums(path: Path) -> None:
@@ -88,31 +83,28 @@ def check_sums(path: Path) -> None:
             raise ValueError(f'checkpoint {path}: damaged, the check sum of {damaged} is wrong')
 
 
-class _RefusedError(ValueError):
-    """A file that is whole but refused."""
-
-
-def _refuse_other_archives(path: Path) -> None:
+def _other_archive(path: Path) -> str | None:
+    """Why a zip archive that is whole is refused; None if torch.save wrote it."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     # Below the archive's own folder.
     names = {member.filename.partition('/')[2] for member in members}
     if 'constants.pkl' in names and any(name.startswith('code/') for name in names):
-        raise _RefusedError(
-            f'checkpoint {path}: a TorchScript file (torch.jit.save), a program with its weights; expected a '
-            'state dict. Where you trust its maker, torch.save(torch.jit.load(FILE).state_dict(), NEW) makes '
-            'one'
+        return (
+            'a TorchScript file (torch.jit.save), a program with its weights; expected a state dict. Where '
+            'you trust its maker, torch.save(torch.jit.load(FILE).state_dict(), NEW) makes one'
         )
     if 'data.pkl' not in names:
         kind = 'a program of torch.export' if 'archive_format' in names else 'a zip file of something else'
-        raise _RefusedError(
-            f'checkpoint {path}: not a PyTorch file of weights, but {kind}: it has no data.pkl, which '
-            f'torch.save writes. First of what it has: {[member.filename for member in members[:3]]}'
+        return (
+            f'not a PyTorch file of weights, but {kind}: it has no data.pkl, which torch.save writes. First '
+            f'of what it has: {[member.filename for member in members[:3]]}'
         )
     # torch.save stores without compression; a member larger than the file is a bomb.
     size, total = path.stat().st_size, sum(member.file_size for member in members)
     if total > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise _RefusedError(
-            f'checkpoint {path}: refused, because it is compressed ({size} bytes would become {total}); '
-            'torch.save does not compress'
+        return (
+            f'refused, because it is compressed ({size} bytes would become {total}); torch.save does not '
+            'compress'
         )
+    return None
