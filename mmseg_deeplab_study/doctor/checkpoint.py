@@ -29,9 +29,8 @@ def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Itera
     finding, right = examine(Path(name).expanduser())
     yield finding
     if right is not None and right.rpartition('://')[0] != scheme and (scheme or config):
-        yield Finding(
-            'error', 'checkpoint', f'{where}{load_from} does not say what the file is', f'load_from={right}'
-        )
+        text = f'{where}{load_from} does not say what the file is'
+        yield Finding('error', 'checkpoint', text, f'load_from={right}')
 
 
 def examine(path: Path) -> tuple[Finding, str | None]:

@@ -9,14 +9,9 @@ from .findings import Finding
 from .packages import load_alone
 
 PHOTOGRAPH, TRAIN_IDS = '_leftImg8bit.png', '_gtFine_labelTrainIds.png'
-# Label maps of a list of PASCAL VOC, as MMSegmentation's configs and VainF's code take them.
-VOC_LABELS = {
-    'train': 'SegmentationClass',
-    'val': 'SegmentationClass',
-    'trainval': 'SegmentationClass',
-    'aug': 'SegmentationClassAug',
-    'trainaug': 'SegmentationClassAug',
-}
+# Lists of PASCAL VOC, and whether their label maps are in SegmentationClassAug, as MMSegmentation's configs
+# and VainF's code take them.
+VOC_LISTS = {'train': False, 'val': False, 'trainval': False, 'aug': True, 'trainaug': True}
 
 
 # Name, photographs and the label map that each needs, whether a run reads those, and what to say if there
@@ -56,10 +51,10 @@ def find_cityscapes(root: Path) -> tuple[str, int, list[Split]] | None:
     lists = load_alone('datasets/file_lists.py')
     splits = []
     for folder in sorted(path for path in images.iterdir() if path.is_dir()):
-        pairs = []
-        for image in lists.list_files(folder, PHOTOGRAPH):
-            label = labels / image.parent.relative_to(images) / image.name.replace(PHOTOGRAPH, TRAIN_IDS)
-            pairs.append((image, label))
+        pairs = [
+            (image, labels / str(image.relative_to(images)).replace(PHOTOGRAPH, TRAIN_IDS))
+            for image in lists.list_files(folder, PHOTOGRAPH)
+        ]
         nothing = '' if pairs else lists.nothing_in(folder, PHOTOGRAPH)
         splits.append((folder.name, pairs, folder.name in ('train', 'val'), nothing))
     return 'Cityscapes', 19, splits
@@ -71,7 +66,8 @@ def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
     if root is None:
         return None
     splits = []
-    for name, labels in VOC_LABELS.items():
+    for name, augmented in VOC_LISTS.items():
+        labels = 'SegmentationClassAug' if augmented else 'SegmentationClass'
         path = root / f'ImageSets/Segmentation/{name}.txt'
         if path.is_file():
             # An empty line is a name to MMSegmentation.
@@ -105,10 +101,8 @@ def check_splits(splits: Sequence[Split], classes: int, deep: bool) -> Iterator[
             yield Finding('error' if labelled else 'info', 'data', nothing, cure)
         if not pairs or checks is None:
             continue
-        looked_at = track(
-            [(image, label if labelled else None) for image, label in pairs], f'Files of {name}'
-        )
-        found, orientations = checks.find_faults(looked_at, look_inside)
+        pairs = [(image, label if labelled else None) for image, label in pairs]
+        found, orientations = checks.find_faults(track(pairs, f'Files of {name}'), look_inside)
         # VOC's lists share photographs.
         faults.update((fault.text, fault) for fault in found)
         turned.update(orientations)

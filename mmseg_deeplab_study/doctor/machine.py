@@ -72,10 +72,8 @@ def check_devices() -> Iterator[Finding]:
     elif not count:
         yield Finding('ok', 'devices', f'no GPU: runs on the CPU, {cores}')
     if not count and not hardware.has_native_bfloat16():
-        text = 'this processor has no bfloat16 instructions'
-        yield Finding(
-            'info', 'devices', text, "leave out --amp and eval_dtype='bfloat16': they would be slower"
-        )
+        cure = "leave out --amp and eval_dtype='bfloat16': they would be slower"
+        yield Finding('info', 'devices', 'this processor has no bfloat16 instructions', cure)
 
 
 def check_disk(work_dir: Path) -> Iterator[Finding]:

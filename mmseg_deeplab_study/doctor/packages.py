@@ -153,9 +153,7 @@ def check_mmcv() -> Iterator[Finding]:
     elif has_compiled_ops():
         yield Finding('ok', 'mmcv', f'{name} {version} with compiled ops')
     elif name == 'mmcv-lite':
-        text = (
-            f'{name} {version}; this package puts a placeholder for the compiled ops, which no DeepLab uses'
-        )
+        text = f'{name} {version}; no DeepLab uses the compiled ops, for which there is a placeholder'
         yield Finding('ok', 'mmcv', text)
     else:
         text = f'{name} {version} has no compiled ops (mmcv._ext)'
