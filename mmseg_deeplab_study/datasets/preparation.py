@@ -96,12 +96,9 @@ def _prepare_split(plan: Plan, split: str, out: Path, copy: bool) -> PreparedSpl
         # The label map first: a photograph that is there has one.
         done[_place_label(frame.label, label_path(out, split, frame.place), plan)] += 1
         done[_place_photograph(frame.photograph, photograph_path(out, split, frame.place), copy)] += 1
-    pixels, ignored = check_split(out, split)
     kept = done['kept'] + done['redrawn']
-    expected = plan.expected[split]
-    return PreparedSplit(
-        split, len(frames), expected, done['written'], kept, done['redrawn'], pixels, ignored
-    )
+    counts = (len(frames), plan.expected[split], done['written'], kept, done['redrawn'])
+    return PreparedSplit(split, *counts, *check_split(out, split))
 
 
 def _place_label(original: Original, path: Path, plan: Plan) -> str:
@@ -114,10 +111,9 @@ def _place_label(original: Original, path: Path, plan: Plan) -> str:
             f'{original}: label ids {unknown[:10]} are none of its dataset, which has '
             f'{np.flatnonzero(plan.train_ids >= 0).tolist()}'
         )
-    if not os.path.lexists(path):
+    if not _is_there(path):
         write_image(path, Image.fromarray(train_ids.astype(np.uint8)), 'PNG')
         return 'written'
-    _refuse_link_to_nothing(path)
     # Not by the files' bytes: another program packs the same ids in another way.
     found = _read_ids(path)
     if found.shape != ids.shape or (share := np.mean(found != train_ids)) > plan.redrawn:
@@ -139,8 +135,7 @@ def _read_ids(original: Original) -> np.ndarray:
 def _place_photograph(original: Original, path: Path, copy: bool) -> str:
     """Link, copy or unpack a photograph; returns ``'written'``, or ``'kept'`` where it is there already."""
     link = isinstance(original, Path) and not copy
-    if os.path.lexists(path):
-        _refuse_link_to_nothing(path)
+    if _is_there(path):
         if not same_content(original, path):
             _refuse_other_content(path, original)
         # Whoever asks for copies may want to delete the originals.
@@ -158,9 +153,10 @@ def _place_photograph(original: Original, path: Path, copy: bool) -> str:
     return 'written'
 
 
-def _refuse_link_to_nothing(path: Path) -> None:
-    if not path.exists():
+def _is_there(path: Path) -> bool:
+    if path.is_symlink() and not path.exists():
         raise FileExistsError(f'{path}: a link to {os.readlink(path)}, which is not there; remove the link')
+    return path.exists()
 
 
 def _refuse_other_content(path: Path, original: Original) -> NoReturn:

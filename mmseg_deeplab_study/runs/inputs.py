@@ -35,26 +35,25 @@ def check_data_roots(
         change = f'give another with --cfg-options {option_prefix}{{}}'
     named = dict.fromkeys(re.findall(r'\{\{\s*\$(\w*ROOT)\s*:', cfg.text))
     variables = f', or set {" or ".join(named)}' if named else ''
-    for part in parts:
-        for key, dataset in places_of({part: cfg.get(part)}):
-            if not isinstance(dataset, dict) or not isinstance(dataset.get('data_root'), str):
-                continue
-            if '://' in dataset['data_root'] or _is_remote(dataset):
-                continue  # MMEngine's storage backends are not looked into
-            root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
-            if not root.is_dir():
-                raise FileNotFoundError(
-                    f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
-                    f'{Path.cwd()}). Link the data there, or {change.format(f"{key}.data_root=DIR")}'
-                    f'{variables}; docs/data.md says where data are from'
-                )
-            if images and not (root / images).exists():
-                raise FileNotFoundError(
-                    f'{key}.ann_file: {dataset["data_root"]!r} has no {images!r}, the list of images; '
-                    'tools/doctor.py --data-root DIR says what a folder lacks, and docs/data.md where it is '
-                    'from'
-                )
-            _check_photographs(key, dataset, root, change)
+    for key, dataset in places_of({part: cfg.get(part) for part in parts}):
+        if not isinstance(dataset, dict) or not isinstance(dataset.get('data_root'), str):
+            continue
+        if '://' in dataset['data_root'] or _is_remote(dataset):
+            continue  # MMEngine's storage backends are not looked into
+        root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
+        if not root.is_dir():
+            raise FileNotFoundError(
+                f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
+                f'{Path.cwd()}). Link the data there, or {change.format(f"{key}.data_root=DIR")}'
+                f'{variables}; docs/data.md says where data are from'
+            )
+        if images and not (root / images).exists():
+            raise FileNotFoundError(
+                f'{key}.ann_file: {dataset["data_root"]!r} has no {images!r}, the list of images; '
+                'tools/doctor.py --data-root DIR says what a folder lacks, and docs/data.md where it is '
+                'from'
+            )
+        _check_photographs(key, dataset, root, change)
 
 
 def _is_remote(dataset: dict) -> bool:
