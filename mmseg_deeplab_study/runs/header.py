@@ -46,18 +46,16 @@ _NOT_THE_RECIPE = (
 
 def recipe(cfg: Config) -> dict[str, Any]:
     """The resolved config as plain data, less paths and the seed."""
-    return json.loads(json.dumps(_recipe(cfg.to_dict()), sort_keys=True, default=str))
+
+    def less(node: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in node.items() if key not in _NOT_THE_RECIPE}
+
+    return json.loads(json.dumps(cfg.to_dict(), sort_keys=True, default=str), object_hook=less)
 
 
 def config_digest(cfg: Config) -> str:
     """SHA-256 of the recipe: runs of one recipe have one digest."""
     return data_digest(recipe(cfg))
-
-
-def _recipe(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _recipe(value) for key, value in node.items() if key not in _NOT_THE_RECIPE}
-    return [_recipe(item) for item in node] if isinstance(node, (list, tuple)) else node
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:

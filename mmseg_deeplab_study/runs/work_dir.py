@@ -81,17 +81,13 @@ def is_claimed(work_dir: str | Path, lock: str = LOCK_NAME) -> bool:
     # Closing any handle of a file gives up this process's own lock on it.
     if path in _claimed:
         return True
-    try:
-        file = path.open('r+')
-    except OSError:
-        return False
     # Asked for, not tried: a lock held for a moment could have another's claim refused.
     wanted = struct.pack('hhqqi', fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    with file:
-        try:
+    try:
+        with path.open('r+') as file:
             found = fcntl.fcntl(file, fcntl.F_GETLK, wanted)
-        except OSError:
-            return False
+    except OSError:
+        return False
     return struct.unpack('hhqqi', found)[0] != fcntl.F_UNLCK
 
 
