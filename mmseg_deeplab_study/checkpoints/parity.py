@@ -42,6 +42,9 @@ class Parity(NamedTuple):
         return f'largest difference {self.difference:.1e} of the largest logit, {agreement}'
 
 
+Row = tuple[str, str, str, Parity]  # peer, input, output
+
+
 def measure(ours: np.ndarray, theirs: np.ndarray) -> Parity:
     """Compare logits ``(N, C, H, W)``; ValueError if the shapes differ."""
     if ours.shape != theirs.shape:
@@ -101,9 +104,7 @@ def compare_with_peer(path: Path, checkpoint: Mapping[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def compare_golden(
-    keys_file: Path, reference: Mapping[str, Callable]
-) -> Iterator[tuple[str, str, str, Parity]]:
+def compare_golden(keys_file: Path, reference: Mapping[str, Callable]) -> Iterator[Row]:
     """Peer, input, output and parity for each of a peer's golden logits."""
     name = keys_file.name.removesuffix('.keys.json')
     golden = np.load(keys_file.with_name(f'{name}.npz'))
@@ -123,7 +124,7 @@ def compare_golden(
         yield name, size, output, measure(ours, golden[entry])
 
 
-def compare_tflite(golden_file: Path) -> tuple[str, str, str, Parity]:
+def compare_tflite(golden_file: Path) -> Row:
     """Peer, input, output and parity for LiteRT's logits of real weights."""
     name = golden_file.stem.removeprefix('tflite_')
     weights = golden_file.parents[1] / 'data' / 'voc_weights' / f'{name}.tflite'

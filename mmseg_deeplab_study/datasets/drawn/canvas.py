@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 
 Colour = tuple[int, int, int]
+Size = tuple[int, int]  # height and width in pixels
+Picture = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) and label (H, W), both uint8
 Point = tuple[float, float]
 Points = Sequence[Point]
 Random = np.random.Generator
@@ -45,7 +47,7 @@ class Canvas:
     scale = 2
 
     def __init__(
-        self, size: tuple[int, int], ids: dict[str, int], fog: Colour = (0, 0, 0), sight: float = float('inf')
+        self, size: Size, ids: dict[str, int], fog: Colour = (0, 0, 0), sight: float = float('inf')
     ) -> None:
         """Begin a picture of ``size`` (H, W) pixels, with the label id of each class name.
 
@@ -73,7 +75,7 @@ class Canvas:
         path, thick = [np.round(np.array(points)).astype(np.int32)], max(1, round(width))
         self._paint(colour, name, lambda plane, value: cv2.polylines(plane, path, False, value, thick))
 
-    def develop(self, look: Look, rng: Random) -> tuple[np.ndarray, np.ndarray]:
+    def develop(self, look: Look, rng: Random) -> Picture:
         """The finished image ``(H, W, 3)`` uint8 RGB and its label ``(H, W)`` uint8."""
         half = self.width // self.scale, self.height // self.scale
         pixels = cv2.resize(self.pixels, half, interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -18,7 +18,7 @@ from mmseg.utils import get_classes
 from PIL import Image
 
 from ..palettes import colour_table, voc_palette
-from .canvas import Canvas, Look, Pen, Random, pick, shade
+from .canvas import Canvas, Look, Pen, Picture, Random, Size, pick, shade
 from .objects import THINGS
 from .street import draw_backdrop, draw_street
 
@@ -43,12 +43,10 @@ SUNNY = Look(tint=(1.04, 1.0, 0.94), light=(0.85, 1.15), saturation=1.1, noise=3
 OVERCAST = Look(tint=(0.95, 1.0, 0.97), light=(0.8, 1.1), saturation=0.9, noise=4.0)
 
 
-def draw_object_photo(
-    seed: int, split: str, index: int, size: tuple[int, int] = (96, 96)
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_object_photo(seed: int, split: str, index: int, size: Size = (96, 96)) -> Picture:
     """Draw one or two objects on plain ground or, every second time, in a street, which is background.
 
-    Returns an RGB image ``(H, W, 3)`` and a label ``(H, W)`` of VOC ids, 255 around the objects, both uint8.
+    Labels are ids of VOC, 255 around the objects.
 
     Raises:
         ValueError: ``split`` is not in ``SPLITS``, ``seed`` or ``index`` is negative, or ``size`` too small.
@@ -74,12 +72,10 @@ def draw_object_photo(
     return image, label
 
 
-def draw_street_scene(
-    seed: int, split: str, index: int, size: tuple[int, int] = (96, 192)
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_street_scene(seed: int, split: str, index: int, size: Size = (96, 192)) -> Picture:
     """Draw a street as seen from a car in Cityscapes; raises as ``draw_object_photo``.
 
-    Returns an RGB image ``(H, W, 3)`` and a label ``(H, W)`` of train ids, 255 on the bonnet, both uint8.
+    Labels are train ids, 255 on the bonnet.
     """
     rng = _random(seed, split, index, size)
     fog = pick(rng, ((190, 198, 205), (205, 200, 190)))
@@ -88,7 +84,7 @@ def draw_street_scene(
     return canvas.develop(OVERCAST, rng)
 
 
-def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (96, 96)) -> Path:
+def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: Size = (96, 96)) -> Path:
     """Write object photos in the layout of PASCAL VOC 2012, unless they are there.
 
     Returns the folder ``VOCdevkit/VOC2012`` in ``root``.
@@ -118,9 +114,7 @@ def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: tuple[
     return _write_once(Path(root), asked, write) / 'VOCdevkit/VOC2012'
 
 
-def write_cityscapes_like(
-    root: Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (96, 192)
-) -> Path:
+def write_cityscapes_like(root: Path, train: int, val: int, seed: int = 0, size: Size = (96, 192)) -> Path:
     """Write street scenes in the layout of Cityscapes to ``root``; raises as ``write_voc_like``."""
 
     def write(folder: Path, split: str, count: int) -> None:
@@ -145,7 +139,7 @@ def label_ids(dataset: str) -> dict[str, int]:
     return {**ids, **drawn, 'ignored': IGNORE_INDEX}
 
 
-def _random(seed: int, split: str, index: int, size: tuple[int, int]) -> Random:
+def _random(seed: int, split: str, index: int, size: Size) -> Random:
     if split not in SPLITS:
         raise ValueError(f'split must be one of {SPLITS}, but got {split!r}')
     if seed < 0 or index < 0:
