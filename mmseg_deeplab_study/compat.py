@@ -46,7 +46,7 @@ class _OpsPlaceholder(ModuleType):
 
 
 def make_mmcv_ops_importable() -> bool:
-    """Import `mmcv.ops`, with a placeholder for its compiled ops if mmcv-lite is what is installed.
+    """Import `mmcv.ops`, with a placeholder for its compiled ops beside mmcv-lite; ImportError without mmcv.
 
     Upstream fault: mmsegmentation 1.2.2 imports `mmcv.ops` at module level, so that `import mmseg.models`
     fails with mmcv-lite, though no DeepLab or SegFormer uses a compiled op; and with torch newer than 2.1,
@@ -54,9 +54,6 @@ def make_mmcv_ops_importable() -> bool:
 
     Returns whether the placeholder was needed; it is out of `sys.modules` again by then, so that
     `mmengine.utils.dl_utils.mmcv_full_available` keeps telling the truth.
-
-    Raises:
-        ImportError: if neither mmcv nor mmcv-lite is installed.
     """
     # find_spec raises for a module that is in sys.modules without a spec, as others' stubs do.
     if 'mmcv.ops' in sys.modules or EXTENSION in sys.modules:

@@ -41,9 +41,8 @@ def load_plain(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) 
     With ``mmap`` tensors are read when they are looked at, and files of torch before 1.6 refused.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, inflates, is no PyTorch file of weights, or carries code, which is named
-            and not run.
+        FileNotFoundError, ValueError: no such file; it is damaged, inflates, or carries code, which is not
+            run.
     """
     path = Path(path).expanduser()
     if not path.is_file():

@@ -40,9 +40,7 @@ def read_constants(path: str | Path) -> dict[str, np.ndarray]:
     """Read the float32 constants of a TensorFlow Lite file by name; nothing in it is executed.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ImportError: the schema package is missing.
-        ValueError: the file is not a readable TensorFlow Lite model.
+        FileNotFoundError, ImportError, ValueError: no file, no schema package, or no readable model.
     """
     try:
         import tflite
@@ -87,8 +85,7 @@ def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
     ``norm_eval=True``; the head's convolutions have a bias: ``norm_cfg=None``.
 
     Raises:
-        ValueError: the constants are not those of a mobile DeepLabV3 (lists missing ones), or there are more
-            branches.
+        ValueError: the constants are not those of a mobile DeepLabV3 without atrous branches.
     """
     convs = {'backbone.conv1': (f'{_BACKBONE}Conv/weights', f'{_BACKBONE}Conv/Conv2D_bias')}
     for k, (ours, expands) in enumerate(mobilenet_v2_blocks()):

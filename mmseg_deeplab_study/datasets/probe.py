@@ -4,14 +4,10 @@ import numpy as np
 
 
 def choose_probe(pixels: np.ndarray, images: int) -> list[int]:
-    """Choose images that show every class and, together, the set's class frequencies.
+    """Choose ``images`` indices into the N of ``pixels``, int64 ``(N, C)`` by image and class, ascending.
 
     First a greedy set cover: the image with most classes not yet shown, until all are. Then image by image
     the one that brings the frequencies of the choice nearest (L1) to the set's; the first of equals.
-
-    Args:
-        pixels: labelled pixels per image and class, int64 ``(N, C)``.
-        images: how many to choose; returned are that many indices into the N, ascending.
 
     Raises:
         ValueError: ``images`` is not in 1..N, or too small for the cover.

@@ -98,8 +98,7 @@ def read_history(path: str | Path) -> History:
     means over the labelled classes get them, if they have what these come from.
 
     Raises:
-        FileNotFoundError: there is no record.
-        ValueError: a line is not a JSON object, or the header is not one of this schema; names file and line.
+        FileNotFoundError, ValueError: no record; no JSON object or another schema, naming file and line.
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path

@@ -27,11 +27,9 @@ _LAUNCHERS = {
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config that the flags name, with their overrides merged in.
+    """Read the config that the flags name, with overrides; raises as ``read_config`` and the checks.
 
-    Raises:
-        FileNotFoundError, ValueError: as ``read_config``, ``check_loops`` and ``check_values``; or the
-            launcher has not started this process.
+    ValueError, too, if the launcher that is named has not started this process.
     """
     rank, starter = _LAUNCHERS.get(args.launcher, (None, None))
     if rank and rank not in os.environ:
@@ -53,8 +51,7 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
 
     Raises:
         RuntimeError, OSError: another run is going on in it, or it cannot be written to.
-        FileExistsError: it holds a record of adaptation, and the run would start from zero.
-        ValueError: no checkpoint can be resumed from, or it was trained with another than ``seed``.
+        FileExistsError, ValueError: it holds a record; no checkpoint loads, or one of another ``seed``.
     """
     if torch.distributed.is_initialized():
         from_main_process(lambda: claim_work_dir(cfg.work_dir))

@@ -32,8 +32,7 @@ def claim_work_dir(work_dir: str | Path, lock: str = LOCK_NAME) -> None:
     not inherit. A study claims its runs' folders by a ``lock`` of its own.
 
     Raises:
-        RuntimeError: another process has it; names that one.
-        OSError: the folder cannot be written to.
+        RuntimeError, OSError: another process has it, which is named; it cannot be written to.
     """
     path = Path(work_dir).resolve() / lock
     if path in _claimed:
