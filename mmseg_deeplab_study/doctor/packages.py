@@ -19,6 +19,7 @@ NAME = 'mmseg_deeplab_study'
 ROOT = Path(__file__).resolve().parents[2]
 # As in setup.cfg, which an installed package does not have.
 PYTHON = ((3, 10), (3, 13))
+MMCV = '<2.2,>=2.0.0rc4'  # of the extras, either lite or mim
 OPENCV = (
     'opencv-python',
     'opencv-contrib-python',
@@ -55,16 +56,8 @@ def declared_requirements() -> list[str]:
     if version_of(NAME) is not None:
         return importlib.metadata.requires(NAME) or []
     config = configparser.ConfigParser()
-    if not config.read(ROOT / 'setup.cfg'):
-        return []
-
-    def lines(section: str, key: str) -> list[str]:
-        return [line for line in config[section][key].splitlines() if line and not line.startswith('#')]
-
-    extras = 'options.extras_require'
-    return lines('options', 'install_requires') + [
-        f'{line}; extra == "{extra}"' for extra in config[extras] for line in lines(extras, extra)
-    ]
+    config.read(ROOT / 'setup.cfg')
+    return list(filter(None, config.get('options', 'install_requires', fallback='').splitlines()))
 
 
 def parse_requirement(line: str) -> Any:
@@ -137,8 +130,7 @@ def check_requirements() -> Iterator[Finding]:
 
 def check_mmcv() -> Iterator[Finding]:
     installed = {name: version for name in ('mmcv', 'mmcv-lite') if (version := version_of(name))}
-    declared = {item.name: item.specifier for item in map(parse_requirement, declared_requirements())}
-    lite = f'pip install "mmcv-lite{declared.get("mmcv-lite", "")}"'
+    lite = f'pip install "mmcv-lite{MMCV}"'
     if not installed:
         yield Finding('error', 'mmcv', 'neither mmcv nor mmcv-lite is installed', lite)
         return
@@ -147,9 +139,9 @@ def check_mmcv() -> Iterator[Finding]:
         yield Finding('error', 'mmcv', text, f'pip uninstall -y mmcv mmcv-lite && {lite}')
         return
     [(name, version)] = installed.items()
-    if name in declared and not declared[name].contains(version, prereleases=True):
-        text = f'{name} {version}, expected {declared[name]}: MMSegmentation refuses it'
-        yield Finding('error', 'mmcv', text, f'pip install "{name}{declared[name]}"')
+    if not parse_requirement(name + MMCV).specifier.contains(version, prereleases=True):
+        text = f'{name} {version}, expected {MMCV}: MMSegmentation refuses it'
+        yield Finding('error', 'mmcv', text, f'pip install "{name}{MMCV}"')
     elif has_compiled_ops():
         yield Finding('ok', 'mmcv', f'{name} {version} with compiled ops')
     elif name == 'mmcv-lite':

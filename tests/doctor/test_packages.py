@@ -199,7 +199,10 @@ def test_requirements_without_an_installation_are_those_of_setup_cfg(monkeypatch
     assert config['options']['python_requires'] == wanted
     named = {str(packages.parse_requirement(line)) for line in declared}
     installed = set(importlib.metadata.requires(packages.NAME))
-    assert {'torch>=2.1', 'mmcv<2.2,>=2.0.0rc4; extra == "mim"'} <= named & installed
+    assert {'torch>=2.1', 'mmengine<1.0,>=0.10.7'} <= named & installed
+    for extra, name in (('lite', 'mmcv-lite'), ('mim', 'mmcv')):
+        [line] = config['options.extras_require'][extra].split()
+        assert packages.parse_requirement(line) == packages.parse_requirement(name + packages.MMCV)
 
 
 def test_without_metadata_and_setup_cfg_the_other_checks_still_speak(findings, monkeypatch, tmp_path):
