@@ -38,8 +38,8 @@ class Layout(NamedTuple):
     backbone: dict
     channels: tuple[int, int]
     output_stride: int
-    dilations: Mapping[int, tuple[int, ...]]
     dropout: float
+    dilations: Mapping[int, tuple[int, ...]] = BY_STRIDE
     out_indices: tuple[int, ...] = (0, 1, 2, 3)
     plus: bool = False
     auxiliary: tuple[int, int] | None = None  # channels, in_index

@@ -42,7 +42,6 @@ def _resnet(depth: int, mark: str) -> Layout:
         backbone=dict(type='mmpretrain.ResNet', depth=depth),
         channels=(256, 2048),
         output_stride=8,
-        dilations=BY_STRIDE,
         dropout=0.5,
         auxiliary=(1024, 2),
     )

@@ -5,7 +5,6 @@ from typing import Any
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from .layouts import (
-    BY_STRIDE,
     RESNET_PAIRS,
     Layout,
     Pairs,
@@ -49,7 +48,6 @@ def _layout(name: str, mark: str, backbone: dict, plus: bool) -> Layout:
         backbone=backbone,
         channels=(24, 320) if mobile else (256, 2048),
         output_stride=16,
-        dilations=BY_STRIDE,
         dropout=0.1,
         out_indices=(1, 2, 4, 6) if mobile else (0, 1, 2, 3),
         plus=plus,

@@ -14,17 +14,7 @@ from rich.progress import track
 from torch.utils.data import Dataset
 
 from ..atomic_file import write_image
-from .image_headers import (
-    DAMAGED,
-    MODES,
-    UnfitImageError,
-    absent_label,
-    damaged,
-    find_faults,
-    ids_outside,
-    orientation_warning,
-    refuse,
-)
+from . import image_headers
 from .palettes import Palette, colour_table
 from .subsets import base_datasets, image_infos
 
@@ -60,10 +50,10 @@ def check_headers(dataset: Dataset, trained: bool = False) -> None:
                 _modes(labels),
                 not (trained and apart),
             )
-    faults, turned = find_faults(pairs.values())
-    refuse(faults)
+    faults, turned = image_headers.find_faults(pairs.values())
+    image_headers.refuse(faults)
     if turned:
-        warning = '; '.join(orientation_warning(turned, len(pairs)))
+        warning = '; '.join(image_headers.orientation_warning(turned, len(pairs)))
         print_log(warning, logger='current', level=logging.WARNING)
 
 
@@ -89,21 +79,22 @@ def count_label_pixels(
         if 'seg_map_path' in info
     }
     counts = {}
-    faults: list[UnfitImageError] = []
+    faults: list[image_headers.UnfitImageError] = []
     for path, info in track(unique.items(), 'Checking label maps', transient=True):
         if not Path(path).is_file():
-            faults.append(absent_label(info['img_path'], path))
+            faults.append(image_headers.absent_label(info['img_path'], path))
             continue
         load = loaders.get(path) or LoadAnnotations()
         try:
             labels = load({**info, 'seg_fields': []})['gt_seg_map']
-        except DAMAGED as error:
-            faults.append(damaged(path, error))
+        except image_headers.DAMAGED as error:
+            faults.append(image_headers.damaged(path, error))
             continue
         counts[path] = found = np.bincount(labels.ravel(), minlength=max(256, num_classes))
-        if fault := ids_outside(path, np.flatnonzero(found).tolist(), num_classes, ignore_index):
+        ids = np.flatnonzero(found).tolist()
+        if fault := image_headers.ids_outside(path, ids, num_classes, ignore_index):
             faults.append(fault)
-    refuse(faults)
+    image_headers.refuse(faults)
     none = np.zeros(max(256, num_classes), np.int64)
     pixels = np.array([counts.get(info.get('seg_map_path'), none) for info in infos], np.int64)
     ignored = pixels[:, ignore_index].copy()
@@ -154,8 +145,8 @@ def _opened(path: str | None, load: Any | None, dataset: Dataset) -> bool:
 def _modes(load: LoadAnnotations | None) -> Sequence[str]:
     """Pillow's modes that a loader of label maps reads as ids."""
     # OpenCV reads the colours of a palette, and 1 bit as 0 and 255.
-    others = {'pillow': MODES, 'tifffile': ('L', 'P')}
-    return others.get(load.imdecode_backend, ('L',)) if load is not None else MODES
+    others = {'pillow': image_headers.MODES, 'tifffile': ('L', 'P')}
+    return others.get(load.imdecode_backend, ('L',)) if load is not None else image_headers.MODES
 
 
 def _parts(pipeline: Any) -> Iterator[Any]:
