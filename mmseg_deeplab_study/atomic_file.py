@@ -14,10 +14,8 @@ from PIL import Image
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file so that a crash at any moment leaves the old content or the new one.
 
-    The data go to a temporary file in the folder, which is made if need be, and then to their name.
-
-    Raises:
-        OSError: the folder or the disk does not take it, naming the file; the old content is still there.
+    The data go to a temporary file in the folder, which is made if need be, and then to their name. An
+    OSError names the file; the old content is still there.
     """
     path = Path(path)
     # Two ranks may write the same picture; a name that a resumed run uses again leaves none lying about.

@@ -76,11 +76,7 @@ def logits(model: nn.ModuleDict, image: Tensor) -> dict[str, np.ndarray]:
 
 
 def compare_with_peer(path: Path, checkpoint: Mapping[str, Any]) -> str:
-    """Run a peer's file in the peer's own code and in ours, on random images.
-
-    Raises:
-        ImportError: it is not torchvision's; VainF's repository is no package, and the tests have its logits.
-    """
+    """Run torchvision's file in its own code and in ours, on random images; ImportError for other peers."""
     source = checkpoint['meta']['source_format']
     if not source.startswith('torchvision '):
         raise ImportError(f'{source}: there is no installed peer to verify against; only torchvision can be')

@@ -39,10 +39,8 @@ def load_plain(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) 
     """Load tensors and plain data, such as a training script's options, from a file of ``torch.save``.
 
     With ``mmap`` tensors are read when they are looked at, and files of torch before 1.6 refused.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file; it is damaged, inflates, or carries code, which is not
-            run.
+    FileNotFoundError without the file; ValueError if it is damaged, inflates, or carries code, which is not
+    run.
     """
     path = Path(path).expanduser()
     if not path.is_file():

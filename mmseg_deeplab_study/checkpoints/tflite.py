@@ -39,8 +39,7 @@ def is_tflite(path: Path) -> bool:
 def read_constants(path: str | Path) -> dict[str, np.ndarray]:
     """Read the float32 constants of a TensorFlow Lite file by name; nothing in it is executed.
 
-    Raises:
-        FileNotFoundError, ImportError, ValueError: no file, no schema package, or no readable model.
+    Raises FileNotFoundError, ImportError without the schema's package, or ValueError if it cannot be read.
     """
     try:
         import tflite
@@ -82,10 +81,8 @@ def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """Rename and lay out TensorFlow's constants for our backbone and head.
 
     The backbone's folded batch norm comes back as the identity with the bias as shift, exact only with
-    ``norm_eval=True``; the head's convolutions have a bias: ``norm_cfg=None``.
-
-    Raises:
-        ValueError: the constants are not those of a mobile DeepLabV3 without atrous branches.
+    ``norm_eval=True``; the head's convolutions have a bias: ``norm_cfg=None``. ValueError if the constants
+    are not those of a mobile DeepLabV3 without atrous branches.
     """
     convs = {'backbone.conv1': (f'{_BACKBONE}Conv/weights', f'{_BACKBONE}Conv/Conv2D_bias')}
     for k, (ours, expands) in enumerate(mobilenet_v2_blocks()):
@@ -146,10 +143,8 @@ def load_from_tflite(filename: str, map_location: object = None) -> dict:
     """Load ``tflite://PATH``, TensorFlow's mobile DeepLabV3, as an MMSeg checkpoint.
 
     Its model is that of configs/camvid, with images scaled to [-1, 1]. Logits equal TensorFlow's at odd image
-    sizes only, so pad to these: at even ones its SAME padding of stride 2 is not symmetric.
-
-    Raises:
-        FileNotFoundError, ImportError, ValueError: as ``read_constants`` and ``convert_state_dict``.
+    sizes only, so pad to these: at even ones its SAME padding of stride 2 is not symmetric. Raises as
+    ``read_constants`` and ``convert_state_dict``.
     """
     path = Path(filename.removeprefix(SCHEME)).expanduser()
     state = convert_state_dict(read_constants(path))

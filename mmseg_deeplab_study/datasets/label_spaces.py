@@ -30,11 +30,7 @@ class Match(NamedTuple):
 
 
 def resolve_classes(space: str | Sequence[str]) -> tuple[str, ...]:
-    """Class names of a dataset's name known to MMSeg (``'voc'``), or of a list.
-
-    Raises:
-        ValueError: MMSeg does not know the name, it is neither a name nor names, or a class is named twice.
-    """
+    """Class names of a dataset's name known to MMSeg (``'voc'``), or of a list; ValueError for others."""
     if isinstance(space, str):
         # Records are read without MMSegmentation, which takes seconds to import.
         make_mmcv_ops_importable()
@@ -68,10 +64,7 @@ def match_classes(
     """Find the source class of each target class; those without one are left out.
 
     ``class_map`` of target to source class comes first (None: unmatched), then equal names, aliases and, if
-    asked for, approximate ones.
-
-    Raises:
-        ValueError: ``class_map`` is no dict, or has a name that its label space has not.
+    asked for, approximate ones. ValueError if it is no dict, or has an unknown name.
     """
     if not isinstance(class_map, Mapping | None):
         raise ValueError(

@@ -58,11 +58,8 @@ def prepare(plan: Plan, out: Path, copy: bool = False) -> list[PreparedSplit]:
     """Bring photographs and train ids to ``leftImg8bit`` and ``gtFine`` in ``out``, and check what is there.
 
     Photographs of a folder become links, or with ``copy`` files; those of an archive are unpacked. What is
-    there is compared and kept.
-
-    Raises:
-        FileExistsError: a file is there with other content, or a photograph that is not of the plan.
-        OSError, ValueError: a file cannot be written, is damaged, or has unknown ids or another size.
+    there is compared and kept: FileExistsError if it differs or is not of the plan. OSError or ValueError if
+    a file cannot be written, is damaged, or has unknown ids or another size.
     """
     for split, frames in plan.frames.items():
         _refuse_others(split, frames, out)

@@ -8,9 +8,7 @@ def choose_probe(pixels: np.ndarray, images: int) -> list[int]:
 
     First a greedy set cover: the image with most classes not yet shown, until all are. Then image by image
     the one that brings the frequencies of the choice nearest (L1) to the set's; the first of equals.
-
-    Raises:
-        ValueError: ``images`` is not in 1..N, or too small for the cover.
+    ValueError if there are fewer images, or the cover needs more.
     """
     pixels = np.asarray(pixels, np.int64)
     if pixels.ndim != 2:

@@ -56,9 +56,7 @@ class NamedSubset(Dataset):
 
     The study trained on the first ``int(2975 / 4)`` images of Cityscapes in the order its file system
     happened to list them; sorting makes that reproducible. Logs and records call the part ``name``.
-
-    Raises:
-        ValueError: the fraction is outside (0, 1] or leaves no image.
+    ValueError if the fraction leaves no image.
     """
 
     def __init__(self, dataset: dict, name: str, fraction: float) -> None:

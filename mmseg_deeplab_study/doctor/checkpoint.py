@@ -75,9 +75,7 @@ def import_package(check: str, path: Path) -> Finding | None:
 def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
     """What a checkpoint is, its ``load_from`` (None if no reader takes it) and its state dict in our names.
 
-    Raises:
-        ImportError: the reader's package is missing.
-        ValueError: it is damaged, carries code, or is not quite what its keys say.
+    ImportError without the reader's package; ValueError if it is damaged, carries code, or lacks keys.
     """
     from mmseg_deeplab_study.checkpoints import layouts, safe_loading, tflite
     from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, LAYOUTS, SCHEMES

@@ -49,10 +49,8 @@ def build_loaders(runner: Runner) -> dict[str, DataLoader]:
 def check_shared_memory(loaders: Mapping[str, DataLoader]) -> None:
     """Refuse workers whose batches need more shared memory than there is, all ranks of a machine together.
 
-    Before any start: what they share is not free any more. Besides ``train_dataloader``, one is in use.
-
-    Raises:
-        RuntimeError: on every rank; names the machine, what is free, what each loader needs, and the cure.
+    Before any start: what they share is not free any more. Besides ``train_dataloader``, one is in use. A
+    RuntimeError, on every rank, names the machine, what is free, what each loader needs, and the cure.
     """
     needed = {name: _bytes_in_flight(loader) for name, loader in loaders.items()}
     machines: dict[str, list] = {}

@@ -12,9 +12,8 @@ from .parts import did_you_mean, error_text
 def read_file(path: str | Path, what: str = 'config') -> Config:
     """Read a file in MMEngine's language; ``what`` messages call it.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or one that it inherits; names that, the line and the reason.
+    FileNotFoundError, or ValueError if it or one that it inherits cannot be read: names that, line and
+    reason.
     """
     path = Path(path)
     if not path.is_file():

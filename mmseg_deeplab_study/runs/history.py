@@ -95,10 +95,8 @@ def read_history(path: str | Path) -> History:
     """Read a record, given its file or the work_dir that holds it.
 
     A last line without its line end was cut short by a crash, and is dropped. Rows from before there were
-    means over the labelled classes get them, if they have what these come from.
-
-    Raises:
-        FileNotFoundError, ValueError: no record; no JSON object or another schema, naming file and line.
+    means over the labelled classes get them, if they have what these come from. FileNotFoundError, or
+    ValueError, which names file and line, for no JSON object or another schema.
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path

@@ -25,10 +25,7 @@ def check_data_roots(
     """Refuse a config whose ``parts`` name data that are not there.
 
     ``option_prefix`` is what ``--cfg-options`` needs before a key, None where there is no such flag.
-
-    Raises:
-        FileNotFoundError: names the key, the folder or list of images, and the cure.
-        ValueError: a dataset of MMSeg's would be empty.
+    FileNotFoundError names key, folder and cure; ValueError if a dataset would be empty.
     """
     change = 'set {} in the config'
     if option_prefix is not None:
@@ -88,10 +85,8 @@ def _check_photographs(key: str, dataset: dict, root: Path, change: str) -> None
 def check_load_from(load_from: str | None, flag: str = '--load-from ') -> None:
     """Refuse a source checkpoint that is not there, or whose reader is not named; one that is fetched passes.
 
-    ``flag`` is what gives another, up to its value.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file; no text, an unknown scheme, or a ``.tflite`` without one.
+    ``flag`` is what gives another, up to its value. FileNotFoundError; ValueError for what is no text, an
+    unknown scheme, or a ``.tflite`` without one.
     """
     if load_from is None:
         return

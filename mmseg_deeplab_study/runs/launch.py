@@ -49,9 +49,8 @@ def load_config(args: argparse.Namespace) -> Config:
 def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | None = None) -> Path | None:
     """Take the work_dir for this run, and with ``resume`` find the checkpoint to go on from, its seed too.
 
-    Raises:
-        RuntimeError, OSError: another run is going on in it, or it cannot be written to.
-        FileExistsError, ValueError: it holds a record; no checkpoint loads, or one of another ``seed``.
+    RuntimeError if another run has it, OSError if it cannot be written to, FileExistsError if it holds a
+    record, ValueError if no checkpoint loads, or one of another ``seed``.
     """
     if torch.distributed.is_initialized():
         from_main_process(lambda: claim_work_dir(cfg.work_dir))

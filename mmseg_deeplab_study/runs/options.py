@@ -52,8 +52,7 @@ def flatten(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 def merge_options(cfg: Config, options: Mapping[str, Any], config: str) -> None:
     """Merge what overrides a config of the file ``config``, nested or by dotted key.
 
-    Raises:
-        ValueError: as ``check_options``; or an option does not fit, such as a part of a number.
+    Raises as ``check_options``; ValueError, too, if an option does not fit, such as a part of a number.
     """
     check_options(flatten(options), config, cfg.to_dict())
     for key, value in options.items():
@@ -66,13 +65,10 @@ def merge_options(cfg: Config, options: Mapping[str, Any], config: str) -> None:
 
 
 def check_options(options: Mapping[str, Any], config: str, content: Mapping[str, Any]) -> None:
-    """Refuse options, by dotted key, that MMEngine would take and nothing would read.
+    """Refuse, by ValueError, options that MMEngine would take and nothing would read, by dotted key.
 
     What the ``content`` of the file ``config`` has may be overridden, as code of the user's own may read it;
     but not a variable whose value was put into its places when the config was read.
-
-    Raises:
-        ValueError: names the option, and what to give instead.
     """
     known = KNOWN_KEYS
     if 'data_preprocessor' in (content.get('model') or {}):

@@ -52,11 +52,7 @@ def check_loops(cfg: Config) -> None:
 
 
 def check_values(cfg: Config) -> None:
-    """Refuse values of a kind that their class does not take, which it may find in the midst of training.
-
-    Raises:
-        ValueError: text or a list in place of a number, or a validation interval below 1; names the key.
-    """
+    """Refuse, by ValueError, values of a kind that their class would find amid training."""
     content = _parts(cfg)
     for place, part in places_of(content):
         if isinstance(part, Mapping):

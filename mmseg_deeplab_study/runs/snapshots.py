@@ -13,10 +13,9 @@ from ..datasets.palettes import Palette
 
 
 def choose_images(paths: Sequence[str], wanted: int | str | Sequence[str]) -> list[str]:
-    """Pick images to take snapshots of: a number, evenly spaced, or those with the stems given.
+    """Pick images for snapshots: a number, evenly spaced, or those of the stems given.
 
-    Raises:
-        ValueError: no image has such a stem, or two that are picked have the same.
+    ValueError if no image has such a stem, or two that are picked have the same.
     """
     if isinstance(wanted, int):
         places = np.linspace(0, len(paths) - 1, min(wanted, len(paths))).round().astype(int)

@@ -29,10 +29,8 @@ def claim_work_dir(work_dir: str | Path, lock: str = LOCK_NAME) -> None:
     """Take a folder for this process alone until it ends, however it ends.
 
     By a POSIX record lock on the file ``lock``, which data loader workers, who may outlive a killed run, do
-    not inherit. A study claims its runs' folders by a ``lock`` of its own.
-
-    Raises:
-        RuntimeError, OSError: another process has it, which is named; it cannot be written to.
+    not inherit. A study claims its runs' folders by a ``lock`` of its own. RuntimeError names the process
+    that has it; OSError if it cannot be written to.
     """
     path = Path(work_dir).resolve() / lock
     if path in _claimed:
@@ -116,10 +114,8 @@ def find_checkpoint(work_dir: str | Path, out_dir: str | None = None) -> Path | 
     """The newest checkpoint of a run that loads, or None if there is none; logs what it passes over.
 
     Looks at the files themselves and not only at ``last_checkpoint``, which a crash may have lost, and which
-    in a copied run names the original's. ``out_dir`` is that of ``CheckpointHook``.
-
-    Raises:
-        ValueError: there are checkpoints and none of them loads.
+    in a copied run names the original's. ``out_dir`` is that of ``CheckpointHook``. ValueError if none of
+    them loads.
     """
     work_dir = Path(work_dir)
     paths, problems = _checkpoints(work_dir), []

@@ -46,10 +46,8 @@ OVERCAST = Look(tint=(0.95, 1.0, 0.97), light=(0.8, 1.1), saturation=0.9, noise=
 def draw_object_photo(seed: int, split: str, index: int, size: Size = (96, 96)) -> Picture:
     """Draw one or two objects on plain ground or, every second time, in a street, which is background.
 
-    Labels are ids of VOC, 255 around the objects.
-
-    Raises:
-        ValueError: ``split`` is not in ``SPLITS``, ``seed`` or ``index`` is negative, or ``size`` too small.
+    Labels are ids of VOC, 255 around the objects. ValueError for another split, a negative seed or index, or
+    too small a size.
     """
     rng = _random(seed, split, index, size)
     canvas = Canvas(size, label_ids('voc'))
@@ -85,13 +83,9 @@ def draw_street_scene(seed: int, split: str, index: int, size: Size = (96, 192))
 
 
 def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: Size = (96, 96)) -> Path:
-    """Write object photos in the layout of PASCAL VOC 2012, unless they are there.
+    """Write object photos in the layout of PASCAL VOC 2012, unless they are there; returns its folder.
 
-    Returns the folder ``VOCdevkit/VOC2012`` in ``root``.
-
-    Raises:
-        FileExistsError: ``root`` holds something else.
-        ValueError: as ``draw_object_photo``, or a number of images is negative.
+    FileExistsError if ``root`` holds something else; ValueError for negative numbers of images.
     """
     colours = colour_table(voc_palette(21))
     colours[IGNORE_INDEX] = voc_palette(256)[IGNORE_INDEX]
