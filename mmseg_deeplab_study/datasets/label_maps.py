@@ -1,19 +1,18 @@
 """Label maps as files: checking a dataset's, counting its pixels, writing predictions."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
-from mmengine.logging import print_log
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 from rich.progress import track
 from torch.utils.data import Dataset
 
 from ..atomic_file import write_image
+from ..log import warn
 from . import image_headers
 from .palettes import Palette, colour_table
 from .subsets import base_datasets, image_infos
@@ -53,8 +52,7 @@ def check_headers(dataset: Dataset, trained: bool = False) -> None:
     faults, turned = image_headers.find_faults(pairs.values())
     image_headers.refuse(faults)
     if turned:
-        warning = '; '.join(image_headers.orientation_warning(turned, len(pairs)))
-        print_log(warning, logger='current', level=logging.WARNING)
+        warn('; '.join(image_headers.orientation_warning(turned, len(pairs))))
 
 
 def count_label_pixels(

@@ -1,7 +1,6 @@
 """What a record says of its run: label spaces, recipe, digests, versions, hardware."""
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from importlib.metadata import version
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
@@ -21,6 +19,7 @@ from ..datasets.subsets import image_list
 from ..digests import data_digest, file_digest, names_digest
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 from ..hardware import describe_hardware
+from ..log import warn
 from ..models.segmentors import bare_model
 from ..version import __version__
 from .history import FILE_NAME, HistoryWriter, SubsetName, flat_recipe, read_history
@@ -95,7 +94,7 @@ def describe_model(model: nn.Module, height: int, width: int) -> dict[str, Any]:
         multiply_adds = counter.get_total_flops() // 2
     except Exception as error:
         # Whatever a model may do with numbers that it does not have: no reason not to train it.
-        print_log(f'multiply-adds are not counted: {error!r}', 'current', level=logging.WARNING)
+        warn(f'multiply-adds are not counted: {error!r}')
         multiply_adds = None
     return {'parameters': parameters, 'multiply_adds': multiply_adds, 'input': [height, width]}
 

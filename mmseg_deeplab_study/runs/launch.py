@@ -2,7 +2,6 @@
 
 import argparse
 import atexit
-import logging
 import os
 import sys
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import print_log
 
 from ..checkpoints.safe_loading import load_plain
+from ..log import warn
 from .config import read_config
 from .main_process import from_main_process
 from .parts import check_loops, check_values
@@ -72,11 +71,7 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
         if not overwrite and not cfg.get('resume'):
             refuse_recorded(cfg.work_dir)
         if resume:
-            print_log(
-                f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero',
-                logger='current',
-                level=logging.WARNING,
-            )
+            warn(f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero')
         return None
     # MMEngine takes the checkpoint's seed too, but only after it has shuffled the data by the config's.
     begun_with = load_plain(checkpoint, mmap=True)['meta'].get('seed')

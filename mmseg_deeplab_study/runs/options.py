@@ -1,7 +1,6 @@
 """What overrides a config: one form for it, and what cannot be meant."""
 
 import contextlib
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -13,10 +12,11 @@ from typing import Any
 import mmengine.registry
 import mmseg.registry
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.registry import Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
+
+from ..log import warn
 
 # What is read of a config: the parameters of MMEngine's Runner, and what it, its kin and our tools look for
 # besides.
@@ -34,6 +34,7 @@ KNOWN_KEYS = {
     'tta_model',
     'tta_pipeline',
 } - {'self', 'cfg'}
+_warn = cache(warn)  # once of each option
 # Classes by their registered name: a look-up in each registry takes a while.
 _found: dict[str, list[Any]] = {}
 
@@ -193,11 +194,6 @@ def parameters_of(kind: Any) -> set[str] | None:
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
             return names
     return None
-
-
-@cache
-def _warn(text: str) -> None:
-    print_log(text, logger='current', level=logging.WARNING)
 
 
 def _near(part: str, names: Iterable[str]) -> list[str]:

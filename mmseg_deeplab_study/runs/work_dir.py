@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import IO
 from mmengine.logging import print_log
 
 from ..checkpoints.safe_loading import check_sums, load_plain
+from ..log import warn
 from .history import FILE_NAME, read_history
 
 LOCK_NAME = '.running'
@@ -94,11 +94,9 @@ def _lock(file: IO[str], work_dir: str | Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             # Network file systems without locks.
-            print_log(
+            warn(
                 f'work_dir {work_dir}: its file system has no locks ({error.strerror}), so a second run in '
-                'it cannot be refused',
-                logger='current',
-                level=logging.WARNING,
+                'it cannot be refused'
             )
             return
         file.seek(0)
@@ -130,11 +128,9 @@ def find_checkpoint(work_dir: str | Path, out_dir: str | None = None) -> Path | 
             if named.parent.resolve() in [folder.resolve() for folder in own]:
                 paths.append(named)
             else:
-                print_log(
+                warn(
                     f'Passed over to resume: {work_dir}/last_checkpoint names {named}, a checkpoint of '
-                    'another folder. Is the run a copy?',
-                    logger='current',
-                    level=logging.WARNING,
+                    'another folder. Is the run a copy?'
                 )
     for path in sorted(paths, key=_number, reverse=True):
         problem = _problem(path)
@@ -142,7 +138,7 @@ def find_checkpoint(work_dir: str | Path, out_dir: str | None = None) -> Path | 
             print_log(f'Resume from {path}, the newest checkpoint that loads', logger='current')
             return path
         problems.append(problem)
-        print_log(f'Passed over to resume: {problem}', logger='current', level=logging.WARNING)
+        warn(f'Passed over to resume: {problem}')
     if problems:
         raise ValueError(
             f'work_dir {work_dir}: none of its {len(problems)} checkpoints can be resumed from: '

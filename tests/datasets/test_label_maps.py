@@ -349,7 +349,7 @@ def turn(root: Path, number: int, orientation: int) -> Path:
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found = []
-    monkeypatch.setattr(label_maps, 'print_log', lambda text, **options: found.append(text))
+    monkeypatch.setattr(label_maps, 'warn', found.append)
     return found
 
 

@@ -163,7 +163,7 @@ def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(tmp_path):
 
 def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(launch, 'print_log', lambda message, **_: said.append(message))
+    monkeypatch.setattr(launch, 'warn', said.append)
     cfg = Config(dict(work_dir=str(tmp_path / 'mistyped')))
     assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
     assert said == [f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero']
