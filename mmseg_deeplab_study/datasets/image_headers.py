@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+Size = tuple[int, int]  # width and height in pixels
 _ORIENTATION = 0x0112  # tag of EXIF and TIFF
 _LOSSY = ('JPEG', 'MPO', 'JPEG2000')
 _TURN = 'write the photograph without orientation (PIL.ImageOps.exif_transpose), and the label map to fit it'
@@ -61,7 +62,7 @@ def absent_label(photograph: object, label: str | Path) -> AbsentFileError:
 
 
 def ids_outside(
-    label: str | Path, ids: Iterable[int], classes: int, ignored: int = 255
+    label: object, ids: Iterable[int], classes: int, ignored: int = 255
 ) -> UnfitImageError | None:
     """What to say of the ids of a label map where some are of no class; None if all are."""
     outside = [i for i in ids if i >= classes and i != ignored]
@@ -104,9 +105,7 @@ def refuse(errors: Iterable[UnfitImageError]) -> None:
         raise kind('. '.join(map(str, kinds)))
 
 
-def label_size(
-    file: str | Path | BinaryIO, name: object = None, modes: Sequence[str] = MODES
-) -> tuple[int, int]:
+def label_size(file: str | Path | BinaryIO, name: object = None, modes: Sequence[str] = MODES) -> Size:
     """Width and height of a label map, whose ids have up to 8 bits; ``modes`` are those read as ids.
 
     UnfitImageError, of ``name``, if it has colours, other bits or lossy compression, or is damaged.
@@ -163,7 +162,7 @@ def decode_photograph(path: str | Path) -> None:
             raise damaged(path, error, 'photograph') from error
 
 
-def photograph_size(path: str | Path, turns: bool = True) -> tuple[tuple[int, int] | None, int]:
+def photograph_size(path: str | Path, turns: bool = True) -> tuple[Size | None, int]:
     """Width and height of a photograph as loaded (None if OpenCV alone reads it), and its EXIF orientation.
 
     ``turns`` is whether the loader follows the orientation, as OpenCV and Pillow do unless told not to.
