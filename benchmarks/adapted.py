@@ -5,10 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks import setups
-from mmseg_deeplab_study.runs.history import Kind, read_history
+from mmseg_deeplab_study.runs.history import read_history
 
 LEAF = 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
 OPTIONS = {setups.STOCK: 'model.type=EncoderDecoder'} | {
@@ -27,18 +25,10 @@ def measure(weights: str, folder: Path) -> dict[str, dict[str, list[float]]]:
         options += ['default_hooks.logger.interval=1']
         subprocess.run([*command, *options], cwd=setups.ROOT, check=True, stdout=subprocess.DEVNULL)
         lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
-        rows = read_history(work_dir / 'adaptation.jsonl').rows
+        rows = read_history(work_dir).validations
         result[name] = {
             'loss': [line['loss'] for line in map(json.loads, lines) if 'loss' in line],
-            'miou': [row['mIoU'] for row in rows if row['kind'] == Kind.VALIDATION],
-            'labelled': [_labelled(row) for row in rows if row['kind'] == Kind.VALIDATION],
+            'miou': [row['mIoU'] for row in rows],
+            'labelled': [row['mIoU.labelled'] for row in rows],
         }
     return result
-
-
-def _labelled(row: dict) -> float:
-    """mIoU over the classes with labelled pixels: no jump at another's first."""
-    confusion = np.array(row['confusion'])
-    hits, labelled = confusion.diagonal(), confusion.sum(axis=1)
-    union = labelled + confusion.sum(axis=0) - hits
-    return float(100 * (hits[labelled > 0] / union[labelled > 0]).mean())

@@ -1,4 +1,4 @@
-"""Measure this project beside stock MMSegmentation, for docs/speed.md."""
+"""Measure this project beside stock MMSegmentation, for docs/speed.md, and its dense CRF."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
-from benchmarks import adapted, growth, rounds, setups, tables, training, validation
+from benchmarks import adapted, crf, growth, rounds, setups, tables, training, validation
 from benchmarks.measure import in_own_process, machine
 
 # What a section is measured on besides the large images: CamVid's own, or crops of the study's size.
@@ -19,46 +19,52 @@ SIZES = {
     'rounds': ['large', 'camvid'],
 }
 PER_NETWORK = ('training', 'rounding', 'validation', 'memory', 'rounds')
-SECTIONS = (*PER_NETWORK, 'growth', 'adapted')
+SECTIONS = (*PER_NETWORK, 'growth', 'adapted', 'crf')
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--only', nargs='+', choices=SECTIONS, default=SECTIONS, help='sections to measure')
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        choices=SECTIONS,
+        default=SECTIONS,
+        help='sections to measure; those whose files are not given are left out',
+    )
     parser.add_argument('--networks', nargs='+', choices=setups.NETWORKS, default=list(setups.NETWORKS))
     parser.add_argument('--rounds', type=int, default=5, help='timed repetitions (default: 5)')
     parser.add_argument('--steps', type=int, default=20, help='training steps (default: 20)')
     parser.add_argument('--height', type=int, default=1024, help='of the large images (default: 1024)')
     parser.add_argument('--images', type=int, default=4, help='of the large validation set (default: 4)')
-    parser.add_argument(
-        '--weights',
-        help="TensorFlow's deeplabv3_257_mv_gpu.tflite, for the section 'adapted' (left out without)",
-    )
-    parser.add_argument('-o', '--out', default='docs', help='folder of the table and picture (default: docs)')
-    parser.add_argument(
-        '--results', default='work_dirs/bench/results.json', help='measured numbers, section by section'
-    )
+    parser.add_argument('--weights', type=Path, help="deeplabv3_257_mv_gpu.tflite, for 'adapted' and 'crf'")
+    parser.add_argument('--voc', type=Path, help="folder VOC2012 of a VOCdevkit, for 'crf' of dense_crf.md")
+    parser.add_argument('-o', '--out', type=Path, default='docs', help='folder of the pages (default: docs)')
+    results = Path('work_dirs/bench/results.json')
+    parser.add_argument('--results', type=Path, default=results, help='measured numbers, section by section')
     return parser.parse_args()
 
 
 def main() -> None:
     """Measure section by section, then write table and picture."""
     args = parse_args()
-    path = Path(args.results)
+    path = args.results
     path.parent.mkdir(parents=True, exist_ok=True)
     for section in args.only:
-        if section == 'adapted' and args.weights is None:
+        if section == 'crf' or (section == 'adapted' and args.weights is None):
             continue
         for network in args.networks if section in PER_NETWORK else [growth.NETWORK]:
             for size in SIZES.get(section, ['large']):
                 in_own_process(measure, args, section, network, size)
-    print(tables.write(json.loads(path.read_text()), Path(args.out)))
+    if 'crf' in args.only and args.voc and args.weights:
+        tables.write_between_marks(args.out / 'dense_crf.md', '\n'.join(crf.lines(args)))
+    if path.exists():
+        print(tables.write(json.loads(path.read_text()), args.out))
 
 
 def measure(args: argparse.Namespace, section: str, network: str, size: str) -> None:
     """Measure one thing and add it to the results at once."""
-    path = Path(args.results)
+    path = args.results
     weights = path.with_name(f'{network}.pth')
     with tempfile.TemporaryDirectory() as name:
         folder, root = Path(name), setups.camvid()
@@ -87,7 +93,7 @@ def measure(args: argparse.Namespace, section: str, network: str, size: str) -> 
         elif section == 'growth':
             value = growth.measure(folder, args.rounds)
         else:
-            key, value = 'CamVid', adapted.measure(str(Path(args.weights).absolute()), folder)
+            key, value = 'CamVid', adapted.measure(str(args.weights.absolute()), folder)
     results = json.loads(path.read_text()) if path.exists() else {}
     results.setdefault(section, {})[key] = value
     results.setdefault('machines', {})[section] = machine()

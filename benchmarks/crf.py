@@ -1,13 +1,8 @@
-"""The dense CRF: its time beside pydensecrf2's, its memory, its scores on VOC.
-
-Needs CAMVID_ROOT; the extra `crf` for the comparison. Writes a table between the marks of OUT/dense_crf.md.
-"""
+"""The dense CRF: its time beside pydensecrf2's (the extra `crf`), its memory, its scores on VOC."""
 
 import argparse
-import copy
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,53 +17,20 @@ from mmengine.runner import Runner
 from mmseg.registry import DATASETS
 from PIL import Image
 
-import mmseg_deeplab_study  # noqa: F401  (registers everything)
 from benchmarks import setups
 from benchmarks.adapted import LEAF
 from benchmarks.measure import alternate, in_own_process, machine, memory_mb, peak_growth
-from benchmarks.tables import markdown_table, write_between_marks
+from benchmarks.tables import markdown_table
 from mmseg_deeplab_study.engine.dense_crf import enable_dense_crf
 from mmseg_deeplab_study.inference.trained_model import load_model
 from mmseg_deeplab_study.models.dense_crf import BACKENDS, DenseCRF
 
-# height, width, classes
-SIZES = ((128, 256, 19), (256, 512, 19), (512, 1024, 19), (1024, 2048, 19), (512, 1024, 2), (512, 1024, 59))
+# height, of which the width is twice, and classes
+SIZES = ((128, 19), (256, 19), (512, 19), (1024, 19), (512, 2), (512, 59))
 SHOWN = ('mIoU', 'BIoU', 'trimap.1', 'trimap.2', 'trimap.4', 'trimap.8', 'trimap.16', 'trimap.32')
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        '--voc', type=Path, required=True, help='folder VOC2012 of a VOCdevkit, its val split'
-    )
-    parser.add_argument(
-        '--weights', type=Path, required=True, help="TensorFlow's deeplabv3_257_mv_gpu.tflite"
-    )
-    parser.add_argument('--rounds', type=int, default=3, help='timed repetitions (default: %(default)s)')
-    parser.add_argument(
-        '-o', '--out', type=Path, default='docs', help='folder of dense_crf.md (default: docs)'
-    )
-    return parser.parse_args()
-
-
-def smooth_logits(classes: int, height: int, width: int) -> torch.Tensor:
-    """(1, C, H, W) as a network gives them: from an eighth of the size."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.randn(1, classes, -(-height // 8), -(-width // 8), generator=generator)
-    return 4 * torch.nn.functional.interpolate(coarse, (height, width), mode='bilinear')
-
-
-def read_image(path: Path, size: tuple[int, int] | None = None) -> torch.Tensor:
-    """(1, 3, H, W) uint8, enlarged to ``size`` (H, W) if it is given."""
-    with Image.open(path) as image:
-        image = image.convert('RGB')
-        if size is not None:
-            image = image.resize(size[::-1], Image.Resampling.BICUBIC)
-        return torch.tensor(np.asarray(image)).permute(2, 0, 1)[None].contiguous()
-
-
-def voc_config(voc: Path, weights: Path) -> Config:
+def voc_config(args: argparse.Namespace) -> Config:
     """A test of TensorFlow's weights on VOC's validation images, in its 21 classes."""
     cfg = Config.fromfile(setups.ROOT / LEAF)
     cfg.model.decode_head.num_classes = 21
@@ -76,7 +38,7 @@ def voc_config(voc: Path, weights: Path) -> Config:
     loader = cfg.test_dataloader
     loader.dataset = dict(
         type='PascalVOCDataset',
-        data_root=str(voc),
+        data_root=str(args.voc.absolute()),
         data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
         ann_file='ImageSets/Segmentation/val.txt',
         pipeline=loader.dataset.pipeline,
@@ -84,13 +46,12 @@ def voc_config(voc: Path, weights: Path) -> Config:
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.custom_hooks = []
-    cfg.log_level, cfg.load_from = 'WARNING', f'tflite://{weights}'
+    cfg.log_level, cfg.load_from = 'WARNING', f'tflite://{args.weights.absolute()}'
     return cfg
 
 
 def beside_pydensecrf(cfg: Config, rounds: int) -> list[tuple[str, ...]]:
     """A row per photograph of VOC: seconds of both, ratio, labels that agree."""
-    cfg = copy.deepcopy(cfg)
     cfg.model.output = 'full'
     model, dataset = load_model(cfg, cfg.load_from), DATASETS.build(cfg.test_dataloader.dataset)
     rows = []
@@ -112,15 +73,17 @@ def beside_pydensecrf(cfg: Config, rounds: int) -> list[tuple[str, ...]]:
     return rows
 
 
-def grow(size: tuple[int, int, int]) -> list[Any]:
+def grow(height: int, classes: int) -> list[Any]:
     """A row for a street of a size: seconds, lattice corners a pixel, MB."""
-    height, width, classes = size
-    picture = min((setups.camvid() / 'leftImg8bit/val').rglob('*.png'))
-    image, logits = read_image(picture, (height, width)), smooth_logits(classes, height, width)
-    crf = DenseCRF()
-    lattice = crf._bilateral(image[0])
-    corners = lattice.size / (height * width)
-    del lattice
+    with TemporaryDirectory() as folder:
+        (picture,) = (setups.make_streets(Path(folder), 1, height) / 'leftImg8bit/val').rglob('*.png')
+        image = torch.tensor(np.asarray(Image.open(picture).convert('RGB'))).permute(2, 0, 1)[None]
+    width = 2 * height
+    # As a network gives them: from an eighth of the size.
+    coarse = torch.randn(1, classes, height // 8, width // 8, generator=torch.Generator().manual_seed(0))
+    logits = 4 * torch.nn.functional.interpolate(coarse, (height, width), mode='bilinear')
+    crf, image = DenseCRF(), image.contiguous()
+    corners = crf._bilateral(image[0]).size / (height * width)
     seconds: list[float] = []
 
     def task() -> None:
@@ -134,39 +97,20 @@ def grow(size: tuple[int, int, int]) -> list[Any]:
     return [f'{height}x{width}', classes, *figures]
 
 
-def voc_scores(cfg: Config, folder: str) -> Mapping[str, float]:
-    """Scores with dense CRF and, as ``unrefined/...``, without."""
-    cfg = copy.deepcopy(cfg)
-    cfg.work_dir = folder
-    enable_dense_crf(cfg)
-    return Runner.from_cfg(cfg).test()
-
-
 def lines(args: argparse.Namespace) -> Iterator[str]:
     """The tables in Markdown."""
-    cfg = voc_config(args.voc.absolute(), args.weights.absolute())
     yield f'Measured on {machine()}.'
     if find_spec('pydensecrf') is not None:
         head = ('photograph, 21 classes', 'size', 'torch, s', 'pydensecrf2, s', 'ratio')
-        yield from markdown_table((*head, 'labels that agree, %'), beside_pydensecrf(cfg, args.rounds))
+        yield from markdown_table(
+            (*head, 'labels that agree, %'), beside_pydensecrf(voc_config(args), args.rounds)
+        )
     head = ('street', 'classes', 'torch, s', 'corners a pixel', 'peak of the CRF, MB', 'of the process, MB')
-    yield from markdown_table(head, [in_own_process(grow, size) for size in SIZES])
-    with TemporaryDirectory() as folder:
-        scores = voc_scores(cfg, folder)
+    yield from markdown_table(head, [in_own_process(grow, *size) for size in SIZES])
+    cfg = voc_config(args)
+    enable_dense_crf(cfg)
+    with TemporaryDirectory() as cfg.work_dir:
+        scores = Runner.from_cfg(cfg).test()
     pairs = ((name, scores[f'unrefined/{name}'], scores[name]) for name in SHOWN)
     rows = [(name, f'{plain:.2f}', f'{fine:.2f}', f'{fine - plain:+.2f}') for name, plain, fine in pairs]
     yield from markdown_table(("VOC's photographs, %", 'without', 'with', 'difference'), rows)
-
-
-def main() -> None:
-    """Measure, then write the table."""
-    os.chdir(setups.ROOT)
-    args = parse_args()
-    setups.camvid()  # before anything is measured
-    text = '\n'.join(lines(args))
-    write_between_marks(args.out / 'dense_crf.md', text)
-    print(text)
-
-
-if __name__ == '__main__':
-    main()

@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from benchmarks.setups import camvid
+from benchmarks.setups import label_of, make_streets
 from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.page import render_page
@@ -56,38 +56,27 @@ def write_run(folder: Path, seed: int, args: argparse.Namespace) -> Path:
 
 
 def write_snapshots(folder: Path, args: argparse.Namespace) -> None:
-    """Photographs, truths and, for each validation, a label map of each."""
-    reference = folder / 'reference'
-    reference.mkdir(parents=True)
-    photographs = sorted((camvid() / 'leftImg8bit/val').rglob('*.png'))[: args.images]
-    for photograph in photographs:
-        label = Path(str(photograph).replace('leftImg8bit', 'gtFine').replace('.png', '_labelTrainIds.png'))
-        size = (2 * args.height, args.height)
-        shutil.copy(photograph, reference / photograph.name)
-        with Image.open(label) as image:
-            truth = image.convert('L').resize(size, Image.Resampling.NEAREST)
-        truth = Image.fromarray(np.asarray(truth), mode='P')
-        truth.putpalette([channel for i in range(256) for channel in (i, 255 - i, 13 * i % 256)])
-        truth.save(reference / f'{photograph.stem}_truth.png')
-        for variant in range(VARIANTS):
-            _perturb(truth, variant, args.classes).save(folder / f'{photograph.stem}_{variant}.png')
-    for place in range(args.validations):
-        pictures = folder / f'{5 * place:06d}'
-        pictures.mkdir()
-        for photograph in photographs:
-            variant = folder / f'{photograph.stem}_{place % VARIANTS}.png'
-            os.link(variant, pictures / f'{photograph.stem}.png')
+    """Photographs, truths and, for each validation, a label map of each: the truth moved to the right."""
+    (folder / 'reference').mkdir(parents=True)
+    streets = make_streets(folder.parent, args.images, args.height)
+    for photograph in sorted((streets / 'leftImg8bit/val').rglob('*.png')):
+        shutil.copy(photograph, folder / 'reference' / photograph.name)
+        truth = np.asarray(Image.open(label_of(photograph)).convert('L'))
+        _save(truth, folder / f'reference/{photograph.stem}_truth.png')
+        for place in range(args.validations):
+            path = folder / f'{5 * place:06d}' / photograph.name
+            if place < VARIANTS:
+                _save(np.roll(truth, 20 * place, axis=1), path)
+            else:
+                path.parent.mkdir(exist_ok=True)
+                os.link(folder / f'{5 * (place % VARIANTS):06d}' / photograph.name, path)
 
 
-def _perturb(truth: Image.Image, seed: int, classes: int) -> Image.Image:
-    """A label map with 200 wrong ellipses, about as ragged as a prediction."""
-    random, predicted = np.random.default_rng(seed), truth.copy()
-    draw = ImageDraw.Draw(predicted)
-    for _ in range(200):
-        x, y = random.integers(0, truth.width), random.integers(0, truth.height)
-        width, height = random.integers(8, truth.width // 12, 2)
-        draw.ellipse((x, y, x + width, y + height), fill=int(random.integers(classes)))
-    return predicted
+def _save(ids: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    image = Image.fromarray(ids, mode='P')
+    image.putpalette([channel for i in range(256) for channel in (i, 255 - i, 13 * i % 256)])
+    image.save(path)
 
 
 def seconds_to_open(page: Path) -> float:
@@ -111,8 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folders = [write_run(Path(name) / f'seed{seed}', seed, args) for seed in range(args.seeds)]
         started = time.perf_counter()
-        runs = read_runs(folders)
-        page = render_page(analyse({name: run.history for name, run in runs.items()}), runs)
+        page = render_page(analyse(read_runs(folders)))
         seconds = time.perf_counter() - started
         path = Path(name) / 'report.html'
         path.write_text(page)

@@ -12,29 +12,22 @@ from mmengine.runner import Runner
 from benchmarks import setups
 from benchmarks.measure import keep_memory
 from mmseg_deeplab_study.engine import AdaptationHook
-from mmseg_deeplab_study.runs.launch import enable_amp
 
 
 class _Watch(Hook):
-    """Seconds of each training stretch and each validation."""
+    """When each validation begins and ends."""
 
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.training: list[float] = []
-        self.validating: list[float] = []
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        self._since = time.perf_counter()
+        self.begun: list[float] = []
+        self.ended: list[float] = []
 
     def before_val(self, runner: Runner) -> None:
-        if runner.iter:
-            self.training.append(time.perf_counter() - self._since)
-        self._since = time.perf_counter()
+        self.begun.append(time.perf_counter())
 
     def after_val(self, runner: Runner) -> None:
-        self.validating.append(time.perf_counter() - self._since)
-        self._since = time.perf_counter()
+        self.ended.append(time.perf_counter())
 
 
 def _timed(method: Callable, seconds: list[float]) -> Callable:
@@ -48,9 +41,7 @@ def _timed(method: Callable, seconds: list[float]) -> Callable:
     return timed
 
 
-def measure(
-    network: str, data_root: Path, folder: Path, rounds: int, crop: int = 384
-) -> dict[str, dict[str, float]]:
+def measure(network: str, data_root: Path, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
     """Seconds of a round, its parts and the tracker's share, stock's and ours.
 
     Rounds are means over all but the first, in which caches fill. Ours run with freed memory kept, as our
@@ -58,14 +49,9 @@ def measure(
     """
     results = {}
     for variant in setups.VARIANTS:
-        kind = setups.STOCK if variant == setups.STOCK else setups.OURS
-        work_dir = folder / f'{network}_run_{variant}_{data_root.name}'
-        cfg = setups.config(network, kind, data_root, work_dir, crop=crop)
+        cfg = setups.config(network, variant, data_root, folder / f'{network}_run_{variant}_{data_root.name}')
         cfg.train_cfg.max_iters = 5 * rounds
-        if variant == 'bfloat16':
-            cfg.model.eval_dtype = 'bfloat16'
-            enable_amp(cfg)
-        if kind == setups.OURS:
+        if variant in setups.DTYPES:
             keep_memory()
         results[variant] = run(cfg, rounds)
     return results
@@ -80,11 +66,11 @@ def run(cfg: Config, rounds: int) -> dict[str, float]:
     for name in ('before_val', 'after_val_iter', 'after_val_epoch', 'after_val') if tracker else ():
         setattr(tracker, name, _timed(getattr(tracker, name), tracking))
     runner.train()
-    training = watch.training[1:]
-    validation = sum(watch.validating[-len(training) :]) / len(training)
-    seconds = sum(training) / len(training) + validation
+    begun, ended = watch.begun[-rounds:], watch.ended[-rounds:]
+    validation = (sum(ended[1:]) - sum(begun[1:])) / (rounds - 1)
+    seconds = (ended[-1] - ended[0]) / (rounds - 1)
     result = {'round': seconds, 'validation': validation, 'validating_percent': 100 * validation / seconds}
     if tracker is not None:
-        result['tracker'] = sum(tracking) / len(watch.validating)
+        result['tracker'] = sum(tracking) / len(watch.ended)
         result['tracker_percent'] = 100 * result['tracker'] / seconds
     return result

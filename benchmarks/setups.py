@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 from PIL import Image
 
 from mmseg_deeplab_study.hardware import has_native_bfloat16
+from mmseg_deeplab_study.runs.launch import enable_amp
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = {'MobileNetV2': 'mobilenet-v2', 'ResNet-50': 'r50'}
-OURS, STOCK = 'ours', 'stock'
+STOCK, STOCK_AMP = 'stock', 'stock --amp'
 # Where bfloat16 has to be emulated, it would take most of a day to measure that it is not worth it.
 DTYPES = ('float32', 'bfloat16') if has_native_bfloat16() else ('float32',)
 VARIANTS = (STOCK, *DTYPES)
@@ -31,6 +31,11 @@ def camvid() -> Path:
     return root
 
 
+def label_of(picture: Path) -> Path:
+    """The label map of a photograph in the Cityscapes layout."""
+    return Path(str(picture).replace('leftImg8bit', 'gtFine').replace('.png', '_labelTrainIds.png'))
+
+
 def make_streets(folder: Path, number: int, height: int) -> Path:
     """Enlarge ``number`` of CamVid's photographs; returns the data root.
 
@@ -40,11 +45,10 @@ def make_streets(folder: Path, number: int, height: int) -> Path:
     pictures = sorted((camvid() / 'leftImg8bit/val').rglob('*.png'))[:number]
     size = (2 * height, height)
     for picture in pictures:
-        label = Path(str(picture).replace('leftImg8bit', 'gtFine').replace('.png', '_labelTrainIds.png'))
         for split in ('train', 'val'):
             for source, kind, resample in (
                 (picture, 'leftImg8bit', Image.Resampling.BICUBIC),
-                (label, 'gtFine', Image.Resampling.NEAREST),
+                (label_of(picture), 'gtFine', Image.Resampling.NEAREST),
             ):
                 target = root / kind / split / 'enlarged' / source.name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,10 +57,8 @@ def make_streets(folder: Path, number: int, height: int) -> Path:
     return root
 
 
-def config(
-    network: str, kind: str, data_root: Path, work_dir: Path, crop: int = 384, batch: int = 2
-) -> Config:
-    """The study's run of a network on Cityscapes, or the same with MMSeg's parts.
+def config(network: str, variant: str, data_root: Path, work_dir: Path, crop: int = 384) -> Config:
+    """The study's run of a network on Cityscapes in one of ``DTYPES``, or with MMSeg's parts.
 
     Without a source checkpoint: head transfer is not measured.
     """
@@ -66,7 +68,7 @@ def config(
     cfg.model.data_preprocessor.size = (crop, crop)
     # Dropout draws its masks in the order of memory, which is what differs between the two.
     cfg.model.decode_head.aspp_dropout_ratio = 0.0
-    cfg.train_dataloader.batch_size = batch
+    cfg.train_dataloader.batch_size = 2
     cfg.train_dataloader.dataset.dataset.data_root = str(data_root)
     cfg.train_dataloader.dataset.fraction = 1.0
     for transform in cfg.train_dataloader.dataset.dataset.pipeline:
@@ -80,29 +82,17 @@ def config(
             transform.scale = scale
     cfg.custom_hooks = [dict(type='AdaptationHook')]
     cfg.default_hooks.checkpoint = None
-    del cfg.default_hooks.exact_resume
     cfg.randomness = dict(seed=0)
     cfg.log_level = 'WARNING'
     cfg.work_dir, cfg.experiment_name = str(work_dir), work_dir.name
-    if kind == STOCK:
-        to_stock(cfg)
+    if variant in DTYPES:
+        cfg.model.eval_dtype = variant
+    else:
+        cfg.model.type = 'EncoderDecoder'
+        cfg.val_evaluator = cfg.test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+        cfg.custom_hooks = []
+        del cfg.default_hooks.decoded_cache
+    if variant in (STOCK_AMP, 'bfloat16'):
+        # MMSeg's own --amp refuses the CPU: stock gets our optimizer wrapper.
+        enable_amp(cfg)
     return cfg
-
-
-def to_stock(cfg: Config) -> None:
-    """Take everything of ours out of a config but the network."""
-    cfg.model.type = 'EncoderDecoder'
-    cfg.val_evaluator = cfg.test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-    cfg.custom_hooks = []
-    for hook in ('decoded_cache', 'plain_checkpoint'):
-        del cfg.default_hooks[hook]
-
-
-def build(cfg: Config) -> Runner:
-    """A runner whose validation can be run alone, as in the middle of a training."""
-    runner = Runner.from_cfg(cfg)
-    runner.call_hook('before_run')
-    for hook in runner.hooks:
-        if type(hook).__name__ == 'DecodedCacheHook':
-            hook.before_train(runner)
-    return runner

@@ -5,13 +5,11 @@ Needs CAMVID_ROOT. Writes a table between its marks of OUT/speed.md.
 
 # The standard library alone until all is measured: the peak memory of a child begins with its parent's.
 import argparse
-import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -26,14 +24,19 @@ PLACEHOLDER = (
     'from mmseg_deeplab_study.compat import make_mmcv_ops_importable\n'
     'make_mmcv_ops_importable()\n'
 )
-TORCH, MODELS, PACKAGE = 'import torch', 'import mmseg.models', 'import mmseg_deeplab_study'
-IMPORTS = {TORCH: TORCH, MODELS: PLACEHOLDER + MODELS, PACKAGE: PACKAGE}
+MODELS = '`import mmseg.models`'
+IMPORTS = {
+    '`import torch`': 'import torch',
+    MODELS: f'{PLACEHOLDER}import mmseg.models',
+    '`import mmseg_deeplab_study`': 'import mmseg_deeplab_study',
+}
 STOCK, OURS = 'stock', 'ours'
+MOMENTS = {'the validation at iteration 0': 'before_train', 'the end of iteration 1': 'after_train_iter'}
 # The leaf as it is, but for data that the measured process reads itself, and a hook that ends it.
 CONFIG = """
 _base_ = {leaf!r}
-custom_imports = dict(imports=['mmseg_deeplab_study', 'benchmarks.first_iteration'])
-custom_hooks = [*_base_.custom_hooks, dict(type='FirstIterationHook')]
+custom_imports = dict(imports=['mmseg_deeplab_study', 'benchmarks.end_hook'])
+custom_hooks = [*_base_.custom_hooks, dict(type='EndHook', moment={moment!r})]
 train_dataloader = dict(num_workers=0, persistent_workers=False)
 val_dataloader = dict(num_workers=0, persistent_workers=False)
 load_from = {load_from!r}
@@ -62,81 +65,69 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def start(*arguments: object) -> Iterator[tuple[str, Figures]]:
-    """Run Python, and say what it took: at each moment that it prints, and at its end.
-
-    Raises:
-        RuntimeError: it failed; with the end of what it printed.
-    """
+def start(*arguments: object) -> Figures:
+    """Run Python, and say what it took; RuntimeError with the end of what it printed if it failed."""
     command = [sys.executable, '-W', 'ignore', *map(str, arguments)]
-    started = time.monotonic()
     with TemporaryDirectory() as folder, open(f'{folder}/log', 'w+') as log:
         env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+        started = time.monotonic()
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=env)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-        log.seek(0)
-        text = log.read()
-    if process.returncode:
-        raise RuntimeError(f'{arguments}: exit code {process.returncode}\n{text[-2000:]}')
-    for line in text.splitlines():
-        if line.startswith('{"moment": '):
-            said = json.loads(line)
-            yield (said['moment'], {'cpu': said['cpu'], 'seconds': said['clock'] - started, 'mb': said['mb']})
-    end = {'cpu': usage.ru_utime + usage.ru_stime, 'seconds': seconds, 'mb': usage.ru_maxrss / 1024}
-    yield 'the end', end
+        if process.returncode:
+            log.seek(0)
+            raise RuntimeError(f'{arguments}: exit code {process.returncode}\n{log.read()[-2000:]}')
+    return {'cpu': usage.ru_utime + usage.ru_stime, 'seconds': seconds, 'mb': usage.ru_maxrss / 1024}
 
 
-def measure(
-    tasks: Mapping[str, Callable[[], Iterator[tuple[str, Figures]]]], rounds: int
-) -> dict[str, dict[str, Figures]]:
-    """Medians by task and moment; tasks take turns.
+def measure(tasks: Mapping[str, Sequence[object]], rounds: int) -> dict[str, Figures]:
+    """Medians by task, which are the arguments of Python and take turns.
 
     One round first fills the file caches and is not counted.
     """
-    found: dict[str, dict[str, list[Figures]]] = {name: {} for name in tasks}
-    for number in range(-1, rounds):
-        for name, task in tasks.items():
-            print(f'round {number + 1} of {rounds}: {name}', file=sys.stderr)
-            for moment, figures in task():
-                if number >= 0:
-                    found[name].setdefault(moment, []).append(figures)
+    found: dict[str, list[Figures]] = {name: [] for name in tasks}
+    for number in range(rounds + 1):
+        for name, arguments in tasks.items():
+            print(f'round {number} of {rounds}: {name}', file=sys.stderr)
+            found[name].append(start(*arguments))
 
-    def medians(rows: list[Figures]) -> Figures:
+    def medians(_: Figures, *rows: Figures) -> Figures:
         return {key: median(row[key] for row in rows) for key in rows[0]}
 
-    return {name: {moment: medians(rows) for moment, rows in found[name].items()} for name in tasks}
+    return {name: medians(*rows) for name, rows in found.items()}
 
 
-def tasks(config: Path) -> dict[str, Callable[[], Iterator[tuple[str, Figures]]]]:
-    """What is measured, by name."""
+def make_tasks(folder: Path, weights: Path) -> dict[str, Sequence[object]]:
+    """What is measured, by name; configs are written into ``folder``."""
+    tools = sorted(TOOLS.glob('[!_]*.py'))
+    tasks: dict[str, Sequence[object]] = {f'`tools/{path.name} --help`': (path, '--help') for path in tools}
+    tasks |= {name: ('-c', code) for name, code in IMPORTS.items()}
     stock = Path(find_spec('mmseg').origin).parent / '.mim/tools/train.py'
-    helps = {f'tools/{path.name}': partial(start, path, '--help') for path in sorted(TOOLS.glob('[!_]*.py'))}
-    imports = {name: partial(start, '-c', code) for name, code in IMPORTS.items()}
-    trains = {STOCK: partial(start, stock, config), OURS: partial(start, TOOLS / 'train.py', config)}
-    return {**helps, **imports, **trains}
+    for moment, method in MOMENTS.items():
+        config = folder / f'{method}.py'
+        load_from = f'tflite://{weights.absolute()}'
+        config.write_text(CONFIG.format(leaf=str(LEAF), moment=method, load_from=load_from))
+        for name, script in ((STOCK, stock), (OURS, TOOLS / 'train.py')):
+            tasks[f'{name}, to {moment}'] = (script, config)
+    return tasks
 
 
-def lines(found: Mapping[str, Mapping[str, Figures]]) -> Iterator[str]:
+def lines(found: Mapping[str, Figures]) -> Iterator[str]:
     """Three Markdown tables: tools, imports, and a run beside stock's."""
     from benchmarks.tables import markdown_table
 
-    def row(name: str, figures: Figures, beside: Figures | None = None) -> list[str]:
+    def row(name: str, beside: str | None = None) -> list[str]:
+        figures = found[name]
         cells = [name, f'{figures["cpu"]:.2f}', f'{figures["seconds"]:.2f}', f'{figures["mb"]:.0f}']
-        return cells + [f'{figures[key] / beside[key]:.2f}' for key in ('cpu', 'seconds') if beside]
+        return cells + [f'{figures[key] / found[beside][key]:.2f}' for key in ('cpu', 'seconds') if beside]
 
     head = ('CPU, s', 'wall, s', 'peak, MB')
-    ends = {name: moments['the end'] for name, moments in found.items()}
-    helps = (row(f'`{name} --help`', end) for name, end in ends.items() if name.startswith('tools/'))
-    yield from markdown_table(('', *head), helps)
-    imports = (row(f'`{name}`', ends[name], ends[MODELS]) for name in IMPORTS)
+    yield from markdown_table(('', *head), (row(name) for name in found if name.endswith(' --help`')))
+    imports = (row(name, MODELS) for name in IMPORTS)
     yield from markdown_table(('', *head, 'CPU / mmseg.models', 'wall / mmseg.models'), imports)
     starts = (
-        row(f'{name}, to {moment}', found[name][moment], beside)
-        for moment, beside in found[STOCK].items()
-        for name in (STOCK, OURS)
-        if moment != 'the end'
+        row(f'{name}, to {moment}', f'{STOCK}, to {moment}') for moment in MOMENTS for name in (STOCK, OURS)
     )
     yield from markdown_table(('`tools/train.py`', *head, 'CPU / stock', 'wall / stock'), starts)
 
@@ -145,10 +136,7 @@ def main() -> None:
     """Measure, then write the tables."""
     args = parse_args()
     with TemporaryDirectory() as folder:
-        config = Path(folder, 'first_iteration.py')
-        load_from = f'tflite://{args.weights.absolute()}'
-        config.write_text(CONFIG.format(leaf=str(LEAF), load_from=load_from))
-        found = measure(tasks(config), args.rounds)
+        found = measure(make_tasks(Path(folder), args.weights), args.rounds)
 
     from benchmarks.measure import machine
     from benchmarks.tables import write_between_marks

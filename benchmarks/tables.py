@@ -36,11 +36,9 @@ def write_between_marks(page: Path, text: str, marks: tuple[str, str] = (BEGIN, 
 def _lines(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     for line in dict.fromkeys(results['machines'].values()):
         yield f'Measured on {line}.'
-    # The losses are shown with the training steps.
-    given = {**results, 'training': (results.get('training'), results.get('rounding'))}
     for section, write in _SECTIONS.items():
         if results.get(section):
-            yield from write(given[section], dtypes)
+            yield from write(results[section], dtypes)
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
@@ -94,11 +92,11 @@ def _memory(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield from markdown_table(['', STOCK, *dtypes, *(f'folded copy, {name}' for name in dtypes)], rows)
 
 
-def _training(results: tuple[Results, Results | None], dtypes: Sequence[str]) -> Iterable[str]:
+def _training(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield '### A training step on two crops, seconds'
     names = [*(['stock --amp'] if 'bfloat16' in dtypes else []), *dtypes]
     rows = []
-    for key, value in results[0].items():
+    for key, value in results.items():
         freed, kept = value['seconds'], value['seconds_kept']
         for memory, stock, ours in (
             ('returned', freed, freed),
@@ -109,14 +107,17 @@ def _training(results: tuple[Results, Results | None], dtypes: Sequence[str]) ->
             rows.append([key, memory, _seconds(stock[STOCK]), *ratios])
     head = ['bfloat16 (--amp)' if name == 'bfloat16' else name for name in names]
     yield from markdown_table(['', 'freed memory', 'stock', *head], rows)
-    if rounding := results[1]:
-        steps = next(iter(rounding.values()))['steps']
-        yield f'### Losses of {steps} updates from random weights, relative to stock, at most'
-        head = ['', 'one update in float64', 'ours, float32', 'stock, images changed by one rounding']
-        found = (
-            (name, v['first update, float64'], v['float32'], v['nudged']) for name, v in rounding.items()
-        )
-        yield from markdown_table(head, ((n, f'{a:.0e}', f'{b:.3f}', f'{c:.3f}') for n, a, b, c in found))
+
+
+def _rounding(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
+    steps = next(iter(results.values()))['steps']
+    yield f'### Losses of {steps} updates from random weights, relative to stock, at most'
+    head = ['', 'one update in float64', 'ours, float32', 'stock, images changed by one rounding']
+    shapes = {'first update, float64': '.0e', 'float32': '.3f', 'nudged': '.3f'}
+    yield from markdown_table(
+        head,
+        ((name, *(format(v[key], shape) for key, shape in shapes.items())) for name, v in results.items()),
+    )
 
 
 def _adapted(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
@@ -164,9 +165,9 @@ def _growth(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
     yield f'### How it grows ({network}, memory returned)'
     yield from markdown_table(['image', *variants], rows('height', variants, lambda h: f'{h}x{2 * int(h)}'))
     yield 'After the network, for one image of 512x1024 (resize, labels, counts):'
-    memory = ([f'{cells[f"{n} MB"]:.0f}' for n in (STOCK, 'ours')] for cells in value['classes'].values())
+    memory = ([f'{cells[f"{n} MB"]:.0f}' for n in (STOCK, 'float32')] for cells in value['classes'].values())
     head = ['classes', 'stock', 'ours', 'stock, MB', 'ours, MB']
-    by_classes = zip(rows('classes', (STOCK, 'ours')), memory, strict=True)
+    by_classes = zip(rows('classes', (STOCK, 'float32')), memory, strict=True)
     yield from markdown_table(head, ([*seconds, *megabytes] for seconds, megabytes in by_classes))
     yield 'A pass over this number of images of 256x512:'
     yield from markdown_table(['images', *variants], rows('images', variants))
@@ -176,6 +177,7 @@ _SECTIONS = {
     'validation': _validation,
     'memory': _memory,
     'training': _training,
+    'rounding': _rounding,
     'adapted': _adapted,
     'rounds': _rounds,
     'growth': _growth,

@@ -4,15 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.runner import Runner
 
 from benchmarks import setups
 from benchmarks.measure import alternate, keep_memory
-from mmseg_deeplab_study.runs.launch import enable_amp
 
-STOCK_AMP = 'stock --amp'
-VARIANTS = (setups.STOCK, *((STOCK_AMP,) if 'bfloat16' in setups.DTYPES else ()), *setups.DTYPES)
+VARIANTS = (setups.STOCK, *((setups.STOCK_AMP,) if 'bfloat16' in setups.DTYPES else ()), *setups.DTYPES)
 
 
 def measure(network: str, data_root: Path, folder: Path, steps: int, crop: int) -> dict[str, Any]:
@@ -79,14 +76,9 @@ def _update(runner: Runner, batch: dict, dtype: torch.dtype, nudge: float = 1.0)
 
 
 def _runner(network: str, variant: str, data_root: Path, work_dir: Path, crop: int) -> Runner:
-    kind = setups.STOCK if variant.startswith(setups.STOCK) else setups.OURS
-    cfg: Config = setups.config(network, kind, data_root, work_dir, crop=crop)
-    if variant in (STOCK_AMP, 'bfloat16'):
-        # MMSeg's own --amp refuses the CPU: stock gets our optimizer wrapper.
-        enable_amp(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = Runner.from_cfg(setups.config(network, variant, data_root, work_dir, crop))
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    runner.optim_wrapper.initialize_count_status(runner.model, 0, cfg.train_cfg.max_iters)
+    runner.optim_wrapper.initialize_count_status(runner.model, 0, runner.cfg.train_cfg.max_iters)
     runner.model.train()
     return runner
 

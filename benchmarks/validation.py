@@ -5,32 +5,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from benchmarks import setups
 from benchmarks.measure import alternate, keep_memory, peak_growth
+from mmseg_deeplab_study.engine import DecodedCacheHook
 from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import confusion_matrix
 from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 
 
 def build(
-    network: str, data_root: Path, folder: Path, weights: Mapping[str, Tensor] | None
+    network: str, data_root: Path, folder: Path, weights: Mapping[str, Tensor] | None = None
 ) -> dict[str, Runner]:
     """Stock, ours, and ours in bfloat16, with the same weights."""
     runners = {}
     for name in setups.VARIANTS:
-        kind = setups.STOCK if name == setups.STOCK else setups.OURS
-        cfg = setups.config(network, kind, data_root, folder / f'{network}_{name}_{data_root.name}')
-        if kind == setups.OURS:
-            cfg.model.eval_dtype = name
-        runners[name] = setups.build(cfg)
-        if weights is None:
-            weights = runners[name].model.state_dict()
-        runners[name].model.load_state_dict(weights)
-        runners[name].model.eval()
+        cfg = setups.config(network, name, data_root, folder / f'{network}_{name}_{data_root.name}')
+        runners[name] = runner = Runner.from_cfg(cfg)
+        # As in the middle of a training.
+        runner.call_hook('before_run')
+        for hook in runner.hooks:
+            if isinstance(hook, DecodedCacheHook):
+                hook.before_train(runner)
+        weights = runner.model.state_dict() if weights is None else weights
+        runner.model.load_state_dict(weights)
+        runner.model.eval()
     return runners
 
 
@@ -44,8 +45,7 @@ def measure(
     """
     runners = build(network, data_root, folder, weights)
     batches = list(runners['float32'].val_dataloader)
-    tasks = _passes(runners)
-    seconds = _per_image(tasks, runners, rounds, f'{network} validates {data_root.name}')
+    seconds = per_image(runners, {}, rounds, f'{network} validates {data_root.name}')
     with torch.no_grad():
         forwards = {}
         for name in setups.DTYPES:
@@ -54,7 +54,7 @@ def measure(
             parts = model._fold(inputs[0].float())
             forwards[f'forward {name}'] = partial(_run, parts, inputs)
         keep_memory()
-        kept = _per_image(tasks | forwards, runners, rounds, f'{network}, freed memory kept')
+        kept = per_image(runners, forwards, rounds, f'{network}, freed memory kept')
     return {'seconds': seconds, 'seconds_kept': kept, 'difference': _differences(runners, batches)}
 
 
@@ -63,19 +63,11 @@ def _run(parts: nn.ModuleDict, inputs: Sequence[Tensor]) -> None:
         parts['decode_head'](parts['backbone'](image))
 
 
-def returned(network: str, data_root: Path, folder: Path, rounds: int) -> dict[str, float]:
-    """Seconds per image of each variant, the allocator as it is."""
-    runners = build(network, data_root, folder, None)
-    return _per_image(_passes(runners), runners, rounds, f'{network} validates {data_root.name}')
-
-
-def _passes(runners: Mapping[str, Runner]) -> dict[str, Callable[[], object]]:
-    return {name: runner.val_loop.run for name, runner in runners.items()}
-
-
-def _per_image(
-    tasks: Mapping[str, Callable[[], object]], runners: Mapping[str, Runner], rounds: int, what: str
+def per_image(
+    runners: Mapping[str, Runner], more: Mapping[str, Callable[[], object]], rounds: int, what: str
 ) -> dict[str, float]:
+    """Seconds per image of each variant's pass, and of ``more`` tasks beside them."""
+    tasks = {name: runner.val_loop.run for name, runner in runners.items()} | more
     images = len(runners[setups.STOCK].val_dataloader.dataset)
     return {name: value / images for name, value in alternate(tasks, rounds, what).items()}
 
@@ -83,7 +75,7 @@ def _per_image(
 def memory(network: str, data_root: Path, folder: Path) -> dict[str, dict[str, float]]:
     """MB by which a process grows in a pass, and those of the folded copy."""
     result: dict[str, dict[str, float]] = {'peak_mb': {}, 'folded_mb': {}}
-    for name, runner in build(network, data_root, folder, None).items():
+    for name, runner in build(network, data_root, folder).items():
         runner.val_loop.run()
         result['peak_mb'][name] = peak_growth(runner.val_loop.run)
         if name != setups.STOCK:
@@ -95,25 +87,18 @@ def memory(network: str, data_root: Path, folder: Path) -> dict[str, dict[str, f
 @torch.no_grad()
 def _differences(runners: Mapping[str, Runner], batches: list[dict]) -> dict[str, dict[str, float]]:
     """Percent of pixels with stock's label, and points of mIoU apart, unrounded."""
-    stock = runners[setups.STOCK]
-    classes = stock.val_dataloader.dataset.metainfo['classes']
-    counts: dict[str, np.ndarray | int] = dict.fromkeys(runners, 0)
-    same, pixels = dict.fromkeys(runners, 0), 0
-    for batch in batches:
-        truth = [sample.gt_sem_seg.data.clone() for sample in batch['data_samples']]
-        labels = {}
-        for name, runner in runners.items():
-            predicted = [sample.pred_sem_seg.data for sample in runner.model.val_step(batch)]
-            labels[name] = [label.to(torch.uint8) for label in predicted]
-            for label, true in zip(labels[name], truth, strict=True):
-                counts[name] = counts[name] + confusion_matrix(label, true, len(classes))
-        for name in runners:
-            pairs = zip(labels[name], labels[setups.STOCK], strict=True)
-            same[name] += sum(int((a == b).sum()) for a, b in pairs)
-        pixels += sum(label.numel() for label in truth)
-    miou = {name: scores_from_confusion(count, classes, ())['mIoU'] for name, count in counts.items()}
-    stock = miou[setups.STOCK]
+    classes = runners[setups.STOCK].val_dataloader.dataset.metainfo['classes']
+    truth = torch.cat([sample.gt_sem_seg.data.flatten() for b in batches for sample in b['data_samples']])
+    labels, miou = {}, {}
+    for name, runner in runners.items():
+        found = [sample.pred_sem_seg.data.flatten() for b in batches for sample in runner.model.val_step(b)]
+        labels[name] = torch.cat(found).to(torch.uint8)
+        counts = confusion_matrix(labels[name], truth, len(classes))
+        miou[name] = scores_from_confusion(counts, classes, ())['mIoU']
     return {
-        name: {'labels': 100 * same[name] / pixels, 'miou': value, 'points': abs(value - stock)}
-        for name, value in miou.items()
+        name: {
+            'labels': 100 * (labels[name] == labels[setups.STOCK]).double().mean().item(),
+            'points': abs(miou[name] - miou[setups.STOCK]),
+        }
+        for name in runners
     }

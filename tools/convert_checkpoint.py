@@ -1,4 +1,4 @@
-"""Convert a published DeepLab checkpoint to MMSegmentation's form, or an adapted one back to its peer's."""
+"""Convert a published DeepLab checkpoint to MMSegmentation's form, or back."""
 
 import argparse
 from pathlib import Path
@@ -7,11 +7,12 @@ from _arguments import Parser, run
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__)
     parser.add_argument(
         'src',
-        # Not a Path, which makes one slash of the two of a scheme.
-        help='checkpoint of VainF, torchvision, TensorFlow Lite or MMSeg, told by its keys',
+        # Not a Path, which would drop a slash of a scheme.
+        help='checkpoint of VainF, torchvision, TensorFlow Lite or MMSeg; its keys say which',
     )
     parser.add_argument('dst', type=Path, help='file to write; an existing one is never overwritten')
     parser.add_argument(
@@ -29,6 +30,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
+    """Convert, and compare with the peer where that is asked for."""
     args = parse_args()
 
     from io import BytesIO

@@ -1,6 +1,6 @@
-"""Look at an environment, a data root, a checkpoint or a config: `--help` says more.
+"""Check an environment, a data root, a checkpoint or a config: `--help` says more.
 
-The same as `python -m mmseg_deeplab_study.doctor`, and from a clone that is not installed.
+The same as `python -m mmseg_deeplab_study.doctor`, also from a clone that is not installed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve()
 
 
 def load_main() -> Callable[[], int]:
-    """The doctor's main by its path: what may be broken is the import of the package around it."""
+    """Load the doctor's main by its path: the package around it may fail to import."""
     # In a clone, and in an installed package's .mim folder.
     places = (HERE.parents[1] / 'mmseg_deeplab_study/doctor', HERE.parents[2] / 'doctor')
     folder = next(place for place in places if (place / '__init__.py').is_file())

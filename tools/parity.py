@@ -1,4 +1,4 @@
-"""Compare our logits with the peers' golden logits, and with torchvision's own network, in one table."""
+"""Compare our logits with the peers' golden logits, and with torchvision's."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ from _arguments import Parser, run
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     beside = Path(__file__).resolve().parents[2] / 'shared'
     parser = Parser(description=__doc__)
     parser.add_argument(
@@ -21,6 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
+    """Compare, and print the table; returns an exit code."""
     args = parse_args()
 
     from mmseg_deeplab_study.checkpoints.parity import compare_all

@@ -1,56 +1,50 @@
-"""Predict photographs and videos: the classes painted over each, with a legend, and label maps.
+"""Predict photographs and videos: paint the classes over, and write label maps.
 
 Writes OUT/NAME_overlay.jpg and OUT/NAME_labels.png (a palette PNG of class ids) for a photograph,
-OUT/NAME_overlay.mp4 for a video. Images go through the config's test pipeline, labels come back in the
-image's own size. Classes and colours are the checkpoint's where it names them, else those of the config's
-dataset.
+OUT/NAME_overlay.mp4 for a video. Images go through the config's test pipeline, labels have the image's own
+size. Classes and colours are the checkpoint's where it names them, else those of the config's dataset.
 """
 
 import argparse
 from pathlib import Path
 
-from _arguments import Parser, add_config_arguments, add_device_argument, check_device, run
+from _arguments import Parser, add_config_arguments, add_device_argument, at_least, run
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file, or scheme and path such as tflite://FILE')
+    add_config_arguments(parser, checkpoint=True)
     parser.add_argument(
         'inputs', nargs='+', type=Path, metavar='INPUT', help='a photograph, a video, or a folder of them'
     )
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the results')
     parser.add_argument(
-        '--opacity',
-        type=float,
-        default=0.55,
-        help='of the colours, 0 to 1 (default: %(default)s)',
+        '--opacity', type=float, default=0.55, help='of the colours, 0 to 1 (default: %(default)s)'
     )
     parser.add_argument(
         '--long-side',
-        type=int,
+        type=at_least(1),
         metavar='PIXELS',
-        help='longer side of what the network sees, in place of the resize in the config: near to that of\n'
-        'the images it was trained on, and less where memory is short',
+        help='longer side of what the network sees, instead of the resize in the config: near to that of\n'
+        'the training images, and less where memory is short',
     )
     add_device_argument(parser)
     parser.add_argument('--no-legend', dest='legend', action='store_false', help='the picture alone')
     parser.add_argument(
         '--no-labels', dest='labels', action='store_false', help='write no label maps of photographs'
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace results that are there already')
+    parser.add_argument('--overwrite', action='store_true', help='replace existing results')
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:
         parser.error(f'--opacity must be between 0 and 1, but got {args.opacity:g}')
-    if args.long_side is not None and args.long_side < 1:
-        parser.error(f'--long-side must be at least 1, but got {args.long_side}')
     if args.out.exists() and not args.out.is_dir():
         parser.error(f'-o {args.out} is a file; give a folder')
-    check_device(parser, args.device)
     return args
 
 
 def main() -> int:
+    """Predict the inputs; returns an exit code."""
     args = parse_args()
 
     from mmseg_deeplab_study.inference.predict import run

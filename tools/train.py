@@ -1,4 +1,4 @@
-"""Train a segmentor, as MMSegmentation's tools/train.py does, with checks before training starts."""
+"""Train a segmentor as MMSegmentation's tools/train.py does, after more checks."""
 
 import argparse
 
@@ -6,24 +6,23 @@ from _arguments import Parser, add_run_arguments, run
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = Parser(description=__doc__)
     add_run_arguments(parser)
     parser.add_argument(
         '--load-from',
         metavar='CHECKPOINT',
-        help="the source checkpoint, in place of the config's load_from: a path, or scheme and path such as "
+        help="the source checkpoint, instead of the config's load_from: a path, or scheme and path such as "
         'tflite://FILE',
     )
     parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='go on from the newest checkpoint in the work_dir that loads',
+        '--resume', action='store_true', help='go on from the newest checkpoint in the work_dir that loads'
     )
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='start from zero although the work_dir holds a record of adaptation, and delete that with its '
-        'checkpoints and snapshots; with --resume, only if there is nothing to resume from',
+        help='start a new run, and delete the record in the work_dir with its checkpoints and snapshots; '
+        'with --resume, only if there is nothing to resume from',
     )
     parser.add_argument(
         '--amp',
@@ -35,6 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Check everything that can be checked early, then train."""
     args = parse_args()
 
     from mmengine.dist import is_main_process
@@ -46,12 +46,7 @@ def main() -> None:
     from mmseg_deeplab_study.memory import keep_freed_memory
     from mmseg_deeplab_study.runs.batches import build_loaders, check_shared_memory
     from mmseg_deeplab_study.runs.inputs import TRAINING_DATA, check_data_roots, check_load_from
-    from mmseg_deeplab_study.runs.launch import (
-        enable_amp,
-        enable_ranks,
-        load_config,
-        prepare_work_dir,
-    )
+    from mmseg_deeplab_study.runs.launch import enable_amp, enable_ranks, load_config, prepare_work_dir
     from mmseg_deeplab_study.runs.main_process import from_main_process
     from mmseg_deeplab_study.runs.resuming import resume_from
     from mmseg_deeplab_study.runs.work_dir import clear_work_dir
@@ -65,23 +60,23 @@ def main() -> None:
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
     check_data_roots(cfg, TRAINING_DATA)
-    enable_ranks(cfg)  # so that what stops one from here on stops all
+    enable_ranks(cfg)  # from here on, what stops one rank stops all
     checkpoint = prepare_work_dir(cfg, args.resume, args.overwrite, args.seed)
     if checkpoint is None:
         check_load_from(cfg.get('load_from'))
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if checkpoint is not None:
-        # Where load_from is given, MMEngine would resume from that, the source checkpoint. Not in the config,
-        # which is kept with the run and must say where it came from.
+        # Where load_from is set, MMEngine would resume from the source checkpoint. Not set in the config,
+        # which is kept with the run and says where it came from.
         resume_from(runner, checkpoint)
     tracked = [hook for hook in runner.hooks if isinstance(hook, AdaptationHook)]
     for hook in tracked:
-        # Not a setting of the config, which is kept with the run and may be used again. It deletes once
-        # everything is checked.
+        # Not a setting of the config, which is kept with the run and may be used again. The hook deletes
+        # after all checks.
         hook.overwrite = args.overwrite
     loaders = build_loaders(runner)
     if not tracked:
-        # AdaptationHook looks at these itself.
+        # AdaptationHook checks these itself.
         from_main_process(
             lambda: [
                 check_headers(loader.dataset, name == 'train_dataloader') for name, loader in loaders.items()

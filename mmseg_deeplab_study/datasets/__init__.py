@@ -1,3 +1,5 @@
+"""Data sets: label spaces, subsets, checks, preparation, and pictures drawn by ourselves."""
+
 from .. import REGISTERS
 
 # Records are read without torch.

@@ -52,6 +52,7 @@ def damaged(name: object, error: Exception | str, what: str = 'label map') -> Un
 
 
 def absent_label(photograph: object, label: str | Path) -> AbsentFileError:
+    """What to raise where a label map is missing, with how to make it."""
     cure, (root, _, _) = 'complete the folder, or shorten the list', str(label).rpartition('/gtFine/')
     if str(label).endswith(_TRAIN_IDS):
         cure = f'make them with {_MAKE_TRAIN_IDS.format(root=root)}'

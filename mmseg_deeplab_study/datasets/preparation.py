@@ -67,10 +67,12 @@ def prepare(plan: Plan, out: Path, copy: bool = False) -> list[PreparedSplit]:
 
 
 def photograph_path(out: Path, split: str, place: str) -> Path:
+    """Where a photograph goes in Cityscapes' layout."""
     return out / 'leftImg8bit' / split / f'{place}_leftImg8bit.png'
 
 
 def label_path(out: Path, split: str, place: str) -> Path:
+    """Where a label map goes in Cityscapes' layout."""
     return out / 'gtFine' / split / f'{place}_gtFine_labelTrainIds.png'
 
 

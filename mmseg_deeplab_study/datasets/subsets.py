@@ -78,12 +78,15 @@ class NamedSubset(Dataset):
 
     @property
     def metainfo(self) -> dict:
+        """That of the whole dataset."""
         return self.dataset.metainfo
 
     def full_init(self) -> None:
+        """Initialise the dataset, as MMEngine's loops ask of one."""
         self.dataset.full_init()
 
     def get_data_info(self, idx: int) -> dict:
+        """What the dataset says of an image of the part."""
         return self.dataset.get_data_info(idx)
 
     def __len__(self) -> int:

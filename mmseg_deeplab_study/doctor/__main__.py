@@ -1,7 +1,7 @@
-"""Look at an environment, and say what is wrong with it and how to cure it: one line per check.
+"""Check an environment, and say what is wrong and how to cure it.
 
-Runs where MMSegmentation or this package cannot be imported. --data-root, --checkpoint and --config have it
-look at these too; each may stand several times.
+Runs where MMSegmentation or this package cannot be imported. --data-root, --checkpoint and --config check
+these too; each can be given several times.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from .findings import Finding, as_json, as_text, exit_code, run_check, summary
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__, prog='doctor')
 
     def add(option: str, kind: type, metavar: str, what: str) -> None:
         parser.add_argument(option, type=kind, metavar=metavar, action='append', default=[], help=what)
 
     add('--data-root', Path, 'DIR', 'a data root in the layout of Cityscapes or VOC: files and label ids')
-    # Not a Path, which makes one slash of the two of a scheme.
-    add('--checkpoint', str, 'FILE', 'what it is, and the load_from that takes it; runs nothing in it')
-    add('--config', Path, 'FILE', 'whether what it points to is there; a config is code, which is run')
+    # Not a Path, which would drop a slash of a scheme.
+    add('--checkpoint', str, 'FILE', 'what it is, and the load_from that takes it; runs no code in it')
+    add('--config', Path, 'FILE', 'whether its data and checkpoint exist; a config is code, which is run')
     parser.add_argument(
         '--work-dir',
         type=Path,
@@ -35,15 +36,15 @@ def parse_args() -> argparse.Namespace:
         default=Path('work_dirs'),
         help='where runs will write (default: %(default)s)',
     )
-    parser.add_argument('--deep', action='store_true', help='decode the photographs of a data root, too')
-    parser.add_argument('--strict', action='store_true', help='warnings make the exit code 1, too')
-    parser.add_argument('--json', action='store_true', help='print a list of objects in place of lines')
+    parser.add_argument('--deep', action='store_true', help='also decode the photographs of a data root')
+    parser.add_argument('--strict', action='store_true', help='exit with code 1 for warnings, too')
+    parser.add_argument('--json', action='store_true', help='print a list of objects instead of lines')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser.parse_args()
 
 
 def findings(args: argparse.Namespace) -> Iterator[Finding]:
-    """Everything that is asked for, in order, as it is found."""
+    """Run the checks that are asked for; yields findings as they come."""
     for check in (*packages.CHECKS, *machine.CHECKS):
         yield from run_check(check)
     yield from run_check(machine.check_disk, args.work_dir)
@@ -56,7 +57,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def say(text: str) -> None:
-    """Write to standard output, unless nobody reads it: the exit code may still be asked for."""
+    """Write to standard output; where nobody reads it, the exit code still counts."""
     if sys.stdout is None:
         return
     try:
@@ -67,6 +68,7 @@ def say(text: str) -> None:
 
 
 def main() -> int:
+    """Check what the flags name; returns an exit code."""
     args = parse_args()
     found = []
     for finding in findings(args):

@@ -1,4 +1,4 @@
-"""What a checkpoint is, and how `load_from` takes it; what a config points to."""
+"""Say what a checkpoint is and how to load it, and check what a config names."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LABEL_SPACES = {21: 'as many as PASCAL VOC has', 19: 'as many as Cityscapes has'
 
 
 def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Iterator[Finding]:
-    """Say what a checkpoint is, and whether its scheme is right. Unpickles tensors and plain data alone.
+    """Say what a checkpoint is, and whether its scheme is right.
 
-    Without a ``config`` that names it, its scheme may be left out.
+    Unpickles tensors and plain data alone. The scheme can be left out, unless a ``config`` names the file.
     """
     where = '' if config is None else f'{config}: load_from='
     scheme, _, name = str(load_from).rpartition('://')
     if scheme not in ('', *SCHEMES):
-        text = f'{where}{load_from} is fetched by the run, and was not looked into'
+        text = f'{where}{load_from} is downloaded by the run, and was not checked'
         yield Finding('info', 'checkpoint', text, 'download it, and give the file to --checkpoint')
         return
     finding, right = examine(Path(name).expanduser())
@@ -34,7 +34,7 @@ def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Itera
 
 
 def examine(path: Path) -> tuple[Finding, str | None]:
-    """What a checkpoint is, and the ``load_from`` that takes it, None if there is none."""
+    """Say what a checkpoint is, and the ``load_from`` that takes it, or None."""
     stranger = load_alone('checkpoints/strangers.py').what_it_is_not(path)
     if stranger:
         return Finding('error', 'checkpoint', f'{path}: {stranger[0]}', stranger[1]), None
@@ -58,22 +58,22 @@ def examine(path: Path) -> tuple[Finding, str | None]:
 
 
 def import_package(check: str, path: Path) -> Finding | None:
-    """Import the package this doctor belongs to, whole; what to say of a file where that fails, else None."""
+    """Import the whole package; returns a finding about ``path`` where that fails."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     try:
         package = importlib.import_module(NAME)
         if not hasattr(package, 'engine'):
-            # `python -m mmseg_deeplab_study.doctor` has left everything out.
+            # `python -m mmseg_deeplab_study.doctor` registers nothing.
             importlib.reload(package)
     except Exception as error:
-        text = f'{path}: not looked into, because {NAME} cannot be imported ({type(error).__name__}: {error})'
+        text = f'{path}: not checked, because {NAME} cannot be imported ({type(error).__name__}: {error})'
         return Finding('warning', check, text, 'cure that first')
     return None
 
 
 def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
-    """What a checkpoint is, its ``load_from`` (None if no reader takes it) and its state dict in our names.
+    """Read what a checkpoint is, its ``load_from`` or None, and its state dict.
 
     ImportError without the reader's package; ValueError if it is damaged, carries code, or lacks keys.
     """
@@ -100,6 +100,7 @@ def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
 
 
 def describe_mmseg(data: Mapping[str, Any]) -> str:
+    """Say what a checkpoint of MMSegmentation's is, and whether it can be resumed."""
     if 'state_dict' not in data:
         wrapped = any(isinstance(value, Mapping) for value in data.values())
         origin = "a training script's" if wrapped else 'a bare'
@@ -113,6 +114,7 @@ def describe_mmseg(data: Mapping[str, Any]) -> str:
 
 
 def classes_of(state: Mapping[str, Any]) -> str:
+    """Say how many classes a state dict has."""
     rows = state.get('decode_head.conv_seg.weight')
     if rows is None:
         return 'no decode_head.conv_seg'
@@ -121,10 +123,10 @@ def classes_of(state: Mapping[str, Any]) -> str:
 
 
 def refusal(path: Path, error: ValueError) -> Finding:
-    """A file that was not read, by why: it carries code, is damaged, or is not quite what it seemed."""
+    """Say why a file was not read: it has code, is damaged, or is another form."""
     text = str(error)
     if 'HistoryBuffer' in text:
-        text += '. This is how MMEngine saves checkpoints without PlainCheckpointHook'
+        text += '. This is how MMEngine saves checkpoints without ExactCheckpointHook'
         cure = 'where you trust its maker, save its state_dict alone: docs/troubleshooting.md has the line'
     elif 'carries code' in text:
         cure = 'ask its maker for the state_dict alone, saved by torch.save'
@@ -141,7 +143,7 @@ def refusal(path: Path, error: ValueError) -> Finding:
 
 
 def check_config(path: Path) -> Iterator[Finding]:
-    """Whether the data roots and the checkpoint that a config names are there."""
+    """Check that the data roots and the checkpoint that a config names exist."""
     if not path.is_file():
         yield Finding('error', 'config', f'{path}: no such file', 'give the path of a config')
         return

@@ -1,4 +1,4 @@
-"""What is in a data root: images, label maps and their ids."""
+"""Check a data root: images, label maps and their ids."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ Split = tuple[str, Sequence[tuple[Path, Path]], bool, str]
 
 
 def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
-    """Layout, counts per split and, by the checks that training has, every photograph and label map.
+    """Check layout, counts per split, and every photograph and label map.
 
-    Label maps are decoded for their ids, 10 ms for one of 1024x2048; with ``deep`` photographs are, too.
+    With the checks of training. Label maps are decoded, in 10 ms for one of 1024x2048; with ``deep``
+    photographs are, too.
     """
     found = find_cityscapes(root) or find_voc(root)
     if found is None:
-        text = f'{root}: neither the Cityscapes layout (leftImg8bit/, gtFine/) nor that of VOC (JPEGImages/)'
+        text = f'{root}: neither the layout of Cityscapes (leftImg8bit/, gtFine/) nor of VOC (JPEGImages/)'
         cure = 'give the folder that holds these' if root.is_dir() else 'the folder does not exist'
         yield Finding('error', 'data', text, cure)
         return
@@ -34,7 +35,7 @@ def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
     yield Finding('ok', 'data', f'{root}: the layout of {layout}')
     yield from check_splits(splits, classes, deep)
     names = {name for name, *_ in splits}
-    # Whoever only tests has no train; whoever trains validates.
+    # A test alone needs no train; every training validates.
     for name, level in (('train', 'warning'), ('val', 'error')):
         if name not in names:
             yield Finding(level, 'data', f'{root}: no images of {name}', f'runs that need {name} will fail')
@@ -45,6 +46,7 @@ def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
 
 
 def find_cityscapes(root: Path) -> tuple[str, int, list[Split]] | None:
+    """Name, number of classes and splits of Cityscapes' layout, or None."""
     images, labels = root / 'leftImg8bit', root / 'gtFine'
     if not images.is_dir():
         return None
@@ -61,6 +63,7 @@ def find_cityscapes(root: Path) -> tuple[str, int, list[Split]] | None:
 
 
 def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
+    """Name, number of classes and splits of VOC's layout, or None."""
     places = (root, root / 'VOC2012', root / 'VOCdevkit/VOC2012')
     root = next((place for place in places if (place / 'JPEGImages').is_dir()), None)
     if root is None:
@@ -78,7 +81,7 @@ def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
 
 
 def check_splits(splits: Sequence[Split], classes: int, deep: bool) -> Iterator[Finding]:
-    """Count the files of each split and check them; of each kind of fault there is one finding for all."""
+    """Count and check the files of each split; one finding for each kind of fault."""
     try:
         checks = load_alone('datasets/image_headers.py')
     except ImportError:
@@ -117,7 +120,7 @@ def check_splits(splits: Sequence[Split], classes: int, deep: bool) -> Iterator[
 
 
 def track(paths: Iterable[Path], what: str) -> Iterable[Path]:
-    """With a bar on a terminal's standard error, where rich is installed."""
+    """Show a bar on a terminal's standard error, where rich is installed."""
     try:
         from rich.console import Console
         from rich.progress import track

@@ -1,4 +1,4 @@
-"""What a check says, and a check that fails itself."""
+"""Findings of checks, and checks that fail themselves."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Finding(NamedTuple):
 
 
 def run_check(check: Callable[..., Iterator[Finding]], *arguments: Any) -> Iterator[Finding]:
-    """The findings of a check; whatever it fails with becomes one more, so that the others run."""
+    """The findings of a check; an error in it is one more, so that others run."""
     try:
         yield from check(*arguments)
     except Exception as error:
         name = check.__name__.replace('check_', '').replace('_', ' ')
-        what, cure = f'{type(error).__name__}: {error}', 'the lines above may say why; else report this'
+        what, cure = f'{type(error).__name__}: {error}', 'the lines above may say why; if not, report this'
         if isinstance(error, ModuleNotFoundError):
             what, cure = error, f'pip install {error.name}'
         yield Finding('error', name, f'could not be checked: {what}', cure)
@@ -35,10 +35,12 @@ def as_text(finding: Finding) -> str:
 
 
 def as_json(findings: Sequence[Finding]) -> str:
+    """A list of objects, one for each finding."""
     return json.dumps([finding._asdict() for finding in findings], indent=2) + '\n'
 
 
 def summary(findings: Sequence[Finding]) -> str:
+    """One line that counts errors and warnings."""
     counts = [sum(finding.level == level for finding in findings) for level in ('error', 'warning')]
     return f'{counts[0]} error{"s"[: counts[0] != 1]}, {counts[1]} warning{"s"[: counts[1] != 1]}\n'
 

@@ -1,4 +1,4 @@
-"""What can be imported here, and what it will run on."""
+"""Check what can be imported here, and what it will run on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GUIDE = 'docs/troubleshooting.md'
 SHARED_MEMORY = Path('/dev/shm')
 NVIDIA_DRIVER = Path('/proc/driver/nvidia/version')
 GB = 2**30
-# What the last line of a failed import has, and what helps.
+# What the last line of a failed import contains, and what helps.
 CURES = (
     (r'libGL|libgthread', 'apt-get install libgl1 libglib2.0-0, or opencv-python-headless in its place'),
     (r'torchvision::nms', 'install the torchvision that goes with torch (see torchvision)'),
@@ -30,7 +30,7 @@ CURES = (
 
 
 def last_error(code: str) -> str | None:
-    """Run Python code in a process of its own: the last line of its error, or None if it had none."""
+    """Run Python code in another process; returns its error's last line, or None."""
     command = [sys.executable, '-W', 'ignore', '-c', code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode == 0:
@@ -41,10 +41,12 @@ def last_error(code: str) -> str | None:
 
 
 def cure_of(error: str) -> str:
+    """What helps against an error of an import."""
     return next((cure for pattern, cure in CURES if re.search(pattern, error)), f'see {GUIDE}')
 
 
 def check_imports() -> Iterator[Finding]:
+    """Check that OpenCV and this package can be imported."""
     ours = f'import sys; sys.path.insert(0, {str(ROOT)!r}); import {NAME}'
     for check, name, code in (('OpenCV', 'cv2', 'import cv2'), ('import', NAME, ours)):
         if error := last_error(code):
@@ -54,8 +56,9 @@ def check_imports() -> Iterator[Finding]:
 
 
 def check_devices() -> Iterator[Finding]:
+    """List GPUs, else cores, and warn of a driver that torch cannot use."""
     if version_of('torch') is None:
-        yield Finding('info', 'devices', 'without torch nothing is known of GPUs')
+        yield Finding('info', 'devices', 'GPUs are not known without torch')
         return
     import torch
 
@@ -67,7 +70,7 @@ def check_devices() -> Iterator[Finding]:
         yield Finding('ok', 'devices', f'cuda:{i} {torch.cuda.get_device_name(i)}, {memory:.1f} GB')
     if not count and NVIDIA_DRIVER.is_file():
         text = f'there is an NVIDIA driver, but torch {torch.__version__} finds no GPU'
-        cure = 'install a torch with CUDA that the driver (nvidia-smi) is new enough for'
+        cure = 'install a torch whose CUDA the driver supports (nvidia-smi)'
         yield Finding('warning', 'devices', text, cure)
     elif not count:
         yield Finding('ok', 'devices', f'no GPU: runs on the CPU, {cores}')
@@ -77,6 +80,7 @@ def check_devices() -> Iterator[Finding]:
 
 
 def check_disk(work_dir: Path) -> Iterator[Finding]:
+    """Check that runs have 5 GB to write to."""
     there = next(folder for folder in (work_dir.resolve(), *work_dir.resolve().parents) if folder.exists())
     free = shutil.disk_usage(there).free / GB
     text = f'{free:.1f} GB free for {work_dir}'
@@ -88,10 +92,11 @@ def check_disk(work_dir: Path) -> Iterator[Finding]:
 
 
 def check_shared_memory() -> Iterator[Finding]:
+    """Check that workers of data loaders have 1 GB to pass batches through."""
     if not SHARED_MEMORY.is_dir():
         return
     free = shutil.disk_usage(SHARED_MEMORY).free / GB
-    text = f'{free:.2f} GB free in {SHARED_MEMORY}, through which data loader workers hand over batches'
+    text = f'{free:.2f} GB free in {SHARED_MEMORY}, through which data loader workers pass batches'
     if free < 1:
         cure = 'docker run --shm-size=8g, or train_dataloader.num_workers=0 and persistent_workers=False'
         yield Finding('warning', 'shared memory', f'{text}, less than 1', cure)

@@ -1,4 +1,4 @@
-"""Installed packages: versions against what is declared, and pairs that are known not to go together."""
+"""Check installed packages: declared versions, and pairs known to conflict."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def version_of(name: str) -> str | None:
 
 
 def load_alone(file: str) -> ModuleType:
-    """A module of the package by its path: the package around it may be what cannot be imported."""
+    """Load a module by its path: the package around it may fail to import."""
     spec = importlib.util.spec_from_file_location(f'study_{Path(file).stem}', ROOT / NAME / file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -52,7 +52,7 @@ def load_alone(file: str) -> ModuleType:
 
 
 def declared_requirements() -> list[str]:
-    """This package's requirements as its metadata has them, else as setup.cfg has; none without both."""
+    """This package's requirements, from its metadata, else from setup.cfg."""
     if version_of(NAME) is not None:
         return importlib.metadata.requires(NAME) or []
     config = configparser.ConfigParser()
@@ -76,6 +76,7 @@ def leading_numbers(version: str) -> tuple[int, ...]:
 
 
 def check_python() -> Iterator[Finding]:
+    """Check the version of Python."""
     low, high = ('.'.join(map(str, version)) for version in PYTHON)
     text = f'{".".join(map(str, sys.version_info[:3]))} ({sys.executable})'
     if PYTHON[0] <= sys.version_info[:2] < PYTHON[1]:
@@ -86,6 +87,7 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_installation() -> Iterator[Finding]:
+    """Check that Python imports the package that this doctor belongs to."""
     version = version_of(NAME)
     clone = (ROOT / 'setup.cfg').is_file()
     # "[lite]" beside full mmcv would overwrite it.
@@ -96,13 +98,14 @@ def check_installation() -> Iterator[Finding]:
     if version is None:
         yield Finding('warning', NAME, 'not installed in this environment', cure)
     elif found not in (None, ROOT):
-        text = f'{version}, but Python imports {found}, and this doctor is of {ROOT}'
+        text = f'{version}, but Python imports {found}, and this doctor belongs to {ROOT}'
         yield Finding('warning', NAME, text, cure)
     else:
         yield Finding('ok', NAME, f'{version} in {ROOT}')
 
 
 def check_requirements() -> Iterator[Finding]:
+    """Compare installed versions with the declared requirements."""
     met, missing, declared = [], [], declared_requirements()
     if not declared:
         text = f'unknown: {NAME} is not installed, and there is no {ROOT / "setup.cfg"}'
@@ -129,6 +132,7 @@ def check_requirements() -> Iterator[Finding]:
 
 
 def check_mmcv() -> Iterator[Finding]:
+    """Check that there is one mmcv that MMSegmentation takes, and its ops."""
     installed = {name: version for name in ('mmcv', 'mmcv-lite') if (version := version_of(name))}
     lite = f'pip install "mmcv-lite{MMCV}"'
     if not installed:
@@ -145,7 +149,7 @@ def check_mmcv() -> Iterator[Finding]:
     elif has_compiled_ops():
         yield Finding('ok', 'mmcv', f'{name} {version} with compiled ops')
     elif name == 'mmcv-lite':
-        text = f'{name} {version}; no DeepLab uses the compiled ops, for which there is a placeholder'
+        text = f'{name} {version}; a placeholder replaces the compiled ops, which no DeepLab uses'
         yield Finding('ok', 'mmcv', text)
     else:
         text = f'{name} {version} has no compiled ops (mmcv._ext)'
@@ -161,6 +165,7 @@ def has_compiled_ops() -> bool:
 
 
 def check_torchvision() -> Iterator[Finding]:
+    """Check that torchvision is the one for torch."""
     torch, vision = version_of('torch'), version_of('torchvision')
     if torch is None or vision is None:
         return
@@ -174,6 +179,7 @@ def check_torchvision() -> Iterator[Finding]:
 
 
 def check_numpy() -> Iterator[Finding]:
+    """Check that torch takes this NumPy."""
     torch, numpy = version_of('torch'), version_of('numpy')
     if torch and numpy and leading_numbers(numpy) >= (2, 0) and leading_numbers(torch) < (2, 3):
         text = f'{numpy} beside torch {torch}, which was built for numpy 1'
@@ -181,13 +187,15 @@ def check_numpy() -> Iterator[Finding]:
 
 
 def check_openmim() -> Iterator[Finding]:
+    """Warn of openmim, which pins packages of others."""
     if version := version_of('openmim'):
-        text = f'{version} brings openxlab, which pins setuptools 60.2, requests and rich for all of this'
-        cure = 'pip uninstall openmim openxlab, and give mim a virtual environment of its own'
+        text = f'{version} installs openxlab, which pins setuptools 60.2, requests and rich'
+        cure = 'pip uninstall openmim openxlab, and install mim in another virtual environment'
         yield Finding('warning', 'openmim', text, cure)
 
 
 def check_opencv_packages() -> Iterator[Finding]:
+    """Warn of several packages of OpenCV."""
     installed = [name for name in OPENCV if version_of(name)]
     if len(installed) > 1:
         text = f'{" and ".join(installed)} are installed, and write the same files'
@@ -196,6 +204,7 @@ def check_opencv_packages() -> Iterator[Finding]:
 
 
 def check_optional() -> Iterator[Finding]:
+    """List optional packages, and what needs them."""
     for name, extra, purpose in OPTIONAL:
         if version := version_of(name):
             yield Finding('info', name, f'{version} ({purpose})')

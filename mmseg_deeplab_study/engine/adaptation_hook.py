@@ -17,7 +17,7 @@ from ..runs.history import FILE_NAME, HistoryWriter, SubsetName
 from ..runs.main_process import from_main_process
 from ..runs.random_states import random_states, restore_random_states
 from ..runs.snapshots import Snapshots, choose_images
-from .extra_passes import ForgettingPass, source_row
+from .extra_passes import ForgettingPass, record_source
 from .preflight import check_arguments, find_transfer, preflight
 from .probe_loop import ProbeValLoop
 from .schedule import is_validated
@@ -35,26 +35,26 @@ class AdaptationHook(Hook):
     """Record how a model adapts.
 
     Before the first update it records what the source model itself sees (with ``HeadTransferHook``) and
-    validates at iteration 0; then it listens to every validation of the training loop. Each appends a row to
+    validates at iteration 0; then it listens to every validation. Each appends a row to
     ``work_dir/adaptation.jsonl`` and writes the predicted label maps of a few fixed validation images to
     ``work_dir/snapshots/<iteration>/<image stem>.png`` (the source model's, in its own label space, to
-    ``snapshots/source``); photographs and truths are once in ``snapshots/reference`` as ``<stem><suffix>``
-    and ``<stem>_truth.png``. On resuming, a validation that was cut off is run again. Needs
-    ``AdaptationMetric`` in ``val_evaluator``, and records ``BoundaryMetric``'s scores where that is there
-    too; with ``val_cfg=dict(type='ProbeValLoop')`` it chooses the probe.
+    ``snapshots/source``); ``snapshots/reference`` has photographs and truths, as ``<stem><suffix>`` and
+    ``<stem>_truth.png``. On resuming, a validation that was cut off is run again. Needs
+    ``AdaptationMetric`` in ``val_evaluator``, and records the scores of a ``BoundaryMetric`` beside it; with
+    ``val_cfg=dict(type='ProbeValLoop')`` it chooses the probe.
 
     Args:
         snapshots: how many validation images, evenly spaced, or their stems; of the probe if there is one.
         check_labels: read all label maps of training and validation before training; their headers always.
-        forgetting: ``dict(dataloader=..., interval=1)`` to evaluate the adapting model also on
-            a validation set of the source, on the shared classes, every ``interval`` validations and last.
+        forgetting: ``dict(dataloader=..., interval=1)`` evaluates the adapting model on a validation set of
+            the source too, on the shared classes, every ``interval`` validations and at the end.
 
     Raises:
         ValueError: at construction for arguments of another kind; before training, if the metric is missing,
-            the data do not fit the label space or the model, a hook is there twice, or the model refines each
-            prediction by a dense CRF.
-        FileExistsError: before training, if a fresh run would write over another's record.
-        RuntimeError: before training, if another run is going on in the folder.
+            the data do not fit the label space or the model, custom_hooks has a hook twice, or the model
+            refines each prediction by a dense CRF.
+        FileExistsError: before training, if a fresh run would overwrite another's record.
+        RuntimeError: before training, if another run uses the folder.
     """
 
     # Before hooks that evaluate other weights than they train (EMAHook) take the trained ones back.
@@ -76,11 +76,12 @@ class AdaptationHook(Hook):
         self._started = 0.0
 
     def before_train(self, runner: Runner) -> None:
+        """Check everything, open the record, and choose probe and pictures."""
         metric, probe = preflight(runner, self)
         self._metric = metric
         self._transfer = find_transfer(runner)
-        self._forgetting = self.forgetting and ForgettingPass.of(
-            runner, metric, self._transfer, self.forgetting, self.check_labels
+        self._forgetting = self.forgetting and ForgettingPass(
+            runner, metric, self._transfer, check_labels=self.check_labels, **self.forgetting
         )
         dataset = runner.val_dataloader.dataset
         paths = image_paths(dataset)
@@ -100,11 +101,12 @@ class AdaptationHook(Hook):
         self._recording = True
 
     def before_train_epoch(self, runner: Runner) -> None:
+        """Record the source's view and iteration 0, or what a resumed run lacks."""
         # Not in before_train: CheckpointHook and others set themselves up there, and validation calls them.
         if self._due:
             self._due = False
             if runner.iter == 0 and self._transfer is not None and self._transfer.source_classifier:
-                self._append(source_row(runner, self._metric, self._transfer, self._snapshots))
+                self._append(record_source(runner, self._metric, self._transfer, self._snapshots))
             elif runner.iter == 0:
                 runner.logger.warning(
                     'what the source model itself sees is not recorded: no HeadTransferHook has carried a '
@@ -119,11 +121,12 @@ class AdaptationHook(Hook):
         self._recorded = {}
 
     def before_val(self, runner: Runner) -> None:
+        """Start the clock, and note the random states."""
         self._started = time.perf_counter()
         self._random_states = random_states()
 
     def after_val(self, runner: Runner) -> None:
-        # What validation drew, for its data loader's workers, must not change what training draws.
+        """Restore the random states: validation must not change what training draws."""
         restore_random_states(self._random_states)
 
     def after_val_iter(
@@ -133,10 +136,12 @@ class AdaptationHook(Hook):
         data_batch: dict | None = None,
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
+        """Write the pictures of a batch."""
         if self._recording:
             self._snapshots.take(outputs or (), f'{runner.iter:06d}')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Append the rows of a validation."""
         metrics = {} if metrics is None else metrics
         forget_stale_scores(runner, metrics)
         if not self._recording:
@@ -155,6 +160,7 @@ class AdaptationHook(Hook):
         add_nulls(runner, metrics)
 
     def after_train(self, runner: Runner) -> None:
+        """Stop recording: a validation after training is none of the run's."""
         self._recording = False
 
     def _append(self, row: dict[str, Any] | None) -> None:

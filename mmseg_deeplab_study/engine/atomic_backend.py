@@ -9,14 +9,15 @@ from ..atomic_file import write_atomically
 
 @register_backend('atomic')
 class AtomicBackend(LocalBackend):
-    """MMEngine's local storage, written atomically: ``backend_args=dict(backend='atomic')``.
+    """MMEngine's local storage, atomically: ``backend_args=dict(backend='atomic')``.
 
-    MMEngine's own ``put`` is a plain write, so that a kill leaves a cut checkpoint, and the newest one at
-    that.
+    MMEngine's own ``put`` is a plain write: a kill cuts the newest checkpoint.
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes, whole or not at all."""
         write_atomically(filepath, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Write text, whole or not at all."""
         write_atomically(filepath, obj.encode(encoding))

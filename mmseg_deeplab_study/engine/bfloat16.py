@@ -13,7 +13,7 @@ from ..hardware import warn_of_slow_bfloat16
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Computes the losses under bfloat16 autocast on the CPU.
+    """Compute the losses under bfloat16 autocast on the CPU.
 
     ``AmpOptimWrapper`` of MMEngine 0.10.7 refuses to be built without an accelerator. bfloat16 has float32's
     range, so it needs no loss scaling.
@@ -25,5 +25,6 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Compute in bfloat16 where autocast sees fit."""
         with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
             yield

@@ -1,4 +1,4 @@
-"""Training that has failed numerically ends there."""
+"""End a training that has failed numerically."""
 
 import math
 from collections.abc import Mapping
@@ -16,36 +16,40 @@ from .bfloat16 import BFloat16OptimWrapper
 
 @HOOKS.register_module()
 class CheckFiniteHook(Hook):
-    """End training at a loss that is not finite, and before weights that are not are validated or saved.
+    """End training at a loss or weights that are not finite.
 
-    A finite loss can leave such weights, if its gradient overflows. Record and checkpoints stay as they are.
+    A finite loss leaves such weights if its gradient overflows. Record and checkpoints stay as they are.
 
     Raises:
         FloatingPointError: names the iteration, the learning rate and what to try.
     """
 
-    # Before the next learning rate is set (LOW), and before the checkpoint is saved (VERY_LOW).
+    # Before the next learning rate is set (LOW), and before the checkpoint is saved (LOWEST).
     priority = 'ABOVE_NORMAL'
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
     ) -> None:
+        """Check the loss."""
         loss = (outputs or {}).get('loss')
         if loss is None:
             return
         if get_world_size() > 1:
-            # One that is not finite makes the sum so: all end together, and none waits for another.
+            # One loss that is not finite makes the sum so: all ranks end together.
             all_reduce(loss := loss.detach().clone())
         if not math.isfinite(loss := loss.item()):
             _end(runner, batch_idx + 1, f'the loss is {loss}')
 
     def before_train(self, runner: Runner) -> None:
+        """Check the weights that were loaded."""
         _check_weights(runner, runner.model.state_dict(), runner.iter)
 
     def before_val(self, runner: Runner) -> None:
+        """Check the weights that are about to be validated."""
         _check_weights(runner, runner.model.state_dict(), runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check the weights that are about to be saved."""
         _check_weights(runner, checkpoint['state_dict'], checkpoint['meta']['iter'])
 
 
@@ -55,8 +59,8 @@ def _check_weights(runner: Runner, weights: Mapping[str, Tensor], iteration: int
         if value.is_floating_point() and (value.isnan() | (value == math.inf)).any():
             if iteration == 0:
                 raise FloatingPointError(
-                    f'{name} is not finite before training: the checkpoint of load_from or of an '
-                    'init_cfg is of a run that failed; give another'
+                    f'{name} is not finite before training: load_from or an init_cfg names the checkpoint '
+                    'of a failed run; give another'
                 )
             _end(runner, iteration, f'{name} is not finite')
 
@@ -69,5 +73,5 @@ def _end(runner: Runner, iteration: int, what: str) -> None:
     raise FloatingPointError(
         f'iteration {iteration}: {what}, at learning rates up to {max(rates):g}. Try a lower '
         f'optim_wrapper.optimizer.lr, a warm-up, optim_wrapper.clip_grad=dict(max_norm=10){amp}. '
-        f'Record and checkpoints in {runner.work_dir} are those of before'
+        f'The record and checkpoints in {runner.work_dir} are from before'
     )

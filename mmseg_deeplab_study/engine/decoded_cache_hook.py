@@ -1,4 +1,4 @@
-"""Validation images that are decoded once."""
+"""Decode validation images once."""
 
 import multiprocessing
 
@@ -13,15 +13,15 @@ from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 
 @HOOKS.register_module()
 class DecodedCacheHook(Hook):
-    """Keeps the decoded validation images and label maps in memory, for a run that validates often.
+    """Keep decoded validation images and label maps in memory.
 
-    The first validation fills memory that all workers of the data loader share; under several ranks each
-    keeps the images that it evaluates. ``AdaptationMetric`` gets labels as uint8, as they were read. One log
-    line says whether the images are kept, or why not.
+    The first validation fills memory that all workers of the data loader share; each of several ranks keeps
+    the images that it evaluates. ``AdaptationMetric`` gets labels as uint8, as they were read. A log line
+    says whether the images are kept, and why not.
 
     Args:
-        cache: what all decoded files together may take, such as ``'4GB'`` in units of 1024 (Cityscapes'
-            500 validation images take 3.91); more than that, and none is kept.
+        cache: most that the decoded files may take together, such as ``'4GB'`` in units of 1024 (Cityscapes'
+            500 validation images take 3.91); where they take more, none is kept.
 
     Raises:
         ValueError: the size cannot be read.
@@ -32,7 +32,7 @@ class DecodedCacheHook(Hook):
         self._done = False
 
     def before_train(self, runner: Runner) -> None:
-        # Before any worker is forked.
+        """Set the cache up before any worker is forked."""
         if runner.val_loop is None or self._done:
             return
         self._done = True

@@ -1,4 +1,4 @@
-"""Dense CRF beside the record of a run: refused while it trains, recorded when a checkpoint is tested."""
+"""Dense CRF and the record: refused in training, recorded in a test."""
 
 import time
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ _SIDE = 256  # pixels of the crop that the cost is measured on
 
 
 def refuse_dense_crf(runner: Runner) -> None:
-    """Refuse to train with a model that refines each validated image; says what it would cost.
+    """Refuse to train with a model that refines images; say what it would cost.
 
     Raises:
         ValueError: the model has a dense CRF.
@@ -50,7 +50,7 @@ def refuse_dense_crf(runner: Runner) -> None:
     seconds, (height, width) = _seconds_per_image(runner)
     in_all = timedelta(seconds=round(seconds * images * validations))
     raise ValueError(
-        f'model.test_cfg.crf: refining takes about {seconds:.1f} s an image of {height}x{width} here, so '
+        f'model.test_cfg.crf: refining an image of {height}x{width} takes about {seconds:.1f} s here, so '
         f'{images} images at each of {validations} validations would take {in_all}. Train without it '
         '(--cfg-options model.test_cfg.crf=None), then refine a checkpoint once: tools/test.py CONFIG '
         'CHECKPOINT --crf'
@@ -58,7 +58,7 @@ def refuse_dense_crf(runner: Runner) -> None:
 
 
 def _seconds_per_image(runner: Runner) -> tuple[float, tuple[int, int]]:
-    """Time for a validation image and its size, from a crop: time grows as the number of pixels does."""
+    """Time for a validation image, and its size; measured on a crop, as time is linear in pixels."""
     model = bare_model(runner.model)
     with kept_random_states():
         packed = runner.val_dataloader.dataset[0]
@@ -67,7 +67,7 @@ def _seconds_per_image(runner: Runner) -> tuple[float, tuple[int, int]]:
         logits = torch.randn(1, model.out_channels, *image.shape[1:])
     device = next(model.parameters()).device
     logits, image = logits.to(device), image.to(device, torch.uint8)
-    model.dense_crf(logits, image[None])  # what starts up with the first does not count
+    model.dense_crf(logits, image[None])  # the first call also starts things up
     started = time.perf_counter()
     # To the CPU: a GPU is not done when the call returns.
     model.dense_crf(logits, image[None]).cpu()
@@ -77,18 +77,18 @@ def _seconds_per_image(runner: Runner) -> tuple[float, tuple[int, int]]:
 
 @HOOKS.register_module()
 class DenseCRFRecordHook(Hook):
-    """Put the test of a run's checkpoint with dense CRF beside what was recorded without it.
+    """Put the test of a run's checkpoint with dense CRF into the run's record.
 
     ``tools/test.py --crf`` adds it. Appends a row of the kind ``"crf"`` to ``adaptation.jsonl`` in the
-    checkpoint's folder, with the CRF's parameters, and writes the refined label maps of the images of its
-    snapshots to ``snapshots/crf/<iteration>/``. Where the checkpoint is not that of a recorded validation of
-    the same images, it says so and records nothing.
+    checkpoint's folder, with the CRF's parameters, and writes refined label maps of the images of its
+    snapshots to ``snapshots/crf/<iteration>/``. Records nothing, and says so, where the record has no
+    validation of the checkpoint's iteration on the same images.
 
     Args:
         folder: of the checkpoint.
 
     Raises:
-        RuntimeError: the run is still going on.
+        RuntimeError: the run still trains.
         OSError: the folder cannot be written to.
     """
 
@@ -98,9 +98,11 @@ class DenseCRFRecordHook(Hook):
         self._snapshots: Snapshots | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Note the checkpoint's iteration."""
         self._iteration = (checkpoint.get('meta') or {}).get('iter')
 
     def before_test(self, runner: Runner) -> None:
+        """Claim the folder, or say why nothing is recorded."""
         self._started = time.perf_counter()
         reason = from_main_process(lambda: self._claim(runner))
         if reason is not None:
@@ -129,7 +131,7 @@ class DenseCRFRecordHook(Hook):
         dataset = runner.test_dataloader.dataset
         validated = {(row['iter'], row['subset']) for row in rows if row['kind'] == Kind.VALIDATION}
         if (self._iteration, subset_name(dataset)) not in validated:
-            return f'it has no validation at iteration {self._iteration}, which the checkpoint is of'
+            return f"it has no validation at the checkpoint's iteration, {self._iteration}"
         if header.get('validation') != describe_dataset(dataset):
             return 'the test images are not those that the run was validated on'
         claim_work_dir(self.folder)
@@ -142,10 +144,12 @@ class DenseCRFRecordHook(Hook):
         data_batch: dict | None = None,
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
+        """Write the refined pictures of a batch."""
         if self._snapshots is not None:
             self._snapshots.take(outputs or (), f'{Kind.CRF}/{self._iteration:06d}')
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Append the row."""
         metric = find_metric(runner.test_evaluator, AdaptationMetric)
         if self._snapshots is None or metric.counts is None:
             return
@@ -161,23 +165,23 @@ class DenseCRFRecordHook(Hook):
 
 
 def _scores(evaluator: Evaluator, predictions: str) -> dict[str, Any]:
-    """Scores of all images, by the metrics that look at those predictions."""
+    """Scores of all images, from the metrics of those predictions."""
     metric = find_metric(evaluator, AdaptationMetric, predictions)
     scores = scores_from_confusion(metric.confusion, metric.classes, metric.seen)
     return scores | find_metric(evaluator, BoundaryMetric, predictions).scores(range(metric.images))
 
 
 def enable_dense_crf(cfg: Config) -> None:
-    """Test with dense CRF and without, in one pass, and put both into the record beside the checkpoint.
+    """Test with dense CRF and without in one pass, and record both.
 
-    Where nothing but files of predictions is asked for, there are no scores.
+    A config that only writes predictions to files has no scores.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     refining_model(cfg)
     evaluators = as_list(cfg.test_evaluator)
     if evaluators and all(config.get('format_only') for config in evaluators):
         return
-    # What is asked for while training must be the same here.
+    # With the same parameters as while training.
     boundary = metric_config([*evaluators, *as_list(cfg.get('val_evaluator'))], BoundaryMetric)
     if boundary not in evaluators:
         evaluators.append(boundary)

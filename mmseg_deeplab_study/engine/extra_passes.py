@@ -1,4 +1,4 @@
-"""Passes over data beside the training loop's own validation: the source's view, and forgetting."""
+"""Passes over data beside validation: the source's view, and forgetting."""
 
 import contextlib
 import time
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..datasets.label_maps import check_headers, count_label_pixels
-from ..datasets.label_spaces import Match, match_classes, seen_matches
+from ..datasets.label_spaces import match_classes, seen_matches
 from ..datasets.palettes import voc_palette
 from ..evaluation.metrics.across_spaces import forgetting_scores, source_scores
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric, ConfusionMetric
@@ -24,20 +24,19 @@ from ..runs.history import Kind, make_row
 from ..runs.main_process import from_main_process
 from ..runs.random_states import kept_random_states
 from ..runs.snapshots import Snapshots
-from .exact_resume import ExactResumeHook
 from .head_transfer import HeadTransferHook
 from .schedule import is_due
 
 
 @contextlib.contextmanager
 def as_source_model(model: nn.Module, classifier: Mapping[str, Tensor]) -> Iterator[None]:
-    """Put the source's classifier, ``weight (S, C, 1, 1)`` and ``bias (S,)``, into a segmentor for now."""
+    """Put the source's classifier, ``weight`` and ``bias``, into a segmentor for now."""
     head = model.decode_head
-    # The segmentor has numbers of its own, which sliding-window inference goes by.
+    # The segmentor has its own numbers, which sliding-window inference uses.
     sizes = [(part, name) for part in (head, model) for name in ('num_classes', 'out_channels')]
     own = head.conv_seg, [getattr(part, name) for part, name in sizes]
     classes, channels, *kernel = classifier['weight'].shape
-    # Without initial weights, whose draw would change what training draws.
+    # Without initial weights: drawing them would change what training draws.
     conv = nn.utils.skip_init(nn.Conv2d, channels, classes, tuple(kernel)).to(head.conv_seg.weight)
     conv.load_state_dict(dict(classifier))
     head.conv_seg = conv.eval()
@@ -58,10 +57,10 @@ def count_confusion(
     what: str,
     look: Callable[[Sequence[SegDataSample]], None] | None = None,
 ) -> float:
-    """Evaluate the runner's model on a data loader, without the hooks of its own validation.
+    """Evaluate the runner's model without the hooks of validation; returns seconds.
 
-    Afterwards ``metric`` holds the counts; ``look`` sees each batch's samples. Leaves random states and the
-    model's mode as they were. Returns the seconds it took.
+    Afterwards ``metric`` has the counts; ``look`` sees each batch's samples. Leaves random states and the
+    model's mode as they were.
     """
     started, training = time.perf_counter(), runner.model.training
     evaluator, batches = Evaluator([metric]), len(dataloader)
@@ -73,9 +72,7 @@ def count_confusion(
             if look is not None:
                 look(samples)
             evaluator.process(data_samples=samples, data_batch=batch)
-            for hook in runner.hooks:
-                if isinstance(hook, ExactResumeHook):
-                    hook.end_if_terminated(runner)
+            runner.call_hook('end_if_terminated')  # of ExactCheckpointHook
             if i % 50 == 0 or i == batches:
                 runner.logger.info(f'{what} [{i}/{batches}]')
         evaluator.evaluate(len(dataloader.dataset))
@@ -83,17 +80,16 @@ def count_confusion(
     return time.perf_counter() - started
 
 
-def source_row(
+def record_source(
     runner: Runner, metric: AdaptationMetric, transfer: HeadTransferHook, snapshots: Snapshots
 ) -> dict[str, Any] | None:
-    """What the untouched source model sees on the target's validation images.
+    """Evaluate the untouched source model on the target's images; returns the row.
 
-    Its predictions are read in the target's label space; ``confusion`` (T, S) of the row counts target labels
-    by the predictions as they are. Only the main process has the row. Leaves its pictures in ``snapshots``.
+    Scores read its predictions in the target's label space; ``confusion`` (T, S) counts target labels by the
+    predictions as they are. None but on the main process. Leaves its pictures in ``snapshots``.
     """
-    dataset = runner.val_dataloader.dataset
     counted = ConfusionMetric(
-        len(transfer.target), len(transfer.source), metric.ignore_index, prefix='source'
+        len(transfer.target), len(transfer.source), ignore_index=metric.ignore_index, prefix='source'
     )
     palette = voc_palette(len(transfer.source))
     with as_source_model(bare_model(runner.model), transfer.source_classifier):
@@ -111,19 +107,20 @@ def source_row(
         f'What the source model itself sees, read as {len(transfer.target)} classes: '
         f'mIoU {scores["mIoU"]:.2f}, of the seen classes {scores["mIoU.seen"]:.2f}'
     )
-    subset = subset_name(dataset)
+    subset = subset_name(runner.val_dataloader.dataset)
     return make_row(runner.iter, Kind.SOURCE, subset, scores, counted.confusion, counted.images, seconds)
 
 
 class ForgettingPass:
-    """The adapting model on a validation set of the source, on the classes that both label spaces share.
+    """The adapting model on the source's data, on the classes that both share.
 
     Args:
         runner: gives the model, the seed and, from its ``val_cfg``, the precision.
+        metric: of the target; gives its classes and the ignore index.
+        transfer: says which classes match, but for those to its background; without it they match by name.
         dataloader: config of a data loader like ``val_dataloader``.
-        target: the target's classes.
-        matches: source class of each target class that has one; those to its background do not count.
-        interval: evaluate at every so many validations; the end is always evaluated.
+        interval: evaluate at every ``interval``-th validation; the last is always evaluated.
+        check_labels: read all label maps, not their headers alone.
 
     Raises:
         ValueError: the interval is less than 1, or no class is shared.
@@ -133,62 +130,45 @@ class ForgettingPass:
     def __init__(
         self,
         runner: Runner,
+        metric: AdaptationMetric,
+        transfer: HeadTransferHook | None,
         dataloader: Mapping[str, Any],
-        target: Sequence[str],
-        matches: Mapping[str, Match],
         interval: int = 1,
-        ignore_index: int = 255,
         check_labels: bool = True,
     ) -> None:
         if interval < 1:
             raise ValueError(f'forgetting.interval must be at least 1, but got {interval}')
-        matches = seen_matches(matches)
-        if not matches:
+        matches = transfer.matches if transfer else match_classes(metric.source, metric.classes)
+        self.matches = seen_matches(matches)
+        if not self.matches:
             raise ValueError('forgetting: the source label space shares no class with the target')
+        self.target, self.ignore_index, self.interval = metric.classes, metric.ignore_index, interval
         self.dataloader = runner.build_dataloader(dataloader, seed=runner.seed)
-        self.classes = tuple(self.dataloader.dataset.metainfo['classes'])
-        self.target, self.matches, self.interval = target, matches, interval
-        self.ignore_index = ignore_index
-        if unknown := sorted({match.source for match in matches.values()} - set(self.classes)):
+        dataset = self.dataloader.dataset
+        self.classes = tuple(dataset.metainfo['classes'])
+        if unknown := sorted({match.source for match in self.matches.values()} - set(self.classes)):
             raise ValueError(
                 f'forgetting: the source validation set has no class {unknown[0]!r}, which the source label '
                 f'space shares with the target; it has {", ".join(self.classes)}'
             )
-        dataset = self.dataloader.dataset
-        from_main_process(
-            lambda: (
-                count_label_pixels(dataset, len(self.classes), ignore_index) and None
-                if check_labels
-                else check_headers(dataset)
-            )
-        )
 
-    @classmethod
-    def of(
-        cls,
-        runner: Runner,
-        metric: AdaptationMetric,
-        transfer: HeadTransferHook | None,
-        config: Mapping[str, Any],
-        check_labels: bool = True,
-    ) -> 'ForgettingPass':
-        """The pass of a run, by its metric's label spaces and ``AdaptationHook``'s ``forgetting``."""
-        matches = transfer.matches if transfer else match_classes(metric.source, metric.classes)
-        return cls(
-            runner,
-            target=metric.classes,
-            matches=matches,
-            ignore_index=metric.ignore_index,
-            check_labels=check_labels,
-            **config,
-        )
+        def check() -> None:
+            if check_labels:
+                count_label_pixels(dataset, len(self.classes), self.ignore_index)
+            else:
+                check_headers(dataset)
+
+        from_main_process(check)
 
     def is_due(self, runner: Runner) -> bool:
+        """Whether this validation is one to evaluate at."""
         return is_due(runner, self.interval)
 
     def row(self, runner: Runner) -> dict[str, Any] | None:
-        """The row of one evaluation, None but on the main process; its ``confusion`` is (S, T)."""
-        counted = ConfusionMetric(len(self.classes), len(self.target), self.ignore_index, prefix='source')
+        """Evaluate; returns the row, with ``confusion`` (S, T), on the main process."""
+        counted = ConfusionMetric(
+            len(self.classes), len(self.target), ignore_index=self.ignore_index, prefix='source'
+        )
         seconds = count_confusion(runner, self.dataloader, counted, 'Source validation set')
         if counted.confusion is None:
             return None

@@ -11,17 +11,20 @@ from torch import nn
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor):
-    """mmpretrain's layer-wise learning rate decay for a segmentor, with a rate of its own for the head.
+    """mmpretrain's layer-wise learning rate decay, with a rate for the head.
 
-    ``paramwise_cfg`` is as mmpretrain's and has ``head_lr_mult`` (default 1) as well, which the rate of all
-    that is not the backbone is multiplied with. Layer l of a backbone, counted from 0 for the stem, has the
-    rate ``lr * layer_decay_rate ** (L - l)``: ``lr`` at depth L, of the last norm, and once decayed in the
-    last block. mmpretrain's networks say their depths themselves, MMSeg's ``MixVisionTransformer`` is counted
-    here, its norms but the last with their stages; a backbone that does not say (MobileNetV2, a ResNet of
-    another depth than mmpretrain knows) has the rate ``lr`` throughout.
+    Beside MMSeg's ``LayerDecayOptimizerConstructor`` (now ``LearningRateDecayOptimizerConstructor``), which
+    knows the layers of ConvNeXt, BEiT and MAE, this one adds every backbone that says its depths, SegFormer's
+    MiT, and ``head_lr_mult``.
+
+    ``paramwise_cfg`` is mmpretrain's, and ``head_lr_mult`` (default 1) multiplies the rate of all that is not
+    the backbone. Layer l of a backbone, from 0 for the stem, has the rate
+    ``lr * layer_decay_rate ** (L - l)``: ``lr`` at depth L, of the last norm, and once decayed in the last
+    block. A norm of ``MixVisionTransformer`` but the last is of its stage's depth. A backbone that does not
+    say its depths (MobileNetV2, a ResNet that mmpretrain has no table for) has the rate ``lr`` throughout.
 
     Raises:
-        ValueError: a rate in ``custom_keys``, which this constructor would pass over.
+        ValueError: a rate in ``custom_keys``, which this constructor would ignore.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -42,6 +45,7 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
         get_layer_depth: Callable[[str], tuple[int, int]] | None = None,
         **kwargs,
     ) -> None:
+        """Add the parameters of a module named ``prefix`` to ``params`` with their rates."""
         if get_layer_depth is None:
             get_layer_depth = partial(layer_depth, module.backbone)
         super().add_params(params, module, prefix, get_layer_depth, **kwargs)
@@ -54,9 +58,9 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
 
 
 def layer_depth(backbone: nn.Module, name: str) -> tuple[int, int]:
-    """The depth of a segmentor's parameter, from 0 for the first patches or the stem, and how many there are.
+    """The depth of a segmentor's parameter, from 0, and the number of depths.
 
-    What is not the backbone's lies deepest.
+    The stem or first patches are at 0, what is not the backbone's is deepest.
     """
     network = getattr(backbone, 'network', backbone)  # inside AtrousBackbone
     if isinstance(network, MixVisionTransformer):
@@ -65,7 +69,7 @@ def layer_depth(backbone: nn.Module, name: str) -> tuple[int, int]:
         return 1, 2
     try:
         return network.get_layer_depth(name, 'backbone.')
-    except NotImplementedError:  # mmpretrain's ResNet, of a depth that it has no table for
+    except NotImplementedError:  # a ResNet that mmpretrain has no table for
         return 1, 2
 
 

@@ -1,4 +1,4 @@
-"""What is looked at before a run that is recorded trains: all that could stop it later."""
+"""Check all that could stop a recorded run later, before it trains."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -24,14 +24,14 @@ from .validation_scores import check_best_scores
 
 
 class Recorder(Protocol):
-    """The hook that records, as the checks ask it."""
+    """What the checks ask of ``AdaptationHook``."""
 
     check_labels: bool
     overwrite: bool
 
 
 def check_arguments(snapshots: Any, forgetting: Any) -> None:
-    """Raise ValueError where an argument of ``AdaptationHook`` is of another kind than it takes."""
+    """Raise ValueError for an argument that ``AdaptationHook`` does not take."""
     if not isinstance(snapshots, int | str | list | tuple) or (isinstance(snapshots, int) and snapshots < 0):
         raise ValueError(f'snapshots must be a number of images, or their stems, but got {snapshots!r}')
     if forgetting is not None and 'dataloader' not in (forgetting if isinstance(forgetting, Mapping) else ()):
@@ -41,20 +41,20 @@ def check_arguments(snapshots: Any, forgetting: Any) -> None:
 
 
 def preflight(runner: Runner, hook: Recorder) -> tuple[AdaptationMetric, Sequence[int] | None]:
-    """Check everything, on every rank alike; returns the metric, and the images of the probe if there is one.
+    """Check everything, on all ranks alike; returns the metric and the probe.
+
+    The probe is the places of its images in the validation set, or None without ``ProbeValLoop``.
 
     Raises:
         ValueError: the config's parts do not fit one another or the data; names them.
         FileNotFoundError: a photograph or label map is missing.
-        FileExistsError: a fresh run would write over another's record.
-        RuntimeError: another run is going on in the folder.
+        FileExistsError: a fresh run would overwrite another's record.
+        RuntimeError: another run uses the folder.
     """
     require_iterations(runner, hook)
     for kind in (type(hook), HeadTransferHook):
         if (count := sum(isinstance(other, kind) for other in runner.hooks)) > 1:
-            raise ValueError(
-                f'{kind.__name__} is there {count} times, but works once: leave one of it in custom_hooks'
-            )
+            raise ValueError(f'the config has {count} {kind.__name__}s, expected one: remove the others')
     metric = _find_metric(runner)
     refuse_dense_crf(runner)
     head_classes = getattr(bare_model(runner.model).decode_head, 'num_classes', len(metric.classes))
@@ -86,7 +86,7 @@ def _claim(runner: Runner, hook: Recorder) -> None:
 
 
 def _check_data(runner: Runner, metric: AdaptationMetric, check_labels: bool) -> list[int] | None:
-    """Check all label maps, or their headers alone; returns the images of the probe, if there is one."""
+    """Check all label maps, or their headers alone; returns the probe's images if there is a probe."""
     loop, pixels = runner.val_loop, None
     probed = isinstance(loop, ProbeValLoop)
     for split, loader in (('train', runner.train_dataloader), ('val', loop.dataloader)):
@@ -127,14 +127,14 @@ def _check_end(runner: Runner) -> None:
     if checkpoint is not None and checkpoint == runner.cfg.get('load_from'):
         raise ValueError(
             f'resumed from load_from={checkpoint} at iteration {runner.iter}, beyond '
-            f'train_cfg.max_iters={runner.max_iters}. A checkpoint of this run needs a larger max_iters; the '
-            'source is none to resume from, as MMEngine does where load_from is set: unset it, or use this '
+            f'train_cfg.max_iters={runner.max_iters}. If it is of this run, raise max_iters. If it is the '
+            'source, MMEngine took it because load_from is set: unset that, or resume with this '
             "project's tools/train.py --resume"
         )
     raise ValueError(
         f'the run in {runner.work_dir} is at iteration {runner.iter}, beyond train_cfg.max_iters='
-        f'{runner.max_iters}: nothing is left to train. To go on set max_iters, and the end of '
-        'param_scheduler, to more; to train less start a new run in another --work-dir'
+        f'{runner.max_iters}: nothing is left to train. To train on, raise max_iters and the end of '
+        'param_scheduler; to train less, start a new run in another --work-dir'
     )
 
 

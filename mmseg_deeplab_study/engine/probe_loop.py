@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 
 from mmengine.dataset import DefaultSampler
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import Runner, ValLoop
 from mmseg.registry import LOOPS
 from torch.utils.data import DataLoader, Subset
@@ -14,6 +13,7 @@ from ..evaluation.metrics.boundary_metric import flat_boundary_scores
 from ..evaluation.metrics.counted import Counted, count_pass, find_metric
 from ..evaluation.metrics.scores import flat_scalars, scores_from_confusion
 from ..runs.history import SubsetName
+from ..runs.main_process import from_main_process
 from .schedule import is_due
 
 
@@ -21,15 +21,15 @@ from .schedule import is_due
 class ProbeValLoop(ValLoop):
     """Validation whose cost allows one every few iterations.
 
-    A probe, a fixed subset of the validation set in which every class is present, is evaluated every time;
-    the whole set at iteration 0 and every ``full_interval``-th validation, whenever the probe's mIoU is its
-    best so far, and at the end. Scores of the probe are ``probe/mIoU`` and so on; those of the whole set
-    keep their names and are there only when it was evaluated. ``AdaptationHook`` chooses the probe and
-    records both; outside a training with it, the whole set is evaluated.
+    Every validation evaluates a probe, a fixed subset of the validation set with every class in it. The whole
+    set is evaluated at iteration 0, every ``full_interval``-th validation, whenever the probe's mIoU is its
+    best so far, and at the end. The probe's scores are ``probe/mIoU`` and so on; those of the whole set keep
+    their names, and are missing where it was not evaluated. ``AdaptationHook`` chooses the probe and records
+    both; without it, the whole set is evaluated.
 
     Args:
         probe: number of images in the probe.
-        full_interval: the whole set is due at every so many validations.
+        full_interval: the whole set is due at every ``full_interval``-th validation.
         kwargs: those of ``ValLoop``.
 
     Raises:
@@ -48,7 +48,7 @@ class ProbeValLoop(ValLoop):
         self._probe: list[int] | None = None
 
     def set_probe(self, indices: Sequence[int], scores: Sequence[float | None]) -> None:
-        """Take the images ``indices`` for the probe; ``scores`` are its mIoU so far, of a resumed run."""
+        """Make images the probe; ``scores`` are its mIoU so far, in a resumed run."""
         self._probe = list(indices)
         self.best_probe = max([score for score in scores if score is not None], default=float('-inf'))
         if getattr(self.dataloader.sampler, 'shuffle', False):
@@ -66,6 +66,7 @@ class ProbeValLoop(ValLoop):
         )
 
     def run(self) -> dict[str, float]:
+        """Validate the probe, and all images where due; returns the scores of both."""
         if self._probe is None:
             return super().run()
         self.runner.call_hook('before_val')
@@ -74,17 +75,16 @@ class ProbeValLoop(ValLoop):
         self.counted = {}
         if is_due(self.runner, self.full_interval):
             metrics = self._evaluate(SubsetName.FULL, self.dataloader)
-            # The same images with the same weights: their counts are among those of all.
+            # The same images and weights: the probe's counts are among those of all.
             self.counted[SubsetName.PROBE] = count_pass(self.evaluator, 0.0, self._probe)
-            scores = self._probe_scores()
         else:
             metrics = {}
             self._evaluate(SubsetName.PROBE, self._probe_loader)
-            scores = self._probe_scores()
-            if scores.get('mIoU', float('-inf')) > self.best_probe:
-                metrics = self._evaluate(SubsetName.FULL, self.dataloader)
+        scores = self._probe_scores()
+        if scores.get('mIoU', float('-inf')) > self.best_probe:
+            self.best_probe = scores['mIoU']
+            metrics = metrics or self._evaluate(SubsetName.FULL, self.dataloader)
         metrics |= {f'{SubsetName.PROBE}/{key}': value for key, value in scores.items()}
-        self.best_probe = max(self.best_probe, scores.get('mIoU', float('-inf')))
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics
@@ -99,14 +99,10 @@ class ProbeValLoop(ValLoop):
 
     def _probe_scores(self) -> dict[str, float]:
         """Flat scores of the probe, on every rank."""
-        metric, scores = self._metric, [None]
-        if is_main_process():
-            counted = self.counted[SubsetName.PROBE]
-            flat = flat_scalars(scores_from_confusion(counted.confusion, metric.classes, metric.seen))
-            scores = [flat | (flat_boundary_scores(counted.boundaries) if counted.boundaries else {})]
-        broadcast_object_list(scores)
-        return scores[0]
+        metric, counted = find_metric(self.evaluator, AdaptationMetric), self.counted[SubsetName.PROBE]
 
-    @property
-    def _metric(self) -> AdaptationMetric:
-        return find_metric(self.evaluator, AdaptationMetric)
+        def score() -> dict[str, float]:
+            scores = scores_from_confusion(counted.confusion, metric.classes, metric.seen)
+            return flat_scalars(scores) | flat_boundary_scores(counted.boundaries)
+
+        return from_main_process(score)

@@ -7,11 +7,49 @@ from typing import Any
 
 from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import Runner
+from torch import Tensor
 
+from ..models.segmentors import bare_model
 from ..runs.header import list_changes
 
+UPDATES = 'updates'  # of a checkpoint
 # What a scheduler has come to, not what it was set to; the last three of ReduceOnPlateauLR.
 _PROGRESS = ('last_step', 'base_values', 'verbose', 'best', 'num_bad_epochs', 'cooldown_counter')
+
+
+def accumulated(runner: Runner) -> dict[str, Tensor]:
+    """Gradients that wait for the next update, by parameter; none where each iteration updates."""
+    parameters = bare_model(runner.model).named_parameters()
+    return {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
+
+
+def updates(runner: Runner) -> dict[str, Any]:
+    """The optimiser's type, and how many iterations accumulate for an update."""
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return {
+        'optimizer': ', '.join(type(one.optimizer).__name__ for one in wrappers),
+        'counts': max(one._accumulative_counts for one in wrappers),
+    }
+
+
+def resumed_gradients(runner: Runner, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What had ``accumulated`` when a checkpoint was saved; nothing if the config accumulates another number.
+
+    Raises:
+        ValueError: the checkpoint's optimiser is of another type.
+    """
+    saved, now = checkpoint.get(UPDATES, {}), updates(runner)
+    if saved.get('optimizer', now['optimizer']) != now['optimizer']:
+        refuse_optimizer(f'the type {saved["optimizer"]}, the config {now["optimizer"]}')
+    gradients = saved.get('gradients', {})
+    if gradients and saved['counts'] != now['counts']:
+        runner.logger.warning(
+            f'the checkpoint lies between updates of {saved["counts"]} accumulated iterations, and the '
+            f'config accumulates {now["counts"]}: what had been accumulated is left out'
+        )
+        return {}
+    return gradients
 
 
 def follow_config(runner: Runner, checkpoint: Mapping[str, Any]) -> None:

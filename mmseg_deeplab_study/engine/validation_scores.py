@@ -1,4 +1,4 @@
-"""What the record and MMEngine's own hooks are told of a validation's scores."""
+"""What the record and MMEngine's own hooks get of a validation's scores."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -20,6 +20,7 @@ PARTS = ('IoU.', 'BIoU', 'trimap.')
 
 
 def checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
+    """Return the runner's hooks that save checkpoints."""
     return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
 
 
@@ -30,23 +31,25 @@ def check_best_scores(runner: Runner, metric: AdaptationMetric) -> None:
         ValueError: names ``save_best``, and the scores that there are.
     """
     if any(not isinstance(other, AdaptationMetric) or other.prefix for other in runner.val_evaluator.metrics):
-        return  # whose scores only they know
+        return  # only another metric knows its scores
     known = [*MEANS, *(f'IoU.{name}' for name in metric.classes)]
     for hook in checkpoint_hooks(runner):
         for key in [hook.save_best] if isinstance(hook.save_best, str) else hook.save_best or ():
             if key != 'auto' and key.removeprefix(f'{SubsetName.PROBE}/') not in known:
                 near = get_close_matches(key, known, n=1)
                 raise ValueError(
-                    f'default_hooks.checkpoint.save_best={key!r}: no score of a validation'
-                    f'{f"; did you mean {near[0]!r}?" if near else "."} There are {", ".join(MEANS)} and '
-                    'IoU.CLASS'
+                    f'default_hooks.checkpoint.save_best={key!r} is no score of a validation'
+                    f'{f"; did you mean {near[0]!r}?" if near else "."} Expected one of {", ".join(MEANS)} '
+                    'and IoU.CLASS'
                 )
 
 
 def add_nulls(runner: Runner, metrics: dict[str, float | None]) -> None:
-    """Give checkpointing a null for each best score that a validation does not have."""
-    # CheckpointHook passes over a best score that is None, of an absent class or of the whole set where only
-    # the probe was evaluated; one that is missing ends the run.
+    """Add a null for each best score that a validation does not have.
+
+    CheckpointHook ignores a best score of None, of an absent class or of the whole set where only the probe
+    was evaluated; a missing one ends the run.
+    """
     for hook in checkpoint_hooks(runner):
         for key in getattr(hook, 'key_indicators', None) or ():
             if key != 'auto':
@@ -54,25 +57,23 @@ def add_nulls(runner: Runner, metrics: dict[str, float | None]) -> None:
 
 
 def metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The metrics, as validation gave them to hooks, that the rows of one iteration were made from."""
+    """Rebuild the metrics that hooks got from the rows of one iteration."""
     metrics = {}
     for row in rows:
         if row['kind'] == Kind.VALIDATION:
             # A row of an older record may lack the means over the labelled classes.
             flat = flat_scalars({key: row.get(key) for key in (*MEANS, 'class_iou')})
-            flat |= flat_boundary_scores(row) if 'BIoU' in row else {}
-            metrics |= (
-                {f'{SubsetName.PROBE}/{k}': v for k, v in flat.items()}
-                if row['subset'] == SubsetName.PROBE
-                else flat
-            )
+            prefix = f'{SubsetName.PROBE}/' if row['subset'] == SubsetName.PROBE else ''
+            metrics |= {prefix + key: value for key, value in (flat | flat_boundary_scores(row)).items()}
     return metrics
 
 
 def forget_stale_scores(runner: Runner, metrics: Mapping[str, float]) -> None:
-    """Take out of MMEngine's log what this validation's ``metrics`` do not have."""
-    # MMEngine's message hub would log a score that this validation does not have, of a class that is now
-    # absent or of the whole set where only the probe was evaluated, with its value of an earlier one.
+    """Remove from MMEngine's log the scores that ``metrics`` do not have.
+
+    Its message hub would log them, of a class that is now absent or of the whole set where only the probe was
+    evaluated, with their values of an earlier validation.
+    """
     scalars = runner.message_hub.log_scalars
     for key in [key for key in scalars if key.startswith('val/')]:
         name = key.removeprefix('val/')
@@ -84,9 +85,9 @@ def forget_stale_scores(runner: Runner, metrics: Mapping[str, float]) -> None:
 def validation_row(
     metric: AdaptationMetric, counted: Counted, iteration: int, subset: str
 ) -> dict[str, Any] | None:
-    """The record's row of a pass over the validation set or its probe; None but on the main process.
+    """Make the record's row of a pass; None but on the main process.
 
-    That of a probe has the bootstrap intervals of its means.
+    The probe's has the bootstrap intervals of its means.
     """
     if counted.counts is None:
         return None

@@ -1,3 +1,5 @@
+"""What an adaptation is measured by: metrics, figures of a curve, intervals."""
+
 from .. import REGISTERS
 
 # Records are read without torch.

@@ -16,15 +16,15 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, list[float] | None]:
-    """Percentile bootstrap over images: the interval that a share ``level`` of resampled scores lies in.
+    """Percentile bootstrap over images: intervals of resampled scores.
 
     A resample draws N of the N images with replacement, sums their confusion matrices and scores the sum as
-    ``scores_from_confusion`` does. The interval runs from quantile ``(1 - level) / 2`` to ``(1 + level) / 2``
-    of the resamples that have the score. It says what other images of the same kind would have given, not
-    what another training would have.
+    ``scores_from_confusion`` does. The interval is from quantile ``(1 - level) / 2`` to ``(1 + level) / 2``
+    of the resamples that have the score. It says what other images of the same kind would give, not what
+    another training would.
 
     Args:
-        counts: one confusion matrix per image, true class by row, int64 ``(N, C, C)`` or one after the other.
+        counts: one confusion matrix per image, int64 ``(C, C)``, true class by row.
         classes: the C names.
         seen: those of them that the source model knew.
         samples: number of resamples.
@@ -45,7 +45,7 @@ def bootstrap_interval(
         raise ValueError(f'samples must be at least 1, but got {samples}')
     if not 0 < level < 1:
         raise ValueError(f'level must lie between 0 and 1, but got {level}')
-    # All that the scores need of a matrix, and linear in it: the resampled matrices are never formed.
+    # All that the scores need is linear in a matrix: resampled matrices are never formed.
     parts, shape = [], (0,)
     for matrix in counts:
         if (shape := np.shape(matrix)) != (num_classes, num_classes):

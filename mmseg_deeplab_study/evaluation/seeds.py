@@ -1,4 +1,4 @@
-"""One experiment under several seeds: which runs belong together, and what their mean is worth."""
+"""One experiment under several seeds: which runs it has, how sure their mean is."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -9,10 +9,10 @@ CONFIDENCE = 0.95
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds, in the unit of its values, and its interval; None where too few seeds have a value.
+    """A mean over seeds and its interval; None where too few seeds have a value.
 
-    The interval is ``mean_interval``'s. ``count`` of ``seeds`` had a value. A figure that a run never reached
-    has none, so that the mean of fewer than all is one of the runs that got there.
+    The interval is ``mean_interval``'s. ``count`` of ``seeds`` have a value: a run that never reached a
+    figure has none, and the mean is that of the others.
     """
 
     mean: float | None
@@ -23,14 +23,14 @@ class Estimate(NamedTuple):
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean of n values by Student's t: ``mean -+ t(0.975, n - 1) s / sqrt(n)``.
+    """The 95 % interval of the mean of n values by Student's t.
 
-    ``s`` is the standard deviation of the values with ``n - 1`` in its denominator. It takes the values for
-    draws from one normal distribution, and two at least.
+    ``mean -+ t(0.975, n - 1) s / sqrt(n)``, where the standard deviation ``s`` has ``n - 1`` in its
+    denominator. Assumes draws from one normal distribution, at least two.
 
     Source: Student, The Probable Error of a Mean, Biometrika 6, 1908.
     """
-    # What scipy.stats.t.ppf calls, in a third of its import. A record of one run needs neither.
+    # scipy.stats.t.ppf calls this, and takes three times as long to import. One run needs neither.
     from scipy.special import stdtrit
 
     n, middle = len(values), fmean(values)
@@ -39,7 +39,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _by_seed(values: Sequence[float | None], seeds: Sequence[int | None]) -> dict[Hashable, float | None]:
-    """The mean of each seed's values, None where it has none; a run without a seed counts for itself."""
+    """The mean of each seed's values, None where it has none; a run without a seed is its own."""
     found: dict[Hashable, list[float]] = {}
     for place, (value, seed) in enumerate(zip(values, seeds, strict=True)):
         found.setdefault(('run', place) if seed is None else seed, []).extend(
@@ -55,10 +55,10 @@ def _estimate(values: Sequence[float | None]) -> Estimate:
 
 
 def estimate_over_seeds(values: Sequence[float | None], seeds: Sequence[int | None]) -> Estimate:
-    """The mean over seeds of the runs' values, with its interval if two seeds or more have one.
+    """The mean over seeds of the runs' values, with its interval from two seeds on.
 
-    Runs of one seed count as one, by their mean: a repetition says nothing about another seed. Runs whose
-    seed is None count each for itself.
+    Runs of one seed count as one, by their mean: a repetition says nothing about another seed. A run without
+    a seed counts as one.
     """
     return _estimate(list(_by_seed(values, seeds).values()))
 
@@ -67,10 +67,10 @@ def estimate_difference(
     first: tuple[Sequence[float | None], Sequence[int | None]],
     second: tuple[Sequence[float | None], Sequence[int | None]],
 ) -> Estimate:
-    """The mean, over the seeds that two experiments share, of the first's value less the second's.
+    """The mean difference of two experiments over the seeds that they share.
 
-    Each is given as the values and the seeds of its runs. Of differences within a seed, which draws the same
-    batches for both, ``mean_interval`` is that of the paired t-test.
+    The first's values less the second's; each is given as the values and the seeds of its runs. A seed draws
+    the same batches for both, so the interval is that of the paired t-test.
     """
     one, other = (
         {
@@ -86,9 +86,9 @@ def estimate_difference(
 def group_runs(headers: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     """Indices of the runs that repeat one experiment, by the headers of their records.
 
-    These agree in the digests of config (which leaves the seed out), source checkpoint, validation and
-    training images, and in the number of processes. A run that lacks one of these digests stands alone; but
-    one that names no source checkpoint at all can be like another without.
+    They agree in the digests of config (which leaves the seed out), source checkpoint, validation and
+    training images, and in the number of processes. A run that lacks one of these digests is alone; but runs
+    that name no source checkpoint at all can belong together.
     """
     groups: dict[Hashable, list[int]] = {}
     for index, header in enumerate(headers):

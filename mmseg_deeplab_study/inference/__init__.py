@@ -1,4 +1,4 @@
-"""Trained models put to use: on photographs and videos, and as ONNX.
+"""Use trained models: on photographs and videos, with other CRFs, and as ONNX.
 
-Imported by the tools that need it, not by ``import mmseg_deeplab_study``.
+Tools import it; ``import mmseg_deeplab_study`` does not.
 """

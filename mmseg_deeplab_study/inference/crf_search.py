@@ -1,7 +1,9 @@
-"""Search the dense CRF's parameters, coarse to fine, in the ranges of DeepLab's paper."""
+"""Search the dense CRF's parameters in the ranges of DeepLab's paper."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -36,17 +38,15 @@ Scores = Mapping[str, float]
 def search(
     score: Callable[[Setting], float], ranges: Mapping[str, Sequence[float]] = RANGES
 ) -> tuple[Setting, float]:
-    """The best setting found, and its score: every second value of each range, then around the best of them.
+    """Find the best setting and its score: every second value, then around the best.
 
-    The second part goes to the best of the settings one value away in one range, for as long as that is
-    better. ``score`` is asked once of each setting.
+    Around it, moves to the best setting that is one value away in one range, while that is better. ``score``
+    is called once for each setting.
     """
-    known: dict[tuple[int, ...], float] = {}
 
+    @cache
     def ask(place: tuple[int, ...]) -> float:
-        if place not in known:
-            known[place] = score(_setting(place, ranges))
-        return known[place]
+        return score(_setting(place, ranges))
 
     coarse = product(*(range(0, len(values), 2) for values in ranges.values()))
     best = max(coarse, key=ask)
@@ -55,9 +55,9 @@ def search(
     return _setting(best, ranges), ask(best)
 
 
-def coarse_trials(ranges: Mapping[str, Sequence[float]] = RANGES) -> int:
-    """How many settings the first part of ``search`` asks of."""
-    return int(np.prod([(len(values) + 1) // 2 for values in ranges.values()]))
+def coarse_trials() -> int:
+    """The number of settings that ``search`` tries at first."""
+    return math.prod((len(values) + 1) // 2 for values in RANGES.values())
 
 
 def _around(place: tuple[int, ...], ranges: Mapping[str, Sequence[float]]) -> Iterator[tuple[int, ...]]:
@@ -72,33 +72,33 @@ def _setting(place: tuple[int, ...], ranges: Mapping[str, Sequence[float]]) -> d
 
 
 def training_images(cfg: Config) -> Dataset:
-    """The training split, as the test pipeline gives images.
+    """Build the training split with the test pipeline.
 
     Raises:
-        ValueError: the config has no training data.
+        ValueError: the config has no training data, or several datasets.
     """
     outer = copy.deepcopy((cfg.get('train_dataloader') or {}).get('dataset'))
     inner = outer
     while inner and 'dataset' in inner:
         inner = inner['dataset']
     if not inner or 'datasets' in inner:
-        raise ValueError('the config has no train_dataloader with one dataset, whose images are searched on')
+        raise ValueError('the config has no train_dataloader with one dataset; the search needs its images')
     inner['pipeline'] = dataset_to_test(cfg)['pipeline']
     return DATASETS.build(outer)
 
 
 class Trials:
-    """Evaluates a model with different CRFs on a few images, evenly spaced over a dataset.
+    """Evaluate a model with different CRFs on a few images of a dataset.
 
     Args:
         model: in evaluation mode, with ``DenseCRFMixin``.
-        dataset: what ``training_images`` gives.
+        dataset: of ``training_images``.
         images: how many, at most.
         fixed: arguments of ``DenseCRF`` that no trial changes.
-        evaluators: the config's, whose ``AdaptationMetric`` and ``BoundaryMetric`` are taken as they are.
+        evaluators: the config's; trials score as its ``AdaptationMetric`` and ``BoundaryMetric`` do.
 
     Raises:
-        ValueError: the dataset is empty, or an argument is wrong.
+        ValueError: the dataset is empty, or ``DenseCRF`` refuses ``fixed``.
     """
 
     def __init__(
@@ -122,11 +122,10 @@ class Trials:
         self._metrics = [metric_config(evaluators, kind) for kind in (AdaptationMetric, BoundaryMetric)]
 
     def evaluate(self, setting: Setting | None, tick: Callable[[], None] = lambda: None) -> Scores:
-        """``mIoU``, ``BIoU`` and ``trimap.<width>`` in percent; of the setting None, without CRF.
+        """``mIoU``, ``BIoU`` and ``trimap.<width>`` in percent; None is without CRF.
 
-        Means over the classes that the images have labels of: a class that is predicted and never labelled
-        is 0 in the usual ones, and leaves them when the CRF takes away its last pixel. ``tick`` is called
-        after each image.
+        Means over the classes that the images have labels of: the usual ones move when the CRF takes away the
+        last pixel of a class without. ``tick`` is called after each image.
 
         Raises:
             ValueError: an image cannot be read, resized or held in memory; names it.

@@ -1,4 +1,4 @@
-"""Which photographs and videos are meant, and what their predictions are called."""
+"""Find photographs and videos, and name their predictions."""
 
 import os
 from collections import Counter
@@ -21,7 +21,7 @@ _JPEG_SIDE = 65500  # of libjpeg
 
 
 class Job(NamedTuple):
-    """An input, and where its overlay and its label map (None: not wanted) go."""
+    """An input, and where its overlay and its label map (None: not asked for) go."""
 
     source: Path
     overlay: Path
@@ -29,19 +29,21 @@ class Job(NamedTuple):
 
     @property
     def outputs(self) -> list[Path]:
+        """The files to write."""
         return [path for path in (self.overlay, self.labels) if path is not None]
 
 
 def is_video(path: Path) -> bool:
+    """Whether a file is a video, by its suffix."""
     return path.suffix.lower() in VIDEOS
 
 
 def find_inputs(paths: Sequence[Path], out: Path) -> list[Path]:
-    """Photographs and videos by path, and those that lie in folders, by name; each once.
+    """List photographs and videos: files as given, those in folders by name.
 
     Raises:
         FileNotFoundError: there is no such file, or neither photograph nor video in a folder.
-        ValueError: the folder ``out`` is one of those that are read.
+        ValueError: ``out`` is an input folder.
     """
     found: dict[Path, Path] = {}
     for path in paths:
@@ -49,8 +51,8 @@ def find_inputs(paths: Sequence[Path], out: Path) -> list[Path]:
             raise FileNotFoundError(f'{path}: no such file or folder')
         if path.resolve() == out.resolve():
             raise ValueError(
-                f'-o {out}: also the folder of the photographs, among which the next call would find '
-                'predictions; give another'
+                f'-o {out} is also a folder to read from, and the next call would take predictions for '
+                'photographs; give another'
             )
         for file in _in_folder(path) if path.is_dir() else [path]:
             found.setdefault(file.resolve(), file)
@@ -69,10 +71,12 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def plan_jobs(inputs: Sequence[Path], folder: Path, label_maps: bool = True) -> list[Job]:
-    """Name the outputs ``STEM_overlay`` and ``STEM_labels``; inputs of one stem keep more of their paths.
+    """Name the outputs ``STEM_overlay`` and ``STEM_labels``, or with more of a path.
+
+    Inputs of one stem keep as much of their paths as tells them apart.
 
     Raises:
-        ValueError: two outputs would have one name all the same, or an output is an input.
+        ValueError: two outputs would still have one name, or an output is an input.
     """
     stems = Counter(path.stem.casefold() for path in inputs)
     jobs = []
@@ -99,34 +103,35 @@ def _check_names(jobs: Sequence[Job]) -> None:
     for job in jobs:
         for path in job.outputs:
             if path.resolve() in inputs:
-                raise ValueError(f'{path}: an input, which a prediction would overwrite; give another -o')
-            # Some file systems tell no capitals from small letters.
+                raise ValueError(f'{path} is an input, and a prediction would overwrite it; give another -o')
+            # Some file systems ignore case.
             other = owners.setdefault(str(path).casefold(), job.source)
             if other != job.source:
                 raise ValueError(
-                    f'{job.source} and {other} would both be written to {path}; predict them into folders of '
-                    'their own'
+                    f'{job.source} and {other} would both be written to {path}; predict them into two folders'
                 )
 
 
 def refuse_existing(jobs: Sequence[Job]) -> None:
-    """Refuse outputs that are there already.
+    """Refuse to overwrite.
 
     Raises:
-        FileExistsError: names the first and the number of others.
+        FileExistsError: names the first output that exists, and the number of others.
     """
     existing = [path for job in jobs for path in job.outputs if path.exists()]
     if existing:
-        more = f' and {len(existing) - 1} more are' if len(existing) > 1 else ' is'
-        raise FileExistsError(f'{existing[0]}{more} there already; give --overwrite, or another -o')
+        more = f' and {len(existing) - 1} more exist' if len(existing) > 1 else ' exists'
+        raise FileExistsError(f'{existing[0]}{more}; give --overwrite, or another -o')
 
 
 def read_photograph(path: Path) -> np.ndarray:
-    """Read a photograph as training does, ``(H, W, 3)`` in uint8 and BGR, upright if it says how it was held.
+    """Read a photograph ``(H, W, 3)`` in uint8 and BGR, as training does.
+
+    It is turned as its EXIF data say.
 
     Raises:
         OSError: it cannot be opened.
-        ValueError: it is no image, or a cut one.
+        ValueError: it is no image, or is damaged.
     """
     try:
         image = mmcv.imfrombytes(path.read_bytes())
@@ -136,22 +141,22 @@ def read_photograph(path: Path) -> np.ndarray:
         image = None  # an empty file
     if image is None:
         raise ValueError(
-            f'{path}: cannot be read as an image; it is none, or a damaged one. Copy it again, or convert '
-            f'it, a video to one of {", ".join(VIDEOS)}'
+            f'{path}: cannot be read as an image: damaged, or of another kind. Copy it again, or convert it '
+            f'(a video to one of {", ".join(VIDEOS)})'
         )
     return image
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:
-    """Write an image in RGB as JPEG, with colours as sharp as the outlines.
+    """Write an image in RGB as JPEG, with colours as sharp as outlines.
 
     Raises:
         OSError: as ``write_image``.
-        ValueError: it is larger than JPEG takes.
+        ValueError: it is too large for JPEG.
     """
     if max(image.shape) > _JPEG_SIDE:
         raise ValueError(
-            f'{path}: a picture of {image.shape[1]}x{image.shape[0]} pixels, but JPEG takes {_JPEG_SIDE} a '
-            'side; crop the photograph'
+            f'{path}: a picture of {image.shape[1]}x{image.shape[0]} pixels, but JPEG takes at most '
+            f'{_JPEG_SIDE} a side; crop the photograph'
         )
     write_image(path, Image.fromarray(image), 'JPEG', quality=92, subsampling=0)

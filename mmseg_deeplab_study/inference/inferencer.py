@@ -1,4 +1,4 @@
-"""MMSeg's inferencer with our checkpoints."""
+"""MMSeg's inferencer for our checkpoints."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -20,19 +20,19 @@ _RESIZES = ('Resize', 'RandomResize', 'ResizeShortestEdge', 'ResizeToMultiple')
 class TrainedInferencer(MMSegInferencer):
     """``MMSegInferencer`` for a config and a checkpoint that must fit each other.
 
-    MMSeg's own loads weights by MMEngine's loader, which unpickles, and leaves at random what does not
-    fit; takes Cityscapes' classes where a checkpoint names none; and keeps every prediction until the last.
+    MMSeg's own unpickles a checkpoint, leaves at random what does not fit, takes Cityscapes' classes where a
+    checkpoint names none, and keeps all predictions until the last.
 
     Args:
         cfg: a config; images go through its test pipeline.
-        checkpoint: as ``load_checkpoint`` takes it.
+        checkpoint: as for ``load_checkpoint``.
         device: such as ``'cpu'`` or ``'cuda:0'``; by default an accelerator if there is one.
-        long_side: what the longer side of each image is resized to for the network, in pixels, in the place
-            of the pipeline's own resize; labels have the size of the image.
+        long_side: longer side of each image for the network, in pixels, instead of the pipeline's own resize;
+            labels have the size of the image.
 
     Attributes:
-        usual_side: the longer side of the images that the config tests or trains on; None where images
-            are resized, or the config does not say.
+        usual_side: longer side of the images that the config tests or trains on; None where images are
+            resized, or the config does not say.
 
     Raises:
         FileNotFoundError, ImportError, ValueError: as ``load_model``.
@@ -48,7 +48,7 @@ class TrainedInferencer(MMSegInferencer):
         resized = any(transform['type'] in _RESIZES for transform in pipeline)
         self.usual_side = None if resized else max(image_size(cfg) or (0,)) or None
         cfg.test_dataloader = dict(dataset=dict(pipeline=pipeline))
-        # MMSeg insists on one; its backends would want a folder to write to.
+        # MMSeg needs one; with backends it would need a folder, too.
         cfg.visualizer = dict(type='SegLocalVisualizer')
         super().__init__(cfg, checkpoint, device=device)
         self.show_progress = False
@@ -57,11 +57,11 @@ class TrainedInferencer(MMSegInferencer):
         return load_model(cfg, weights).to(device)
 
     def _init_collate(self, cfg: Config) -> Callable:
-        # MMEngine looks for one of the config's, and warns of a scope it does not find.
+        # MMEngine looks for the config's, and warns of a scope that it does not find.
         return pseudo_collate
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Labels ``(H, W)`` of an image ``(H, W, 3)`` in uint8 and BGR, as OpenCV reads it.
+        """Labels ``(H, W)`` of an image ``(H, W, 3)`` in uint8 and BGR.
 
         Raises:
             ValueError: the test pipeline's resize leaves nothing of one side.
@@ -80,7 +80,7 @@ class TrainedInferencer(MMSegInferencer):
 
 
 def with_long_side(pipeline: Sequence[Mapping[str, Any]], long_side: int) -> list[Mapping[str, Any]]:
-    """A test pipeline that resizes the longer side of each image to so many pixels and nothing else."""
+    """A test pipeline that resizes the longer side alone, to ``long_side`` pixels."""
     kept = [transform for transform in pipeline if transform['type'] not in _RESIZES]
     place = next((i for i, transform in enumerate(kept) if transform['type'] == 'LoadImageFromFile'), 0)
     resize = dict(type='Resize', scale=(long_side, long_side), keep_ratio=True)

@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 def paint(image: np.ndarray, labels: np.ndarray, palette: Palette, opacity: float) -> np.ndarray:
-    """Mix the colours of labels ``(H, W)`` with an image ``(H, W, 3)`` in RGB; 1 is the colours alone.
+    """Mix the colours of labels with an image in RGB; opacity 1 is the colours alone.
 
     Raises:
         ValueError: image and labels are of different sizes.
@@ -36,21 +36,21 @@ def paint(image: np.ndarray, labels: np.ndarray, palette: Palette, opacity: floa
 
 
 def legend_entries(labels: np.ndarray, classes: Sequence[str], palette: Palette) -> list[Entry]:
-    """Every class with its share of the pixels, in the classes' order."""
+    """Every class with its share of the pixels, in the order of the classes."""
     shares = np.bincount(labels.ravel(), minlength=len(classes)) / labels.size
     return [Entry(*entry) for entry in zip(classes, palette, shares[: len(classes)].tolist(), strict=True)]
 
 
 def largest_first(entries: Sequence[Entry]) -> list[Entry]:
-    """The classes that are there, the largest first."""
+    """The classes that are present, the largest first."""
     return sorted((entry for entry in entries if entry.share > 0), key=lambda entry: -entry.share)
 
 
 def with_legend(image: np.ndarray, entries: Sequence[Entry]) -> np.ndarray:
-    """Put a legend below an image in RGB, which is made wider where it is narrower than a class's name.
+    """Put a legend below an image in RGB, and widen the image if need be.
 
-    The size depends on the image's and on the names alone, so that the frames of a video, given the same
-    classes in the same order, stay of one size and their legend in its place. Absent classes are faint.
+    The size depends on the image's and on the names alone: the frames of a video, with the same classes in
+    the same order, keep their size and their legend its place. Absent classes are faint.
     """
     legend = _draw_legend(entries, image.shape[1], max(12, round(min(image.shape[:2]) / 36)))
     width = max(image.shape[1], legend.shape[1])
@@ -83,7 +83,7 @@ def _percent(share: float) -> str:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Matplotlib brings it: Pillow's own has no letters but English ones.
+    # Matplotlib's: Pillow's own has English letters only.
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')), size)
 
 

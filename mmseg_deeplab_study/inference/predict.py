@@ -1,4 +1,4 @@
-"""Photographs and videos from files to files, for tools/predict.py."""
+"""Predict files of photographs and videos, for tools/predict.py."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ LARGE = 2
 
 
 class Painter:
-    """From images in BGR to labels, and to pictures in RGB with those painted over."""
+    """Turn images in BGR into labels, and into pictures in RGB painted with them."""
 
     def __init__(self, inferencer: TrainedInferencer, opacity: float, legend: bool) -> None:
         self.inferencer = inferencer
@@ -34,6 +34,7 @@ class Painter:
         self._usual_side = inferencer.usual_side
 
     def predict(self, image: np.ndarray) -> np.ndarray:
+        """Labels of an image; notes once that one is much larger than the config's."""
         if self._usual_side is not None and max(image.shape[:2]) > LARGE * self._usual_side:
             print(
                 f'note: an image of {image.shape[1]}x{image.shape[0]} pixels, where the config has about '
@@ -44,7 +45,7 @@ class Painter:
         return self.inferencer.predict(image)
 
     def paint(self, image: np.ndarray, labels: np.ndarray, all_classes: bool = False) -> np.ndarray:
-        """With ``all_classes`` the legend has also those that are not there, each in its place."""
+        """Paint labels over an image; ``all_classes`` puts absent ones into the legend."""
         painted = paint(image[..., ::-1], labels, self.palette, self.opacity)
         if not self.legend:
             return painted
@@ -53,6 +54,7 @@ class Painter:
 
 
 def predict_photograph(job: Job, painter: Painter) -> None:
+    """Write the overlay of a photograph, and its label map where the job has one."""
     image = read_photograph(job.source)
     labels = painter.predict(image)
     write_picture(job.overlay, painter.paint(image, labels))
@@ -61,6 +63,8 @@ def predict_photograph(job: Job, painter: Painter) -> None:
 
 
 def predict_video(job: Job, painter: Painter, progress: Progress) -> None:
+    """Write the overlay of a video, with a bar of its frames."""
+
     def track(frames: Iterable[np.ndarray], length: int) -> Iterable[np.ndarray]:
         task = progress.add_task(job.source.name, total=length or None)
         try:
@@ -75,7 +79,7 @@ def predict_video(job: Job, painter: Painter, progress: Progress) -> None:
 
 
 def describe_failure(error: Exception, source: Path) -> str:
-    """Why an input could not be predicted, in one line that begins with its path."""
+    """Say why an input could not be predicted, in one line that starts with its path."""
     text = ' '.join(str(getattr(error, 'strerror', None) or error).split())
     if is_out_of_memory(error):
         text = 'out of memory; give a smaller --long-side'
@@ -84,13 +88,14 @@ def describe_failure(error: Exception, source: Path) -> str:
     return text if text.startswith(str(source)) else f'{source}: {text}'
 
 
-def predict(args: argparse.Namespace) -> int:
-    """Predict all inputs; returns how many could not be.
+def run(args: argparse.Namespace) -> int:
+    """Predict all inputs that the flags name; returns 1 if some could not be, else 0.
 
     Raises:
         OSError, ValueError, ImportError: before any is predicted, for inputs, outputs, config or checkpoint.
-        OSError: an output cannot be written, and so could none after it.
+        OSError: an output cannot be written; none after it could be.
     """
+    keep_freed_memory()
     jobs = plan_jobs(find_inputs(args.inputs, args.out), args.out, args.labels)
     if not args.overwrite:
         refuse_existing(jobs)
@@ -118,10 +123,4 @@ def predict(args: argparse.Namespace) -> int:
                 print(f'Wrote {", ".join(map(str, job.outputs))}')
     if failed:
         print(f'error: {failed} of {len(jobs)} inputs could not be predicted', file=sys.stderr)
-    return failed
-
-
-def run(args: argparse.Namespace) -> int:
-    """Predict what the flags name; returns an exit code. Raises as ``predict``."""
-    keep_freed_memory()
-    return int(predict(args) > 0)
+    return int(failed > 0)

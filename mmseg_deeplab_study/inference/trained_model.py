@@ -1,9 +1,8 @@
-"""A trained model from a config and a checkpoint of any form we read, whole or not at all."""
+"""Load a trained model from a config and a checkpoint, whole or not at all."""
 
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -16,15 +15,15 @@ from mmseg.utils import dataset_aliases, get_classes, get_palette
 from torch import Tensor, nn
 
 from ..checkpoints.conversion import SCHEMES, load_any
+from ..checkpoints.fitting import check_fits
 from ..datasets.palettes import Palette, voc_palette
-from ..engine.head_transfer import check_fits
 from ..models.crf_segmentors import refining_model
 
 
 def load_checkpoint(name: str) -> dict[str, Any]:
-    """Load a checkpoint by scheme and path, or by the path of a file of any form we read.
+    """Load a checkpoint of any form we read, by path, with or without its scheme.
 
-    MMEngine's own loader is not asked for files: before torch 2.6 it runs whatever code they carry.
+    MMEngine's own loader reads no file here: before torch 2.6 it runs the code that a file carries.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: as the readers; also for a scheme that is not ours.
@@ -34,22 +33,20 @@ def load_checkpoint(name: str) -> dict[str, Any]:
         return CheckpointLoader.load_checkpoint(name, map_location='cpu', logger='silent')
     if '://' in name:
         raise ValueError(
-            f'checkpoint {name}: expected a file, or one of {", ".join(schemes)} and a file; fetch it first'
+            f'checkpoint {name}: expected a file, or {", ".join(schemes)} before a file; download it first'
         )
-    if not Path(name).expanduser().is_file():
-        raise FileNotFoundError(f'checkpoint {name}: no such file')
     return load_any(name)
 
 
 def load_model(cfg: Config, name: str) -> EncoderDecoder:
-    """Build a config's model, without auxiliary heads, and load a checkpoint, in evaluation mode.
+    """Build a config's model without auxiliary heads, and load a checkpoint.
 
-    ``dataset_meta`` of the model has ``classes``, ``palette`` and ``checkpoint_digest`` (None if unknown).
+    In evaluation mode. ``dataset_meta`` has ``classes``, ``palette``, ``checkpoint_digest`` (None: unknown).
 
     Raises:
         FileNotFoundError, ImportError: as ``load_checkpoint``.
         ValueError: as ``load_checkpoint``; the checkpoint has another number of classes than the model or
-            does not fit it; nothing says what the classes are called.
+            does not fit it; neither checkpoint nor config names the classes.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     checkpoint = load_checkpoint(name)
@@ -57,10 +54,10 @@ def load_model(cfg: Config, name: str) -> EncoderDecoder:
         cfg = copy.deepcopy(cfg)
         refining_model(cfg)
     config = copy.deepcopy(cfg.model)
-    # For training only; and what is to come is all in the checkpoint.
+    # Auxiliary heads are for training, and the checkpoint has all weights.
     config.update(pretrained=None, auxiliary_head=None)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', UserWarning)  # about losses, which nobody will ask for
+        warnings.simplefilter('ignore', UserWarning)  # about losses, which are not used
         model = revert_sync_batchnorm(MODELS.build(config))
     meta = checkpoint.get('meta') or {}
     _load_weights(model, checkpoint['state_dict'], name)
@@ -126,7 +123,7 @@ def _classes(meta: Mapping[str, Any], cfg: Config, model: nn.Module, name: str) 
 
 
 def dataset_to_test(cfg: Config) -> Mapping[str, Any]:
-    """The config of the dataset that is tested on, else validated on, inside of any wrapper.
+    """The config of the dataset to test on, else to validate on, inside any wrapper.
 
     Raises:
         ValueError: the config has none.
@@ -135,12 +132,12 @@ def dataset_to_test(cfg: Config) -> Mapping[str, Any]:
     while dataset and ('dataset' in dataset or 'datasets' in dataset):
         dataset = dataset['datasets'][0] if 'datasets' in dataset else dataset['dataset']
     if not dataset:
-        raise ValueError('the config has no test_dataloader with a dataset, whose pipeline images go through')
+        raise ValueError('the config has no test_dataloader with a dataset; prediction needs its pipeline')
     return dataset
 
 
 def image_size(cfg: Config) -> tuple[int, int] | None:
-    """Height and width that a config pads the images of a test to, else those it trains on; None without."""
+    """Height and width that a config pads test images to, else its training crop."""
     preprocessor = cfg.model.get('data_preprocessor') or {}
     size = (preprocessor.get('test_cfg') or {}).get('size') or preprocessor.get('size')
     return tuple(size) if size else None
@@ -157,7 +154,7 @@ def dataset_meta(cfg: Config) -> dict[str, Any]:
 
 
 def class_colours(classes: Sequence[str], palette: Palette | None = None) -> Palette:
-    """A colour for each class: the palette, else that of MMSeg's dataset of these classes, else VOC's."""
+    """A colour for each class: the palette, else of MMSeg's dataset, else VOC's."""
     if palette is not None and len(palette) == len(classes):
         return palette
     for dataset in dataset_aliases:

@@ -1,4 +1,4 @@
-"""The search of a dense CRF's parameters from config to config, for tools/tune_crf.py."""
+"""Search a dense CRF's parameters for a config, for tools/tune_crf.py."""
 
 import argparse
 import time
@@ -28,7 +28,7 @@ console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 class Recorder:
-    """Asks for trials and keeps each on the disk; those that are there already are not repeated."""
+    """Run trials and keep each on the disk; what is there is not repeated."""
 
     def __init__(self, trials: Trials, path: Path, header: dict, overwrite: bool) -> None:
         self.trials = trials
@@ -38,7 +38,7 @@ class Recorder:
             found = read_history(path)
             if {key: found.header.get(key) for key in header} != header:
                 raise FileExistsError(
-                    f'{path} is of another search: {found.header}; give another --out, or --overwrite'
+                    f'{path} is of another search, {found.header}; give another --out, or --overwrite'
                 )
             self._known = {_key(row['setting']): row['scores'] for row in found.rows}
             console.print(f'{path}: resuming after {len(self._known)} trials')
@@ -47,6 +47,7 @@ class Recorder:
             self._writer.start(header)
 
     def scores(self, setting: Setting | None) -> dict[str, float]:
+        """Scores of a setting, as ``Trials.evaluate`` or an earlier search gave them."""
         if (known := self._known.get(_key(setting))) is not None:
             return known
         started = time.perf_counter()
@@ -70,6 +71,7 @@ def _describe(setting: Setting | None) -> str:
 
 
 def tune(args: argparse.Namespace) -> None:
+    """Search, print each trial, and write the best setting as a config."""
     cfg = read_config(args.config, args.cfg_options)
     check_data_roots(cfg, ('train_dataloader',))
     digest_of_config = config_digest(cfg)
@@ -95,7 +97,7 @@ def tune(args: argparse.Namespace) -> None:
     )
     without = recorder.scores(None)
     if args.metric not in without:
-        raise ValueError(f'--metric {args.metric}: these images have none; take more with --images')
+        raise ValueError(f'--metric {args.metric}: these images do not have it; take more with --images')
     best, value = search(lambda setting: recorder.scores(setting)[args.metric])
     gain = value - without[args.metric]
     scores = f'{args.metric} {value:.2f} % with, {without[args.metric]:.2f} % without'
@@ -104,7 +106,7 @@ def tune(args: argparse.Namespace) -> None:
         verdict += ': no setting is better than none'
     ends = [name for name, values in RANGES.items() if best[name] in (values[0], values[-1])]
     if ends:
-        console.print(f'{", ".join(ends)}: the best is at an end of the range; a better one may lie outside')
+        console.print(f'{", ".join(ends)}: the best is at an end of the range; outside may be a better one')
     write_atomically(args.out / 'crf.py', _snippet({**trials.fixed, **best}, args, verdict).encode())
     console.print(f'Best: {_describe(best)}\n{verdict}\nWrote {args.out / "crf.py"}')
 
@@ -115,12 +117,11 @@ def _snippet(setting: dict[str, float], args: argparse.Namespace, verdict: str) 
     return comment + base + Config(dict(model=dict(test_cfg=dict(crf=setting)))).pretty_text
 
 
-def run(args: argparse.Namespace) -> int:
-    """Search as the flags say; returns an exit code."""
+def run(args: argparse.Namespace) -> None:
+    """Search as the flags say; Ctrl-C says how to resume."""
     keep_freed_memory()
     try:
         tune(args)
     except KeyboardInterrupt:
         trials = args.out / 'trials.jsonl'
         raise KeyboardInterrupt(f'the same command resumes after the trials in {trials}') from None
-    return 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..atomic_file import explain
 
-# Some files tell the number of their frames by guess; one that has far fewer is cut.
+# Some files only guess the number of their frames; one with far fewer is cut.
 _CUT = 0.9
 
 
@@ -23,7 +23,7 @@ class Video:
         length: number of frames as the file says, 0 if it does not.
 
     Raises:
-        ValueError: it is no video, or none that OpenCV reads, or has no frame rate.
+        ValueError: OpenCV cannot read it as a video, or it has no frame rate.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,8 +32,8 @@ class Video:
         self.length = max(0, round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         if not self._capture.isOpened() or not self.rate > 0:
             raise ValueError(
-                f'{path}: cannot be read as a video; it is none, a damaged one, or of a format that OpenCV '
-                'does not read. Copy it again, or convert it: ffmpeg -i VIDEO NEW.mp4'
+                f'{path}: cannot be read as a video: damaged, or of a format that OpenCV does not read. Copy '
+                'it again, or convert it: ffmpeg -i VIDEO NEW.mp4'
             )
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -51,12 +51,12 @@ def paint_video(
     draw: Callable[[np.ndarray], np.ndarray],
     track: Callable[[Iterable[np.ndarray], int], Iterable[np.ndarray]] = lambda frames, length: frames,
 ) -> None:
-    """Write ``draw(frame)``, in RGB, of every frame to an MP4 of the same frame rate, whole or not at all.
+    """Write ``draw(frame)``, in RGB, of every frame to an MP4, whole or not at all.
 
-    ``track(frames, length)`` sees the frames go by, for a progress bar.
+    At the video's frame rate. ``track(frames, length)`` sees the frames go by, for a progress bar.
 
     Raises:
-        ValueError: as ``Video``; also if it ends before its last frame, or its pictures are too large.
+        ValueError: as ``Video``; also if it ends before its last frame, or its frames are too large.
         OSError: the result cannot be written.
     """
     video, count = Video(path), 0
@@ -80,7 +80,7 @@ def paint_video(
 
 @contextmanager
 def _whole_file(path: Path) -> Iterator[Path]:
-    # OpenCV writes to names only, and tells the format by the suffix.
+    # OpenCV writes only to names, and takes the format from the suffix.
     temporary = path.with_name(f'.{path.stem}.tmp{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,17 +95,17 @@ def _whole_file(path: Path) -> Iterator[Path]:
 
 
 def _open_writer(path: Path, rate: float, frame: np.ndarray) -> cv2.VideoWriter:
-    # MPEG-4: the encoder that every build of OpenCV brings.
+    # MPEG-4: every build of OpenCV has its encoder.
     size = (frame.shape[1], frame.shape[0])
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
     if not writer.isOpened():
         raise ValueError(
-            f'MPEG-4 does not take pictures of {size[0]}x{size[1]} pixels; make the video smaller'
+            f'frames of {size[0]}x{size[1]} pixels are too large for MPEG-4; make the video smaller'
         )
     return writer
 
 
 def _even(frame: np.ndarray) -> np.ndarray:
-    """A frame of even sides: of odd ones OpenCV drops the last row and column."""
+    """Make the sides of a frame even: OpenCV drops the last row or column of odd ones."""
     rows, columns = frame.shape[0] % 2, frame.shape[1] % 2
     return np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode='edge')

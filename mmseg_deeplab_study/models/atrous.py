@@ -9,8 +9,8 @@ SUPPORTED_OUTPUT_STRIDES = (8, 16, 32)
 class AtrousStep(NamedTuple):
     """A downsampling step (a stem or a block) of a backbone.
 
-    ``stride`` is what it keeps, ``dilation`` is for its convolutions up to and including the strided one,
-    ``next_dilation`` for those after it. ``output_stride`` is the stride of its output to the image.
+    It keeps ``stride``; its convolutions up to and including the strided one have ``dilation``, those after
+    it ``next_dilation``. ``output_stride`` is the stride of its output to the image.
     """
 
     stride: int
@@ -22,11 +22,10 @@ class AtrousStep(NamedTuple):
 def plan_atrous(strides: Sequence[int], output_stride: int) -> list[AtrousStep]:
     """Turn every stride beyond ``output_stride`` into dilation.
 
-    ``strides`` are those of a backbone's stem and blocks, in the order the data takes. Once their product
-    has reached ``output_stride``, a stride becomes 1 and the dilation of all that follows grows by it; the
-    convolution that lost its stride still reads the old grid, so it keeps the previous dilation. The
-    dilated network then computes the strided one's output at more places:
-    ``dilated(x)[..., ::s, ::s] == strided(x)``.
+    ``strides`` are those of a backbone's stem and blocks, in the order the data takes. A convolution that
+    lost its stride still reads the old grid, so it keeps the previous dilation; all that follows is dilated
+    more. The network then computes the strided one's output at more places: ``dilated(x)[..., ::s, ::s] ==
+    strided(x)``.
 
     Source: Chen et al. 2017, https://arxiv.org/abs/1706.05587, section 3.1.
 

@@ -22,8 +22,7 @@ DILATED = ('all_blocks', 'first_block')
 def dilate_block(block: nn.Module, step: AtrousStep, dilate_strided: bool = False) -> None:
     """Give a block's convolutions the stride and the dilations of ``step``, in place.
 
-    Strided convolutions, and those before them, get ``step.dilation``; later ones get
-    ``step.next_dilation``. With ``dilate_strided`` a convolution that loses its stride gets that at once.
+    With ``dilate_strided`` a convolution that loses its stride gets ``step.next_dilation`` at once.
 
     Raises:
         ValueError: something other than a convolution downsamples.
@@ -64,10 +63,9 @@ def _pad_right_and_below(amount: int, conv: nn.Module, inputs: tuple[Tensor]) ->
 class AtrousBackbone(BaseModule):
     """Give a classification backbone of mmpretrain another output stride.
 
-    The network is built through the registry and its convolutions are given dilations; its code is not
-    copied, and its state-dict keys and shapes stay mmpretrain's, without a prefix. Stages after the last
-    wanted one are left out. Images of shape ``(N, 3, H, W)`` give one feature map of shape
-    ``(N, out_channels[i], H / out_strides[i], W / out_strides[i])``, rounded up, per entry of
+    The network is built through the registry and its convolutions are given dilations; its state-dict keys
+    and shapes stay mmpretrain's, without a prefix. Images of shape ``(N, 3, H, W)`` give one feature map of
+    shape ``(N, out_channels[i], H / out_strides[i], W / out_strides[i])``, rounded up, per entry of
     ``out_indices``.
 
     Args:
@@ -75,19 +73,15 @@ class AtrousBackbone(BaseModule):
         output_stride: stride of the last feature map to the image: 8, 16 or 32.
         dilated: ``'all_blocks'`` of a converted stage, as DeepLab means it, or ``'first_block'`` alone, as
             MMSeg's MobileNetV2 does: for the checkpoints of its zoo, whose keys are mmpretrain's.
-        out_indices: the stages to return in rising order, counted as mmpretrain's backbone counts them; -1
-            is the last.
-        norm_eval: keep batch-norm statistics fixed while training; needed where batch norm was folded
-            into the weights.
+        out_indices: the stages to return in rising order, as mmpretrain counts them; -1 is the last.
+        norm_eval: keep batch-norm statistics fixed; needed where batch norm was folded into the weights.
         norm_momentum: momentum of the batch-norm statistics in PyTorch's sense; None keeps the network's.
-        frozen_stages: -1 trains everything, 0 freezes the stem, n also the first n stages: parameters and
-            batch-norm statistics.
+        frozen_stages: -1 trains everything, 0 freezes the stem, n also the first n stages.
         init_cfg: as mmpretrain's; for one of its checkpoints
             ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``.
 
     Raises:
-        ValueError: unsupported family or output stride, stages that do not exist, or an option inside
-            ``backbone`` that belongs to the adapter.
+        ValueError: an unsupported family or option, or one inside ``backbone`` that is the adapter's.
     """
 
     def __init__(

@@ -17,11 +17,8 @@ _LOCAL = (nn.Conv2d, nn.ReLU, nn.ReLU6, nn.Identity)
 class InBands(nn.Module):
     """Run residual blocks on large inputs in bands of rows, with small maps between.
 
-    Exact: every band has the rows above and below that the blocks can see, and only the result's rows that
-    do not depend on the band's edge are kept. For inference: training keeps the maps anyway.
-
-    Args:
-        blocks: one after the other, of an odd kernel and "same" padding.
+    Exact: every band has the rows above and below that the blocks, of odd kernels and "same" padding, can
+    see. For inference: training keeps the maps anyway.
     """
 
     def __init__(self, blocks: nn.Sequential) -> None:

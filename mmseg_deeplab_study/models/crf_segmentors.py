@@ -21,11 +21,8 @@ class DenseCRFMixin:
     With ``test_cfg=dict(crf=dict(...))``, the arguments of ``DenseCRF``, every prediction is refined in the
     image's original size: ``pred_sem_seg`` are the refined labels, ``seg_logits`` the logarithm of the
     marginals, ``unrefined_sem_seg`` the labels without. Colours come from the network's input by the data
-    preprocessor's mean and std; a pipeline that normalises by itself hides them. Without ``crf`` nothing
-    changes.
-
-    Attributes:
-        dense_crf: what refines, or None; it may be set.
+    preprocessor's mean and std; a pipeline that normalises by itself hides them. ``dense_crf``, what refines
+    or None, may be set.
 
     Raises:
         ValueError: a wrong argument of the CRF, or a segmentor of a single logit.
@@ -53,20 +50,16 @@ class DenseCRFMixin:
         return samples
 
     def _refine(self, image: Tensor, sample: SegDataSample) -> None:
-        logits = sample.seg_logits.data
-        colours = _original_image(self._colours(image), sample.metainfo, logits.shape[1:])
+        logits, preprocessor = sample.seg_logits.data, self.data_preprocessor
+        colours = image.float()
+        if getattr(preprocessor, '_enable_normalize', False):
+            colours = colours * preprocessor.std + preprocessor.mean
+        colours = _original_image(colours, sample.metainfo, logits.shape[1:])
         marginals = self.dense_crf(logits[None], colours)[0]
         labels = marginals.argmax(dim=0, keepdim=True)
         sample.unrefined_sem_seg = sample.pred_sem_seg
         sample.seg_logits = PixelData(data=marginals.clamp_(min=1e-20).log_())
         sample.pred_sem_seg = PixelData(data=labels)
-
-    def _colours(self, image: Tensor) -> Tensor:
-        """Return the network's input ``(3, H, W)`` without its normalisation, in float."""
-        preprocessor = self.data_preprocessor
-        if not getattr(preprocessor, '_enable_normalize', False):
-            return image.float()
-        return image.float() * preprocessor.std + preprocessor.mean
 
 
 def unpadded(meta: dict, size: Sequence[int]) -> tuple[slice, slice]:
@@ -92,12 +85,8 @@ def dense_crf_segmentor(segmentor: str | type = 'EncoderDecoder', **kwargs) -> B
     The state dict is the segmentor's own. To an MMSeg config that exists, add ``model =
     dict(type='DenseCRFSegmentor', segmentor='EncoderDecoder', test_cfg=dict(crf=dict()))``.
 
-    Args:
-        segmentor: its class, or the registered name of that.
-        kwargs: its arguments.
-
     Raises:
-        ValueError: there is no such class, or as ``DenseCRFMixin``.
+        ValueError: ``segmentor`` is no segmentor or its registered name; or as ``DenseCRFMixin``.
     """
     base = MODELS.get(segmentor) if isinstance(segmentor, str) else segmentor
     if base is None or not (isinstance(base, type) and issubclass(base, BaseSegmentor)):
@@ -123,7 +112,7 @@ def _blank(base: type[BaseSegmentor]) -> BaseSegmentor:
 
 
 def refining_model(cfg: Config) -> None:
-    """Have the config's model refine its predictions by a dense CRF, ``test_cfg.crf``, empty if not given.
+    """Have the config's model refine its predictions by a dense CRF, ``test_cfg.crf``.
 
     Raises:
         ValueError: the model's class is not registered.

@@ -30,17 +30,8 @@ class DenseCRF:
 
     with positions p in pixels and colours I in 0 to 255. As in the authors' code, each Gaussian is normalised
     symmetrically, ``D^-1/2 K D^-1/2`` with D its row sums, and includes i = j. The spatial Gaussian is a
-    separable convolution, the bilateral one a filter on the permutohedral lattice. The default values are
-    ``DEEPLABV2_RESNET101``.
-
-    Args:
-        iterations: mean field updates.
-        spatial_weight: of the Gaussian of positions.
-        spatial_sigma: its standard deviation, in pixels.
-        bilateral_weight: of the Gaussian of positions and colours.
-        bilateral_sigma_xy: its standard deviation in pixels.
-        bilateral_sigma_rgb: its standard deviation in units of an 8-bit channel.
-        backend: ``'torch'``, or ``'pydensecrf2'`` for that package, which needs a compiler to install.
+    separable convolution, the bilateral one a filter on the permutohedral lattice. ``iterations`` are mean
+    field updates; ``backend='pydensecrf2'`` is that package, which needs a compiler to install.
 
     Raises:
         ValueError: a value out of range, or an unknown backend.
@@ -85,9 +76,7 @@ class DenseCRF:
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
         """Return marginal probabilities (N, C, H, W), float32, on the logits' device.
 
-        Args:
-            logits: (N, C, H, W).
-            images: (N, 3, H, W) uint8, in any order of the channels.
+        ``logits`` are (N, C, H, W), ``images`` (N, 3, H, W) uint8, in any order of the channels.
 
         Raises:
             ValueError: other shapes or types, or sigmas too small for images of this size.
@@ -158,21 +147,20 @@ class DenseCRF:
 DEEPLABV2_RESNET101 = {field.name: field.default for field in fields(DenseCRF) if field.name != 'backend'}
 
 
-def build_dense_crf(config: Mapping[str, Any], where: str = 'model.test_cfg.crf') -> DenseCRF:
-    """Build a ``DenseCRF`` from a config; ``where`` is its name in errors.
+def build_dense_crf(config: Mapping[str, Any]) -> DenseCRF:
+    """Build a ``DenseCRF`` from a config, that of ``model.test_cfg.crf``.
 
     Raises:
-        ValueError: an unknown key, or as ``DenseCRF``.
-        ImportError: as ``DenseCRF``.
+        ValueError, ImportError: an unknown key, or as ``DenseCRF``.
     """
     if not isinstance(config, Mapping):
         raise ValueError(
-            f'{where} must be a dict, empty for the default values, but got {config!r}; on a command line '
-            f'--cfg-options {where}.iterations={DEEPLABV2_RESNET101["iterations"]}'
+            f'model.test_cfg.crf must be a dict, empty for the default values, but got {config!r}; on a '
+            f'command line --cfg-options model.test_cfg.crf.iterations={DEEPLABV2_RESNET101["iterations"]}'
         )
     known = (*DEEPLABV2_RESNET101, 'backend')
     if unknown := sorted(set(config) - set(known)):
-        raise ValueError(f'{where} has no {unknown[0]!r}; it has {", ".join(known)}')
+        raise ValueError(f'model.test_cfg.crf has no {unknown[0]!r}; it has {", ".join(known)}')
     return DenseCRF(**config)
 
 
@@ -180,8 +168,10 @@ class _SpatialGaussian:
     """Filter an image's pixels, row by row, with the normalised Gaussian of positions."""
 
     def __init__(self, height: int, width: int, sigma: float, device: torch.device) -> None:
-        self.kernels = [_gaussian(size, sigma, device) for size in (height, width)]
         self.size = height, width
+        reaches = [min(math.ceil(_REACH * sigma), size - 1) for size in self.size]
+        steps = [torch.arange(-reach, reach + 1, device=device) for reach in reaches]
+        self.kernels = [(-0.5 * (step / sigma) ** 2).exp() for step in steps]
         sums = [
             F.conv1d(torch.ones(1, 1, size, device=device), kernel[None, None], padding=len(kernel) // 2)
             for size, kernel in zip(self.size, self.kernels, strict=True)
@@ -200,9 +190,3 @@ class _SpatialGaussian:
             weight = kernel.repeat(classes).reshape(shape)
             planes = F.conv2d(planes, weight, padding=padding, groups=classes)
         return planes.permute(0, 2, 3, 1).reshape(-1, classes) * self.factors
-
-
-def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
-    reach = min(math.ceil(_REACH * sigma), size - 1)
-    steps = torch.arange(-reach, reach + 1, device=device)
-    return (-0.5 * (steps / sigma) ** 2).exp()

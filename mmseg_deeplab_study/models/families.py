@@ -40,9 +40,7 @@ class PreExpandPadMobileNetV2(MobileNetV2):
     No convolution pads, the stem included, and each block pads its input before the 1x1 expansion: a border
     pixel becomes ReLU6 of the batch norm's shift, where it is 0 in every other MobileNetV2. Keys and shapes
     are mmpretrain's. An image side H gives a stem of (H - 3) // 2 + 1 pixels, one fewer than elsewhere if H
-    is odd.
-
-    Source: ``network/backbone/mobilenetv2.py`` there.
+    is odd. Source: ``network/backbone/mobilenetv2.py`` there.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -68,18 +66,13 @@ def stride_of(window: nn.Module) -> int:
 
 
 class Family(NamedTuple):
-    """How a family of backbones keeps its stages and is built.
+    """How a family of backbones keeps its stages; what comes before the first is its stem.
 
-    What a network registers before its first stage is its stem.
-
-    Attributes:
-        stages: names of the network's lists of stages; a list holds modules or the names of modules, and a
-            stage has one entry of each list.
-        joined: names of the parallel branches of a stage's first block that its output concatenates.
-        options: go into the network's config.
-        norm_per_output: the network builds a norm for each wanted stage.
-        dilate_strided: a convolution that lost its stride gets the new dilation at once.
-        shrinks_after: a stage downsamples after its map was taken.
+    ``stages`` are names of the network's lists of stages, whose entries are modules or their names; a stage
+    has one of each list. ``joined`` are the parallel branches of a stage's first block that its output
+    concatenates; ``options`` go into the network's config. ``norm_per_output``: the network builds a norm for
+    each wanted stage; ``dilate_strided``: a convolution that lost its stride gets the new dilation at once;
+    ``shrinks_after``: a stage downsamples after its map was taken.
     """
 
     stages: Sequence[str]
@@ -155,9 +148,7 @@ def build_network(
 ) -> tuple[nn.Module, Family, tuple[int, ...]]:
     """Build the network of ``adapter``, which sets the options ``taken`` itself.
 
-    Returns:
-        the network, its family, and the wanted maps, counted from 0; negative ``out_indices`` count from the
-        end.
+    Returns it, its family and the wanted maps, counted from 0; negative ``out_indices`` count from the end.
 
     Raises:
         ValueError: unsupported family, maps that do not exist or do not rise, or one of the options in

@@ -17,9 +17,8 @@ class DeepLabV3Head(BaseDecodeHead):
 
     Atrous branches and, last, the image pooling branch; a 1x1 projection of their concatenation to
     ``channels``; dropout; optionally a 3x3 refinement; the classifier. MMSeg's ``ASPPHead`` pools first and
-    projects by a 3x3 convolution, so their weights do not fit it.
-
-    A feature map ``(N, in_channels, H, W)`` gives logits ``(N, num_classes, H, W)``.
+    projects by a 3x3 convolution, so their weights do not fit it. A feature map ``(N, in_channels, H, W)``
+    gives logits ``(N, num_classes, H, W)``.
 
     Source: Chen et al. 2017, https://arxiv.org/abs/1706.05587.
 
@@ -27,12 +26,9 @@ class DeepLabV3Head(BaseDecodeHead):
         dilations: rate of each branch, as in ``ASPPHead``: 1 is a 1x1 convolution, any other a 3x3.
             TensorFlow's mobile DeepLabV3 has ``(1,)``.
         refine: whether a 3x3 convolution follows the projection (torchvision, VainF: yes; TensorFlow: no).
-        aspp_dropout_ratio: elementwise dropout after the projection (torchvision 0.5; VainF and TensorFlow
-            0.1).
-        dropout_ratio: as in every MMSeg head, channelwise dropout before the classifier; the heads above
-            have none.
-        kwargs: those of ``BaseDecodeHead``; ``norm_cfg=None`` gives convolutions a bias, for weights with
-            batch norm folded.
+        aspp_dropout_ratio: elementwise, after the projection (torchvision 0.5; VainF and TensorFlow 0.1).
+        dropout_ratio: channelwise, before the classifier, as in MMSeg; the heads above have none.
+        kwargs: those of ``BaseDecodeHead``; ``norm_cfg=None`` gives convolutions a bias.
     """
 
     def __init__(
@@ -75,16 +71,12 @@ class DeepLabV3Head(BaseDecodeHead):
 class DeepLabV3PlusHead(DeepLabV3Head):
     """DeepLabV3+'s head, as VainF builds it.
 
-    ``DeepLabV3Head``'s pyramid is joined with the first feature map. MMSeg's
-    ``DepthwiseSeparableASPPHead`` has separable convolutions, two of them after the join, and pools first.
-    The logits have the size of the first feature map.
+    ``DeepLabV3Head``'s pyramid is joined with the first feature map, of ``c1_in_channels`` as MMSeg calls
+    them, projected to ``c1_channels``. MMSeg's ``DepthwiseSeparableASPPHead`` has separable convolutions, two
+    of them after the join, and pools first. The logits have the size of the first feature map. ``kwargs`` are
+    those of ``DeepLabV3Head`` but ``refine``: the 3x3 convolution comes after the join.
 
     Source: Chen et al. 2018, https://arxiv.org/abs/1802.02611.
-
-    Args:
-        c1_in_channels: channels of the first feature map, as MMSeg calls it.
-        c1_channels: channels it is projected to.
-        kwargs: those of ``DeepLabV3Head``, but for ``refine``: the 3x3 convolution comes after the join.
     """
 
     def __init__(self, c1_in_channels: int, c1_channels: int = 48, **kwargs) -> None:

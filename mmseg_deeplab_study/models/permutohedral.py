@@ -12,12 +12,10 @@ _CHUNK = 1 << 18  # points whose corners are found at once, which takes ten time
 class PermutohedralLattice:
     """Filter values at N points with a Gaussian of variance 1 in d dimensions.
 
-    A point gives its value to the d + 1 corners of the simplex it lies in, corners that points lie at are
-    blurred along d + 1 directions, and points read from their corners. Time and memory grow linearly with N
-    (d + 1) and with the number of corners. The result has an unknown constant factor.
-
-    Args:
-        points: (N, d) floats, in units of the standard deviation.
+    ``points`` are (N, d) floats, in units of the standard deviation. A point gives its value to the d + 1
+    corners of the simplex it lies in, corners that points lie at are blurred along d + 1 directions, and
+    points read from their corners. Time and memory grow linearly with N (d + 1) and with the number of
+    corners. The result has an unknown constant factor.
 
     Raises:
         ValueError: the points span so much that corners cannot be numbered in 63 bits.
@@ -134,9 +132,8 @@ def _descending_ranks(values: Tensor) -> Tensor:
 def _number_by_appearance(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Number distinct keys (N, k) by first appearance, to keep neighbours near.
 
-    Returns:
-        the distinct keys (M,) in ascending order, the number of each key (N, k) as int32, and that of each
-        distinct key (M,).
+    Returns the distinct keys (M,) in ascending order, the number of each key (N, k) as int32, and that of
+    each distinct key (M,).
     """
     found, place = torch.unique(keys, return_inverse=True)
     place = place.flatten()

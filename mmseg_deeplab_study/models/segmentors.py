@@ -30,22 +30,19 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
     """``EncoderDecoder`` in channels-last, evaluating with folded batch norm.
 
     State dict, losses and arguments are those of ``EncoderDecoder``. In evaluation the batch norm is folded
-    into the convolutions of a copy, which is renewed when a weight has changed; on the CPU, residual
-    blocks of mmpretrain's ResNet and MobileNetV2 see wide feature maps in bands; logits are resized once
-    where the image needs no other resize; and with ``output='labels'`` only labels are kept, as uint8. With
-    ``mode='slide'``, and where the samples say whether they are flipped, as those of most test-time
-    augmentation do, the output is always ``'full'``. With ``test_cfg.crf`` a dense CRF refines
-    it, as ``DenseCRFMixin`` says.
+    into the convolutions of a copy, which is renewed when a weight has changed; on the CPU, residual blocks
+    of mmpretrain's ResNet and MobileNetV2 see wide feature maps in bands; logits are resized once where the
+    image needs no other resize. With ``test_cfg.crf`` a dense CRF refines the output, as ``DenseCRFMixin``
+    says.
 
     Args:
-        args: those of ``EncoderDecoder``.
         eval_dtype: ``'float32'`` or ``'bfloat16'``, which evaluation computes in; the classifier and all
             after it are float32.
         output: ``'full'`` for what ``EncoderDecoder`` gives, int64 labels and ``seg_logits`` (C, H, W), which
             some metrics need, such as ``CityscapesMetric``; ``'labels'`` for ``pred_sem_seg`` (1, H, W) in
-            uint8 alone. By default ``test_cfg.output``, which ``EncoderDecoder`` does not read and our
-            configs set to ``'labels'``, and ``'full'`` where there is none.
-        kwargs: those of ``EncoderDecoder``.
+            uint8 alone. By default ``test_cfg.output``, which our configs set to ``'labels'``, else
+            ``'full'``; always that with ``mode='slide'``, and where the samples say whether they are flipped,
+            as those of most test-time augmentation do.
 
     Raises:
         ValueError: an unknown ``eval_dtype``, ``output`` or ``test_cfg.mode``, a head whose ``in_index`` or
@@ -225,8 +222,15 @@ def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool 
     for 19 classes at 1024x2048, never exist.
     """
     rows = logits[0].permute(1, 2, 0).contiguous()  # (h, w, C): the maximum runs along memory
-    upper, lower, weight = _source_rows(len(rows), size[0], align_corners, logits.device)
-    weight = weight.to(rows.dtype)[:, None, None]
+    # The two source rows around each new row, and the second's weight.
+    target = torch.arange(size[0], dtype=torch.float64, device=logits.device)
+    if align_corners:
+        source = target * ((len(rows) - 1) / max(size[0] - 1, 1))
+    else:
+        source = ((target + 0.5) * (len(rows) / size[0]) - 0.5).clamp(min=0)
+    upper = source.long().clamp(max=len(rows) - 1)
+    lower = (upper + 1).clamp(max=len(rows) - 1)
+    weight = (source - upper).to(rows.dtype)[:, None, None]
     labels = torch.empty(size, dtype=torch.uint8, device=logits.device)
     step = _STRIP if logits.device.type == 'cpu' else size[0]
     for start in range(0, size[0], step):
@@ -238,17 +242,3 @@ def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool 
         # Faster than argmax.
         labels[strip] = part[0].permute(1, 2, 0).max(dim=-1).indices
     return labels
-
-
-def _source_rows(
-    number: int, wanted: int, align_corners: bool, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the two source rows around each new row, and the second's weight."""
-    target = torch.arange(wanted, dtype=torch.float64, device=device)
-    if align_corners:
-        source = target * ((number - 1) / max(wanted - 1, 1))
-    else:
-        source = ((target + 0.5) * (number / wanted) - 0.5).clamp(min=0)
-    upper = source.long().clamp(max=number - 1)
-    lower = (upper + 1).clamp(max=number - 1)
-    return upper, lower, source - upper

@@ -22,12 +22,6 @@ def _pad_what_is_smaller(attention: ShiftWindowMSA, inputs: tuple[Tensor, tuple[
     attention.pad_small_map = min(inputs[1]) < attention.window_size
 
 
-def _pad_small_maps(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, ShiftWindowMSA):
-            module.register_forward_pre_hook(_pad_what_is_smaller)
-
-
 # By exact class: a subclass may downsample elsewhere.
 FAMILIES = {
     # Windows are padded; relative positions are those inside a window, for images of any size.
@@ -44,15 +38,10 @@ def transformer_backbone(
 ) -> nn.Module:
     """Build a transformer that gives feature maps and says which.
 
-    What comes back is mmpretrain's or MMSeg's own network, state dict and all. Images of shape
-    ``(N, 3, H, W)`` give one feature map of shape ``(N, out_channels[i], H / out_strides[i], W /
-    out_strides[i])``, rounded up, per entry of ``out_indices``; images are padded to whole patches.
-
-    Args:
-        backbone: config of the network, such as ``dict(type='mmpretrain.SwinTransformer', arch='tiny')``.
-        out_indices: the maps to return in rising order, the last one, or -1, included: of stages, or of
-            VisionTransformer's layers, whose maps all have the stride of its patches.
-        init_cfg: as the network's own.
+    What comes back is mmpretrain's or MMSeg's own network, state dict and all. Images of shape ``(N, 3, H,
+    W)``, padded to whole patches, give one feature map of shape ``(N, out_channels[i], H / out_strides[i], W
+    / out_strides[i])``, rounded up, per entry of ``out_indices``: these name stages, or VisionTransformer's
+    layers, whose maps all have the stride of its patches, in rising order, the last one, or -1, included.
 
     Raises:
         ValueError: unsupported family, maps that do not exist, or an option inside ``backbone`` that belongs
@@ -67,7 +56,9 @@ def transformer_backbone(
             f'out_indices must end with {len(stages) - 1} or -1, the last of {backbone["type"]}, but got '
             f'{out_indices!r}; for a shallower network give it fewer'
         )
-    _pad_small_maps(network)
+    for module in network.modules():
+        if isinstance(module, ShiftWindowMSA):
+            module.register_forward_pre_hook(_pad_what_is_smaller)
     # After the first window of a stage, those of attention only reduce its keys.
     steps = [next(map(stride_of, windows(*part)), 1) for part in (family.stem(network), *stages)]
     reached = list(accumulate(steps, mul))[not family.shrinks_after :]

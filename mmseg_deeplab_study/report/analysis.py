@@ -2,23 +2,23 @@
 
 Figures go by subject and measure. A subject is a score (``mIoU``, ``mIoU.seen``, ``mIoU.unseen``, these
 with ``.labelled``, ``IoU.<class>``, with ``BoundaryMetric`` also ``BIoU`` and ``trimap.<width>``, with a
-probe ``probe/mIoU`` and so on), or ``seen_lead``, ``forgetting`` or ``probe``.
-Measures whose name has ``iter`` in it count iterations, ``points``, ``intervals`` and ``inside`` count
-validations, the others are percent or percentage points. The formulas are in ``evaluation.adaptation`` and
-``evaluation.seeds``.
+probe ``probe/mIoU`` and so on), or ``seen_lead``, ``forgetting`` or ``probe``. Measures whose name has
+``iter`` in it count iterations, ``points``, ``intervals`` and ``inside`` validations, the others are percent
+or percentage points. The formulas are in ``evaluation.adaptation`` and ``evaluation.seeds``.
 """
 
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..evaluation import adaptation
-from ..evaluation.adaptation import CLASS_PREFIX, Adaptation, rows_with, score_curve
+from ..evaluation import adaptation, score_curves
 from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from ..evaluation.score_curves import CLASS_PREFIX, Adaptation, rows_with, score_curve
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
 from ..runs.history import History, Kind, SubsetName
+from .runs import RunFolder
 
 SCORES = (*MEAN_IOUS, *LABELLED)
 NO_SOURCE = 'no source model: training began without a source checkpoint'
@@ -36,12 +36,17 @@ def mean(value: Value) -> float | None:
 
 
 class MeasuredRun(NamedTuple):
-    """A named record, its figures, and its ``unlabelled_classes``."""
+    """A run, what it is called, its figures, and its ``unlabelled_classes``."""
 
     name: str
-    history: History
+    folder: RunFolder
     figures: Figures
     unlabelled: Sequence[str] = ()
+
+    @property
+    def history(self) -> History:
+        """Its record."""
+        return self.folder.history
 
     @property
     def seed(self) -> int | None:
@@ -105,18 +110,17 @@ def unfinished(group: Group) -> str:
     )
 
 
-def analyse(histories: Mapping[str, History], iou: float = 20, share: float = 0.5) -> Analysis:
+def analyse(folders: Mapping[str, RunFolder], iou: float = 20, share: float = 0.5) -> Analysis:
     """Measure runs by name, and their means where they repeat one experiment.
 
-    Raises:
-        ValueError: a run has no validation with an mIoU, or two at one iteration, and is named; or a
-            threshold is out of range.
+    Raises ValueError if a run has no validation with an mIoU, or two at one iteration, and names it; or if a
+    threshold is out of range.
     """
     runs = []
-    for name, history in histories.items():
+    for name, folder in folders.items():
         try:
-            figures = measure_run(history, iou, share)
-            runs.append(MeasuredRun(name, history, figures, adaptation.unlabelled_classes(history)))
+            figures = measure_run(folder.history, iou, share)
+            runs.append(MeasuredRun(name, folder, figures, adaptation.unlabelled_classes(folder.history)))
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
     groups = []
@@ -133,9 +137,9 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
         raise ValueError(f'expected a validation with an mIoU, but none of {len(rows)} has one')
     source_row, figures = adaptation.source_row(history) or {}, {}
     classes = (CLASS_PREFIX + name for name in adaptation.class_names(history))
-    for score in (*SCORES, *adaptation.boundary_scores(rows), *classes):
+    for score in (*SCORES, *score_curves.boundary_score_names(rows), *classes):
         source = {
-            'source': adaptation.find_score(source_row, score),
+            'source': score_curves.find_score(source_row, score),
             'gap': adaptation.source_gap(history, score),
             'source_drop': adaptation.source_drop(history, score),
         }
@@ -158,14 +162,14 @@ def _measure_rows(
 ) -> dict[str, float | None]:
     rows = rows_with(validations, score)
     curve = score_curve(rows, score)
-    found = adaptation.summarise_adaptation(validations, score) if rows else None
+    found = score_curves.summarise_adaptation(validations, score) if rows else None
     return {
         **(found._asdict() if found else dict.fromkeys(Adaptation._fields)),
         'dip': found.dip if found else None,
-        'area': adaptation.area_under_curve(curve) if curve else None,
-        HALF: adaptation.iterations_to_share(curve, 0.5),
-        to_share(share): adaptation.iterations_to_share(curve, share),
-        to_iou(iou): adaptation.iterations_to(curve, iou),
+        'area': score_curves.area_under_curve(curve) if curve else None,
+        HALF: score_curves.iterations_to_share(curve, 0.5),
+        to_share(share): score_curves.iterations_to_share(curve, share),
+        to_iou(iou): score_curves.iterations_to(curve, iou),
     }
 
 
@@ -190,40 +194,29 @@ def _means(runs: Sequence[MeasuredRun]) -> Figures:
 
 
 def as_json(analysis: Analysis) -> str:
-    """Thresholds, runs and means of groups, unrounded, as strict JSON.
-
-    Raises:
-        ValueError: a figure is not finite.
-    """
-    content = {
-        'iou': analysis.iou,
-        'share': analysis.share,
-        'runs': [_run_as_dict(run) for run in analysis.runs],
-        'groups': [
-            {'runs': [run.name for run in group.runs], 'seeds': [run.seed for run in group.runs]}
-            | {'figures': _plain(group.figures)}
-            for group in analysis.groups
-            if len(group.runs) > 1
-        ],
-    }
+    """Thresholds, runs and means of groups, unrounded, as strict JSON."""
+    runs = [
+        {
+            'name': run.name,
+            **{key: run.history.header.get(key) for key in HEADER},
+            'classes_early_to_late': [t._asdict() for t in adaptation.classes_early_to_late(run.history)],
+            'no_source': run.no_source,
+            'curves': {s: score_curve(rows_with(run.history.validations, s), s) for s in SCORES},
+            'figures': run.figures,
+        }
+        for run in analysis.runs
+    ]
+    groups = [
+        {
+            'runs': [run.name for run in group.runs],
+            'seeds': [run.seed for run in group.runs],
+            'figures': {s: {m: v._asdict() for m, v in row.items()} for s, row in group.figures.items()},
+        }
+        for group in analysis.groups
+        if len(group.runs) > 1
+    ]
+    content = {'iou': analysis.iou, 'share': analysis.share, 'runs': runs, 'groups': groups}
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
-
-
-def _run_as_dict(run: MeasuredRun) -> dict[str, Any]:
-    return {
-        'name': run.name,
-        **{key: run.history.header.get(key) for key in HEADER},
-        'classes_early_to_late': [
-            timing._asdict() for timing in adaptation.classes_early_to_late(run.history)
-        ],
-        'no_source': run.no_source,
-        'curves': {s: score_curve(rows_with(run.history.validations, s), s) for s in SCORES},
-        'figures': run.figures,
-    }
-
-
-def _plain(figures: Figures) -> dict[str, dict[str, dict[str, float | None]]]:
-    return {s: {m: value._asdict() for m, value in row.items()} for s, row in figures.items()}
 
 
 def as_csv(analysis: Analysis) -> str:
@@ -232,20 +225,25 @@ def as_csv(analysis: Analysis) -> str:
     A class has ``seen`` 1 or 0 too. The mean of a group has no seed; ``low`` and ``high`` are its interval,
     and ``n`` the seeds that it is of.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(COLUMNS)
+    rows = []
     for group in analysis.groups:
         for run in group.runs:
             for timing in adaptation.classes_early_to_late(run.history):
                 seen = None if timing.seen is None else int(timing.seen)
-                writer.writerow([run.name, run.seed, CLASS_PREFIX + timing.name, 'seen', seen, *[None] * 3])
-            writer.writerows([run.name, run.seed, *figure, *[None] * 3] for figure in _flat(run.figures))
+                rows.append([run.name, run.seed, CLASS_PREFIX + timing.name, 'seen', seen, *[None] * 3])
+            rows += ([run.name, run.seed, *figure, *[None] * 3] for figure in _flat(run.figures))
         if len(group.runs) > 1:
-            writer.writerows(
+            rows += (
                 [group.name, None, subject, measure, value.mean, value.low, value.high, value.count]
                 for subject, measure, value in _flat(group.figures)
             )
+    return csv_text(COLUMNS, rows)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table as CSV, with empty cells for None."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator='\n').writerows([columns, *rows])
     return file.getvalue()
 
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from ..evaluation.adaptation import CLASS_PREFIX, classes_early_to_late
+from ..evaluation.adaptation import classes_early_to_late
 from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from ..evaluation.score_curves import CLASS_PREFIX
 from ..evaluation.seeds import Estimate
 from ..runs.history import SubsetName
 from ..tables import make_table, table_text
@@ -21,21 +22,13 @@ AFTER = {'best (iteration)': 'best', 'last': 'last'}
 
 def as_text(analysis: Analysis) -> str:
     """Tables and lines for a terminal: percentages with one decimal, ``-`` for none."""
-    return '\n\n'.join(_group_as_text(group, analysis) for group in analysis.groups)
-
-
-def _group_as_text(group: Group, analysis: Analysis) -> str:
-    several = len(group.runs) > 1
-    title = f'{group.name} [95 % interval of the mean, n = {group.seeds}]' if several else group.name
-    return '\n'.join(
-        [
-            title,
-            *([NO_SOURCE] if any(run.no_source for run in group.runs) else []),
-            table_text(score_table(group)),
-            table_text(class_table(group, analysis)),
-            *lines(group),
-        ]
-    )
+    texts = []
+    for group in analysis.groups:
+        several = f' [95 % interval of the mean, n = {group.seeds}]' if len(group.runs) > 1 else ''
+        found = [group.name + several, *([NO_SOURCE] if any(run.no_source for run in group.runs) else [])]
+        found += [table_text(table) for table in (score_table(group), class_table(group, analysis))]
+        texts.append('\n'.join([*found, *lines(group)]))
+    return '\n\n'.join(texts)
 
 
 def score_table(group: Group) -> Table:

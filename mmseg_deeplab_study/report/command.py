@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..atomic_file import write_atomically
-from ..evaluation.adaptation import rows_with
+from ..evaluation.score_curves import rows_with
 from ..runs.history import FILE_NAME
 from .analysis import analyse
-from .film import Film
 from .page import render_page
 from .runs import RunFolder, read_runs
 
@@ -18,10 +17,8 @@ from .runs import RunFolder, read_runs
 def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
     """Write the page, and figures if asked for; returns all runs.
 
-    A run without a validation is named and left out.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``read_runs``; also if no run has a validation.
+    A run without a validation is named and left out. Raises FileNotFoundError and ValueError as
+    ``read_runs``, ValueError if no run has a validation, OSError if a file cannot be written.
     """
     runs = read_runs(args.work_dirs)
     shown = {name: run for name, run in runs.items() if rows_with(run.history.validations, 'mIoU')}
@@ -29,14 +26,14 @@ def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
         print(f'warning: {name} has no validation with an mIoU yet and is left out', file=sys.stderr)
     if not shown:
         raise ValueError(f'none of {", ".join(runs)} has a validation with an mIoU yet')
-    analysis = analyse({name: run.history for name, run in shown.items()})
-    page = render_page(analysis, shown, Film(args.frames, args.width))
+    analysis = analyse(shown)
+    page = render_page(analysis, frames=args.frames, width=args.width)
     write_atomically(args.out, page.encode())
     print(f'Wrote {args.out} ({len(page.encode()) / 1e6:.1f} MB)')
     if args.figures:
         from .paper import write_figures
 
-        for path in write_figures(analysis, shown, args.figures):
+        for path in write_figures(analysis, args.figures):
             print(f'Wrote {path}')
     return runs
 
@@ -67,13 +64,3 @@ def watch(args: argparse.Namespace) -> None:
             )
         while sizes(args.work_dirs) == seen:
             time.sleep(args.watch_interval)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Make the report that the flags ask for; returns an exit code.
-
-    Raises:
-        OSError, ValueError: as ``make_report``; also if a file cannot be written.
-    """
-    (watch if args.watch else make_report)(args)
-    return 0

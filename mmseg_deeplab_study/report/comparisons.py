@@ -12,35 +12,20 @@ from .analysis_text import count, fall, percent
 SIDE_BY_SIDE = 'Side by side'
 ONE_SEED = 'One seed says nothing about variance: another may order the experiments differently.'
 SHOWN = 0.05  # points; less than that is 0.0 on the page
-
-
-class Question(NamedTuple):
-    """What is asked of all experiments; ``largest``: the largest value comes first.
-
-    In ``text`` ``{score}`` is the name of the score, a mean IoU being that which leads, and ``{end}`` the end
-    of runs.
-    """
-
-    text: str
-    subject: str
-    measure: str
-    largest: bool = True
-
-
-AT_THE_START = Question('{score} (%) at iteration 0', 'mIoU', 'start')
-# Their answers depend on how long a run has gone on.
+# What is asked of experiments of equal length: text, subject, measure, and whether the largest is first.
+# In the text ``{score}`` is the subject, or the mean IoU that leads, and ``{end}`` the end of runs.
 OF_THE_WHOLE = (
-    Question("Points of {score} from the source's view down to the lowest", 'mIoU', 'source_drop', False),
-    Question('{score} (%) at its best', 'mIoU', 'best'),
-    *(Question('{score} (%) {end}', score, 'last') for score in MEAN_IOUS),
-    Question(
+    ("Points of {score} from the source's view down to the lowest", 'mIoU', 'source_drop', False),
+    ('{score} (%) at its best', 'mIoU', 'best', True),
+    *(('{score} (%) {end}', score, 'last', True) for score in MEAN_IOUS),
+    (
         'Iterations by which the seen classes are at half their best before the unseen',
         'seen_lead',
         'iterations',
+        True,
     ),
-    Question('Boundary IoU (%) {end}', 'BIoU', 'last'),
+    ('Boundary IoU (%) {end}', 'BIoU', 'last', True),
 )
-FORGOTTEN = Question("Points of mIoU lost on the source's data {end}", 'forgetting', 'drop', False)
 
 
 def label(group: Group) -> str:
@@ -49,19 +34,32 @@ def label(group: Group) -> str:
     return f'{group.runs[0].name} and {more} more' if more else group.runs[0].name
 
 
-def same_task(groups: Sequence[Group]) -> bool:
-    """Whether all runs have the same target classes and validation images."""
-    return _agree(groups, _task)
+def agree(groups: Sequence[Group], key: Callable[[MeasuredRun], Any]) -> bool:
+    """Whether all runs have the same ``key``, such as ``task_of``."""
+    return len({key(run) for group in groups for run in group.runs}) <= 1
 
 
-def same_length(groups: Sequence[Group]) -> bool:
-    """Whether all runs have come equally far and are equally long."""
-    return _agree(groups, _length)
+def task_of(run: MeasuredRun) -> tuple[str, str]:
+    """Its target classes and validation images."""
+    header = run.history.header
+    validation = header.get('validation') or {}
+    return repr(list(header.get('target_classes') or ())), repr(validation.get('digest'))
+
+
+def length_of(run: MeasuredRun) -> tuple[int, int]:
+    """How far it has come, and how long it is."""
+    last = run.figures['mIoU']['last_iter']
+    return last, run.history.header.get('max_iters') or last
 
 
 def same_source(groups: Sequence[Group]) -> bool:
     """Whether forgetting was measured on the same classes and images, equally late."""
-    return _agree([group for group in groups if group.figures.get('forgetting')], _source)
+
+    def measured(run: MeasuredRun) -> str:
+        rows = [(r['iter'], r.get('images')) for r in run.history.select(Kind.FORGETTING)[-1:]]
+        return repr((list(run.history.header.get('source_classes') or ()), rows))
+
+    return agree([group for group in groups if group.figures.get('forgetting')], measured)
 
 
 def best_of(values: Sequence[Value], largest: bool) -> list[bool]:
@@ -91,7 +89,7 @@ def compare(groups: Sequence[Group]) -> list[str]:
     Only experiments of one task and length are compared."""
     tasks: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
-        tasks.setdefault(_task(group.runs[0]), []).append(group)
+        tasks.setdefault(task_of(group.runs[0]), []).append(group)
     found = []
     if len(tasks) > 1:
         apart = ' / '.join(_names(members) for members in tasks.values())
@@ -101,104 +99,78 @@ def compare(groups: Sequence[Group]) -> list[str]:
     return found + [ONE_SEED] * any(_is_of_one(answer) for _, answers in ordered for answer in answers)
 
 
-def _agree(groups: Sequence[Group], key: Callable[[MeasuredRun], Any]) -> bool:
-    return len({key(run) for group in groups for run in group.runs}) <= 1
-
-
-def _task(run: MeasuredRun) -> tuple[str, str]:
-    header = run.history.header
-    validation = header.get('validation') or {}
-    return repr(list(header.get('target_classes') or ())), repr(validation.get('digest'))
-
-
-def _length(run: MeasuredRun) -> tuple[int, int]:
-    last = run.figures['mIoU']['last_iter']
-    return last, run.history.header.get('max_iters') or last
-
-
-def _source(run: MeasuredRun) -> tuple[str, str]:
-    rows = run.history.select(Kind.FORGETTING)
-    measured = [(row['iter'], row.get('images')) for row in rows[-1:]]
-    return repr(list(run.history.header.get('source_classes') or ())), repr(measured)
-
-
 def _names(groups: Sequence[Group]) -> str:
     return ', '.join(map(label, groups))
 
 
 def _compare_task(groups: Sequence[Group]) -> Iterator[Ordered]:
-    yield from _answer(AT_THE_START, groups)
-    if not same_length(groups):
+    yield from _answer(groups, '{score} (%) at iteration 0', 'mIoU', 'start', True)
+    if not agree(groups, length_of):
         yield f'Not compared further, because their lengths or last iterations differ: {_names(groups)}.', ()
         return
     for question in OF_THE_WHOLE:
-        yield from _answer(question, groups)
+        yield from _answer(groups, *question)
     yield from _recovery(groups)
     if same_source(groups):
-        yield from _answer(FORGOTTEN, groups)
+        yield from _answer(
+            groups, "Points of mIoU lost on the source's data {end}", 'forgetting', 'drop', False
+        )
     else:
         yield 'What they forget is not compared, because it was measured on different data.', ()
 
 
-def _answer(question: Question, groups: Sequence[Group]) -> Iterator[Ordered]:
-    _, subject, measure, largest = question
+def _answer(
+    groups: Sequence[Group], text: str, subject: str, measure: str, largest: bool
+) -> Iterator[Ordered]:
     if subject in MEAN_IOUS:
         subject = leading(groups)[MEAN_IOUS.index(subject)]
-    rows = [group.figures.get(subject, {}) for group in groups]
-    runs = [[run.figures.get(subject, {}).get(measure) for run in group.runs] for group in groups]
-    answers = [Answer(group, row.get(measure), of) for group, row, of in zip(groups, rows, runs, strict=True)]
+    answers = [_answer_of(group, lambda run: run.figures.get(subject, {}).get(measure)) for group in groups]
     found = [answer for answer in answers if mean(answer.value) is not None]
     found.sort(key=lambda answer: mean(answer.value), reverse=largest)
     if len(found) < 2 or abs(mean(found[0].value) - mean(found[-1].value)) < SHOWN:
         return
-    last, length = _length(groups[0].runs[0])
-    end = 'at the end' if last >= length else f'at iteration {last} of {length}'
-    text = question.text.format(score=subject, end=end)
+    last, whole = length_of(groups[0].runs[0])
+    end = 'at the end' if last >= whole else f'at iteration {last} of {whole}'
+    text = text.format(score=subject, end=end)
     show = count if 'iter' in measure else fall if 'drop' in measure else percent
     values = ', '.join(f'{label(answer.group)} {show(answer.value)}' for answer in found)
     yield f'{"; ".join([f"{text}: {values}", *_hedges(*found)])}.', found
 
 
-class Recovery(NamedTuple):
-    """How many of ``runs`` fell below their start, stayed there, and when others rose.
+def recovery_of(group: Group, score: str) -> Answer:
+    """When the runs that fell visibly were back at their start; None of those that did not fall or come."""
 
-    ``iterations`` are those of the runs, None for those that did not fall or come back.
-    """
+    def recovered(run: MeasuredRun) -> int | None:
+        row = run.figures[score]
+        return row['recovery_iter'] if (row['dip'] or 0) >= SHOWN else None
 
-    runs: int
-    fell: int
-    away: int
-    when: Value
-    iterations: Sequence[int | None]
+    return _answer_of(group, recovered)
 
 
-def recovery_of(group: Group, score: str) -> Recovery | None:
-    """What of a dip is there to see; None where the score of iteration 0 is not known."""
-    figures = [run.figures[score] for run in group.runs]
-    if any(miou['dip'] is None for miou in figures):
-        return None
-    iterations = [miou['recovery_iter'] if miou['dip'] >= SHOWN else None for miou in figures]
-    fell = sum(miou['dip'] >= SHOWN for miou in figures)
-    away = fell - sum(iteration is not None for iteration in iterations)
-    when = estimate_over_seeds(iterations, _seeds(group)) if len(iterations) > 1 else iterations[0]
-    return Recovery(len(iterations), fell, away, when, iterations)
+def _answer_of(group: Group, figure: Callable[[MeasuredRun], float | None]) -> Answer:
+    runs = [figure(run) for run in group.runs]
+    return Answer(group, estimate_over_seeds(runs, _seeds(group)) if len(runs) > 1 else runs[0], runs)
 
 
 def _recovery(groups: Sequence[Group]) -> Iterator[Ordered]:
     """Who came back to the mIoU of iteration 0 and when, unless all did alike."""
     score = leading(groups)[0]
-    found = [(group, state) for group in groups if (state := recovery_of(group, score)) is not None]
-    if len({(s.fell / s.runs, s.away / s.runs, mean(s.when)) for _, s in found}) < 2:
+    found = []
+    for group in groups:
+        dips = [run.figures[score]['dip'] for run in group.runs]
+        if None not in dips:
+            answer, fell = recovery_of(group, score), sum(dip >= SHOWN for dip in dips)
+            found.append((answer, fell, fell - sum(iteration is not None for iteration in answer.runs)))
+    if len({(fell / len(a.runs), away / len(a.runs), mean(a.value)) for a, fell, away in found}) < 2:
         return
-    back = [Answer(group, s.when, s.iterations) for group, s in found if mean(s.when) is not None]
-    back.sort(key=lambda answer: mean(answer.value))
+    back = sorted((a for a, *_ in found if mean(a.value) is not None), key=lambda a: mean(a.value))
     parts = []
     if back:
         when = ', '.join(f'{label(answer.group)} {count(answer.value)}' for answer in back)
         parts.append(f'back at its start at iteration: {when}')
-    if away := [f'{label(group)} ({s.away} of {s.fell} that fell)' for group, s in found if s.away]:
-        parts.append(f'not back: {", ".join(away)}')
-    if above := [group for group, state in found if not state.fell]:
+    if stayed := [f'{label(a.group)} ({away} of {fell} that fell)' for a, fell, away in found if away]:
+        parts.append(f'not back: {", ".join(stayed)}')
+    if above := [answer.group for answer, fell, _ in found if not fell]:
         parts.append(f'never below it: {_names(above)}')
     if len(back) > 1:
         parts += _hedges(*back)

@@ -1,31 +1,36 @@
 """What the page of a report shows, as plain data."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..evaluation.adaptation import MIN_BEST, class_names
+from ..evaluation.adaptation import class_names
 from ..evaluation.metrics.scores import LABELLED
+from ..evaluation.score_curves import MIN_BEST
 from ..tables import table_cells
 from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, unfinished
 from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, score_table
-from .comparisons import best_of, label, recovery_of, same_length, same_source, same_task
+from .comparisons import agree, best_of, label, length_of, recovery_of, same_source, task_of
 from .confusions import confusions, taken_tables
 from .curves import COLOURS, MEANS, class_values, curves
-from .film import Film, film_strip
+from .film import film_strip
 from .provenance import config_differences, provenance_table, transfer_tables
 from .refined import refined
-from .runs import RunFolder
 from .sentences import sentences
 
 
-def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Film) -> dict[str, Any]:
-    """What the template shows; ``data`` is for the script."""
+def page_content(
+    analysis: Analysis, frames: int = 60, width: int = 480, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What the template shows, ``notes`` before everything; ``data`` is for the script.
+
+    ``frames`` are about the pictures of a run and image in the film strip, ``width`` is theirs in pixels.
+    """
     runs = analysis.runs
     places = {run.name: place for place, run in enumerate(runs)}
     lead = leading(analysis.groups)
-    strip = film_strip(runs, folders, film, lead[0])
+    strip = film_strip(runs, frames, width, lead[0])
     matrices, thinned = confusions(runs, lead[0])
     means = [*(lead if lead == LABELLED else ()), *MEANS]
     return {
@@ -34,14 +39,22 @@ def page_content(analysis: Analysis, folders: Mapping[str, RunFolder], film: Fil
         'score': lead[0],
         'sentences': sentences(analysis),
         'summary': _summary(analysis.groups),
-        'groups': [_group_tables(group, analysis) for group in analysis.groups],
+        'groups': [
+            {
+                'name': group.name,
+                'scores': table_cells(score_table(group)),
+                'classes': table_cells(class_table(group, analysis)),
+                'lines': lines(group),
+            }
+            for group in analysis.groups
+        ],
         'class_tables': [class_values(run, means) for run in runs],
         'taken': taken_tables(runs),
-        'transfers': transfer_tables(runs, folders),
-        'refined': refined(runs, folders, film.width),
-        'provenance': provenance_table(runs, folders),
+        'transfers': transfer_tables(runs),
+        'refined': refined(runs, width),
+        'provenance': provenance_table(runs),
         'differences': config_differences(analysis),
-        'notes': [*strip.pop('notes'), *thinned],
+        'notes': [*notes, *strip.pop('notes'), *thinned],
         'data': {
             'leading': lead,
             'means': means,
@@ -73,28 +86,22 @@ def _tasks(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-class Column(NamedTuple):
-    """A column of the summary; ``largest``: which end is the best, None for neither."""
+# A title, and of each row what is shown and whether it is the best.
+Column = tuple[str, Sequence[tuple[str, bool]]]
 
-    title: str
-    values: Sequence[Value]
-    shown: Sequence[str]
-    largest: bool | None
 
-    @property
-    def cells(self) -> list[tuple[str, bool]]:
-        """What is shown, and whether it is the best."""
-        if self.largest is None:
-            return [(text, False) for text in self.shown]
-        return list(zip(self.shown, best_of(self.values, self.largest), strict=True))
+def _column(title: str, values: Sequence[Value], shown: Sequence[str], largest: bool | None) -> Column:
+    """``largest``: whether that is the best, None where neither end is."""
+    best = [False] * len(values) if largest is None else best_of(values, largest)
+    return title, list(zip(shown, best, strict=True))
 
 
 def _summary(groups: Sequence[Group]) -> dict[str, Any]:
     """The experiments side by side."""
     columns = [*_cost_columns(groups), *_score_columns(groups)]
-    cells = zip(*(column.cells for column in columns), strict=True)
+    cells = zip(*(cells for _, cells in columns), strict=True)
     return {
-        'columns': [column.title for column in columns],
+        'columns': [title for title, _ in columns],
         'rows': [
             {'name': label(group), 'seeds': group.seeds, 'state': unfinished(group), 'cells': row}
             for group, row in zip(groups, cells, strict=True)
@@ -104,10 +111,9 @@ def _summary(groups: Sequence[Group]) -> dict[str, Any]:
 
 def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
     costs = [_costs(group) for group in groups]
-    headers = [run.history.header for group in groups for run in group.runs]
     # Only like is compared with like: images of one set, and time on one machine.
-    small = False if same_task(groups) else None
-    soon = small if len({repr(header.get('hardware')) for header in headers}) == 1 else None
+    small = False if agree(groups, task_of) else None
+    soon = small if agree(groups, lambda run: repr(run.history.header.get('hardware'))) else None
     for title, key, unit, shape, largest in (
         ('parameters', 'parameters', 1e6, '{:.2f} M', False),
         ('multiply-adds an image', 'multiply_adds', 1e9, '{:.2f} G', small),
@@ -117,39 +123,34 @@ def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
         shown = ['-' if value is None else shape.format(value / unit) for value in values]
         if key == 'milliseconds':
             # What two runs of one model differ in is the machine's: they are compared by their common time.
-            values = [_common_time(cost, costs) for cost in costs]
-        yield Column(title, values, shown, largest)
-
-
-def _common_time(cost: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) -> float | None:
-    """The median time of all experiments whose models cost as much."""
-    times = [
-        other['milliseconds']
-        for other in costs
-        if other['milliseconds'] is not None
-        and all(other[key] == cost[key] for key in ('parameters', 'multiply_adds'))
-    ]
-    return None if cost['milliseconds'] is None else median(times)
+            times: dict[Any, list[float]] = {}
+            models = [(cost['parameters'], cost['multiply_adds']) for cost in costs]
+            for model, value in zip(models, values, strict=True):
+                times.setdefault(model, []).extend([] if value is None else [value])
+            values = [
+                None if value is None else median(times[model])
+                for model, value in zip(models, values, strict=True)
+            ]
+        yield _column(title, values, shown, largest)
 
 
 def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
     def column(title: str, subject: str, measure: str, largest: bool | None) -> Column:
         rows = [group.figures.get(subject, {}) for group in groups]
-        return Column(
-            title, [row.get(measure) for row in rows], [cell(row, measure) for row in rows], largest
-        )
+        values, shown = [row.get(measure) for row in rows], [cell(row, measure) for row in rows]
+        return _column(title, values, shown, largest)
 
     miou, seen, unseen = leading(groups)
     # Only like is compared with like.
-    start = True if same_task(groups) else None
-    high, low = (start, False) if start and same_length(groups) else (None, None)
+    start = True if agree(groups, task_of) else None
+    high, low = (start, False) if start and agree(groups, length_of) else (None, None)
     yield column("source's view", miou, 'source', start)
     yield column('at iteration 0', miou, 'start', start)
     yield column(SOURCE_DROP, miou, 'source_drop', low)
     yield column(DIP, miou, 'dip', low)
     # Who never fell has none.
-    back = [state and state.when for state in (recovery_of(group, miou) for group in groups)]
-    yield Column('recovered at', back, [count(value) for value in back], None)
+    back = [recovery_of(group, miou).value for group in groups]
+    yield _column('recovered at', back, [count(value) for value in back], None)
     yield column('best (iteration)', miou, 'best', high)
     yield column('last', miou, 'last', high)
     yield column('seen classes, last', seen, 'last', high)
@@ -165,7 +166,8 @@ def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
 
 
 def _costs(group: Group) -> dict[str, float | None]:
-    models = [model for run in group.runs if (model := run.history.header.get('model'))]
+    headers = [run.history.header for run in group.runs]
+    model = next((header['model'] for header in headers if header.get('model')), {})
     times = [
         1000 * row['seconds'] / row['images']
         for run in group.runs
@@ -173,16 +175,7 @@ def _costs(group: Group) -> dict[str, float | None]:
         if row.get('seconds') and row.get('images')
     ]
     return {
-        'parameters': models[0].get('parameters') if models else None,
-        'multiply_adds': models[0].get('multiply_adds') if models else None,
+        'parameters': model.get('parameters'),
+        'multiply_adds': model.get('multiply_adds'),
         'milliseconds': median(times) if times else None,
-    }
-
-
-def _group_tables(group: Group, analysis: Analysis) -> dict[str, Any]:
-    return {
-        'name': group.name,
-        'scores': table_cells(score_table(group)),
-        'classes': table_cells(class_table(group, analysis)),
-        'lines': lines(group),
     }

@@ -1,22 +1,20 @@
 """The curves of a report, and every class's scores over the iterations."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
-from ..evaluation.adaptation import (
+from ..evaluation.adaptation import classes_early_to_late
+from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from ..evaluation.score_curves import (
     BOUNDARY_CLASS_PREFIX,
     CLASS_PREFIX,
-    boundary_scores,
-    classes_early_to_late,
+    boundary_score_names,
     find_score,
     iterations_to,
     rows_with,
     score_curve,
 )
-from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
-from .analysis import Analysis, MeasuredRun
+from .analysis import Analysis, MeasuredRun, csv_text
 from .analysis_text import percent, yes_or_no
 from .pictures import choose_iterations
 
@@ -33,7 +31,7 @@ def class_values(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
     iterations = choose_iterations([row['iter'] for row in rows], (), COLUMNS)
     chosen = [row for row in rows if row['iter'] in iterations]
     timings = classes_early_to_late(run.history)
-    edges = boundary_scores(rows)
+    edges = boundary_score_names(rows)
     return {
         'name': run.name,
         'thinned': f'{len(iterations)} of {len(rows)} validations, evenly spaced.'
@@ -55,7 +53,7 @@ def curves(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
     """What the script draws of a run; its probe by the first of ``means``."""
     rows = rows_with(run.history.validations, 'mIoU')
     timings = classes_early_to_late(run.history)
-    keys = [*means, *boundary_scores(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
+    keys = [*means, *boundary_score_names(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
     probed = rows_with(run.history.probed, means[0])
     return {
         'name': run.name,
@@ -78,12 +76,11 @@ def marks(run: MeasuredRun, score: str) -> dict[int, int]:
 
 def series_csv(analysis: Analysis) -> str:
     """Every score of every row in long format, unrounded; empty cells for null."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(['run', 'seed', 'kind', 'subset', 'iteration', 'score', 'value'])
-    for run in analysis.runs:
-        for row in run.history.rows:
-            where = [run.name, run.seed, row['kind'], row['subset'], row['iter']]
-            scores = [*MEANS, *LABELLED, *(CLASS_PREFIX + name for name in row.get('class_iou') or ())]
-            writer.writerows([*where, score, find_score(row, score)] for score in scores)
-    return file.getvalue()
+    columns = ('run', 'seed', 'kind', 'subset', 'iteration', 'score', 'value')
+    rows = (
+        [run.name, run.seed, row['kind'], row['subset'], row['iter'], score, find_score(row, score)]
+        for run in analysis.runs
+        for row in run.history.rows
+        for score in [*MEANS, *LABELLED, *(CLASS_PREFIX + name for name in row.get('class_iou') or ())]
+    )
+    return csv_text(columns, rows)

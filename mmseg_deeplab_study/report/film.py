@@ -2,11 +2,14 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..evaluation.adaptation import class_names, find_score, rows_with, source_row, summarise_adaptation
+from rich.progress import track
+
+from ..evaluation.adaptation import class_names
+from ..evaluation.score_curves import find_score
 from .analysis import MeasuredRun
 from .curves import THRESHOLDS, marks
 from .pictures import choose_iterations, encode_label_map, encode_photograph, image_miou, read_palette
@@ -15,33 +18,31 @@ from .runs import RunFolder
 PICTURE_CHARACTERS = 24_000_000  # of all pictures of the film strip
 
 
-class Film(NamedTuple):
-    """About how many pictures of a run and image, and their width in pixels."""
-
-    frames: int = 60
-    width: int = 480
-
-
-def film_strip(
-    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], film: Film, score: str
-) -> dict[str, Any]:
-    """The pictures of every run, thinned where a page has no room for all."""
-    kept = [(run, folder) for run in runs if _has_pictures(folder := folders[run.name])]
-
-    @cache
-    def encode(path: Path | None) -> str | None:
-        return encode_label_map(path, film.width) if path else None
-
-    shared = _images([folder for _, folder in kept], film.width)
+def film_strip(runs: Sequence[MeasuredRun], frames: int, width: int, score: str) -> dict[str, Any]:
+    """About ``frames`` pictures of every run and image, fewer where a page has no room for them."""
+    kept = [
+        run
+        for run in runs
+        if any(run.folder.snapshots or run.folder.prediction(image, None) for image in run.folder.images)
+    ]
+    encode = cache(partial(encode_label_map, width=width))
+    shared = _images([run.folder for run in kept], width)
     room = PICTURE_CHARACTERS - sum(len(image[key] or '') for image in shared for key in ('image', 'truth'))
-    frames = film.frames
+    wanted = {
+        run.name: [
+            run.figures[score]['lowest_iter'],
+            run.figures[score]['best_iter'],
+            *marks(run, score).values(),
+        ]
+        for run in kept
+    }
     while True:
         # Halved in number until all fit; the named ones are kept, whether they fit or not.
-        chosen = {run.name: _shown(run, folder, frames, score) for run, folder in kept}
+        chosen = {r.name: choose_iterations(list(r.folder.snapshots), wanted[r.name], frames) for r in kept}
         paths = [
-            folder.prediction(image, iteration)
-            for run, folder in kept
-            for image in folder.images
+            run.folder.prediction(image, iteration)
+            for run in kept
+            for image in run.folder.images
             for iteration in (None, *chosen[run.name])
         ]
         size = sum(len(encode(path) or '') for path in _progress(paths, 'Rendering pictures'))
@@ -52,50 +53,38 @@ def film_strip(
     return {
         'thresholds': THRESHOLDS,
         'images': shared,
-        'runs': [
-            _strip(run, folder, chosen[run.name], encode, truths, film.width, score) for run, folder in kept
-        ],
+        'runs': [_strip(run, chosen[run.name], encode, truths, score) for run in kept],
         'notes': [
-            f'Film strip: {len(chosen[run.name])} of the {len(folder.snapshots)} iterations that {run.name} '
-            f'has pictures of (first, last, best, lowest, those at 0.1 to 0.4 {score}, others evenly spaced).'
-            for run, folder in kept
-            if len(chosen[run.name]) < len(folder.snapshots)
+            f'Film strip: {len(chosen[run.name])} of the {len(run.folder.snapshots)} iterations that '
+            f'{run.name} has pictures of (first, last, best, lowest, those at 0.1 to 0.4 {score}, others '
+            'evenly spaced).'
+            for run in kept
+            if len(chosen[run.name]) < len(run.folder.snapshots)
         ],
     }
-
-
-def _shown(run: MeasuredRun, folder: RunFolder, frames: int, score: str) -> list[int]:
-    found = summarise_adaptation(rows_with(run.history.validations, score), score)
-    wanted = (found.lowest_iter, found.best_iter, *marks(run, score).values())
-    return choose_iterations(list(folder.snapshots), wanted, frames)
 
 
 def _images(folders: Sequence[RunFolder], width: int) -> list[dict[str, Any]]:
     # One that several runs have is taken from the first.
     owners = {image: folder for folder in reversed(folders) for image in folder.images}
-    found = []
-    for image, folder in sorted(owners.items()):
-        photograph, classes = folder.photograph(image), len(class_names(folder.history))
-        found.append(
-            {
-                'name': image,
-                'image': encode_photograph(photograph, width) if photograph else None,
-                'truth': encode_label_map(folder.truth(image), width, classes),
-            }
-        )
-    return found
+    return [
+        {
+            'name': image,
+            'image': encode_photograph(folder.photograph(image), width),
+            'truth': encode_label_map(folder.truth(image), width, len(class_names(folder.history))),
+        }
+        for image, folder in sorted(owners.items())
+    ]
 
 
 def _strip(
     run: MeasuredRun,
-    folder: RunFolder,
     iterations: Sequence[int],
-    encode: Callable[[Path | None], str | None],
+    encode: Callable[..., str | None],
     truths: Mapping[str, str | None],
-    width: int,
     score: str,
 ) -> dict[str, Any]:
-    classes, header = class_names(run.history), run.history.header
+    folder, classes, header = run.folder, class_names(run.history), run.history.header
     whole = {row['iter']: find_score(row, score) for row in run.history.validations}
     probe = {row['iter']: find_score(row, score) for row in run.history.probed}
     sources = [folder.prediction(image, None) for image in folder.images]
@@ -104,7 +93,7 @@ def _strip(
     for image in _progress(folder.images, f'Scoring the images of {run.name}'):
         truth = folder.truth(image)
         paths = [folder.prediction(image, i) for i in iterations]
-        own_truth = encode_label_map(truth, width, len(classes))
+        own_truth = encode(truth, classes=len(classes))
         images[image] = {
             'source': encode(folder.prediction(image, None)),
             'frames': [encode(path) for path in paths],
@@ -117,16 +106,12 @@ def _strip(
         'iterations': list(iterations),
         'miou': [whole.get(i) for i in iterations],
         'probe': [probe.get(i) for i in iterations],
-        'source_miou': find_score(source_row(run.history) or {}, score),
+        'source_miou': run.figures[score]['source'],
         'marks': marks(run, score),
         'legend': _legend(classes, folder.truth(folder.images[0])),
         'source_legend': _legend(header.get('source_classes') or (), source) if source else [],
         'images': images,
     }
-
-
-def _has_pictures(folder: RunFolder) -> bool:
-    return any(folder.snapshots or folder.prediction(image, None) for image in folder.images)
 
 
 def _legend(classes: Sequence[str], picture: Path) -> list[tuple[str, str]]:
@@ -135,8 +120,4 @@ def _legend(classes: Sequence[str], picture: Path) -> list[tuple[str, str]]:
 
 def _progress(items: Sequence[Any], what: str) -> Iterable[Any]:
     # In a log file a bar that is gone in the end leaves an empty line.
-    if not sys.stdout.isatty():
-        return items
-    from rich.progress import track
-
-    return track(items, what, transient=True)
+    return track(items, what, transient=True, disable=not sys.stdout.isatty())

@@ -2,29 +2,24 @@
 
 import base64
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ..version import __version__
 from .analysis import Analysis
 from .content import page_content
-from .film import Film
-from .runs import RunFolder
 
 
-def render_page(
-    analysis: Analysis, folders: Mapping[str, RunFolder], film: Film | None = None, notes: Sequence[str] = ()
-) -> str:
-    """The report of analysed runs; ``folders`` has their work_dirs by name.
+def render_page(analysis: Analysis, **options: Any) -> str:
+    """The report of analysed runs; ``options`` are those of ``page_content``.
 
-    ``notes`` go before everything. The same records and pictures give the same bytes. Its content security
-    policy allows no request and no script but the two that it holds, so a name from a record cannot run.
+    The same records and pictures give the same bytes. Its content security policy allows no request and no
+    script but the two that it holds, so a name from a record cannot run.
     """
     environment = Environment(
         loader=PackageLoader('mmseg_deeplab_study.report'),
@@ -33,8 +28,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    content = page_content(analysis, folders, film or Film())
-    content['notes'] = [*notes, *content['notes']]
+    content = page_content(analysis, **options)
     templates = files('mmseg_deeplab_study.report') / 'templates'
     scripts = {'plotly': get_plotlyjs(), 'script': (templates / 'report.js').read_text('utf-8')}
     return environment.get_template('report.html.jinja').render(
@@ -43,17 +37,10 @@ def render_page(
         intervals=any(len(group.runs) > 1 for group in analysis.groups),
         version=__version__,
         css=Markup((templates / 'report.css').read_text('utf-8')),
-        json=_as_script(content['data']),
-        script_hashes=[Markup(_hash(script)) for script in scripts.values()],
+        json=htmlsafe_json_dumps(content['data'], ensure_ascii=False, allow_nan=False, separators=(',', ':')),
+        script_hashes=[
+            Markup(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'")
+            for script in scripts.values()
+        ],
         **{name: Markup(script) for name, script in scripts.items()},
     )
-
-
-def _as_script(data: Any) -> Markup:
-    """JSON inside a script element, which nothing in it can end."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(',', ':'))
-    return Markup(text.replace('<', '\\u003c').replace('>', '\\u003e').replace('&', '\\u0026'))
-
-
-def _hash(script: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -4,7 +4,7 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count, cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -16,29 +16,23 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from PIL import Image
 
 from ..atomic_file import write_atomically
 from ..datasets.palettes import UNLABELLED, colour_table
-from ..evaluation.adaptation import (
-    class_names,
-    over_labelled,
-    rows_with,
-    score_curve,
-    summarise_adaptation,
-    unlabelled_classes,
-)
-from ..evaluation.metrics.scores import LABELLED
-from ..runs.history import History
+from ..evaluation.adaptation import class_names
+from ..evaluation.score_curves import rows_with, score_curve, summarise_adaptation
 from .analysis import Analysis, Group, MeasuredRun, leading
 from .comparisons import SHOWN, label
 from .curves import COLOURS, marks, series_csv
-from .pictures import UNREADABLE
-from .runs import RunFolder
+from .pictures import shrink
 
-# Of a quick figure: score, line style, line width in points, what the legend adds to the run's name.
-LINES = (('mIoU', '-', 2.2, ''), ('mIoU.seen', '--', 1.0, ', seen classes'))
-LINES += (('mIoU.unseen', ':', 1.2, ', unseen classes'),)
+# Of a quick figure: line style, line width in points, what the legend adds to the run's name.
+LINES = (
+    ('-', 2.2, ''),
+    ('--', 1.0, ', seen classes'),
+    (':', 1.2, ', unseen classes'),
+    ('-.', 0.8, ', probe'),
+)
 COLUMN, PAGE = 3.3, 6.9  # inches: one and two columns of a paper
 GAP = 0.03  # inches between pictures
 IMAGES = 3  # rows of a figure of predictions
@@ -64,55 +58,37 @@ class Picture(NamedTuple):
     classes: frozenset[tuple[int, str, tuple[int, ...]]] = frozenset()
 
 
-def adaptation_figure(histories: Mapping[str, History], title: str = '') -> Figure:
-    """Plot the mIoU of runs, named by their keys, over the iterations.
+def adaptation_figure(analysis: Analysis, title: str = '') -> Figure:
+    """Plot the leading mIoU of every run over the iterations.
 
     Thin lines are the means over seen (dashed) and unseen (dotted) classes, and the probe's mIoU
-    (dash-dotted); a ring marks the lowest point of a fall below iteration 0. Where a set lacks classes, means
-    are over the labelled ones.
-
-    Raises:
-        ValueError: there is no run, or one has no validation with an mIoU; names the run.
+    (dash-dotted); a ring marks the lowest point of a fall below iteration 0.
     """
-    if not histories:
-        raise ValueError('a figure of adaptation needs at least one run, but got none')
     figure = Figure(figsize=(8, 4.8), layout='constrained')
     axes = figure.add_subplot()
-    lacking = any(map(unlabelled_classes, histories.values()))
-    for (name, history), colour in zip(histories.items(), cycle(COLOURS)):  # noqa: B905
-        rows = history.validations
-        try:
-            found = summarise_adaptation(rows, over_labelled(rows, 'mIoU') if lacking else 'mIoU')
-        except ValueError as error:
-            raise ValueError(f'{name}: {error}') from error
-        for score, style, width, suffix in LINES:
-            if curve := score_curve(rows, over_labelled(rows, score) if lacking else score):
-                look = dict(color=colour, linewidth=width, label=name + suffix)
+    scores = leading(analysis.groups)
+    for run, colour in zip(analysis.runs, cycle(COLOURS)):  # noqa: B905
+        rows = [run.history.validations] * len(scores) + [run.history.probed]
+        for given, score, (style, width, suffix) in zip(rows, (*scores, 'mIoU'), LINES, strict=True):
+            if curve := score_curve(rows_with(given, score), score):
+                look = dict(color=colour, linewidth=width, label=run.name + suffix)
                 axes.plot(*zip(*curve, strict=True), style, **look)
-        if probed := score_curve(history.probed):
-            look = dict(color=colour, linewidth=0.8, label=f'{name}, probe')
-            axes.plot(*zip(*probed, strict=True), '-.', **look)
-        if (found.dip or 0) >= SHOWN:
-            axes.plot(found.lowest_iter, found.lowest, 'o', color=colour, markersize=9, fillstyle='none')
-    _set_axes(axes, LABELLED[0] if lacking else 'mIoU')
+        miou = run.figures[scores[0]]
+        if (miou['dip'] or 0) >= SHOWN:
+            axes.plot(miou['lowest_iter'], miou['lowest'], 'o', color=colour, markersize=9, fillstyle='none')
+    _set_axes(axes, scores[0])
     axes.set_title(title)
     axes.legend(fontsize='small', frameon=False)
     return figure
 
 
-def draw_adaptation(histories: Mapping[str, History], path: str | Path, title: str = '') -> Path:
-    """Write ``adaptation_figure`` to ``path`` in the format of its suffix.
-
-    Raises:
-        ValueError: no figure can be written under such a name.
-    """
-    path = Path(path)
+def draw_adaptation(analysis: Analysis, path: Path, title: str = '') -> Path:
+    """Write ``adaptation_figure`` in the format of the suffix; ValueError for another."""
     kinds = FigureCanvasBase.get_supported_filetypes()
     if path.suffix[1:].lower() not in kinds or path.is_dir():
         raise ValueError(f'{path}: expected a file name that ends in one of .{", .".join(sorted(kinds))}')
-    figure = adaptation_figure(histories, title)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    adaptation_figure(analysis, title).savefig(path, dpi=150)
     return path
 
 
@@ -122,25 +98,20 @@ def _set_axes(axes: Axes, score: str) -> None:
     axes.spines[['top', 'right']].set_visible(False)
 
 
-def write_figures(analysis: Analysis, folders: Mapping[str, RunFolder], folder: Path) -> list[Path]:
+def write_figures(analysis: Analysis, folder: Path) -> list[Path]:
     """Write the figures as PDF and PNG, and ``series.csv``; returns what was written.
 
     Numbers are the study's: 3 the source's view, from 4 on each experiment's predictions, then the curves.
     Figures of pictures that no run has are left out. The same runs give the same bytes.
-
-    Raises:
-        OSError: as ``write_atomically``.
     """
-    source = source_figure(analysis, folders)
+    source = source_figure(analysis)
     score = leading(analysis.groups)[0]
     figures = {'figure3_source_view': source} if source else {}
     numbers = count(4)
     for group in analysis.groups:
-        for run in [r for r in group.runs if folders[r.name].images and folders[r.name].snapshots][:1]:
+        for run in [r for r in group.runs if r.folder.images and r.folder.snapshots][:1]:
             slug = re.sub(r'[^A-Za-z0-9._-]+', '-', run.name).strip('-.')[:80] or 'run'
-            figures[f'figure{next(numbers)}_predictions_{slug}'] = predictions_figure(
-                run, folders[run.name], score
-            )
+            figures[f'figure{next(numbers)}_predictions_{slug}'] = predictions_figure(run, score)
     figures[f'figure{next(numbers)}_curves'] = curves_figure(analysis)
     paths = [path for name, figure in figures.items() for path in _save(figure, folder, name)]
     write_atomically(folder / 'series.csv', series_csv(analysis).encode())
@@ -148,12 +119,16 @@ def write_figures(analysis: Analysis, folders: Mapping[str, RunFolder], folder: 
 
 
 @rc_context(RC)
-def source_figure(analysis: Analysis, folders: Mapping[str, RunFolder]) -> Figure | None:
+def source_figure(analysis: Analysis) -> Figure | None:
     """What the source model sees, a row per experiment; None without pictures."""
     rows = []
     for group in analysis.groups:
-        views = [(run, view) for run in group.runs if (view := _source_view(folders[run.name]))]
-        for run, (photograph, prediction) in views[:1]:
+        views = (
+            (run, run.folder.photograph(image), run.folder.prediction(image, None))
+            for run in group.runs
+            for image in run.folder.images
+        )
+        for run, photograph, prediction in [view for view in views if None not in view][:1]:
             classes = run.history.header.get('source_classes') or ()
             rows.append((run.name, [_photograph(photograph), _label_map(prediction, classes)]))
     width = PAGE if any(len(name) > 24 for name, _ in rows) else COLUMN
@@ -161,8 +136,9 @@ def source_figure(analysis: Analysis, folders: Mapping[str, RunFolder]) -> Figur
 
 
 @rc_context(RC)
-def predictions_figure(run: MeasuredRun, folder: RunFolder, score: str) -> Figure:
+def predictions_figure(run: MeasuredRun, score: str) -> Figure:
     """A run's predictions at each of the study's mIoU, and its last, by photograph."""
+    folder = run.folder
     titles = _column_titles(run, list(folder.snapshots)[-1], score)
     classes = class_names(run.history)
     rows = []
@@ -216,11 +192,6 @@ def _draw_group(axes: Axes, group: Group, place: int, score: str) -> Line2D | No
     return line
 
 
-def _source_view(folder: RunFolder) -> tuple[Path, Path] | None:
-    pairs = ((folder.photograph(image), folder.prediction(image, None)) for image in folder.images)
-    return next((pair for pair in pairs if None not in pair), None)
-
-
 def _column_titles(run: MeasuredRun, last: int, score: str) -> dict[int, str]:
     reached: dict[int, list[str]] = {}
     for threshold, iteration in marks(run, score).items():
@@ -234,12 +205,12 @@ def _column_titles(run: MeasuredRun, last: int, score: str) -> dict[int, str]:
 
 
 def _photograph(path: Path | None) -> Picture | None:
-    image = _read(path)
-    return Picture(np.asarray(image.convert('RGB'))) if image else None
+    image = shrink(path, PIXELS, photograph=True)
+    return Picture(np.asarray(image)) if image else None
 
 
 def _label_map(path: Path | None, names: Sequence[str]) -> Picture | None:
-    image = _read(path)
+    image = shrink(path, PIXELS)
     if image is None or image.mode != 'P':
         return None
     # Ids after the classes are those of pixels without a label.
@@ -247,17 +218,6 @@ def _label_map(path: Path | None, names: Sequence[str]) -> Picture | None:
     colours = colour_table(np.reshape(image.getpalette(), (-1, 3))[: len(names) - 1], UNLABELLED)
     classes = frozenset((int(i), names[i], tuple(colours[i].tolist())) for i in np.unique(ids))
     return Picture(colours[ids], classes)
-
-
-def _read(path: Path | None) -> Image.Image | None:
-    try:
-        with Image.open(path or '') as image:
-            small = image.copy() if image.mode == 'P' else image.convert('RGB')
-            # Where there is a palette, Pillow takes the nearest pixel.
-            small.thumbnail((PIXELS, PIXELS), Image.Resampling.LANCZOS)
-            return small
-    except UNREADABLE:
-        return None
 
 
 def _grid(
@@ -279,21 +239,18 @@ def _grid(
     for line, name, (_, row) in zip(grid, labels, rows, strict=True):
         line[0].set_ylabel(name)
         for axes, picture in zip(line, row, strict=True):
-            _draw_picture(axes, picture, aspect)
+            axes.set(xticks=[], yticks=[])
+            if picture:
+                # Colours of classes are not to be mixed.
+                axes.imshow(picture.pixels, interpolation='none' if picture.classes else 'antialiased')
+            else:
+                axes.set_box_aspect(aspect)
+                centre = dict(ha='center', va='center', color=GREY, transform=axes.transAxes)
+                axes.text(0.5, 0.5, 'no picture', **centre)
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, pad=3)
     figure.legend(handles=handles, ncols=columns, **LEGEND)
     return figure
-
-
-def _draw_picture(axes: Axes, picture: Picture | None, aspect: float) -> None:
-    axes.set(xticks=[], yticks=[])
-    if picture:
-        # Colours of classes are not to be mixed.
-        axes.imshow(picture.pixels, interpolation='none' if picture.classes else 'antialiased')
-    else:
-        axes.set_box_aspect(aspect)
-        axes.text(0.5, 0.5, 'no picture', ha='center', va='center', color=GREY, transform=axes.transAxes)
 
 
 @rc_context(RC)

@@ -29,16 +29,28 @@ def choose_iterations(available: Sequence[int], wanted: Iterable[int], most: int
     return sorted(kept | {others[int(place + 0.5)] for place in places})
 
 
-def encode_label_map(path: Path, width: int, classes: int = 256) -> str | None:
-    """A palette PNG of label ids as a data URI; None if it cannot be read.
+def shrink(path: Path | None, width: int, photograph: bool = False) -> Image.Image | None:
+    """A picture, at most ``width`` pixels wide; None if it is missing or cannot be read.
 
-    At most ``width`` pixels wide, by the nearest pixel, so that ids and colours stay; ids from ``classes`` on
-    get the colour ``UNLABELLED``.
+    A photograph in RGB, a label map by the nearest pixel, so that ids and colours stay.
     """
     try:
-        with Image.open(path) as image:
-            small = image.resize(_fit(image.size, width), Image.Resampling.NEAREST)
+        with Image.open(path or '') as image:
+            scale = min(1, width / image.width)
+            size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+            if photograph:
+                return image.convert('RGB').resize(size, Image.Resampling.LANCZOS)
+            return image.resize(size, Image.Resampling.NEAREST)
     except UNREADABLE:
+        return None
+
+
+def encode_label_map(path: Path | None, width: int, classes: int = 256) -> str | None:
+    """A palette PNG of label ids as a data URI, as ``shrink``.
+
+    Ids from ``classes`` on get the colour ``UNLABELLED``.
+    """
+    if (small := shrink(path, width)) is None:
         return None
     if small.mode == 'P' and classes < 256:
         colours = np.reshape(small.getpalette(), (-1, 3))[:classes]
@@ -46,19 +58,10 @@ def encode_label_map(path: Path, width: int, classes: int = 256) -> str | None:
     return _data_uri(small, 'png', optimize=True)
 
 
-def encode_photograph(path: Path, width: int) -> str | None:
-    """A photograph, at most ``width`` pixels wide, as a data URI; None if unreadable."""
-    try:
-        with Image.open(path) as image:
-            small = image.convert('RGB').resize(_fit(image.size, width), Image.Resampling.LANCZOS)
-    except UNREADABLE:
-        return None
-    return _data_uri(small, 'webp', quality=80)
-
-
-def _fit(size: tuple[int, int], width: int) -> tuple[int, int]:
-    scale = min(1, width / size[0])
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+def encode_photograph(path: Path | None, width: int) -> str | None:
+    """A photograph as a data URI, as ``shrink``."""
+    small = shrink(path, width, photograph=True)
+    return _data_uri(small, 'webp', quality=80) if small else None
 
 
 def _data_uri(image: Image.Image, kind: str, **options: int) -> str:
@@ -69,11 +72,8 @@ def _data_uri(image: Image.Image, kind: str, **options: int) -> str:
 
 def read_palette(path: Path) -> list[str]:
     """The colours of a palette PNG by id, as ``#rrggbb``; none if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            channels = image.getpalette() or []
-    except UNREADABLE:
-        return []
+    picture = shrink(path, 1)
+    channels = (picture and picture.getpalette()) or []
     return [f'#{bytes(channels[i : i + 3]).hex()}' for i in range(0, len(channels), 3)]
 
 

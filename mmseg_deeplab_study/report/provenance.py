@@ -1,21 +1,20 @@
 """Where the runs of a report come from, and in what they differ."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..runs.history import flat_recipe
 from ..tables import Cells
 from .analysis import Analysis, MeasuredRun
 from .comparisons import label
-from .runs import RunFolder
 
 
-def transfer_tables(runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder]) -> list[dict[str, Any]]:
+def transfer_tables(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
     """The head transfers, one for all runs that have the same."""
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
-        record = folders[run.name].head_transfer()
+        record = run.folder.head_transfer()
         if record and record.get('rows'):
             rows = [(row['target'], row['source'] or '-', row['rule']) for row in record['rows']]
             entry = found.setdefault(json.dumps(rows), {'names': [], 'heads': record['heads'], 'rows': rows})
@@ -23,17 +22,17 @@ def transfer_tables(runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder
     return list(found.values())
 
 
-def provenance_table(runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder]) -> Cells:
+def provenance_table(runs: Sequence[MeasuredRun]) -> Cells:
     """What is recorded of where each run comes from, a column per run."""
-    facts = [_facts(run, folders[run.name]) for run in runs]
+    facts = [_facts(run) for run in runs]
     keys = list(dict.fromkeys(key for fact in facts for key in fact))
     return ['run', *(run.name for run in runs)], [[key, *(f.get(key, '-') for f in facts)] for key in keys]
 
 
-def _facts(run: MeasuredRun, folder: RunFolder) -> dict[str, str]:
+def _facts(run: MeasuredRun) -> dict[str, str]:
     header = run.history.header
     checkpoint = header.get('source_checkpoint') or {}
-    finished = {True: 'finished', False: 'going on, or ended early', None: '-'}[folder.finished]
+    finished = {True: 'finished', False: 'going on, or ended early', None: '-'}[run.folder.finished]
     facts = {
         'experiment': header.get('experiment'),
         'seed': run.seed,
@@ -48,7 +47,7 @@ def _facts(run: MeasuredRun, folder: RunFolder) -> dict[str, str]:
         data = header.get(key) or {}
         facts[f'{key} images'] = data.get('images')
         facts[f'{key} file list (SHA-256)'] = data.get('digest')
-    training = folder.training_seconds()
+    training = run.folder.training_seconds()
     seconds = [row['seconds'] for row in run.history.rows if row.get('seconds') is not None]
     facts |= {
         'time training, about': None if training is None else _duration(training),

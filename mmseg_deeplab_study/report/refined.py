@@ -3,14 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..evaluation.adaptation import (
-    BOUNDARY_CLASS_PREFIX,
-    CLASS_PREFIX,
-    boundary_scores,
-    class_names,
-    find_score,
-)
+from ..evaluation.adaptation import class_names
 from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from ..evaluation.score_curves import BOUNDARY_CLASS_PREFIX, CLASS_PREFIX, boundary_score_names, find_score
 from ..runs.history import Kind
 from .analysis import MeasuredRun
 from .analysis_text import percent
@@ -20,20 +15,18 @@ from .runs import RunFolder
 Row = Mapping[str, Any]
 
 
-def refined(
-    runs: Sequence[MeasuredRun], folders: Mapping[str, RunFolder], width: int
-) -> list[dict[str, Any]]:
+def refined(runs: Sequence[MeasuredRun], width: int) -> list[dict[str, Any]]:
     """An entry per run and iteration tested with dense CRF, of its last test."""
-    entries = []
-    for run in runs:
-        for row in {row['iter']: row for row in run.history.select(Kind.CRF)}.values():
-            entries.append(_entry(run, row, folders[run.name], width))
-    return entries
+    return [
+        _entry(run, row, width)
+        for run in runs
+        for row in {row['iter']: row for row in run.history.select(Kind.CRF)}.values()
+    ]
 
 
-def _entry(run: MeasuredRun, row: Row, folder: RunFolder, width: int) -> dict[str, Any]:
+def _entry(run: MeasuredRun, row: Row, width: int) -> dict[str, Any]:
     without = row.get('unrefined') or {}
-    scores = [*(LABELLED if run.unlabelled else ()), *MEAN_IOUS, *boundary_scores([row])]
+    scores = [*(LABELLED if run.unlabelled else ()), *MEAN_IOUS, *boundary_score_names([row])]
     classes = class_names(run.history)
     return {
         'name': f'{run.name}, iteration {row["iter"]}',
@@ -52,7 +45,7 @@ def _entry(run: MeasuredRun, row: Row, folder: RunFolder, width: int) -> dict[st
             )
             for name in classes
         ],
-        'pictures': _pictures(folder, row['iter'], len(classes), width),
+        'pictures': _pictures(run.folder, row['iter'], len(classes), width),
     }
 
 
@@ -82,9 +75,8 @@ def _pictures(folder: RunFolder, iteration: int, classes: int, width: int) -> li
         without, path = folder.prediction(image, iteration), folder.refined(image, iteration)
         if without is None or path is None:
             continue
-        photograph = folder.photograph(image)
         pictures = {
-            'photograph': encode_photograph(photograph, width) if photograph else None,
+            'photograph': encode_photograph(folder.photograph(image), width),
             'truth': encode_label_map(folder.truth(image), width, classes),
             'without': encode_label_map(without, width),
             'with dense CRF': encode_label_map(path, width),

@@ -15,12 +15,9 @@ PICKLES = ('.pickle', '.pkl')
 
 
 def read_runs(paths: Sequence[Path]) -> dict[str, 'RunFolder']:
-    """Read the records of work_dirs by name; a record itself can be given too.
+    """Read the records of work_dirs, or those given themselves, by name, each once.
 
-    One that is given twice is one run.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``read_run``.
+    Raises FileNotFoundError and ValueError as ``read_run``.
     """
     paths = [path.resolve() for path in paths]
     # The record of a work_dir goes by its folder, one of another name by itself.
@@ -29,11 +26,9 @@ def read_runs(paths: Sequence[Path]) -> dict[str, 'RunFolder']:
 
 
 def read_run(path: Path) -> History:
-    """Read a record.
+    """Read a record; ValueError also for a row that is none of an adaptation.
 
-    Raises:
-        FileNotFoundError, ValueError: as ``read_history`` and ``read_study_record``; also if a row is none
-        of an adaptation.
+    Else FileNotFoundError and ValueError as ``read_history`` and ``read_study_record``.
     """
     if path.suffix in PICKLES:
         return read_study_record(path)
@@ -62,13 +57,10 @@ class RunFolder:
 
     def __init__(self, path: Path, history: History) -> None:
         """Take the path of a work_dir or record, and the record as read."""
-        self.path = path
+        self.folder = path.parent if path.is_file() else path
         self.history = history
-
-    @property
-    def folder(self) -> Path:
-        """The work_dir."""
-        return self.path.parent if self.path.is_file() else self.path
+        self._snapshots = self.folder / 'snapshots'
+        self._reference = self._snapshots / 'reference'
 
     @property
     def finished(self) -> bool | None:
@@ -76,11 +68,6 @@ class RunFolder:
         last = self.history.header.get('max_iters')
         rows = self.history.select(Kind.VALIDATION)
         return None if last is None else bool(rows) and rows[-1]['iter'] >= last
-
-    @property
-    def record(self) -> Path:
-        """The file of the record."""
-        return self.path if self.path.is_file() else self.path / FILE_NAME
 
     def head_transfer(self) -> dict[str, Any] | None:
         """What ``HeadTransferHook`` wrote; None where it is missing or not whole."""
@@ -102,7 +89,7 @@ class RunFolder:
     @cached_property
     def images(self) -> list[str]:
         """Stems of the images that snapshots are kept of."""
-        truths = (self._reference).glob('*_truth.png')
+        truths = self._reference.glob('*_truth.png')
         return sorted(path.name.removesuffix('_truth.png') for path in truths)
 
     def photograph(self, image: str) -> Path | None:
@@ -130,11 +117,3 @@ class RunFolder:
         """The label map of an iteration that a dense CRF has refined."""
         path = self._snapshots / Kind.CRF / f'{iteration:06d}' / f'{image}.png'
         return path if path.is_file() else None
-
-    @property
-    def _snapshots(self) -> Path:
-        return self.folder / 'snapshots'
-
-    @property
-    def _reference(self) -> Path:
-        return self._snapshots / 'reference'

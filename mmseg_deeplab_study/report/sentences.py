@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..evaluation.adaptation import CLASS_PREFIX, MIN_BEST, classes_early_to_late, seen_classes, source_row
+from ..evaluation.adaptation import classes_early_to_late, seen_classes, source_row
 from ..evaluation.metrics.scores import LABELLED
+from ..evaluation.score_curves import CLASS_PREFIX, MIN_BEST
 from ..evaluation.seeds import Estimate
 from ..runs.history import History
 from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, mean, unfinished
@@ -62,12 +63,16 @@ def _of_group(group: Group) -> Iterator[str]:
     if score in LABELLED:
         yield f'The validation set lacks classes: {score} is the mean over those that have labelled pixels.'
     if mean(miou['start']) is not None:
-        own = ''
-        if mean(miou['source']) is not None:
-            own = f'; the untouched source model, read by class name, {percent(miou["source"])} %'
+        own = f'; the untouched source model, read by class name, {percent(miou["source"])} %'
+        own = '' if mean(miou['source']) is None else own
         yield f'Before any training {score} is {percent(miou["start"])} %{own}.'
-    if mean(miou['source_drop']) is not None:
-        yield _drop(miou, score)
+    if (drop := mean(miou['source_drop'])) is not None:
+        lowest = f'{percent(miou["lowest"])} % at iteration {count(miou["lowest_iter"])}'
+        if drop < SHOWN:
+            yield f"{score} never falls below the source's view; its lowest is {lowest}."
+        else:
+            points = percent(miou['source_drop'])
+            yield f"From the source's view {score} drops by {points} points, to {lowest}."
     if mean(miou['start']) is not None:
         yield _dip(miou, score) if len(group.runs) == 1 else _dips(group, score)
     yield (
@@ -77,14 +82,6 @@ def _of_group(group: Group) -> Iterator[str]:
     yield from _lead(group.figures['seen_lead']['iterations'])
     yield from _class_sentences(group)
     yield from _first_taken_for(group.runs[0])
-
-
-def _drop(miou: Mapping[str, Value], score: str) -> str:
-    drop = miou['source_drop']
-    lowest = f'{percent(miou["lowest"])} % at iteration {count(miou["lowest_iter"])}'
-    if mean(drop) < SHOWN:
-        return f"{score} never falls below the source's view; its lowest is {lowest}."
-    return f"From the source's view {score} drops by {percent(drop)} points, to {lowest}."
 
 
 def _dip(miou: Mapping[str, Value], score: str) -> str:

@@ -64,6 +64,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
 
 
 def subset_name(dataset: Dataset) -> str:
+    """The name of a dataset's part, as ``NamedSubset`` has; ``'full'`` without one."""
     return getattr(dataset, 'name', SubsetName.FULL)
 
 

@@ -121,12 +121,13 @@ def name_part(error: BaseException) -> str | None:
 def name_running_part(error: BaseException) -> str | None:
     """The key and class of the part of the config in whose method an error was raised; None if in none.
 
-    Loops run all others, and our own parts have messages of their own.
+    Loops run all others, and our own code has messages of its own, but not what our classes inherit.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for owner in (frame.f_locals.get('self') for frame in reversed(frames)):
+    for frame in reversed(frames):
+        owner = frame.f_locals.get('self')
         kind = type(owner)
-        ours = kind.__module__.startswith('mmseg_deeplab_study')
+        ours = frame.f_globals.get('__name__', '').startswith('mmseg_deeplab_study')
         if isinstance(owner, BaseLoop) or ours or not hasattr(owner, '__dict__'):
             continue
         plain = {key: value for key, value in vars(owner).items() if isinstance(value, str | float | int)}
@@ -184,6 +185,7 @@ def error_text(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that ends a message, with the nearest known name; empty if none is near."""
     longer = sorted((other for other in known if name and other.startswith(name)), key=len)
     near = longer[:1] or get_close_matches(name, known, n=1, cutoff=0.75)
     return f'; did you mean {near[0]!r}?' if near else ''

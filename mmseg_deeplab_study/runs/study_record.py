@@ -7,7 +7,6 @@ It has no iteration numbers. Source: StreamSegMetrics of https://github.com/Vain
 
 import io
 import pickle
-import pickletools
 import re
 import reprlib
 from collections.abc import Sequence
@@ -102,26 +101,23 @@ def _validations(record: Any, num_classes: int) -> list[list[float | None]]:
         raise ValueError(f'expected a dict with the keys {list(_KEYS)}, got {got}')
     columns = [record[key] for key in _KEYS]
     for key, column in zip(_KEYS, columns, strict=True):
-        if not isinstance(column, list | tuple) or len(column) != len(columns[0]):
+        if not isinstance(column, list) or len(column) != len(columns[0]):
             raise ValueError(f'{key!r} must be a list with an entry per validation, got {_short(column)}')
     if (count := len(columns[0])) > MAX_VALIDATIONS:
         raise ValueError(f'{count} validations; the limit is {MAX_VALIDATIONS}')
     validations = []
     for k, (iou, *means) in enumerate(zip(*columns, strict=True), 1):
-        if isinstance(iou, dict) and set(iou) == set(range(len(iou))):
-            iou = [iou[i] for i in range(len(iou))]
-        if not isinstance(iou, list | tuple):
-            raise ValueError(f'validation {k}: IoU must be a list or a dict from 0, got {_short(iou)}')
+        if not isinstance(iou, dict) or set(iou) != set(range(len(iou))):
+            raise ValueError(f'validation {k}: IoU must be a dict from 0, got {_short(iou)}')
         if len(iou) != num_classes:
             raise ValueError(f'validation {k}: IoU of {len(iou)} classes, expected {num_classes}')
-        validations.append([_percent(value, k) for value in (*means, *iou)])
+        scores = [*means, *(iou[i] for i in range(num_classes))]
+        for value in scores:
+            if not isinstance(value, int | float) or not (0 <= value <= 1 or value != value):
+                got = _short(value)
+                raise ValueError(f'validation {k}: scores must be numbers in 0..1 or NaN, got {got}')
+        validations.append([100 * float(value) if value == value else None for value in scores])
     return validations
-
-
-def _percent(value: Any, k: int) -> float | None:
-    if not isinstance(value, int | float) or not (0 <= value <= 1 or value != value):
-        raise ValueError(f'validation {k}: scores must be numbers in 0..1 or NaN, got {_short(value)}')
-    return 100 * float(value) if value == value else None
 
 
 def _load_numbers(path: Path) -> Any:
@@ -129,21 +125,15 @@ def _load_numbers(path: Path) -> Any:
         raise FileNotFoundError(f'{path}: no such file; expected the snapshot.pickle of the study')
     if (size := path.stat().st_size) > MAX_BYTES:
         raise ValueError(f'{size} bytes are too many for a record of scores; the limit is {MAX_BYTES}')
-    data = path.read_bytes()
     try:
-        for opcode, index, _ in pickletools.genops(data):
-            # The unpickler makes room for any index, up to 64 GB.
-            if opcode.name.endswith('PUT') and index > len(data):
-                raise ValueError(f'memo index {index} in {len(data)} bytes')
-        return _NumbersOnly(io.BytesIO(data)).load()
+        return _NumbersOnly(io.BytesIO(path.read_bytes())).load()
     except Exception as error:  # a damaged file fails anywhere
         raise ValueError(f'not a pickle of numbers, or a damaged one: {error}') from error
 
 
-# What numpy pickles numbers by, replaced: its own constructors would unpickle objects and take structures.
-
-
 class _NumberType:
+    """What a pickle gets for numpy.dtype, whose own state could claim objects."""
+
     def __init__(self, code: str, *_flags: Any) -> None:
         self.code = code
 
@@ -151,31 +141,22 @@ class _NumberType:
         self.code = state[1] + self.code  # the order of bytes
 
 
-class _Array(list):
-    def __init__(self, *_unused: Any) -> None:
-        super().__init__()
-
-    def __setstate__(self, state: tuple) -> None:
-        self[:] = _numbers(state[4], state[2], state[1])
-
-
-def _numbers(data: bytes, number_type: _NumberType, shape: tuple[int, ...], *_order: str) -> Any:
+def _number(number_type: _NumberType, data: bytes) -> int | float:
+    # Not numpy's own, which unpickles the data of an object.
     if not re.fullmatch('[<>|]?(b1|[iu][1248]|f[248])', number_type.code):
         raise ValueError(f'numpy type {_short(number_type.code)} refused, expected one of numbers')
-    return np.frombuffer(data, number_type.code).reshape(shape).tolist()
+    return np.frombuffer(data, number_type.code).item()
 
 
 _ALLOWED = {
     'numpy.dtype': _NumberType,
-    'numpy.ndarray': _Array,
-    'numpy.core.multiarray._reconstruct': _Array,
-    'numpy.core.multiarray.scalar': lambda number_type, data: _numbers(data, number_type, ()),
-    'numpy.core.numeric._frombuffer': _numbers,
+    'numpy.core.multiarray.scalar': _number,
     '_codecs.encode': lambda text, _: text.encode('latin1'),  # how protocols 0 to 2 write bytes
 }
 
 
-class _NumbersOnly(pickle.Unpickler):
+# The one in Python: that in C makes room for any index of its memo, up to 64 GB.
+class _NumbersOnly(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         allowed = _ALLOWED.get(f'{module}.{name}'.replace('numpy._core', 'numpy.core'))  # numpy 2 and 1
         if allowed is None:

@@ -7,13 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from rich.console import Console
-
 from ..hub import TOOLS
 from ..runs.work_dir import claim_work_dir, release_work_dir
 from .plan import Study, StudyRun, check_study
 from .processes import LocalPool, Pool, command, interrupts_later
-from .progress import describe, follow, make_table
+from .progress import console, describe, follow, make_table
 from .state import JOB, LOCK, LOG, RunState, check_mark, is_alive, look, read_job
 
 LAST_LINES = 12
@@ -23,39 +21,34 @@ def carry_out_study(
     make_study: Callable[[], Study],
     conclude: Callable[[Study, list[StudyRun]], int],
     args: argparse.Namespace,
-    console: Console,
 ) -> int:
     """Make, check and carry out a study; ``conclude`` over what has ended well.
 
-    Returns:
-        The exit code: that of ``conclude``, or 1 for a run that has not ended well.
-
-    Raises:
-        OSError, ValueError, RuntimeError, ImportError: the study cannot be carried out.
-        KeyboardInterrupt: by Ctrl-C; says what the next call does.
+    Returns the exit code: that of ``conclude``, or 1 for a run that has not ended well. Raises what says why
+    the study cannot be carried out, and KeyboardInterrupt, by Ctrl-C, with what the next call does.
     """
+    if args.jobs is not None and args.cluster == 'slurm':
+        raise ValueError('--jobs is not for --cluster slurm; set resources.array_parallelism in the study')
     try:
         study = make_study()
         check_study(study)
         if args.dry_run:
-            show_plan(study, args, console)
+            show_plan(study, args)
             return 0
-        states = run_study(study, args, console)
+        states = run_study(study, args)
     except KeyboardInterrupt:
         raise KeyboardInterrupt('the same command resumes the study') from None
-    done = report_failures(study, states, console)
+    done = report_failures(study, states)
     if not done:
         console.print('No adaptation has ended: no report')
         return 1
     return conclude(study, done) or int(any(state.status != 'done' for state in states.values()))
 
 
-def run_study(study: Study, args: argparse.Namespace, console: Console) -> dict[str, RunState]:
+def run_study(study: Study, args: argparse.Namespace) -> dict[str, RunState]:
     """Carry out what is left of a study; returns the states of all runs at the end.
 
-    Raises:
-        RuntimeError: another process is carrying out this study; also as ``to_start``.
-        ValueError: a run's folder holds a run of another recipe, or there are fewer GPUs than a run takes.
+    Raises RuntimeError if another process is carrying it out; else as ``make_pool`` and ``to_start``.
     """
     claim_work_dir(study.folder, LOCK)
     try:
@@ -69,7 +62,7 @@ def run_study(study: Study, args: argparse.Namespace, console: Console) -> dict[
             pool.submit(runs)
             runs = []
         try:
-            return follow(carry_out(study, pool, runs), console, study.name)
+            return follow(carry_out(study, pool, runs), study.name)
         finally:
             # An impatient second Ctrl-C would cut checkpoints short.
             with interrupts_later():
@@ -90,9 +83,7 @@ def make_pool(study: Study, args: argparse.Namespace) -> Pool:
 def to_start(study: Study, pool: Pool, cluster: str | None) -> list[StudyRun]:
     """The runs that have not ended well and are no running job, in their order.
 
-    Raises:
-        RuntimeError: one may still be a job of another cluster.
-        ValueError: the folder of one holds a run of another recipe.
+    Raises RuntimeError where one may still be a job of another cluster, ValueError as ``check_mark``.
     """
     for run in study.runs:
         check_mark(run)
@@ -133,12 +124,13 @@ def carry_out(
             if run.name in problems:
                 state = state._replace(status='failed', problem=problems[run.name])
             source = states[run.source.name].status if run.source else 'done'
+            ready = run.name in pending and state.status == 'waiting' and source == 'done'
             if run.name in pending and state.status == 'done':
                 del pending[run.name]  # another process has ended it meanwhile
             elif source in ('failed', 'blocked') and state.status in ('waiting', 'failed'):
                 pending.pop(run.name, None)
                 state = state._replace(status='blocked')
-            elif run.name in pending and state.status == 'waiting' and source == 'done' and pool.free():
+            elif ready and pool.free_slot() is not None:
                 try:
                     pool.start(pending.pop(run.name))
                     state = _state(run, pool, False)
@@ -168,12 +160,8 @@ def _state(run: StudyRun, pool: Pool, pending: bool) -> RunState:
     return state
 
 
-def show_plan(study: Study, args: argparse.Namespace, console: Console) -> None:
-    """Print what ``run_study`` would do.
-
-    Raises:
-        ValueError: as ``run_study``.
-    """
+def show_plan(study: Study, args: argparse.Namespace) -> None:
+    """Print what ``run_study`` would do; raises as that."""
     pool = make_pool(study, args)
     runs = to_start(study, pool, args.cluster)
     console.print(make_table({run.name: look(run) for run in study.runs}, f'{study.name}, in {study.folder}'))
@@ -192,7 +180,7 @@ def show_plan(study: Study, args: argparse.Namespace, console: Console) -> None:
             console.print(f'\n--- sbatch script ---\n{script}')
 
 
-def report_failures(study: Study, states: Mapping[str, RunState], console: Console) -> list[StudyRun]:
+def report_failures(study: Study, states: Mapping[str, RunState]) -> list[StudyRun]:
     """Say how failed runs' logs end; returns the adaptations that ended well."""
     for run in study.runs:
         state, log = states[run.name], run.folder / LOG
@@ -209,7 +197,7 @@ def report_failures(study: Study, states: Mapping[str, RunState], console: Conso
     return [run for run in study.adaptations if states[run.name].status == 'done']
 
 
-def analyse_and_report(study: Study, runs: list[StudyRun], console: Console) -> int:
+def analyse_and_report(study: Study, runs: list[StudyRun]) -> int:
     """Call tools/analyze.py and tools/report.py over runs; returns an exit code."""
     folders = [str(run.folder) for run in runs]
     report = study.folder / 'report.html'

@@ -5,11 +5,12 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .plan import Study, StudyRun
-from .processes import Pool, RunProcess, Slots
+from .processes import LocalPool, Pool, RunProcess
 from .state import is_alive, look, read_job, write_job, write_mark
 
 try:
@@ -28,19 +29,21 @@ REQUEUES = 20
 _ACTIVE = ('PENDING', 'REQUEUED', 'CONFIGURING', 'SUSPENDED')
 
 
+@dataclass
 class Perform:
-    """What a job does; out of time, it saves a checkpoint and is queued again."""
+    """What a job does; out of time, it saves a checkpoint and is queued again.
 
-    def __init__(self, seconds_to_stop: float, variables: Mapping[str, str] | None = None) -> None:
-        """Give the run ``seconds_to_stop`` for that, and ``variables`` to read."""
-        self._arguments = (seconds_to_stop, variables)
-        self._process: RunProcess | None = None
+    The run gets ``seconds_to_stop`` for that, and ``variables`` of the environment to read.
+    """
+
+    seconds_to_stop: float
+    variables: Mapping[str, str] | None = None
+    process: RunProcess | None = field(default=None, init=False)
 
     def __call__(self, run: StudyRun) -> int:
         """Carry out the run; returns 0.
 
-        Raises:
-            RuntimeError: it failed, or its source has not been trained.
+        Raises RuntimeError if it failed, or its source has not been trained.
         """
         if look(run).status == 'done':
             # Another process has ended it while the job was in the queue.
@@ -50,38 +53,33 @@ class Perform:
                 f'run {run.name}: its source {run.source.name} has not been trained to its end. Start the '
                 'study again: it resumes both'
             )
-        self._process = RunProcess(run, self._arguments[1])
-        code = self._process.wait()
-        if code:
+        self.process = RunProcess(run, self.variables)
+        if code := self.process.wait():
             raise RuntimeError(f'run {run.name}: failed with exit code {code}')
-        return code
+        return 0
 
     def checkpoint(self, run: StudyRun) -> submitit.helpers.DelayedSubmission:
         """Called by submitit before the job is taken from its node."""
-        if self._process is not None:
-            self._process.stop(self._arguments[0])
-        return submitit.helpers.DelayedSubmission(Perform(*self._arguments), run)
+        if self.process is not None:
+            self.process.stop(self.seconds_to_stop)
+        return submitit.helpers.DelayedSubmission(replace(self), run)
 
 
-class LocalCluster(Pool):
+class LocalCluster(LocalPool):
     """submitit's executor for one machine: jobs that outlive the study."""
 
     def __init__(self, study: Study, jobs: int | None) -> None:
-        """Make a pool with the slots of ``Slots`` for the study's runs."""
-        self._slots = Slots(jobs, study.resources.get('gpus_per_node') or 0)
+        """Make a pool of the study's runs, with places as ``LocalPool``."""
+        super().__init__(jobs, study.resources.get('gpus_per_node') or 0)
         self._executor = _executor(submitit.LocalExecutor, study, study.resources)
         self._study = study
 
-    def free(self) -> bool:
-        """Whether another run can start."""
-        return self._slots.first_free(self._taken()) is not None
-
     def start(self, run: StudyRun) -> None:
         """Hand a run to a job of its own."""
-        slot = self._slots.first_free(self._taken())
+        slot = self.free_slot()
         write_mark(run, recipe=run.recipe(), exit_code=None)
         # Not left to submitit, which gives every job the same GPUs.
-        perform = Perform(seconds_to_stop(self._study), self._slots.variables(slot))
+        perform = Perform(seconds_to_stop(self._study), self.variables(slot))
         with _detached():
             job = self._executor.submit(perform, run)
         write_job(run, 'local', job.job_id, slot)
@@ -179,8 +177,7 @@ def _executor(kind: type, study: Study, parameters: Mapping[str, Any]) -> submit
 def _detached() -> Iterator[None]:
     """Let processes that are started in the block outlive this one.
 
-    A terminal's Ctrl-C and closing are not for them, and they do not hold its outputs, for whose end a pipe
-    would wait.
+    Ctrl-C and closing of a terminal do not reach them, and they do not hold its outputs.
     """
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
     sys.stdout.flush()

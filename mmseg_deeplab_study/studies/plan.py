@@ -45,15 +45,11 @@ _RUN_PARTS = ('config', 'source', 'options', 'source_options')
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One training run of a study.
+    """One training run of a study: a leaf ``config``, and by dotted key what overrides it.
 
-    Attributes:
-        name: its folder below the study's, such as ``mobilenet-v2/seed0``.
-        config: the leaf config.
-        options: what overrides it, by dotted key.
-        source: the run whose last checkpoint it starts from, if that is a run of the study.
-        environment: variables that the config reads.
-        gpus: how many processes train it together, each on a GPU; 0 and 1 are one process.
+    ``name`` is its folder below the study's, such as ``mobilenet-v2/seed0``; ``source`` the run whose last
+    checkpoint it starts from, if the study has that; ``environment`` are variables that the config reads;
+    ``gpus`` is how many processes train it together, each on a GPU (0 and 1 are one process).
     """
 
     name: str
@@ -66,16 +62,18 @@ class StudyRun:
     gpus: int = 0
 
     def resolve(self) -> Config:
-        """The config with everything that overrides it.
-
-        Raises:
-            ValueError: an option does not fit the config.
-        """
+        """The config with what overrides it; ValueError if an option does not fit."""
         cfg = deepcopy(_read_config(self.config, tuple(sorted(self.environment.items()))))
-        config = self.config.name
         try:
-            _check_options(self)
-            merge_options(cfg, self.options, config)
+            for key in self.options:
+                if instead := _TAKEN.get(key) or _TAKEN.get(key.split('.')[0]):
+                    raise ValueError(f'option {key!r}: the study says that by {instead}')
+                if key == 'load_from' and self.source is not None:
+                    raise ValueError(
+                        "option 'load_from': it starts from its source, which the study trains; to leave "
+                        f'that out give runs.{self.name.split("/")[0]}.source='
+                    )
+            merge_options(cfg, self.options, self.config.name)
         except ValueError as error:
             raise ValueError(f'run {self.name}: {error}') from error
         if self.source is not None:
@@ -127,16 +125,16 @@ class Study:
 def read_study(path: Path, work_dir: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Study:
     """Read a study file; ``overrides`` are keys of it, as of ``--cfg-options``.
 
-    Nothing is created. ``work_dir`` is by default ``work_dirs/studies/<name of the file>``.
-
-    Raises:
-        FileNotFoundError: the file or a config that it names is missing.
-        ValueError: it cannot be read, or has parts that a study does not have, or of another kind.
+    Nothing is created; ``work_dir`` is by default ``work_dirs/studies/<name of the file>``. Raises
+    FileNotFoundError if the file or a config that it names is missing, ValueError if it is no study.
     """
     cfg = read_file(path, 'study')
     cfg.merge_from_dict(dict(overrides or {}))
     content = cfg.to_dict()
-    _check_parts(path, content)
+    try:
+        _check_parts(content)
+    except ValueError as error:
+        raise ValueError(f'study {path}: {error}') from error
     folder = (work_dir or Path('work_dirs') / 'studies' / path.stem).resolve()
     if (folder / FILE_NAME).exists():
         raise ValueError(
@@ -148,9 +146,7 @@ def read_study(path: Path, work_dir: Path | None = None, overrides: Mapping[str,
 def check_study(study: Study) -> None:
     """Find what would stop a run at its start, before the first of them starts.
 
-    Raises:
-        FileNotFoundError: data or a source checkpoint are not there.
-        ValueError: options do not fit a config, or its optimiser.
+    Raises FileNotFoundError if data or a source checkpoint are not there, ValueError if options do not fit.
     """
     adaptations, built = study.adaptations, set()
     for run in study.runs:
@@ -168,18 +164,6 @@ def check_study(study: Study) -> None:
                 _check_model(cfg)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f'run {run.name}: {error}') from error
-
-
-def _check_options(run: StudyRun) -> None:
-    """Refuse options of a run that the study gives."""
-    for key in run.options:
-        if instead := _TAKEN.get(key) or _TAKEN.get(key.split('.')[0]):
-            raise ValueError(f'option {key!r}: the study says that by {instead}')
-        if key == 'load_from' and run.source is not None:
-            raise ValueError(
-                "option 'load_from': it starts from its source, which the study trains; to leave that out "
-                f'give runs.{run.name.split("/")[0]}.source='
-            )
 
 
 def _check_model(cfg: Config) -> None:
@@ -208,44 +192,37 @@ def _check_rates(cfg: Config) -> None:
         )
 
 
-def _check_parts(path: Path, content: Mapping[str, Any]) -> None:
+def _check_parts(content: Mapping[str, Any]) -> None:
     for key, value in content.items():
         if key not in _PARTS:
-            raise ValueError(f'study {path}: unknown part {key!r}; a study has {", ".join(_PARTS)}')
-        _check_kind(f'study {path}: {key}', value, _PARTS[key])
+            raise ValueError(f'unknown part {key!r}; a study has {", ".join(_PARTS)}')
+        _check_kind(key, value, _PARTS[key])
     runs, variants, seeds = content.get('runs'), content.get('variants', {}), content.get('seeds', [0])
     if not runs:
-        raise ValueError(f'study {path}: has no runs; give runs=dict(NAME=dict(config=LEAF), ...)')
-    if (
-        not seeds
-        or len(set(seeds)) < len(seeds)
-        or not all(isinstance(seed, int) and seed >= 0 for seed in seeds)
-    ):
-        raise ValueError(
-            f'study {path}: seeds must be one or more different integers of 0 or more, but got {seeds}'
-        )
+        raise ValueError('has no runs; give runs=dict(NAME=dict(config=LEAF), ...)')
+    whole = all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) < len(seeds):
+        raise ValueError(f'seeds must be one or more different integers of 0 or more, but got {seeds}')
     for name, run in runs.items():
         if not isinstance(run, dict) or 'config' not in run or set(run) - set(_RUN_PARTS):
             raise ValueError(
-                f'study {path}: run {name!r} must be a dict with config and optional '
-                f'{", ".join(_RUN_PARTS[1:])}, but got {run!r}'
+                f'run {name!r} must be a dict with config and optional {", ".join(_RUN_PARTS[1:])}, but got '
+                f'{run!r}'
             )
         for key in ('options', 'source_options'):
-            _check_kind(f'study {path}: {key} of run {name!r}', run.get(key, {}), dict)
+            _check_kind(f'{key} of run {name!r}', run.get(key, {}), dict)
     if content.get('variants') == {}:
-        raise ValueError(f'study {path}: variants is empty; leave it out for none')
+        raise ValueError('variants is empty; leave it out for none')
     for name, options in variants.items():
-        _check_kind(f'study {path}: variant {name!r}', options, dict)
+        _check_kind(f'variant {name!r}', options, dict)
     for name in (*runs, *variants):
         if not isinstance(name, str) or not name or set('/\\ ') & set(name) or name.startswith('.'):
-            raise ValueError(
-                f'study {path}: {name!r} names a folder and must have no blank, no slash and no dot first'
-            )
+            raise ValueError(f'{name!r} names a folder and must have no blank, no slash and no dot first')
     for key in ('nodes', 'tasks_per_node'):
         if (value := content.get('resources', {}).get(key, 1)) != 1:
             raise ValueError(
-                f'study {path}: resources.{key} must be 1, as a job is one call of tools/train.py, but got '
-                f'{value!r}; gpus_per_node is how many processes it trains with'
+                f'resources.{key} must be 1, as a job is one call of tools/train.py, but got {value!r}; '
+                'gpus_per_node is how many processes it trains with'
             )
 
 

@@ -65,12 +65,8 @@ class RunProcess:
     def __init__(self, run: StudyRun, variables: Mapping[str, str] | None = None) -> None:
         """Write the resolved config into the folder and train from there.
 
-        So neither a blank in a path nor an edit of the config after planning changes what is trained.
-
-        Raises:
-            RuntimeError: another process has the folder.
-            OSError: it cannot be written to.
-            ValueError: a run of another recipe was begun in it.
+        So neither a blank in a path nor an edit of the config after planning changes what is trained. Raises
+        RuntimeError and OSError as ``claim_work_dir``, ValueError as ``check_mark``.
         """
         claim_work_dir(run.folder, LOCK)
         # A job may have waited for days, and the leaf config may be another by now.
@@ -121,8 +117,8 @@ class RunProcess:
     def stop(self, seconds: float = SECONDS_TO_STOP) -> None:
         """End it so that it can be resumed: it counts as interrupted, not as failed.
 
-        One process saves a checkpoint first; several, as under torchrun, end at once. After ``seconds`` it
-        is killed.
+        One process saves a checkpoint first; several, as under torchrun, end at once. After ``seconds`` it is
+        killed.
         """
         self.terminate()
         deadline = time.monotonic() + seconds
@@ -145,47 +141,8 @@ class RunProcess:
         release_work_dir(self.run.folder, LOCK)
 
 
-class Slots:
-    """Places for runs at a time, each with a share of the GPUs or cores."""
-
-    def __init__(self, jobs: int | None, gpus: int) -> None:
-        """Make ``jobs`` places for runs of ``gpus`` GPUs each, where 0 is as 1.
-
-        None makes as many as there are GPUs for; on the CPU one, which is the fastest for each.
-
-        Raises:
-            ValueError: a run takes more GPUs than there are.
-        """
-        self._gpus, self._devices = max(1, gpus), torch.cuda.device_count()
-        if 0 < self._devices < self._gpus:
-            raise ValueError(
-                f'resources.gpus_per_node={gpus}, but this machine has {self._devices}; give fewer, or '
-                '--cluster slurm'
-            )
-        self.count = jobs or max(1, self._devices // self._gpus)
-
-    def variables(self, slot: int) -> dict[str, str]:
-        """What the environment of the run in a slot must say."""
-        if self._devices:
-            every = ','.join(map(str, range(self._devices)))
-            visible = os.environ.get('CUDA_VISIBLE_DEVICES', every).split(',')
-            mine = [visible[(slot * self._gpus + i) % len(visible)] for i in range(self._gpus)]
-            return {'CUDA_VISIBLE_DEVICES': ','.join(mine)}
-        if self.count > 1 and 'OMP_NUM_THREADS' not in os.environ:
-            return {'OMP_NUM_THREADS': str(max(1, usable_cores() // self.count))}
-        return {}
-
-    def first_free(self, taken: Iterable[int]) -> int | None:
-        """The first slot that is not taken; None if all are."""
-        return min(set(range(self.count)) - set(taken), default=None)
-
-
 class Pool:
     """Where runs are carried out; here by jobs, which note their end themselves."""
-
-    def free(self) -> bool:
-        """Whether another run can start."""
-        return True
 
     def poll(self) -> None:
         """Note which runs have ended."""
@@ -199,21 +156,45 @@ class Pool:
 
 
 class LocalPool(Pool):
-    """Child processes, as many at a time as there are slots."""
+    """Child processes, each with a share of the GPUs or cores."""
 
     def __init__(self, jobs: int | None, gpus: int) -> None:
-        """Make a pool with the slots of ``Slots``."""
-        self._slots = Slots(jobs, gpus)
+        """Make ``jobs`` places for runs of ``gpus`` GPUs each, where 0 is as 1.
+
+        None makes as many as there are GPUs for; on the CPU one, which is the fastest for each. Raises
+        ValueError if a run takes more GPUs than there are.
+        """
+        self._gpus, self._devices = max(1, gpus), torch.cuda.device_count()
+        if 0 < self._devices < self._gpus:
+            raise ValueError(
+                f'resources.gpus_per_node={gpus}, but this machine has {self._devices}; give fewer, or '
+                '--cluster slurm'
+            )
+        self.count = jobs or max(1, self._devices // self._gpus)
         self._processes: dict[int, RunProcess] = {}
 
-    def free(self) -> bool:
-        """Whether another run can start."""
-        return self._slots.first_free(self._processes) is not None
+    def variables(self, slot: int) -> dict[str, str]:
+        """What the environment of the run in a slot must say."""
+        if self._devices:
+            every = ','.join(map(str, range(self._devices)))
+            visible = os.environ.get('CUDA_VISIBLE_DEVICES', every).split(',')
+            mine = [visible[(slot * self._gpus + i) % len(visible)] for i in range(self._gpus)]
+            return {'CUDA_VISIBLE_DEVICES': ','.join(mine)}
+        if self.count > 1 and 'OMP_NUM_THREADS' not in os.environ:
+            return {'OMP_NUM_THREADS': str(max(1, usable_cores() // self.count))}
+        return {}
+
+    def free_slot(self) -> int | None:
+        """Where another run can start; None if nowhere."""
+        return min(set(range(self.count)) - set(self._taken()), default=None)
 
     def start(self, run: StudyRun) -> None:
         """Start a run, as ``RunProcess``."""
-        slot = self._slots.first_free(self._processes)
-        self._processes[slot] = RunProcess(run, self._slots.variables(slot))
+        slot = self.free_slot()
+        self._processes[slot] = RunProcess(run, self.variables(slot))
+
+    def _taken(self) -> Iterable[int]:
+        return self._processes
 
     def poll(self) -> None:
         """Note which runs have ended."""

@@ -13,9 +13,11 @@ from .state import RunState
 
 COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'blocked': 'red', 'queued': 'yellow'}
 SECONDS_BETWEEN_LINES = 30
+# What a study says on its way, names and paths as they are.
+console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
-def follow(states: Iterable[Mapping[str, RunState]], console: Console, title: str) -> dict[str, RunState]:
+def follow(states: Iterable[Mapping[str, RunState]], title: str) -> dict[str, RunState]:
     """Show every run's state until there are no more; returns the last."""
     last: dict[str, RunState] = {}
     if console.is_terminal:
@@ -54,7 +56,7 @@ def _figures(state: RunState) -> tuple[str, str, str]:
     return (
         '' if state.iteration is None else f'{state.iteration}/{state.max_iters}',
         '' if state.miou is None else f'{state.miou:.1f}',
-        '' if state.seconds_left is None else clock(state.seconds_left),
+        '' if state.seconds_left is None else duration_text(state.seconds_left),
     )
 
 
@@ -70,7 +72,7 @@ def make_table(states: Mapping[str, RunState], title: str) -> Table:
     return table
 
 
-def clock(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Hours, minutes and seconds, as far as there are any."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -22,16 +22,12 @@ TAIL = 200_000
 
 
 class RunState(NamedTuple):
-    """What is known of a run.
+    """What is known of a run; of numbers None where nothing is logged yet.
 
-    Attributes:
-        status: ``waiting`` (not begun), ``queued`` (in a cluster's queue), ``running``, ``done``, ``failed``,
-            ``interrupted`` (begun, and no process runs it), or ``blocked`` (its source has failed).
-        iteration: updates done, as last logged; None before.
-        max_iters: updates in all.
-        miou: of the last validation, in percent.
-        seconds_left: at the pace so far; None of what does not run, or has logged nothing yet.
-        problem: why it could not be started.
+    ``status`` is ``waiting`` (not begun), ``queued`` (in a cluster's queue), ``running``, ``done``,
+    ``failed``, ``interrupted`` (begun, and no process runs it), or ``blocked`` (its source has failed).
+    ``iteration`` are updates done, ``miou`` is the last validation's in percent, ``seconds_left`` is at the
+    pace so far, and ``problem`` says why it could not be started.
     """
 
     status: str
@@ -86,11 +82,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def check_mark(run: StudyRun) -> None:
-    """Refuse a folder in which a run of another recipe was begun.
-
-    Raises:
-        ValueError: says what is different.
-    """
+    """Raise ValueError for a folder in which a run of another recipe was begun."""
     begun = read_mark(run).get('recipe')
     if begun is None or begun == (recipe := run.recipe()):
         return

@@ -53,7 +53,7 @@ def results(streets: Path, tmp_path_factory) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv('MALLOC_ARENA_MAX', raising=False)
         patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
-        ours = setups.config(network, setups.OURS, streets, folder / 'run', crop=64)
+        ours = setups.config(network, 'float32', streets, folder / 'run', crop=64)
         ours.train_cfg.max_iters = 10
         trained = training.measure(network, streets, folder, steps=2, crop=64)
         weights = trained.pop('weights')
@@ -117,7 +117,7 @@ def test_sections_that_take_long():
         'growth': {
             'b': {
                 'height': {'256': dict.fromkeys(variants, 0.5)},
-                'classes': {'19': {'stock': 3, 'ours': 1.5, 'stock MB': 90.4, 'ours MB': 30}},
+                'classes': {'19': {'stock': 3, 'float32': 1.5, 'stock MB': 90.4, 'float32 MB': 30}},
                 'images': {'4': dict.fromkeys(variants, 2)},
             }
         },
@@ -139,7 +139,7 @@ def test_sections_that_take_long():
 def test_growth_with_classes(streets, tmp_path, monkeypatch):
     monkeypatch.setattr(setups, 'make_streets', lambda folder, number, height: streets)
     cells = growth._by_classes(5, tmp_path, 1)
-    assert set(cells) == {'stock', 'ours', 'stock MB', 'ours MB'}
+    assert set(cells) == {'stock', 'float32', 'stock MB', 'float32 MB'}
 
 
 def test_alternate_takes_turns_and_leaves_the_first_out():

@@ -16,9 +16,9 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_deeplab_study.checkpoints import conversion, layouts, torchvision, vainf
+from mmseg_deeplab_study.checkpoints.classifier_rows import plan_rows, transfer_head
 from mmseg_deeplab_study.checkpoints.parity import compare_with_peer
 from mmseg_deeplab_study.datasets.label_spaces import match_classes, resolve_classes
-from mmseg_deeplab_study.engine.head_transfer import plan_rows, transfer_head
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -201,7 +201,7 @@ def two_iterations(leaf: Path, source_state: dict) -> None:
     """Carry the head over to Cityscapes, load every key, and train on a tiny random batch."""
     voc, cityscapes = resolve_classes('voc'), resolve_classes('cityscapes')
     rows = plan_rows(voc, cityscapes, match_classes(voc, cityscapes))
-    state, heads = transfer_head(source_state, voc, cityscapes, rows)
+    state, heads = transfer_head(source_state, voc, rows)
     model = MODELS.build(read(leaf).model)
     assert heads == ['decode_head', 'auxiliary_head'][: 1 + model.with_auxiliary_head]
     model.load_state_dict(state, strict=True)

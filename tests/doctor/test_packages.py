@@ -3,6 +3,7 @@
 import configparser
 import importlib.metadata
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -62,87 +63,48 @@ def test_a_good_environment_has_no_problem(findings):
 
 
 @pytest.mark.parametrize(
-    ('changes', 'level', 'check', 'text', 'cure'),
+    ('changes', 'check', 'said'),
     [
         (
             {'mmcv': '2.1.0'},
-            'error',
             'mmcv',
-            'both installed',
-            'pip uninstall -y mmcv mmcv-lite && pip install "mmcv-lite',
+            'both installed.*: pip uninstall -y mmcv mmcv-lite && pip install "mmcv-lite',
         ),
-        ({'mmcv-lite': None}, 'error', 'mmcv', 'neither mmcv nor mmcv-lite', 'pip install "mmcv-lite'),
-        ({'mmcv-lite': '2.2.0'}, 'error', 'mmcv', 'mmcv-lite 2.2.0, expected', 'pip install "mmcv-lite'),
-        (
-            {'mmcv-lite': None, 'mmcv': '2.0.0rc3'},
-            'error',
-            'mmcv',
-            'mmcv 2.0.0rc3, expected',
-            'pip install "mmcv<2.2,>=2.0.0rc4"',
-        ),
-        (
-            {'torchvision': '0.28.0'},
-            'error',
-            'torchvision',
-            'which goes with 0.29',
-            'pip install "torchvision==0.29.*"',
-        ),
+        ({'mmcv-lite': None}, 'mmcv', 'neither mmcv nor mmcv-lite.*: pip install "mmcv-lite'),
+        ({'mmcv-lite': '2.2.0'}, 'mmcv', 'mmcv-lite 2.2.0, expected.*: pip install "mmcv-lite'),
+        ({'mmcv-lite': None, 'mmcv': '2.0.0rc3'}, 'mmcv', '2.0.0rc3, expected.*"mmcv<2.2,>=2.0.0rc4"'),
+        ({'torchvision': '0.28.0'}, 'torchvision', 'goes with 0.29.*: pip install "torchvision==0.29.*"'),
         (
             {'torch': '2.0.1+cpu', 'torchvision': '0.16.0'},
-            'error',
             'torchvision',
-            '2.0.1+cpu, which goes with 0.15',
-            'pip install "torchvision==0.15.*"',
+            r'2.0.1\+cpu, .*0.15.*"torchvision==0.15',
         ),
-        (
-            {'torch': '2.2.2', 'torchvision': '0.17.2'},
-            'error',
-            'numpy',
-            'beside torch 2.2.2',
-            'pip install "numpy<2"',
-        ),
+        ({'torch': '2.2.2', 'torchvision': '0.17.2'}, 'numpy', 'beside torch 2.2.2.*: pip install "numpy<2"'),
         (
             {'setuptools': '82.0.0'},
-            'error',
             'requirements',
-            'setuptools 82.0.0, expected <82',
-            'pip install "setuptools<82,>=64"',
+            'setuptools 82.0.0, expected <82.*: pip install "setuptools<82,>=64"',
         ),
         (
             {'setuptools': None, 'regex': None, 'ftfy': None, 'torchvision': None},
-            'error',
             'requirements',
-            '4 are not installed',
-            'pip install "torchvision" "ftfy" "regex" "setuptools<82,>=64"',
+            '4 are not installed.*"torchvision" "ftfy" "regex" "setuptools<82,>=64"',
         ),
-        (
-            {'openmim': '0.3.9'},
-            'warning',
-            'openmim',
-            'pins setuptools 60',
-            'give mim a virtual environment of its own',
-        ),
+        ({'openmim': '0.3.9'}, 'openmim', 'pins setuptools 60.*install mim in another virtual environment'),
         (
             {'opencv-python-headless': '5.0.0.93'},
-            'warning',
             'OpenCV',
-            'opencv-python and opencv-python-headless are installed',
-            'pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python',
+            'opencv-python and opencv-python-headless are installed.*'
+            ': pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python',
         ),
-        (
-            {'mmengine': '0.10.5'},
-            'error',
-            'requirements',
-            'mmengine 0.10.5, expected',
-            'pip install "mmengine<1.0,>=0.10.7"',
-        ),
-        ({'plotly': None}, 'error', 'requirements', '1 are not installed', 'pip install "plotly<8,>=6"'),
+        ({'mmengine': '0.10.5'}, 'requirements', 'mmengine 0.10.5, expected.*"mmengine<1.0,>=0.10.7"'),
+        ({'plotly': None}, 'requirements', '1 are not installed.*: pip install "plotly<8,>=6"'),
     ],
 )
-def test_what_does_not_go_together_and_its_cure(findings, changes, level, check, text, cure):
-    [finding] = [f for f in problems(findings(changes)) if f.check == check and text in f.text]
-    assert finding.level == level
-    assert finding.cure.startswith(cure) or cure in finding.cure
+def test_what_does_not_go_together_and_its_cure(findings, changes, check, said):
+    found = [f for f in problems(findings(changes)) if f.check == check]
+    [finding] = [f for f in found if re.search(said, f'{f.text}: {f.cure}')]
+    assert finding.level == ('warning' if check in ('openmim', 'OpenCV') else 'error')
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,38 @@
+import signal
 from collections.abc import Iterator
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 
 @pytest.fixture(autouse=True, scope='module')
 def quick_start() -> Iterator[None]:
-    """MMEngine has yapf format the config four times a run, and threads wait for one another, both of which
-    cost more than a tiny run. For the module, because what has been trained once lives as long."""
+    """Threads wait for one another, which costs more than a tiny run. For the module, because what has been
+    trained once lives as long."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
-        yield
+    yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def kept_sigterm_handler() -> Iterator[None]:
+    """A run that ends by SIGTERM leaves its handler, because its process ends with it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def warnings(monkeypatch) -> list[str]:
+    """What any run's logger warns of."""
+    messages, handle = [], MMLogger.handle
+
+    def keep(self, record) -> None:
+        if record.levelname == 'WARNING':
+            messages.append(record.getMessage())
+        handle(self, record)
+
+    monkeypatch.setattr(MMLogger, 'handle', keep)
+    return messages

@@ -12,33 +12,19 @@ from torch import nn
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 BACKBONES = {
     'vit': dict(
-        type='TransformerBackbone',
-        backbone=dict(
-            type='mmpretrain.VisionTransformer',
-            arch=dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96),
-        ),
-        out_indices=(2,),
+        type='mmpretrain.VisionTransformer',
+        arch=dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96),
     ),
     'swin': dict(
-        type='TransformerBackbone',
-        backbone=dict(
-            type='mmpretrain.SwinTransformer', arch=dict(embed_dims=24, depths=[1, 2], num_heads=[1, 2])
-        ),
-        out_indices=(1,),
+        type='mmpretrain.SwinTransformer', arch=dict(embed_dims=24, depths=[1, 2], num_heads=[1, 2])
     ),
-    'mit': dict(
-        type='TransformerBackbone',
-        backbone=dict(
-            type='MixVisionTransformer', embed_dims=8, num_layers=[1, 2, 1, 1], num_heads=[1, 2, 5, 8]
-        ),
-        out_indices=(3,),
-    ),
-    'convnext': dict(
-        type='AtrousBackbone',
-        backbone=dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 8])),
-        out_indices=(3,),
-    ),
+    'mit': dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 2, 1, 1], num_heads=[1, 2, 5, 8]),
+    'convnext': dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1] * 4, channels=[8] * 4)),
+    # These two do not say their depths.
+    'mobilenet': dict(type='mmpretrain.MobileNetV2'),
+    'resnet': dict(type='mmpretrain.ResNet', depth=18),
 }
+TRANSFORMERS = ('vit', 'swin', 'mit')
 # Rates as powers of the decay, of parameters from the images to the head.
 POWERS = {
     'vit': {
@@ -71,7 +57,9 @@ def quiet(one_thread):
     register_all_modules()
 
 
-def build(backbone: dict) -> nn.Module:
+def build(name: str) -> nn.Module:
+    kind = 'TransformerBackbone' if name in TRANSFORMERS else 'AtrousBackbone'
+    backbone = dict(type=kind, backbone=BACKBONES[name], out_indices=(-1,))
     head = dict(type='FCNHead', in_channels=1, in_index=0, channels=4, num_classes=2, num_convs=1)
     return MODELS.build(dict(type='EncoderDecoder', backbone=backbone, decode_head=head))
 
@@ -89,9 +77,9 @@ def groups_of(model: nn.Module, **paramwise) -> dict[str, dict]:
     return {group['param_name']: group for group in wrapper.optimizer.param_groups}
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', POWERS)
 def test_rates_fall_from_the_head_to_the_images(name):
-    model = build(BACKBONES[name])
+    model = build(name)
     groups = groups_of(model, head_lr_mult=10)
     assert set(groups) == {key for key, _ in model.named_parameters()}
     assert groups['decode_head.conv_seg.weight']['lr'] == 0.1
@@ -102,17 +90,17 @@ def test_rates_fall_from_the_head_to_the_images(name):
 
 
 def test_without_a_rate_of_its_own_the_head_has_the_base_rate():
-    groups = groups_of(build(BACKBONES['mit']), norm_decay_mult=0.0)
+    groups = groups_of(build('mit'), norm_decay_mult=0.0)
     assert groups['decode_head.conv_seg.weight']['lr'] == 0.01
     assert groups['backbone.layers.0.1.0.norm1.weight']['weight_decay'] == 0
     assert groups['decode_head.conv_seg.weight']['weight_decay'] == 0.05
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', POWERS)
 def test_the_configs_recipe_spares_all_of_one_dimension_and_positions(name):
     recipe = Config.fromfile(CONFIGS / '_base_/schedules/adamw.py').adamw
     recipe.pop('_delete_')
-    model = build(BACKBONES[name])
+    model = build(name)
     groups = build_optim_wrapper(model, recipe).optimizer.param_groups
     decays = {group['param_name']: group['weight_decay'] for group in groups}
     positions = ('cls_token', 'pos_embed', 'relative_position_bias_table')
@@ -126,17 +114,13 @@ def test_the_configs_recipe_spares_all_of_one_dimension_and_positions(name):
 
 
 def test_refuses_a_rate_that_it_would_pass_over():
-    with pytest.raises(
-        ValueError,
-        match=r"custom_keys\['head'\] has lr_mult=10.0, which LayerDecay.* does not take.*head_lr_mult",
-    ):
-        groups_of(build(BACKBONES['mit']), custom_keys=dict(head=dict(lr_mult=10.0)))
+    message = r"custom_keys\['head'\] has lr_mult=10.0, which LayerDecay.* does not take.*head_lr_mult"
+    with pytest.raises(ValueError, match=message):
+        groups_of(build('mit'), custom_keys=dict(head=dict(lr_mult=10.0)))
 
 
-def test_a_backbone_that_does_not_say_its_depths_has_one_rate():
-    for backbone in (dict(type='mmpretrain.MobileNetV2'), dict(type='mmpretrain.ResNet', depth=18)):
-        model = build(dict(type='AtrousBackbone', backbone=backbone, out_indices=(3,)))
-        groups = groups_of(model, head_lr_mult=10)
-        rates = {key.startswith('backbone.'): group['lr'] for key, group in groups.items()}
-        assert rates == {True: 0.01, False: 0.1}
-        assert len({group['lr'] for key, group in groups.items()}) == 2
+@pytest.mark.parametrize('name', ['mobilenet', 'resnet'])
+def test_a_backbone_that_does_not_say_its_depths_has_one_rate(name):
+    groups = groups_of(build(name), head_lr_mult=10)
+    rates = {(key.startswith('backbone.'), group['lr']) for key, group in groups.items()}
+    assert rates == {(True, 0.01), (False, 0.1)}

@@ -29,15 +29,10 @@ def slow_interval(counts, samples, seed, level) -> dict:
         images = [counts[i] for i, times in enumerate(draw) for _ in range(times)]
         assert len(images) == n
         scores.append(scores_from_confusion(np.sum(images, axis=0), CLASSES, SEEN))
-    intervals = {}
+    intervals, ends = {}, [50 * (1 - level), 50 * (1 + level)]
     for key in KEYS:
-        values = sorted(s[key] for s in scores if s[key] is not None)
-        ends = (
-            [np.percentile(values, 50 * (1 - level)), np.percentile(values, 50 * (1 + level))]
-            if values
-            else None
-        )
-        intervals[key] = ends
+        values = [s[key] for s in scores if s[key] is not None]
+        intervals[key] = list(np.percentile(values, ends)) if values else None
     return intervals
 
 
@@ -66,23 +61,13 @@ def test_the_loop_meets_absent_classes():
     assert found['aAcc'] == [25.0, 100.0]
 
 
-def test_one_image_gives_a_point():
-    counts = np.array([[[30, 10, 0, 0], [0, 20, 0, 0], [0, 0, 0, 0], [0, 5, 0, 5]]])
-    found = bootstrap_interval(counts, CLASSES, SEEN, 50)
-    # road 30/40, person 20/(20 + 35 - 20), sky 5/10; no car
-    assert found['mIoU'] == pytest.approx([100 * (0.75 + 20 / 35 + 0.5) / 3] * 2)
-    assert found['mIoU.seen'] == pytest.approx([100 * 20 / 35] * 2)
-    assert found['mIoU.unseen'] == pytest.approx([62.5] * 2)  # (75 + 50) / 2
-    assert found['aAcc'] == pytest.approx([100 * 55 / 70] * 2)
-    assert all(low == high and type(low) is float for low, high in found.values())
-
-
 def test_no_resample_has_the_score():
     counts = np.zeros((3, 4, 4), np.int64)
     assert bootstrap_interval(counts, CLASSES, SEEN, 10) == dict.fromkeys(KEYS)
     counts[:, 0, 0] = 1
     found = bootstrap_interval(counts, CLASSES, SEEN, 10)
     assert found == {'mIoU': [100.0] * 2, 'mIoU.seen': None, 'mIoU.unseen': [100.0] * 2, 'aAcc': [100.0] * 2}
+    assert all(type(end) is float for end in found['mIoU'])
 
 
 def test_is_deterministic_and_leaves_its_input_alone():
@@ -100,32 +85,6 @@ def test_chunks_do_not_alter_it(monkeypatch):
     for weights in (1, 20 * 7):
         monkeypatch.setattr(bootstrap, '_WEIGHTS', weights)
         assert bootstrap_interval(counts, CLASSES, SEEN, 100) == whole
-
-
-def test_a_wider_level_gives_a_wider_interval_around_the_score():
-    counts = random_counts(50)
-    score = scores_from_confusion(counts.sum(axis=0), CLASSES, SEEN)
-    narrow = bootstrap_interval(counts, CLASSES, SEEN, level=0.5)
-    wide = bootstrap_interval(counts, CLASSES, SEEN, level=0.99)
-    for key in KEYS:
-        assert wide[key][0] < narrow[key][0] < narrow[key][1] < wide[key][1]
-        assert wide[key][0] < score[key] < wide[key][1]
-
-
-def test_covers_the_truth_about_as_often_as_it_says():
-    # Images with one label each, 100 pixels, of which a uniformly drawn share is right: true accuracy 50 %.
-    rng = np.random.default_rng(0)
-    covered = {0.95: 0, 0.5: 0}
-    for _ in range(200):
-        right = rng.integers(0, 101, 40)
-        counts = np.zeros((40, 4, 4), np.int64)
-        counts[:, 0, 0], counts[:, 0, 1] = right, 100 - right
-        for level in covered:
-            low, high = bootstrap_interval(counts, CLASSES, SEEN, 300, level=level)['aAcc']
-            covered[level] += low <= 50 <= high
-    # Binomial standard deviations of 200 trials: 3 and 7; the percentile interval is a little too narrow.
-    assert 178 <= covered[0.95] <= 198
-    assert 80 <= covered[0.5] <= 118
 
 
 @pytest.mark.parametrize('shape', [(0, 4, 4), (4, 4), (2, 3, 3), (2, 4, 3)])

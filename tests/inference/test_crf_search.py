@@ -1,6 +1,7 @@
 """The search for the CRF's parameters: where it looks, what it is asked on, and what a trial says."""
 
 from copy import deepcopy
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -31,27 +32,21 @@ class Hill:
 
 
 @pytest.mark.parametrize('weight', RANGES['bilateral_weight'])
-@pytest.mark.parametrize('xy', [30, 60, 80, 100])
+@pytest.mark.parametrize('xy', [30, 60, 100])
 @pytest.mark.parametrize('rgb', [3, 6])
 def test_finds_the_top_of_a_hill(weight, xy, rgb):
     hill = Hill(dict(bilateral_weight=weight, bilateral_sigma_xy=xy, bilateral_sigma_rgb=rgb))
     best, score = search(hill)
     assert best == hill.top and score == 0
     assert len(hill.asked) == len(set(hill.asked)) <= 2 * coarse_trials()
-
-
-def test_goes_over_every_second_value_first():
-    hill = Hill(dict(bilateral_weight=3, bilateral_sigma_xy=30, bilateral_sigma_rgb=3))
-    search(hill)
+    # Every second value first.
     assert coarse_trials() == 16
     assert set(hill.asked[:16]) == {(w, xy, rgb) for w in (3, 5) for xy in (30, 50, 70, 90) for rgb in (3, 5)}
 
 
 def test_a_flat_score_ends():
-    assert search(lambda setting: 1.0) == (
-        dict(bilateral_weight=3, bilateral_sigma_xy=30, bilateral_sigma_rgb=3),
-        1.0,
-    )
+    first = dict(bilateral_weight=3, bilateral_sigma_xy=30, bilateral_sigma_rgb=3)
+    assert search(lambda setting: 1.0) == (first, 1.0)
 
 
 # The trials
@@ -81,31 +76,29 @@ def trials(trained) -> Trials:
 
 
 def test_images_are_of_the_training_split_whole_and_evenly_spaced(trained, trials):
-    assert [path.rpartition('/')[2] for path in trials.paths] == [
-        f'tiny_00000{i}_leftImg8bit.png' for i in (0, 2, 4)
-    ]
-    assert all('/train/' in path for path in trials.paths)
+    names = [f'/train/tiny/tiny_00000{i}_leftImg8bit.png' for i in (0, 2, 4)]
+    assert [path[path.index('/train/') :] for path in trials.paths] == names
     assert training_images(trained)[0]['inputs'].shape == (3, 64, 64)
 
 
 def test_an_image_that_cannot_be_scored_is_named(trials, monkeypatch):
-    def fail(batch: dict) -> list:
-        raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
-
-    monkeypatch.setattr(trials._model, 'test_step', fail)
-    with pytest.raises(
-        ValueError, match=r'tiny_000000_\S+: cannot be scored \(OutOfMemoryError: CUDA out of'
-    ):
+    monkeypatch.setattr(
+        trials._model, 'test_step', Mock(side_effect=torch.cuda.OutOfMemoryError('CUDA out of'))
+    )
+    message = r'tiny_000000_\S+: cannot be scored \(OutOfMemoryError: CUDA out of'
+    with pytest.raises(ValueError, match=message):
         trials.evaluate(None)
 
 
 def test_images_of_a_named_subset(trained):
     cfg = deepcopy(trained)
-    cfg.train_dataloader.dataset = dict(
-        type='NamedSubset', name='two-fifths', fraction=0.4, dataset=cfg.train_dataloader.dataset
-    )
+    subset = dict(type='NamedSubset', name='two-fifths', fraction=0.4)
+    cfg.train_dataloader.dataset = subset | dict(dataset=cfg.train_dataloader.dataset)
     dataset = training_images(cfg)
     assert len(dataset) == 2 and dataset[0]['inputs'].shape == (3, 64, 64)
+    cfg.train_dataloader = None
+    with pytest.raises(ValueError, match='the config has no train_dataloader with one dataset'):
+        training_images(cfg)
 
 
 def test_a_trial_without_crf_is_a_plain_test_over_labelled_classes(trained, trials):
@@ -132,10 +125,3 @@ def test_trials_differ_and_repeat(trials):
     assert found != trials.evaluate(None)
     assert trials.evaluate(setting) == found
     assert np.isfinite(list(found.values())).all()
-
-
-def test_refuses_a_config_without_training_data(trained):
-    cfg = deepcopy(trained)
-    cfg.train_dataloader = None
-    with pytest.raises(ValueError, match='the config has no train_dataloader with one dataset'):
-        training_images(cfg)

@@ -36,12 +36,9 @@ def names(paths) -> list[str]:
 
 def test_folders_give_photographs_and_videos_by_name(files):
     files('a/2.PNG', 'a/1.jpg', 'a/notes.txt', 'a/inside/3.jpg', 'a/clip.mp4', 'own')
-    assert names(find_inputs([Path('a'), Path('own')], Path('out'))) == [
-        'a/1.jpg',
-        'a/2.PNG',
-        'a/clip.mp4',
-        'own',
-    ]
+    # Each once.
+    given = [Path('a'), Path('own'), Path('a/1.jpg'), Path('a/../a/1.jpg')]
+    assert names(find_inputs(given, Path('out'))) == ['a/1.jpg', 'a/2.PNG', 'a/clip.mp4', 'own']
 
 
 def test_what_is_no_photograph_in_spite_of_its_name(files):
@@ -59,17 +56,12 @@ def test_what_is_no_photograph_in_spite_of_its_name(files):
     assert names(find_inputs([Path('a/._x.png')], Path('out'))) == ['a/._x.png']
 
 
-def test_each_once(files):
-    files('a/1.jpg')
-    assert names(find_inputs([Path('a/1.jpg'), Path('a'), Path('a/../a/1.jpg')], Path('out'))) == ['a/1.jpg']
-
-
 @pytest.mark.parametrize(
     ('path', 'out', 'error', 'message'),
     [
         ('nowhere.jpg', 'out', FileNotFoundError, 'nowhere.jpg: no such file or folder'),
         ('b', 'out', FileNotFoundError, r'b: no photograph or video .*not searched, such as inside'),
-        ('a', './a', ValueError, '-o a: also the folder of the photographs'),
+        ('a', './a', ValueError, '-o a is also a folder to read from'),
     ],
 )
 def test_wrong_inputs(files, path, out, error, message):
@@ -79,14 +71,11 @@ def test_wrong_inputs(files, path, out, error, message):
 
 
 def test_names_of_outputs(files):
-    jobs = plan_jobs(files('x/street.png', 'x/drive.mp4'), Path('out'))
-    assert [names(job.outputs) for job in jobs] == [
-        ['out/street_overlay.jpg', 'out/street_labels.png'],
-        ['out/drive_overlay.mp4'],
-    ]
-    assert names(plan_jobs([Path('x/street.png')], Path('out'), False)[0].outputs) == [
-        'out/street_overlay.jpg'
-    ]
+    street, drive = plan_jobs(files('x/street.png', 'x/drive.mp4'), Path('out'))
+    assert names(street.outputs) == ['out/street_overlay.jpg', 'out/street_labels.png']
+    assert names(drive.outputs) == ['out/drive_overlay.mp4']
+    (alone,) = plan_jobs([Path('x/street.png')], Path('out'), False)
+    assert names(alone.outputs) == ['out/street_overlay.jpg']
 
 
 def test_inputs_of_one_stem(files):
@@ -101,45 +90,43 @@ def test_inputs_of_one_stem(files):
     ]
 
 
-def test_names_that_meet_all_the_same_are_refused(files):
-    inputs = files('a/1.jpg', 'b/1.jpg', 'c/a_1.jpg.png')
-    with pytest.raises(ValueError, match=r'c/a_1.jpg.png and a/1.jpg would both be written to out/a_1.jpg_o'):
-        plan_jobs(inputs, Path('out'))
-
-
-def test_no_input_is_written_over(files):
-    inputs = files('1.jpg', '1_overlay.jpg')
-    with pytest.raises(ValueError, match='1_overlay.jpg: an input, which a prediction would overwrite'):
-        plan_jobs(inputs, Path('.'))
+@pytest.mark.parametrize(
+    ('inputs', 'out', 'message'),
+    [
+        (
+            ('a/1.jpg', 'b/1.jpg', 'c/a_1.jpg.png'),
+            'out',
+            r'c/a_1.jpg.png and a/1.jpg would both be written to out/a_1.jpg_o',
+        ),
+        (('1.jpg', '1_overlay.jpg'), '.', '1_overlay.jpg is an input, and a prediction would overwrite it'),
+    ],
+)
+def test_names_that_meet_all_the_same_are_refused(files, inputs, out, message):
+    with pytest.raises(ValueError, match=message):
+        plan_jobs(files(*inputs), Path(out))
 
 
 def test_existing_outputs(files):
     jobs = plan_jobs(files('1.jpg', '2.jpg'), Path('out'))
     refuse_existing(jobs)
     files('out/1_labels.png')
-    with pytest.raises(FileExistsError, match='^out/1_labels.png is there already; give --overwrite'):
+    with pytest.raises(FileExistsError, match='^out/1_labels.png exists; give --overwrite'):
         refuse_existing(jobs)
     files('out/2_overlay.jpg')
-    with pytest.raises(FileExistsError, match='^out/1_labels.png and 1 more are there already'):
+    with pytest.raises(FileExistsError, match='^out/1_labels.png and 1 more exist; give'):
         refuse_existing(jobs)
 
 
 def test_photographs_of_any_kind(tmp_path):
-    photograph = np.zeros((4, 6, 3), np.uint8)
-    photograph[..., 0] = 200  # red
-    image = Image.fromarray(photograph)
-    for mode in ('RGB', 'RGBA', 'L', 'P', '1'):
+    image = Image.new('RGB', (6, 4), (200, 0, 0))
+    for mode in ('RGBA', 'L', 'P', '1', 'RGB'):
         image.convert(mode).save(tmp_path / 'a.png')
         assert read_photograph(tmp_path / 'a.png').shape == (4, 6, 3)
-    image.save(tmp_path / 'a.png')
     assert read_photograph(tmp_path / 'a.png')[0, 0].tolist() == [0, 0, 200]  # BGR
-
-
-def test_a_photograph_stands_upright(tmp_path):
-    exif = Image.new('RGB', (1, 1)).getexif()
+    exif = image.getexif()
     exif[0x0112] = 6  # held sideways
-    Image.new('RGB', (60, 40)).save(tmp_path / 'a.jpg', exif=exif)
-    assert read_photograph(tmp_path / 'a.jpg').shape == (60, 40, 3)
+    image.save(tmp_path / 'a.jpg', exif=exif)
+    assert read_photograph(tmp_path / 'a.jpg').shape == (6, 4, 3)
 
 
 @pytest.mark.parametrize('content', [b'', b'no image', 'cut'])
@@ -159,6 +146,8 @@ def test_pictures_are_written_in_rgb(tmp_path):
 
 
 def test_a_picture_larger_than_jpeg_takes(tmp_path):
-    with pytest.raises(ValueError, match='a.jpg: a picture of 65501x1 pixels, but JPEG takes 65500 a side'):
+    with pytest.raises(
+        ValueError, match='a.jpg: a picture of 65501x1 pixels, but JPEG takes at most 65500 a side'
+    ):
         write_picture(tmp_path / 'a.jpg', np.zeros((1, 65501, 3), np.uint8))
     write_picture(tmp_path / 'a.jpg', np.zeros((1, 65500, 3), np.uint8))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from mmseg_deeplab_study.checkpoints.layouts import model_config
 from mmseg_deeplab_study.checkpoints.parity import measure
@@ -19,6 +20,7 @@ from mmseg_deeplab_study.inference.onnx_export import (
     check,
     describe,
     export_onnx,
+    images_to_check_with,
     load_for_export,
     torch_logits,
 )
@@ -30,7 +32,7 @@ PUBLISHED = {
     if layout.peer == 'torchvision' or 'mobilenet' in layout.name
     if 'resnet101' not in layout.name
 }
-# VainF's padding and DeepLabV3+, cut off behind a few blocks: the exporter takes its time for each.
+# VainF's padding and DeepLabV3+, cut off after a few blocks: the exporter takes its time for each.
 SHALLOW = deepcopy(PUBLISHED['vainf deeplabv3plus_mobilenet'])
 SHALLOW['backbone'].update(out_indices=(1, 2), output_stride=8)
 SHALLOW['decode_head'].update(in_channels=32, in_index=1, channels=16)
@@ -111,15 +113,12 @@ def test_the_models_own_preprocessing_is_inside(load, kind, preprocessor):
 
 
 def test_the_model_is_left_as_it_is(load):
+    """And its own logits are made without a trick of the export."""
     model = load()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     PixelsToLogits(model, SIZE)
     after = model.state_dict()
     assert list(after) == list(before) and all(torch.equal(after[key], before[key]) for key in before)
-
-
-def test_the_check_shares_no_trick_with_the_export(load):
-    model = load()
     torch_logits(model, images(1, *SIZE))
     assert model._folded is None
 
@@ -141,7 +140,7 @@ def test_what_cannot_be_exported(load):
 
     model = load()
     model.decode_head.__class__ = Own
-    with pytest.raises(ValueError, match='cannot follow Own: it has a predict_by_feat of its own'):
+    with pytest.raises(ValueError, match='cannot follow Own: it has its own predict_by_feat'):
         PixelsToLogits(model, SIZE)
 
 
@@ -202,3 +201,13 @@ def test_an_opset_that_torch_does_not_give(load, caplog):
     with pytest.raises(ValueError, match=message):
         export_onnx(PixelsToLogits(load('shallow'), SIZE), SIZE, dynamic=False, opset=7)
     assert 'Traceback' not in caplog.text
+
+
+def test_images_of_the_check(tmp_path):
+    Image.new('RGB', (80, 40), (250, 0, 0)).save(tmp_path / 'red.png')
+    (fixed,) = images_to_check_with((64, 96), False, tmp_path / 'red.png')
+    assert fixed.shape == (1, 64, 96, 3) and fixed[0, 5, 5].tolist() == [250, 0, 0]
+    own, other = images_to_check_with((64, 96), True, tmp_path / 'red.png')
+    assert (own.shape, other.shape) == ((1, 40, 80, 3), (2, 48, 120, 3))
+    first, again = (images_to_check_with((64, 96), False, None)[0] for _ in range(2))
+    assert np.array_equal(first, again) and len(np.unique(first)) == 256

@@ -26,22 +26,16 @@ def narrow(monkeypatch):
 
 
 def build(network: dict, output_stride: int = 16) -> nn.Module:
+    """Without norm, as folded, and in double: a band's result does not hang on the order of a sum."""
     torch.manual_seed(0)
     out_indices = (1, 2, 4, 6) if 'MobileNet' in network['type'] else (0, 1, 2, 3)
-    config = dict(
-        type='AtrousBackbone', backbone=network, output_stride=output_stride, out_indices=out_indices
-    )
-    model = MODELS.build(config).eval().requires_grad_(False)
-    # Double: that a band's result is the whole's does not hang on the order of a sum.
-    return _without_norm(model).double()
-
-
-def _without_norm(model: nn.Module) -> nn.Module:
+    config = dict(backbone=network, output_stride=output_stride, out_indices=out_indices)
+    model = MODELS.build(dict(type='AtrousBackbone', **config)).eval().requires_grad_(False)
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
             parent, _, own = name.rpartition('.')
             setattr(model.get_submodule(parent), own, nn.Identity())
-    return model
+    return model.double()
 
 
 @pytest.mark.parametrize('size', [(64, 40), (61, 33), (96, 8)], ids=str)

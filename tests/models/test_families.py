@@ -1,7 +1,6 @@
 """Every family under the adapter, held to what it declares at every output stride."""
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -16,9 +15,7 @@ from mmseg_deeplab_study.models import AtrousBackbone
 from mmseg_deeplab_study.models.families import FAMILIES
 
 
-def network(
-    kind: str, out_indices: tuple[int, ...] = (0, 1, 2, 3), **options
-) -> tuple[dict, tuple[int, ...]]:
+def network(kind: str, out_indices: tuple = (0, 1, 2, 3), **options) -> tuple[dict, tuple[int, ...]]:
     return dict(type=kind if '.' in kind else f'mmpretrain.{kind}', **options), out_indices
 
 
@@ -52,35 +49,30 @@ NOT_THE_SAME_FUNCTION = ('mobilenet_v3-large', 'mobilenet_v3-small')
 ODD, EVEN = (97, 65), (96, 72)
 
 
+def adapter(name: str, **options) -> dict:
+    backbone, out_indices = NETWORKS[name]
+    return dict(type='AtrousBackbone', backbone=backbone, out_indices=out_indices) | options
+
+
 def build(name: str, output_stride: int) -> AtrousBackbone:
     torch.manual_seed(0)
-    backbone, out_indices = NETWORKS[name]
-    config = dict(
-        type='AtrousBackbone', backbone=backbone, output_stride=output_stride, out_indices=out_indices
-    )
-    return MODELS.build(config).eval()
+    return MODELS.build(adapter(name, output_stride=output_stride)).eval()
 
 
 def images(height: int, width: int) -> Tensor:
     return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-class Network(NamedTuple):
-    """A network as mmpretrain builds it, and its maps of an odd and an even image."""
-
-    model: AtrousBackbone
-    odd: tuple[Tensor, ...]
-    even: tuple[Tensor, ...]
-
-
 @torch.no_grad()
-def look(model: AtrousBackbone) -> Network:
-    return Network(model, model(images(*ODD)), model(images(*EVEN)))
+def maps_of(model: AtrousBackbone) -> dict[tuple[int, int], tuple[Tensor, ...]]:
+    """Its maps of an odd and an even image, by the image's size."""
+    return {size: model(images(*size)) for size in (ODD, EVEN)}
 
 
 # The tests come family by family.
 @lru_cache(maxsize=1)
-def strided(name: str) -> Network:
+def strided(name: str) -> tuple[AtrousBackbone, dict]:
+    """A network as mmpretrain builds it, and its maps."""
     model = build(name, 32)
     # Batch norm that does something, so that a wrong border shows.
     generator = torch.Generator().manual_seed(0)
@@ -93,7 +85,7 @@ def strided(name: str) -> Network:
         elif isinstance(module, SELayer):
             # Else it averages over more places where the network is dilated.
             module.conv2.conv.weight.data.zero_()
-    return look(model)
+    return model, maps_of(model)
 
 
 def test_every_family_is_tested():
@@ -105,35 +97,28 @@ def test_every_family_is_tested():
 def test_gives_what_it_declares_and_computes_the_strided_network_at_more_places(
     name: str, output_stride: int
 ):
-    model = build(name, output_stride)
+    model, (sparse_model, sparse_maps) = build(name, output_stride), strided(name)
     # Keys and shapes do not depend on the stride.
-    model.load_state_dict(strided(name).model.state_dict(), strict=True)
-    dilated = look(model)
+    model.load_state_dict(sparse_model.state_dict(), strict=True)
     assert len(model.out_channels) == len(model.out_strides) == len(NETWORKS[name][1])
     assert model.out_strides[-1] == output_stride
-    for (height, width), maps in ((ODD, dilated.odd), (EVEN, dilated.even)):
-        if name in ROUNDS_DOWN:
-            height, width = 64, 96
-            with torch.no_grad():
-                maps = model(images(height, width))
+    dense_maps = maps_of(model)
+    declared = {(64, 96): model(images(64, 96))} if name in ROUNDS_DOWN else dense_maps
+    for (height, width), maps in declared.items():
         assert [tuple(found.shape) for found in maps] == [
             (1, channels, -(-height // stride), -(-width // stride))
             for channels, stride in zip(model.out_channels, model.out_strides, strict=True)
         ]
     if name in NOT_THE_SAME_FUNCTION:
         return
-    pairs = [(strided(name).odd, dilated.odd)]
-    if name not in ODD_ALONE:
-        pairs.append((strided(name).even, dilated.even))
-    for expected, found in pairs:
-        for i, (sparse, dense) in enumerate(zip(expected, found, strict=True)):
-            step = strided(name).model.out_strides[i] // model.out_strides[i]
+    for size in (ODD,) if name in ODD_ALONE else (ODD, EVEN):
+        steps = [one // other for one, other in zip(sparse_model.out_strides, model.out_strides, strict=True)]
+        assert steps[-1] == 32 // output_stride
+        for step, sparse, dense in zip(steps, sparse_maps[size], dense_maps[size], strict=True):
             scale = float(sparse.abs().max())
             assert scale > 0
-            torch.testing.assert_close(
-                dense[..., ::step, ::step], sparse, rtol=0, atol=1e-5 * min(scale, 1.0)
-            )
-        assert step == 32 // output_stride
+            atol = 1e-5 * min(scale, 1.0)
+            torch.testing.assert_close(dense[..., ::step, ::step], sparse, rtol=0, atol=atol)
 
 
 def test_torchvision_dilates_mobilenet_v3s_strided_convolution_at_once():
@@ -194,15 +179,13 @@ def test_first_block_is_mmsegs_mobilenet_v2(output_stride: int, strides: tuple, 
 
 def updates(name: str, amp: bool) -> list[float]:
     """Losses of two updates of a segmentor from random weights."""
-    torch.manual_seed(0)
-    backbone, out_indices = NETWORKS[name]
-    adapter = dict(type='AtrousBackbone', backbone=backbone, output_stride=8, out_indices=out_indices[-1:])
-    channels = MODELS.build(adapter).out_channels[0]
+    backbone = adapter(name, output_stride=8, out_indices=NETWORKS[name][1][-1:])
+    channels = MODELS.build(backbone).out_channels[0]
     torch.manual_seed(0)
     head = dict(type='FCNHead', in_channels=channels, in_index=0, channels=16, num_convs=1, num_classes=4)
     head |= dict(concat_input=False, norm_cfg=dict(type='BN'), dropout_ratio=0)
     head |= dict(loss_decode=dict(type='CrossEntropyLoss'))
-    model = MODELS.build(dict(type='StudyEncoderDecoder', backbone=adapter, decode_head=head)).train()
+    model = MODELS.build(dict(type='StudyEncoderDecoder', backbone=backbone, decode_head=head)).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     generator = torch.Generator().manual_seed(0)
     # Features 33 wide: what torch gets wrong begins at 25.

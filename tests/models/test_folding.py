@@ -12,11 +12,8 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.late, self.early, self.shared = (
-            nn.Conv2d(4, 4, 3),
-            nn.Conv2d(3, 4, 3, bias=False),
-            nn.Conv2d(4, 4, 1),
-        )
+        self.late, self.early = nn.Conv2d(4, 4, 3), nn.Conv2d(3, 4, 3, bias=False)
+        self.shared = nn.Conv2d(4, 4, 1)
         self.after_early, self.after_late, self.alone = (nn.BatchNorm2d(4) for _ in range(3))
         self.one, self.other = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
 

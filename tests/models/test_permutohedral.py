@@ -103,12 +103,6 @@ def test_scale_is_that_of_values_and_of_results():
     torch.testing.assert_close(lattice.filter(values), expected)
 
 
-def test_points_that_are_far_apart_do_not_mix():
-    points = torch.tensor([[0.0, 0], [0, 0.1], [50, 50]])
-    found = PermutohedralLattice(points).filter(torch.eye(3))
-    assert found[2, :2].abs().max() == 0 and found[0, 1] > 0
-
-
 def test_refuses_points_that_cannot_be_numbered():
     with pytest.raises(ValueError, match='points of 5 dimensions span too many standard deviations'):
         PermutohedralLattice(1e5 * draw(10, 5))

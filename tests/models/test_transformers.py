@@ -22,7 +22,6 @@ VIT = dict(
 MIT = dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8])
 NETWORKS = {
     'swin': (SWIN, (0, 1, 2, 3), (12, 24, 48, 96), (4, 8, 16, 32)),
-    'swin, last map': (SWIN, (-1,), (96,), (32,)),
     'vit': (VIT, (0, 1, 2), (48, 48, 48), (16, 16, 16)),
     'vit, last map': (VIT, (-1,), (48,), (16,)),
     'mit': (MIT, (0, 1, 2, 3), (8, 16, 40, 64), (4, 8, 16, 32)),
@@ -32,17 +31,19 @@ NETWORKS = {
 each_network = pytest.mark.parametrize('name', NETWORKS)
 
 
+def adapted(backbone: dict, out_indices: tuple[int, ...] = (-1,)) -> nn.Module:
+    return MODELS.build(dict(type='TransformerBackbone', backbone=backbone, out_indices=out_indices))
+
+
 def build(name: str) -> nn.Module:
-    backbone, out_indices, *_ = NETWORKS[name]
     torch.manual_seed(0)
-    network = MODELS.build(dict(type='TransformerBackbone', backbone=backbone, out_indices=out_indices))
-    # As trained: initial weights of positions and norms hardly matter to what comes out.
+    return trained(adapted(*NETWORKS[name][:2]))
+
+
+def trained(network: nn.Module) -> nn.Module:
+    """As after training: initial weights of positions and norms hardly matter to what comes out."""
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.3)
-    return evaluating(network)
-
-
-def evaluating(network: nn.Module) -> nn.Module:
     network.eval()  # of mmpretrain's networks it returns nothing
     return network
 
@@ -54,12 +55,11 @@ def images(height: int, width: int) -> Tensor:
 @each_network
 @pytest.mark.parametrize('size', [(64, 64), (65, 97), (48, 200), (33, 31)])
 def test_declared_channels_and_strides_hold(name, size):
-    _, out_indices, channels, strides = NETWORKS[name]
+    _, _, channels, strides = NETWORKS[name]
     network = build(name)
     assert network.out_channels == channels and network.out_strides == strides
     with torch.no_grad():
         maps = network(images(*size))
-    assert len(maps) == len(out_indices)
     for found, number, stride in zip(maps, channels, strides, strict=True):
         assert found.shape == (2, number, *(-(-side // stride) for side in size))
 
@@ -74,14 +74,12 @@ def test_declared_channels_and_strides_hold(name, size):
 def test_maps_are_mmpretrains_own_at_the_trained_size(name, kind, side, options):
     backbone, out_indices, *_ = NETWORKS[name]
     arch = {key: value for key, value in backbone.items() if key != 'type'}
-    plain = evaluating(kind(**arch, **options, out_indices=list(out_indices)))
-    for parameter in plain.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    adapted = build(name)
-    adapted.load_state_dict(plain.state_dict())
+    plain = trained(kind(**arch, **options, out_indices=list(out_indices)))
+    ours = build(name)
+    ours.load_state_dict(plain.state_dict())
     # Swin's last map, 7x7, is one window.
     with torch.no_grad():
-        for found, expected in zip(adapted(images(side, side)), plain(images(side, side)), strict=True):
+        for found, expected in zip(ours(images(side, side)), plain(images(side, side)), strict=True):
             if name == 'vit':
                 # After the class token, a token for each patch, row by row.
                 expected = expected[:, 1:].transpose(1, 2).reshape(2, 48, 4, 4)
@@ -93,8 +91,7 @@ def test_the_published_sizes_of_networks():
         ('SwinTransformer', 'tiny', 768, 32),
         ('VisionTransformer', 'deit-small', 384, 16),
     ):
-        backbone = dict(type=f'mmpretrain.{kind}', arch=arch)
-        network = MODELS.build(dict(type='TransformerBackbone', backbone=backbone, out_indices=(-1,)))
+        network = adapted(dict(type=f'mmpretrain.{kind}', arch=arch))
         assert (network.out_channels, network.out_strides) == ((channels,), (stride,))
 
 
@@ -106,20 +103,16 @@ def interpolated(positions: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def test_positions_are_those_of_the_images_size():
-    learnt = build('vit, last map')
-    exact = MODELS.build(
-        dict(type='TransformerBackbone', backbone=dict(VIT, img_size=(96, 128)), out_indices=(2,))
-    )
+    learnt, exact = build('vit, last map'), adapted(dict(VIT, img_size=(96, 128)))
     exact.load_state_dict({**learnt.state_dict(), 'pos_embed': interpolated(learnt.pos_embed, (6, 8))})
-    evaluating(exact)
+    exact.eval()
     with torch.no_grad():
         (found,), (expected,) = learnt(images(96, 128)), exact(images(96, 128))
     assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_a_checkpoint_of_another_size_is_interpolated():
-    small, large = build('vit'), dict(VIT, img_size=96)
-    network = MODELS.build(dict(type='TransformerBackbone', backbone=large, out_indices=(2,)))
+    small, network = build('vit'), adapted(dict(VIT, img_size=96))
     network.load_state_dict(small.state_dict())
     assert torch.allclose(network.pos_embed, interpolated(small.pos_embed, (6, 6)), atol=1e-6)
 
@@ -145,44 +138,34 @@ def test_the_segmentor_evaluates_them_as_mmsegs_does(name):
         test_cfg=ConfigDict(mode='whole'),
     )
     torch.manual_seed(0)
-    ours = MODELS.build(dict(type='StudyEncoderDecoder', output='full', **config))
-    stock = MODELS.build(dict(type='EncoderDecoder', **config))
-    for parameter in ours.parameters():
-        nn.init.normal_(parameter, std=0.3)
+    ours = trained(MODELS.build(dict(type='StudyEncoderDecoder', output='full', **config)))
+    stock = MODELS.build(dict(type='EncoderDecoder', **config)).eval()
     stock.load_state_dict(ours.state_dict())
-    ours.eval()
-    stock.eval()
     with torch.no_grad():
-        found, expected = (model.predict(images(65, 97)) for model in (ours, stock))
-    for one, other in zip(found, expected, strict=True):
-        scale = other.seg_logits.data.abs().max()
-        assert (one.seg_logits.data - other.seg_logits.data).abs().max() < 1e-4 * scale
-        assert other.seg_logits.data.std(dim=(1, 2)).max() > 1e-3 * scale
+        results = [[one.seg_logits.data for one in model.predict(images(65, 97))] for model in (ours, stock)]
+    for found, expected in zip(*results, strict=True):
+        scale = expected.abs().max()
+        assert (found - expected).abs().max() < 1e-4 * scale
+        assert expected.std(dim=(1, 2)).max() > 1e-3 * scale
 
 
 @pytest.mark.parametrize(
-    ('config', 'message'),
+    ('backbone', 'out_indices', 'message'),
     [
         (
-            dict(backbone=dict(type='mmpretrain.ResNet', depth=50)),
+            dict(type='mmpretrain.ResNet', depth=50),
+            (2,),
             "TransformerBackbone does not support type='mmpretrain.ResNet' .*; supported: mmpretrain.SwinTr",
         ),
-        (
-            dict(backbone=dict(VIT, out_type='raw')),
-            r"\['out_type'\] in backbone=.*: set by TransformerBackbone",
-        ),
-        (dict(out_indices=()), r'out_indices must be numbers, such as .* but got \(\)'),
-        (dict(out_indices=(0, 1)), r'out_indices must end with 2 or -1, the last of mmpretrain.VisionTran'),
-        (dict(backbone={}), 'does not support type=None'),
-        *(
-            (
-                dict(backbone=backbone, out_indices=(0, 12)),
-                rf'in \[-{n}, {n - 1}\], the maps .*\(0, 12\)',
-            )
-            for backbone, n in ((SWIN, 4), (VIT, 3), (MIT, 4))
-        ),
+        (dict(VIT, out_type='raw'), (2,), r"\['out_type'\] in backbone=.*: set by TransformerBackbone"),
+        (VIT, (), r'out_indices must be numbers, such as .* but got \(\)'),
+        (VIT, (0, 1), r'out_indices must end with 2 or -1, the last of mmpretrain.VisionTran'),
+        ({}, (2,), 'does not support type=None'),
+        (SWIN, (0, 12), r'in \[-4, 3\], the maps .*\(0, 12\)'),
+        (VIT, (0, 12), r'in \[-3, 2\], the maps .*\(0, 12\)'),
+        (MIT, (0, 12), r'in \[-4, 3\], the maps .*\(0, 12\)'),
     ],
 )
-def test_refuses_what_cannot_be_adapted(config, message):
+def test_refuses_what_cannot_be_adapted(backbone, out_indices, message):
     with pytest.raises(ValueError, match=message):
-        MODELS.build(dict(type='TransformerBackbone') | dict(backbone=VIT, out_indices=(2,)) | config)
+        adapted(backbone, out_indices)

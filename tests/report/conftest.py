@@ -11,7 +11,7 @@ from mmseg_deeplab_study.datasets.label_maps import write_label_map
 from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 from mmseg_deeplab_study.report.analysis import Analysis, analyse
 from mmseg_deeplab_study.report.page import render_page
-from mmseg_deeplab_study.report.runs import RunFolder, read_runs
+from mmseg_deeplab_study.report.runs import read_runs
 from mmseg_deeplab_study.runs.history import FILE_NAME, HistoryWriter, make_row
 
 SOURCE = ('background', 'car')
@@ -79,13 +79,12 @@ def make_run() -> Callable[..., Path]:
     return _make_run
 
 
-def _read(*folders: Path) -> tuple[Analysis, dict[str, RunFolder]]:
-    runs = read_runs(folders)
-    return analyse({name: run.history for name, run in runs.items()}), runs
+def _read(*folders: Path) -> Analysis:
+    return analyse(read_runs(folders))
 
 
 @pytest.fixture(scope='session')
-def read() -> Callable[..., tuple[Analysis, dict[str, RunFolder]]]:
+def read() -> Callable[..., Analysis]:
     """A function that reads and analyses work_dirs."""
     return _read
 
@@ -93,7 +92,7 @@ def read() -> Callable[..., tuple[Analysis, dict[str, RunFolder]]]:
 @pytest.fixture(scope='session')
 def page_of() -> Callable[..., str]:
     """A function that renders the page of work_dirs."""
-    return lambda *folders, **options: render_page(*_read(*folders), **options)
+    return lambda *folders, **options: render_page(_read(*folders), **options)
 
 
 def _edit(folder: Path, change: Callable[[dict, list[dict]], list[dict] | None]) -> Path:
@@ -112,10 +111,12 @@ def edit() -> Callable[..., Path]:
 
 @pytest.fixture(scope='session')
 def lack_car(edit) -> Callable[[Path], Path]:
-    """A function that takes all labels of car from the validations of a record."""
+    """A function that takes all labels of car from the validations of a record; the mIoU of the classes that
+    are labelled is 10 points higher."""
 
     def change(header: dict, rows: list[dict]) -> None:
         for row in rows:
+            row['mIoU.labelled'] = row['mIoU'] + 10
             if row['kind'] == 'validation':
                 row['confusion'] = [[10, 7, 0], [0, 0, 0], [0, 0, 9]]
 

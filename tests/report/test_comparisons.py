@@ -1,12 +1,14 @@
 """Experiments side by side, word for word."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from mmseg_deeplab_study.evaluation.seeds import Estimate
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.comparisons import best_of, compare
+from mmseg_deeplab_study.report.runs import RunFolder
 from mmseg_deeplab_study.runs.history import History
 
 ONE_SEED = 'One seed says nothing about variance: another may order the experiments differently.'
@@ -40,7 +42,7 @@ def compared(**records: History | list[History]) -> list[str]:
             history.header['config_digest'] = name
             history.header.setdefault('seed', seed)
             histories[f'{name}{seed}' if isinstance(found, list) else name] = history
-    return compare(analyse(histories).groups)
+    return compare(analyse({name: RunFolder(Path(name), one) for name, one in histories.items()}).groups)
 
 
 def test_of_one_seed_each():

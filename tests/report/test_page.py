@@ -20,7 +20,6 @@ from mmseg_deeplab_study.report import film
 from mmseg_deeplab_study.report.analysis_text import class_table, score_table
 from mmseg_deeplab_study.report.confusions import right_answers
 from mmseg_deeplab_study.report.content import page_content
-from mmseg_deeplab_study.report.film import Film
 from mmseg_deeplab_study.report.runs import read_runs
 from mmseg_deeplab_study.runs.history import History
 from mmseg_deeplab_study.runs.study_record import write_study_record
@@ -32,7 +31,7 @@ CURVE = {0: 9.0, 5: 6.0, 10: 21.5, 15: 31.0}
 @pytest.fixture
 def content_of(read) -> Callable[..., dict]:
     """A function that gives what the page of work_dirs shows."""
-    return lambda *folders, **options: page_content(*read(*folders), Film(**options))
+    return lambda *folders, **options: page_content(read(*folders), **options)
 
 
 def data_of(page: str) -> dict:
@@ -55,7 +54,7 @@ def summary_of(content: dict) -> list[dict[str, tuple[str, bool]]]:
 
 def test_numbers_are_those_of_the_analysis(make_run, tmp_path, read, page_of):
     folder = make_run(tmp_path / 'run', CURVE)
-    page, (analysis, _) = page_of(folder), read(folder)
+    page, analysis = page_of(folder), read(folder)
     for caption, table in (
         ('Scores of run', score_table(analysis.groups[0])),
         ('Classes of run', class_table(analysis.groups[0], analysis)),
@@ -118,13 +117,9 @@ def test_a_run_without_a_source_model(make_run, tmp_path, page_of):
 
 
 def test_summary_of_labelled_classes_where_the_set_lacks_some(
-    make_run, lack_car, edit, content_of, page_of, tmp_path
+    make_run, lack_car, content_of, page_of, tmp_path
 ):
-    def change(header: dict, rows: list[dict]) -> None:
-        for row in rows:
-            row['mIoU.labelled'] = row['mIoU'] + 10
-
-    folder = edit(lack_car(make_run(tmp_path / 'run', CURVE)), change)
+    folder = lack_car(make_run(tmp_path / 'run', CURVE))
     content = content_of(folder)
     assert summary_of(content)[0]['best (iteration)'][0] == '41.0 (15)'
     (strip,) = content['data']['film']['runs']
@@ -252,9 +247,11 @@ def test_provenance_and_differences(make_run, tmp_path, content_of):
     assert found['summary']['rows'][1]['state'] == 'b at iteration 15 of 20'
 
 
-def test_one_row_and_no_picture(make_run, tmp_path, page_of):
-    data = data_of(page_of(make_run(tmp_path / 'run', {0: 9.0}, images=())))
+def test_one_row_no_picture_and_a_note(make_run, tmp_path, page_of):
+    page = page_of(make_run(tmp_path / 'run', {0: 9.0}, images=()), notes=['Drawn data.'])
+    data = data_of(page)
     assert data['runs'][0]['iterations'] == [0] and data['film']['images'] == []
+    assert page.index('Drawn data.') < page.index('<h2 id="summary-title">')
 
 
 def test_what_is_broken_or_null_is_left_out(make_run, tmp_path, page_of, edit):
@@ -355,8 +352,3 @@ def test_same_bytes_in_another_process(make_run, tmp_path, page_of):
     environment = {**os.environ, 'PYTHONHASHSEED': '7', 'OMP_NUM_THREADS': '1'}
     subprocess.run([sys.executable, script, *folders, '-o', out], check=True, env=environment)
     assert out.read_text() == page_of(*folders) and str(tmp_path) not in page_of(*folders)
-
-
-def test_notes_come_first(make_run, tmp_path, page_of):
-    page = page_of(make_run(tmp_path / 'run', CURVE), notes=['Drawn data.'])
-    assert page.index('Drawn data.') < page.index('<h2 id="summary-title">')

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
 from mmseg_deeplab_study.datasets.palettes import UNLABELLED
+from mmseg_deeplab_study.report.analysis import Analysis, analyse
 from mmseg_deeplab_study.report.curves import COLOURS
 from mmseg_deeplab_study.report.paper import (
     adaptation_figure,
@@ -21,6 +22,7 @@ from mmseg_deeplab_study.report.paper import (
     source_figure,
     write_figures,
 )
+from mmseg_deeplab_study.report.runs import RunFolder
 from mmseg_deeplab_study.runs.history import FILE_NAME, History, HistoryWriter
 
 CLASSES, PALETTE = ['road', 'car'], [(128, 64, 128), (0, 0, 142)]
@@ -68,8 +70,7 @@ def predictions(read):
     """A function that draws the predictions of a run."""
 
     def draw(work_dir: Path) -> Figure:
-        analysis, folders = read(work_dir)
-        return predictions_figure(analysis.runs[0], *folders.values(), 'mIoU')
+        return predictions_figure(read(work_dir).runs[0], 'mIoU')
 
     return draw
 
@@ -89,65 +90,46 @@ def rgb(*channels: int) -> tuple[float, ...]:
     return tuple(channel / 255 for channel in channels)
 
 
-def write_two_seeds(folder: Path) -> list[Path]:
-    """Of which the second is cut off, and has no pictures."""
+@pytest.fixture(scope='module')
+def two_seeds(tmp_path_factory) -> list[Path]:
+    """Of which the second is cut off, and has no pictures. Not to be changed."""
+    folder = tmp_path_factory.mktemp('two_seeds')
     first = write_run(folder / 'r50_0', {0: 8.0, 5: 6.0, 10: 12.5}, 'ab')
     return [first, write_run(folder / 'r50_1', {0: 10.0, 5: 4.0}, seed=1)]
-
-
-@pytest.fixture
-def two_seeds(tmp_path) -> list[Path]:
-    return write_two_seeds(tmp_path)
-
-
-@pytest.fixture(scope='module')
-def written(tmp_path_factory, read) -> list[Path]:
-    """Not to be changed."""
-    folder = tmp_path_factory.mktemp('written')
-    return write_figures(*read(*write_two_seeds(folder)), folder / 'figures')
 
 
 @pytest.mark.slow
 def test_files(two_seeds, tmp_path, read):
     other = write_run(tmp_path / 'mobilenet', {0: 5.0}, 'ab', experiment='other')
     bare = write_run(tmp_path / 'bare', {0: 5.0}, experiment='bare')
-    paths = write_figures(*read(*two_seeds, bare, other), tmp_path / 'new' / 'figures')
+    found, folder = read(*two_seeds, bare, other), tmp_path / 'new' / 'figures'
+    paths = write_figures(found, folder)
     # A number is that of a figure which is there: the run without pictures takes none.
     stems = ['figure3_source_view', 'figure4_predictions_r50_0', 'figure5_predictions_mobilenet']
-    stems += ['figure6_curves']
-    names = [f'{stem}.{kind}' for stem in stems for kind in ('pdf', 'png')]
-    assert paths == [tmp_path / 'new' / 'figures' / name for name in [*names, 'series.csv']]
-    assert sorted(paths) == sorted((tmp_path / 'new' / 'figures').iterdir())
-
-
-@pytest.mark.slow
-def test_widths_and_fonts(written):
-    for path in written:
-        if path.suffix == '.png':
-            with Image.open(path) as image:
-                wide = 'predictions' in path.name
-                assert image.width == (2070 if wide else 990)  # 6.9 and 3.3 inches of 300 dots
-                assert image.info['dpi'] == pytest.approx((300, 300), abs=0.1)
-        elif path.suffix == '.pdf':
-            content = path.read_bytes()
-            # /Type 42 fonts are TrueType files inside the PDF.
-            assert content.startswith(b'%PDF') and b'/FontFile2' in content
-            assert b'/Type3' not in content and b'/CreationDate' not in content
-
-
-@pytest.mark.slow
-def test_the_same_runs_give_the_same_bytes(written, two_seeds, tmp_path, read):
-    again = write_figures(*read(*two_seeds), tmp_path / 'figures')
-    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
+    names = [f'{stem}.{kind}' for stem in (*stems, 'figure6_curves') for kind in ('pdf', 'png')]
+    assert paths == [folder / name for name in [*names, 'series.csv']]
+    assert sorted(paths) == sorted(folder.iterdir())
+    for path in paths[1:-1:2]:
+        with Image.open(path) as image:
+            wide = 'predictions' in path.name
+            assert image.width == (2070 if wide else 990)  # 6.9 and 3.3 inches of 300 dots
+            assert image.info['dpi'] == pytest.approx((300, 300), abs=0.1)
+    for path in paths[:-1:2]:
+        content = path.read_bytes()
+        # /Type 42 fonts are TrueType files inside the PDF.
+        assert content.startswith(b'%PDF') and b'/FontFile2' in content
+        assert b'/Type3' not in content and b'/CreationDate' not in content
+    again = write_figures(found, tmp_path / 'again')
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
 
 
 @pytest.mark.slow
 def test_names_of_runs_are_not_markup_nor_folders(tmp_path, read):
     names = ['a/x$_{^$ <b>"q"', 'b/x$_{^$ <b>"q"', '_$$']
     runs = [write_run(tmp_path / n, {0: 5.0}, 'a' * (n != names[0]), experiment=n) for n in names]
-    analysis, folders = read(*runs)
-    assert list(folders) == names  # of two with one name their folders are part
-    paths = write_figures(analysis, folders, tmp_path / 'figures')
+    analysis = read(*runs)
+    assert [run.name for run in analysis.runs] == names  # of two with one name their folders are part
+    paths = write_figures(analysis, tmp_path / 'figures')
     assert [path.stem for path in paths if path.suffix == '.png'] == [
         'figure3_source_view',
         'figure4_predictions_b-x-_-b-q',
@@ -163,7 +145,7 @@ def test_series_of_a_run_without_pictures(tmp_path, read):
     rows = [row(0, 1 / 3, 'source'), row(0, None, subset='probe'), row(0, 12.5)]
     rows.append({'iter': 0, 'kind': 'forgetting', 'subset': 'source', 'mIoU': 70.0})
     run = write_run(tmp_path / 'r,50', rows, seed=3)
-    paths = write_figures(*read(run), tmp_path / 'figures')
+    paths = write_figures(read(run), tmp_path / 'figures')
     assert [path.name for path in paths] == ['figure4_curves.pdf', 'figure4_curves.png', 'series.csv']
     with paths[-1].open(newline='') as file:
         header, *found = csv.reader(file)
@@ -186,7 +168,7 @@ def test_series_of_a_run_without_pictures(tmp_path, read):
 
 
 def test_curve_of_two_seeds_is_their_mean_in_a_band(two_seeds, read):
-    axes = curves_figure(read(*two_seeds)[0]).axes[0]
+    axes = curves_figure(read(*two_seeds)).axes[0]
     line, rings = axes.lines
     # (8 + 10) / 2 and (6 + 4) / 2; the second seed has no iteration 10.
     assert line.get_xydata().tolist() == [[0, 9], [5, 5]] == rings.get_xydata().tolist()
@@ -200,7 +182,7 @@ def test_curve_of_two_seeds_is_their_mean_in_a_band(two_seeds, read):
 def test_curves_of_two_experiments_differ_in_grey_too(tmp_path, read):
     fallen = write_run(tmp_path / 'r50', [row(0, 9.0), row(5, 4.0), row(10, 20.0), row(10, 9.0, 'source')])
     risen = write_run(tmp_path / 'mobilenet', {5: 4.0, 10: 5.0}, experiment='other')
-    figure = curves_figure(read(fallen, risen)[0])
+    figure = curves_figure(read(fallen, risen))
     (axes,) = figure.axes
     first, rings, second = axes.lines  # one that begins after iteration 0 has no ring
     assert first.get_xydata().tolist() == [[0, 9], [5, 4], [10, 20]]
@@ -214,10 +196,10 @@ def test_curves_of_two_experiments_differ_in_grey_too(tmp_path, read):
 
 
 def test_curves_that_never_fell_or_share_no_iteration(tmp_path, read):
-    axes = curves_figure(read(write_run(tmp_path / 'r50', {0: 4.0, 5: 9.0}))[0]).axes[0]
+    axes = curves_figure(read(write_run(tmp_path / 'r50', {0: 4.0, 5: 9.0}))).axes[0]
     assert axes.lines[1].get_xydata().tolist() == [[0, 4]]
     runs = [write_run(tmp_path / str(i), {i: 4.0}, seed=i) for i in (5, 10)]
-    assert not curves_figure(read(*runs)[0]).axes[0].lines
+    assert not curves_figure(read(*runs)).axes[0].lines
 
 
 @pytest.mark.parametrize(
@@ -232,17 +214,19 @@ def test_curves_that_never_fell_or_share_no_iteration(tmp_path, read):
         ),
         # The last is shown once; three images at most.
         ({0: 8.0, 5: 12.0}, 'abcd', ['mIoU 0.1 (iteration 5)'], 3),
+        # The probe alone scored the last.
+        (
+            [row(0, 12.0), row(5, 13.0, subset='probe')],
+            'a',
+            ['mIoU 0.1 (iteration 0)', 'last (iteration 5)'],
+            1,
+        ),
     ],
 )
 def test_columns_of_predictions(tmp_path, predictions, miou, images, columns, rows):
     figure = predictions(write_run(tmp_path / 'r50', miou, images))
     assert titles(figure) == ['photograph', 'truth', *columns]
     assert len(figure.axes) == rows * (2 + len(columns))
-
-
-def test_a_last_prediction_that_only_the_probe_scored(tmp_path, predictions):
-    run = write_run(tmp_path / 'r50', [row(0, 12.0), row(5, 13.0, subset='probe')], 'a')
-    assert titles(predictions(run))[2:] == ['mIoU 0.1 (iteration 0)', 'last (iteration 5)']
 
 
 def test_label_maps_have_the_colours_of_their_palette(tmp_path, predictions):
@@ -256,7 +240,7 @@ def test_label_maps_have_the_colours_of_their_palette(tmp_path, predictions):
 
 
 def test_source_view_of_the_first_run_that_has_pictures(two_seeds, read):
-    figure = source_figure(*read(*reversed(two_seeds)))
+    figure = source_figure(read(*reversed(two_seeds)))
     assert figure.axes[0].get_ylabel() == 'r50_0'
     assert titles(figure) == ['photograph', "source model's prediction"]
     # In the classes of the source; no pixel is a cat.
@@ -284,23 +268,20 @@ def test_a_large_label_map_gets_smaller_without_new_colours(tmp_path, prediction
         ('source/a.png', 0, 1),
     ],
 )
-@pytest.mark.parametrize('damage', ['missing', 'truncated', 'not a picture'])
-def test_a_picture_that_cannot_be_read_is_left_out(two_seeds, read, damage, place, gone, broken):
-    path = two_seeds[0] / 'snapshots' / place
+def test_a_picture_that_cannot_be_read_is_left_out(tmp_path, read, place, gone, broken):
+    folder = write_run(tmp_path / 'r50', {0: 8.0, 5: 6.0, 10: 12.5}, 'ab')
+    path = folder / 'snapshots' / place
     content = path.read_bytes()
-    path.unlink()
-    if damage != 'missing':
-        # Within the pixels, after the palette.
-        path.write_bytes(content[: content.index(b'IDAT') + 8] if damage == 'truncated' else b'text')
-    analysis, folders = read(*two_seeds)
-    figures = [
-        predictions_figure(analysis.runs[0], folders['r50_0'], 'mIoU'),
-        source_figure(analysis, folders),
-    ]
-    empty = [axes for figure in figures for axes in figure.axes if not axes.images]
-    assert [[text.get_text() for text in axes.texts] for axes in empty] == [['no picture']] * (
-        gone if damage == 'missing' else broken
-    )
+    # Cut within the pixels, after the palette.
+    for damaged, count in ((content[: content.index(b'IDAT') + 8], broken), (b'text', broken), (None, gone)):
+        if damaged is None:
+            path.unlink()
+        else:
+            path.write_bytes(damaged)
+        analysis = read(folder)
+        figures = [predictions_figure(analysis.runs[0], 'mIoU'), source_figure(analysis)]
+        empty = [axes for figure in figures for axes in figure.axes if not axes.images]
+        assert [[text.get_text() for text in axes.texts] for axes in empty] == [['no picture']] * count
 
 
 # A quick figure
@@ -312,9 +293,13 @@ def history(*scores: float, first: int = 0) -> History:
     return History({}, rows)
 
 
+def analysed(**runs: History) -> Analysis:
+    return analyse({name: RunFolder(Path(name), run) for name, run in runs.items()})
+
+
 def lines(**runs: History) -> list[tuple[str, str, list, list]]:
     """Legend, colour, iterations and scores of each line."""
-    drawn = adaptation_figure(runs).axes[0].lines
+    drawn = adaptation_figure(analysed(**runs)).axes[0].lines
     return [(x.get_label(), x.get_color(), list(x.get_xdata()), list(x.get_ydata())) for x in drawn]
 
 
@@ -326,7 +311,7 @@ def test_lines_of_two_runs():
         ('MobileNetV2', second, [0, 5], [4, 4]),
         ('MobileNetV2, seen classes', second, [0, 5], [8, 8]),
     ]  # the unseen classes' mean is null throughout: no line
-    axes = adaptation_figure({'R': history(1, 2)}, title='Drawn data').axes[0]
+    axes = adaptation_figure(analysed(R=history(1, 2)), title='Drawn data').axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('iteration (updates done)', 'mIoU (%)')
     assert axes.get_title() == 'Drawn data'
 
@@ -344,9 +329,9 @@ def test_a_set_that_lacks_classes_is_drawn_over_the_labelled_ones():
     run.header['target_classes'] = CLASSES
     for one in run.rows:
         one |= {'mIoU.labelled': one['mIoU'] + 10, 'confusion': [[3, 1], [0, 0]]}
-    figure = adaptation_figure({'R': run})
-    assert figure.axes[0].get_ylabel() == 'mIoU.labelled (%)'
-    assert list(figure.axes[0].lines[0].get_ydata()) == [19, 14]
+    (axes,) = adaptation_figure(analysed(R=run)).axes
+    assert axes.get_ylabel() == 'mIoU.labelled (%)'
+    assert list(axes.lines[0].get_ydata()) == [19, 14]
 
 
 def test_the_probe_has_a_line_of_its_own():
@@ -360,15 +345,11 @@ def test_the_probe_has_a_line_of_its_own():
 def test_a_name_that_is_no_figure_s(tmp_path, name):
     (tmp_path / 'folder.png').mkdir()
     with pytest.raises(ValueError, match=rf'{name}: expected a file name that ends in one of \..*\.png'):
-        draw_adaptation({}, tmp_path / name)
+        draw_adaptation(analysed(R=history(9, 4)), tmp_path / name)
 
 
 def test_quick_figure_as_a_file(tmp_path):
-    path = draw_adaptation({'R': history(9, 4, 12)}, tmp_path / 'new folder' / 'adaptation.png')
+    path = draw_adaptation(analysed(R=history(9, 4, 12)), tmp_path / 'new folder' / 'adaptation.png')
     assert path == tmp_path / 'new folder' / 'adaptation.png'
     with Image.open(path) as image:
         assert image.size == (1200, 720)  # 8 x 4.8 inches of 150 dots
-    for runs, message in (({}, 'needs at least one run, but got none'), ({'R': history()}, 'R: mIoU')):
-        with pytest.raises(ValueError, match=message):
-            draw_adaptation(runs, tmp_path / 'a.png')
-    assert not (tmp_path / 'a.png').exists()

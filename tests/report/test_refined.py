@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
-from mmseg_deeplab_study.evaluation.metrics.boundary_metric import (
-    add_boundaries,
-    boundary_scores,
-    count_boundaries,
-)
+from mmseg_deeplab_study.evaluation.metrics.boundary_metric import boundary_scores, count_boundaries
 from mmseg_deeplab_study.report.refined import refined
 from mmseg_deeplab_study.runs.history import HistoryWriter, make_row
 
@@ -24,7 +20,7 @@ def scores(shift: int, miou: float) -> dict:
         'mIoU.seen': miou,
         'mIoU.unseen': None,
         'class_iou': {'road': miou, 'car': miou + 1, 'traffic light': None},
-        **boundary_scores(add_boundaries([counts], 3), CLASSES),
+        **boundary_scores([counts], CLASSES),
     }
 
 
@@ -47,8 +43,7 @@ def entries(read):
     """A function that gives the entries of a work_dir."""
 
     def find(folder) -> list[dict]:
-        analysis, folders = read(folder)
-        return refined(analysis.runs, folders, 480)
+        return refined(read(folder).runs, 480)
 
     return find
 

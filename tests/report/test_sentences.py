@@ -10,7 +10,7 @@ from mmseg_deeplab_study.runs.history import History
 @pytest.fixture
 def found_in(read):
     """A function that gives the sentences of work_dirs by heading."""
-    return lambda *folders: sentences(read(*folders)[0])
+    return lambda *folders: sentences(read(*folders))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -46,14 +47,12 @@ def make_runner(
     **options,
 ) -> SimpleNamespace:
     norm_cfg = dict(type=norm, num_groups=2) if norm == 'GN' else dict(type=norm) if norm else None
-    config = {**HEADS[head], 'norm_cfg': norm_cfg}
-    head = MODELS.build(dict(in_channels=8, channels=4, num_classes=3, **config))
+    config = dict(HEADS[head], in_channels=8, channels=4, num_classes=3, norm_cfg=norm_cfg)
     dataset = Images(images)
     train = DataLoader(dataset, batch, sampler=sampler(dataset), collate_fn=list, **options)
     val = DataLoader(dataset, 1, num_workers=options.get('num_workers', 0))
-    return SimpleNamespace(
-        model=nn.ModuleDict(dict(decode_head=head)), train_dataloader=train, val_dataloader=val, val_loop=1
-    )
+    model = nn.ModuleDict(dict(decode_head=MODELS.build(config)))
+    return SimpleNamespace(model=model, train_dataloader=train, val_dataloader=val, val_loop=1)
 
 
 @pytest.mark.parametrize('head', ['ours', 'ASPPHead', 'PSPHead'])
@@ -70,7 +69,6 @@ def test_one_image_before_a_pooling_branch(head, images, batch, said):
 @pytest.mark.parametrize(
     'options',
     [
-        dict(images=8),
         dict(images=6),
         dict(drop_last=True),
         dict(sampler=InfiniteSampler),
@@ -82,12 +80,6 @@ def test_one_image_before_a_pooling_branch(head, images, batch, said):
 )
 def test_batches_that_every_norm_takes(options):
     check_batches(make_runner(**options))
-
-
-def test_a_batch_of_one_is_what_torch_stops_at():
-    model = make_runner().model.train()
-    with pytest.raises(ValueError, match='more than 1 value per channel'):
-        model['decode_head']([torch.zeros(1, 8, 9, 9)])
 
 
 # Shared memory
@@ -102,16 +94,14 @@ def make_loaders(images: int = 20, batch: int = 2, **options) -> dict[str, DataL
 def free(monkeypatch) -> Callable[..., None]:
     """A function that sets the bytes of shared memory that are free to each rank, of this machine if one."""
 
-    def set_free(*ranks: int | None, hosts: Sequence[str] = ()) -> None:
-        def gather(mine: tuple) -> list[tuple]:
-            # The others' loaders are as this rank's.
-            return [
-                (host, size, mine[2])
-                for host, size in zip(hosts or ['node'] * len(ranks), ranks, strict=True)
-            ]
-
+    def set_free(*ranks: int | None, hosts: Sequence[str] = ('node', 'node')) -> None:
+        # The others' loaders are as this rank's.
+        monkeypatch.setattr(
+            batches,
+            'all_gather_object',
+            lambda mine: [(host, size, mine[2]) for host, size in zip(hosts, ranks, strict=False)],
+        )
         monkeypatch.setattr(batches, 'free_shared_memory', lambda: ranks[0])
-        monkeypatch.setattr(batches, 'all_gather_object', gather)
 
     return set_free
 
@@ -142,14 +132,13 @@ def test_workers_share_more_than_there_is(free, loaders, samples):
 
 def test_what_shared_memory_lacks_is_said(free):
     free(2**20)
-    loaders = make_loaders(images=2000, batch=400, num_workers=2)
     message = (
         '^/dev/shm of node has 1 MB free, but the workers share batches of 1 MB for train_dataloader and '
         r'0 MB for val_dataloader, and would wait for ever. .*--shm-size=8g.*\(--cfg-options '
         'train_dataloader.num_workers=0 train_dataloader.persistent_workers=False val_dataloader.num'
     )
     with pytest.raises(RuntimeError, match=message):
-        check_shared_memory(loaders)
+        check_shared_memory(make_loaders(images=2000, batch=400, num_workers=2))
 
 
 def test_loaders_beside_the_training_are_used_one_at_a_time(free):
@@ -184,23 +173,17 @@ def test_an_unreadable_sample_is_left_to_the_checks_of_data(free):
 
 
 def test_loaders_are_built_once_and_in_their_places():
-    built, train = [], make_loaders()['train_dataloader']
-
-    def build(config: dict | DataLoader, seed: int, diff_rank_seed: bool) -> DataLoader:
-        built.append((seed, diff_rank_seed))
-        return train
-
+    train = make_loaders()['train_dataloader']
+    build = Mock(return_value=train)
     runner = SimpleNamespace(
         _train_dataloader=dict(), _val_dataloader=None, seed=3, _randomness_cfg={}, build_dataloader=build
     )
-    runner.hooks = [
-        SimpleNamespace(forgetting=None),
-        SimpleNamespace(forgetting=dict(dataloader={}, interval=2)),
-    ]
+    forgetting = dict(dataloader={}, interval=2)
+    runner.hooks = [SimpleNamespace(forgetting=None), SimpleNamespace(forgetting=forgetting)]
     assert build_loaders(runner) == {'train_dataloader': train, 'forgetting.dataloader': train}
     assert runner._train_dataloader is train and runner._val_dataloader is None
     assert runner.hooks[1].forgetting == dict(dataloader=train, interval=2)
-    assert built == [(3, False)] * 2
+    assert [call.kwargs for call in build.call_args_list] == [dict(seed=3, diff_rank_seed=False)] * 2
 
 
 def test_an_iterable_dataset_has_no_length(free):

@@ -27,9 +27,8 @@ def test_a_config_that_cannot_be_read(tmp_path, text, message):
 def test_the_line_of_an_inherited_config(tmp_path):
     (tmp_path / 'base.py').write_text('a = 1\n\nb = a.c\n')
     (tmp_path / 'mine.py').write_text("_base_ = 'base.py'\n")
-    with pytest.raises(
-        ValueError, match=r"mine.py, in .*base.py, line 3: 'int' object has no attribute 'c'$"
-    ):
+    message = r"mine.py, in .*base.py, line 3: 'int' object has no attribute 'c'$"
+    with pytest.raises(ValueError, match=message):
         read_file(tmp_path / 'mine.py')
 
 

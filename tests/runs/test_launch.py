@@ -2,7 +2,9 @@
 
 import argparse
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -39,11 +41,8 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_config_is_read_and_options_are_merged(config):
-    options = {'lr': 0.5, 'model.depth': 101, 'model.strides': [1, 1]}
-    cfg = load_config(flags(config, cfg_options=options))
-    assert cfg.lr == 0.5
-    assert cfg.model == dict(depth=101, strides=[1, 1])
-    assert cfg.launcher == 'none'
+    cfg = load_config(flags(config, cfg_options={'lr': 0.5, 'model.strides': [1, 1]}))
+    assert (cfg.lr, cfg.model, cfg.launcher) == (0.5, dict(depth=50, strides=[1, 1]), 'none')
 
 
 @pytest.mark.parametrize(
@@ -73,10 +72,13 @@ def test_missing_config(tmp_path):
     (tmp_path / 'nowhere_else.py').touch()
     for path, what in (
         (tmp_path / 'nowhere.py', r"no such file; did you mean 'nowhere_else.py'\?"),
-        (tmp_path, 'a folder'),
+        (tmp_path, 'a folder; expected a file NAME.py'),
     ):
         with pytest.raises(FileNotFoundError, match=f'^config {path}: {what}$'):
             load_config(flags(path))
+
+
+AMP = dict(type='AmpOptimWrapper', loss_scale=512.0)
 
 
 @pytest.mark.parametrize(
@@ -84,17 +86,9 @@ def test_missing_config(tmp_path):
     [
         ('cpu', dict(type='OptimWrapper'), dict(type='BFloat16OptimWrapper')),
         ('cpu', dict(), dict(type='BFloat16OptimWrapper')),
-        (
-            'cpu',
-            dict(type='AmpOptimWrapper', dtype='float16', loss_scale=512.0, use_fsdp=False),
-            dict(type='BFloat16OptimWrapper'),
-        ),
+        ('cpu', dict(AMP, dtype='float16', use_fsdp=False), dict(type='BFloat16OptimWrapper')),
         ('cuda', dict(type='OptimWrapper'), dict(type='AmpOptimWrapper', loss_scale='dynamic')),
-        (
-            'cuda',
-            dict(type='AmpOptimWrapper', loss_scale=512.0),
-            dict(type='AmpOptimWrapper', loss_scale=512.0),
-        ),
+        ('cuda', AMP, AMP),
     ],
 )
 def test_amp(monkeypatch, device, given, expected):
@@ -115,43 +109,40 @@ def test_amp_refuses_another_wrapper():
 # What it finds in its folder
 
 
-def resumable(folder: Path, seed: int = 3) -> tuple[Config, Path]:
-    folder.mkdir(parents=True)
-    path = folder / 'iter_5.pth'
-    meta = dict(iter=5, seed=seed)
-    torch.save(dict(meta=meta, state_dict={}, optimizer={}, message_hub={}), path)
-    return Config(dict(work_dir=str(folder), load_from='source.pth', randomness=dict(seed=0))), path
+@pytest.fixture
+def resumable(tmp_path: Path) -> Callable[[str], tuple[Config, Path]]:
+    """A function of a run's folder that leaves a checkpoint of seed 3 there; its config and that file."""
+
+    def make(folder: str = 'work') -> tuple[Config, Path]:
+        path = tmp_path / folder / 'iter_5.pth'
+        path.parent.mkdir(parents=True)
+        meta = dict(iter=5, seed=3)
+        torch.save(dict(meta=meta, state_dict={}, optimizer={}, message_hub={}), path)
+        return Config(dict(work_dir=str(path.parent), load_from='source.pth', randomness=dict(seed=0))), path
+
+    return make
 
 
-@pytest.mark.parametrize('seed', [None, 3])
-def test_a_resumed_run_has_the_seed_it_was_begun_with(tmp_path, seed):
+def test_a_resumed_run_has_the_seed_it_was_begun_with(resumable, monkeypatch):
     """And not the config's: MMEngine shuffles the data by that before it looks at the checkpoint's."""
-    cfg, path = resumable(tmp_path / 'work')
-    assert prepare_work_dir(cfg, resume=True, overwrite=False, seed=seed) == path
-    assert cfg.randomness.seed == 3
-    # The config that is kept with the run says where the run came from.
-    assert cfg.load_from == 'source.pth' and 'resume' not in cfg
-
-
-def test_tensors_are_left_to_the_runner(tmp_path, monkeypatch):
-    """What finds a checkpoint to resume from checks the sums, and reads the rest from the file's map."""
-    cfg, path = resumable(tmp_path / 'work')
+    cfg, path = resumable()
+    with pytest.raises(ValueError, match=r'--seed 5: the run in .*work was begun with seed 3; leave'):
+        prepare_work_dir(cfg, resume=True, overwrite=False, seed=5)
     mapped, load = [], torch.load
     monkeypatch.setattr(
         torch, 'load', lambda *args, **more: mapped.append(more['mmap']) or load(*args, **more)
     )
-    assert prepare_work_dir(cfg, resume=True, overwrite=False) == path
-    assert mapped == [True, True]
+    for seed in (None, 3):
+        assert prepare_work_dir(cfg, resume=True, overwrite=False, seed=seed) == path
+        assert cfg.randomness.seed == 3
+    # The config that is kept with the run says where the run came from.
+    assert cfg.load_from == 'source.pth' and 'resume' not in cfg
+    # Tensors are left to the runner: the sums are checked, the rest is read from the file's map.
+    assert mapped == [True] * 4
 
 
-def test_another_seed_is_not_a_resume(tmp_path):
-    cfg, _ = resumable(tmp_path / 'work')
-    with pytest.raises(ValueError, match=r'--seed 5: the run in .*work was begun with seed 3; leave'):
-        prepare_work_dir(cfg, resume=True, overwrite=False, seed=5)
-
-
-def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(tmp_path):
-    cfg, path = resumable(tmp_path / 'work')
+def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(resumable):
+    cfg, path = resumable()
     assert prepare_work_dir(cfg, resume=True, overwrite=True) == path
     path.write_bytes(b'')
     assert prepare_work_dir(cfg, resume=True, overwrite=True) is None
@@ -162,15 +153,16 @@ def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(tmp_path):
 
 
 def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(launch, 'warn', said.append)
+    log = Mock()
+    monkeypatch.setattr(launch, 'warn', log)
     cfg = Config(dict(work_dir=str(tmp_path / 'mistyped')))
     assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
-    assert said == [f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero']
+    (message,) = log.call_args.args
+    assert message == f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero'
 
 
-def test_resume_of_a_config_looks_into_its_own_folder(tmp_path):
-    cfg, theirs = resumable(tmp_path / 'a')
+def test_resume_of_a_config_looks_into_its_own_folder(tmp_path, resumable):
+    cfg, theirs = resumable('a')
     cfg.work_dir, cfg.resume = str(tmp_path / 'b'), True
     (tmp_path / 'b').mkdir()
     (tmp_path / 'b/last_checkpoint').write_text(str(theirs))
@@ -183,8 +175,8 @@ def test_resume_of_a_config_looks_into_its_own_folder(tmp_path):
     assert prepare_work_dir(cfg, resume=False, overwrite=False) == Path(mine) and not cfg.resume
 
 
-def test_checkpoints_that_are_saved_elsewhere_are_the_run_s(tmp_path):
-    cfg, path = resumable(tmp_path / 'out/work')
+def test_checkpoints_that_are_saved_elsewhere_are_the_run_s(tmp_path, resumable):
+    cfg, path = resumable('out/work')
     cfg.work_dir = str(tmp_path / 'work')
     (tmp_path / 'work').mkdir()
     (tmp_path / 'work/last_checkpoint').write_text(str(path))
@@ -194,7 +186,7 @@ def test_checkpoints_that_are_saved_elsewhere_are_the_run_s(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'launcher, device, said, expected',
+    ('launcher', 'device', 'said', 'expected'),
     [
         ('slurm', 'cuda', {}, 'torch'),
         ('slurm', 'cuda', {'sync_bn': None}, None),
@@ -226,7 +218,7 @@ print('not reached')
 """
 
 
-def test_a_rank_ends_behind_its_exit_handlers_without_finalisation(forked, tmp_path):
+def test_a_rank_ends_after_its_exit_handlers_without_finalisation(forked, tmp_path):
     """A thread of gloo's that frees a tensor in finalisation aborts: one run of two processes in nine."""
     script = LEAVING.format(tmp_path / 'store')
     done = forked.run('-c', script, cwd=tmp_path)
@@ -234,12 +226,11 @@ def test_a_rank_ends_behind_its_exit_handlers_without_finalisation(forked, tmp_p
 
 
 def test_a_single_process_goes_on(monkeypatch):
-    ended = []
-    monkeypatch.setattr(launch.atexit, '_run_exitfuncs', lambda: ended.append('exit handlers'))
-    monkeypatch.setattr(launch.os, '_exit', ended.append)
-    monkeypatch.setattr(torch.distributed, 'destroy_process_group', lambda: ended.append('group'))
+    end = Mock()
+    for module, name in ((launch.atexit, '_run_exitfuncs'), (launch.os, '_exit')):
+        monkeypatch.setattr(module, name, end)
     leave_ranks()
-    assert not ended
+    assert not end.called
 
 
 @pytest.mark.parametrize(
@@ -252,9 +243,8 @@ def test_a_single_process_goes_on(monkeypatch):
 )
 def test_a_launcher_that_has_not_started_the_process(config, monkeypatch, launcher, variable, starter):
     monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(
-        ValueError, match=f'^--launcher {launcher}: {variable} is not set.* Start it by {starter}'
-    ):
+    message = f'^--launcher {launcher}: {variable} is not set.* Start it by {starter}'
+    with pytest.raises(ValueError, match=message):
         load_config(flags(config, launcher=launcher))
     monkeypatch.setenv(variable, '0')
     assert load_config(flags(config, launcher=launcher)).launcher == launcher

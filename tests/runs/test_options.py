@@ -42,27 +42,19 @@ def get(cfg: Config, key: str):
 @pytest.mark.parametrize(
     ('key', 'near'),
     [
-        ('loadfrom', 'load_from'),
         ('load_form', 'load_from'),
         ('Load_from', 'load_from'),
         ('custom_hook.0.unmatched', 'custom_hooks'),
-        ('train_dataloaders.batch_size', 'train_dataloader'),
-        ('optimizer_wrapper.optimizer.lr', 'optim_wrapper'),
         ('seed', 'randomness.seed'),
         ('lr', 'optim_wrapper.optimizer.lr'),
-        ('max_iters', 'train_cfg.max_iters'),
-        ('batch_size', 'train_dataloader.batch_size'),
         ('decode_head.num_classes', 'model.decode_head'),
     ],
 )
 def test_an_unknown_part_is_refused_with_the_nearest(leaves, key, near):
-    cfg = leaves[CAMVID]
-    with pytest.raises(ValueError) as caught:
+    cfg, first = leaves[CAMVID], key.split('.')[0]
+    message = f"^option '{key}': no part of a config is called '{first}'; did you mean '{near}'\\?$"
+    with pytest.raises(ValueError, match=message):
         merge(cfg, {key: 1})
-    first = key.split('.')[0]
-    assert str(caught.value) == (
-        f'option {key!r}: no part of a config is called {first!r}; did you mean {near!r}?'
-    )
     assert first not in cfg
 
 
@@ -74,7 +66,7 @@ def warned(monkeypatch) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize('key', ['qqq', 'my_optimizer', 'train_dataloader_extra', 'load_from2'])
+@pytest.mark.parametrize('key', ['qqq', 'my_optimizer', 'load_from2'])
 def test_what_only_code_of_the_user_s_own_can_read_is_a_warning(leaves, warned, key):
     assert merge(leaves[STUDY], {key: 1})[key] == 1
     assert warned == [
@@ -134,23 +126,15 @@ def test_a_misspelt_part_of_a_part_is_refused(leaves, key, wrong, right):
     'key',
     [
         'load_from',
-        'resume',
-        'sync_bn',
         'find_unused_parameters',
-        'compile',
-        'auto_scale_lr',
         'experiment_name',
         'val_cfg.full_interval',
-        'test_dataloader.batch_size',
         'custom_hooks.0.unmatched',
         'custom_hooks.1.forgetting',
         'param_scheduler.0.end',
         'default_hooks.mine.type',
-        'model.eval_dtype',
         'model.backbone.frozen_stages',
         'model.test_cfg.crf.iterations',
-        'optim_wrapper.clip_grad',
-        'optim_wrapper.paramwise_cfg.bias_lr_mult',
         'optim_wrapper.paramwise_cfg.custom_keys.backbone2.lr_mult',
         # A word more than in_channels.
         'model.decode_head.c1_in_channels',
@@ -164,11 +148,8 @@ def test_what_may_be_new_or_is_there(leaves, key):
 
 
 def test_what_code_of_the_user_s_own_reads_is_in_the_config():
-    cfg = Config(dict(mine=dict(interval=5, names=['a']), number=5, train_cfg=dict(max_iters=5), words='x'))
-    merged = merge(cfg, {'mine.interval': 7, 'mine.names': ['b'], 'number': 6, 'words': 'y'})
-    assert merged.to_dict() == dict(
-        mine=dict(interval=7, names=['b']), number=6, train_cfg=dict(max_iters=5), words='y'
-    )
+    merged = merge(Config(dict(mine=dict(names=['a']), number=5)), {'mine.names': ['b'], 'number': 6})
+    assert merged.to_dict() == dict(mine=dict(names=['b']), number=6)
 
 
 @pytest.mark.parametrize(
@@ -177,13 +158,11 @@ def test_what_code_of_the_user_s_own_reads_is_in_the_config():
         (
             CAMVID,
             'data_root',
-            'train_dataloader.dataset.data_root, val_dataloader.dataset.data_root, '
-            'test_dataloader.dataset.data_root',
+            ', '.join(f'{n}_dataloader.dataset.data_root' for n in ('train', 'val', 'test')),
         ),
-        (CAMVID, 'crop_size', r'train_dataloader.dataset.pipeline.2.crop_size'),
+        (CAMVID, 'crop_size', 'train_dataloader.dataset.pipeline.2.crop_size'),
         (STUDY, 'norm_cfg.type', 'model.decode_head.norm_cfg'),
         (STUDY, 'train_pipeline.2.crop_size', 'train_dataloader.dataset.dataset.pipeline'),
-        (STUDY, 'dataset_type', 'train_dataloader.dataset.dataset.type'),
         # Overridden in its place, the variable is still what MMSeg's base said.
         (STUDY, 'optimizer.lr', 'optim_wrapper.optimizer'),
         # A parameter of Runner's, which only a model without its own gets.
@@ -191,15 +170,13 @@ def test_what_code_of_the_user_s_own_reads_is_in_the_config():
     ],
 )
 def test_a_variable_is_refused_with_its_places(leaves, leaf, key, places):
-    cfg = leaves[leaf]
-    with pytest.raises(ValueError) as caught:
-        merge(cfg, {key: 'other'})
-    message, first = str(caught.value), key.split('.')[0]
-    assert message.startswith(
-        f'option {key!r}: {first!r} is a variable of leaf.py, whose value is in its places already; name the '
-        'place: '
+    first = key.split('.')[0]
+    message = (
+        f"^option '{key}': '{first}' is a variable of leaf.py, whose value is in its places already; name "
+        f'the place: .*{places}'
     )
-    assert places in message
+    with pytest.raises(ValueError, match=message):
+        merge(leaves[leaf], {key: 'other'})
 
 
 def test_a_model_without_a_data_preprocessor_gets_the_runner_s():
@@ -220,11 +197,10 @@ def test_nested_options_are_checked_too_and_left_as_they_are(leaves):
     options = {'train_cfg': dict(max_iters=7), 'custom_hooks': {'0': dict(unmatched='zero')}}
     merged = merge(leaves[CAMVID], options)
     assert (merged.train_cfg.max_iters, merged.custom_hooks[0].unmatched) == (7, 'zero')
-    replaced = {'optim_wrapper.paramwise_cfg': dict(_delete_=True, custom_keys=dict(a=dict(lr_mult=2)))}
+    keys = dict(custom_keys=dict(a=dict(lr_mult=2)))
+    replaced = {'optim_wrapper.paramwise_cfg': dict(_delete_=True, **keys)}
     before = copy.deepcopy(replaced)
-    assert merge(leaves[CAMVID], replaced).optim_wrapper.paramwise_cfg == dict(
-        custom_keys=dict(a=dict(lr_mult=2))
-    )
+    assert merge(leaves[CAMVID], replaced).optim_wrapper.paramwise_cfg == keys
     assert replaced == before
     with pytest.raises(ValueError, match="^option 'train_cfg.max_iter': leaf.py has no 'max_iter'"):
         merge(leaves[CAMVID], {'train_cfg': dict(max_iter=7)})
@@ -237,11 +213,9 @@ def test_every_tool_reads_its_config_so(tmp_path):
     assert read_config(str(path), {'load_from': 'a.pth'}).load_from == 'a.pth'
     with pytest.raises(ValueError, match="^option 'loadfrom': .* did you mean 'load_from'"):
         read_config(str(path), {'loadfrom': 'a.pth'})
-    package = Path(__file__).resolve().parents[2]
-    texts = [
-        file.read_text()
-        for folder in ('tools', 'mmseg_deeplab_study')
-        for file in (package / folder).rglob('*.py')
-    ]
     # None merges what a command line says by itself.
-    assert not [text for text in texts if 'merge_from_dict(args.cfg_options' in text]
+    repository = Path(__file__).resolve().parents[2]
+    texts = [
+        path.read_text() for folder in ('tools', 'mmseg*') for path in repository.glob(f'{folder}/**/*.py')
+    ]
+    assert texts and not [text for text in texts if 'merge_from_dict(args.cfg_options' in text]

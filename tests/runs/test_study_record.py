@@ -1,10 +1,10 @@
 """Records of the original study: what is read from them, and what is refused."""
 
-import functools
 import os
 import pickle
 import re
 import reprlib
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -43,57 +43,43 @@ def refused(path: Path, message: str) -> None:
 @each_protocol
 def test_reads_what_the_study_pickled(tmp_path, protocol):
     first, second = (0.5, 0.25, np.nan, 0.125), (1.0, 0.0, 0.5, np.nan)
-    record = study(first, second, mean=[np.nanmean(first), np.float64(0.5)])
+    mean = [np.nanmean(first), np.float64(0.5), np.float64(np.nan)]
+    record = study(first, second, [np.nan] * 4, mean=mean)
     assert type(record['Class IoU'][0][0]) is np.float64 is type(record['Mean IoU'][0])
-    history = read_study_record(save(tmp_path, record, protocol), CLASSES)
+    header, (one, two, nothing) = read_study_record(save(tmp_path, record, protocol), CLASSES)
 
-    assert history.header == {
+    assert header == {
         'source_classes': list(study_record.resolve_classes('voc')),
         'target_classes': list(CLASSES),
         'seen_classes': ['person', 'motorcycle', 'bus'],  # motorbike in VOC
         'imported_from': 'snapshot.pickle',
         'seed': None,
     }
-    same = {'kind': 'validation', 'subset': 'full', 'aAcc': 50.0, 'mAcc': None}
-    assert history.rows == [
-        same
-        | {
-            'iter': 5,
-            'mIoU': pytest.approx(100 * (0.5 + 0.25 + 0.125) / 3),
-            'mIoU.seen': 18.75,  # (25 + 12.5) / 2, motorcycle is absent
-            'mIoU.unseen': 50.0,
-            'class_iou': {'road': 50.0, 'person': 25.0, 'motorcycle': None, 'bus': 12.5},
-        },
-        same
-        | {
-            'iter': 10,
-            'mIoU': 50.0,
-            'mIoU.seen': 25.0,  # (0 + 50) / 2
-            'mIoU.unseen': 100.0,
-            'class_iou': {'road': 100.0, 'person': 0.0, 'motorcycle': 50.0, 'bus': None},
-        },
-    ]
-    values = [*history.rows[0]['class_iou'].values(), history.rows[0]['mIoU']]
-    assert {type(value) for value in values} == {float, type(None)}
-    # It can be kept as a record of ours.
+    assert one == {
+        'iter': 5,
+        'kind': 'validation',
+        'subset': 'full',
+        'aAcc': 50.0,
+        'mAcc': None,
+        'mIoU': pytest.approx(100 * (0.5 + 0.25 + 0.125) / 3),
+        'mIoU.seen': 18.75,  # (25 + 12.5) / 2, motorcycle is absent
+        'mIoU.unseen': 50.0,
+        'class_iou': {'road': 50.0, 'person': 25.0, 'motorcycle': None, 'bus': 12.5},
+    }
+    assert (two['iter'], two['mIoU.seen'], two['mIoU.unseen']) == (10, 25.0, 100.0)
+    assert [nothing[key] for key in ('mIoU', 'mIoU.seen', 'mIoU.unseen')] == [None] * 3
+    # It can be kept as a record of ours: its numbers are plain ones.
     writer = HistoryWriter(tmp_path / FILE_NAME)
-    writer.start(history.header)
-    for row in history.rows:
-        writer.append(row)
-    assert read_history(tmp_path).rows == history.rows
-
-
-def test_means_over_no_class_are_none(tmp_path):
-    record = study([np.nan] * 4, mean=[np.float64(np.nan)], accuracy=[np.float64(np.nan)])
-    (row,) = read_study_record(save(tmp_path, record), CLASSES).rows
-    assert [row[key] for key in ('mIoU', 'aAcc', 'mIoU.seen', 'mIoU.unseen')] == [None] * 4
+    writer.start(header)
+    writer.append(one)
+    assert read_history(tmp_path).rows == [one]
 
 
 def test_label_spaces_and_interval(tmp_path):
     header = read_study_record(save(tmp_path, study([0.5] * 19))).header
     assert len(header['target_classes']) == 19
     assert header['seen_classes'] == ['person', 'car', 'bus', 'train', 'motorcycle', 'bicycle']
-    path = save(tmp_path, study([0.5, 0.25, 0.0, 0.0], [0.5, 0.25, 0.0, 0.0]))
+    path = save(tmp_path, study(*[(0.5, 0.25, 0.0, 0.0)] * 2))
     history = read_study_record(str(path), CLASSES, seen=['road', 'person'], interval=20)
     assert [row['iter'] for row in history.rows] == [20, 40]
     assert history.header['source_classes'] == history.header['seen_classes'] == ['road', 'person']
@@ -103,21 +89,11 @@ def test_label_spaces_and_interval(tmp_path):
 
 
 @each_protocol
-@pytest.mark.parametrize(
-    'entry',
-    [
-        [0.5, 0.25, 0, True],
-        (0.5, 0.25, 0, 1),
-        {3: 1, 2: 0, 1: 0.25, 0: 0.5},
-        {np.int64(i): np.float32(v) for i, v in enumerate([0.5, 0.25, 0, 1])},
-        np.array([0.5, 0.25, 0, 1]),
-        np.array([0.5, 0, 0.25, 0, 0, 0, 1, 0], '>f8')[::2],  # of the other byte order, with gaps
-        np.array([0.5, 0.25, 0, 1], np.float16),
-    ],
-    ids=['list', 'tuple', 'unsorted', 'numpy keys', 'array', 'big endian', 'half'],
-)
-def test_other_ways_to_write_numbers(tmp_path, protocol, entry):
-    record = {'Class IoU': [entry], 'Mean IoU': np.array([0.25]), 'Overall Acc': (np.bool_(True),)}
+@pytest.mark.parametrize('number', [float, np.float16, np.float32], ids=str)
+def test_other_numbers(tmp_path, protocol, number):
+    """By any class index; True and 1 are numbers too."""
+    iou = {np.int64(3): True, 2: 0, 1: number(0.25), 0: number(0.5)}
+    record = {'Class IoU': [iou], 'Mean IoU': [number(0.25)], 'Overall Acc': [np.bool_(True)]}
     (row,) = read_study_record(save(tmp_path, record, protocol), CLASSES).rows
     assert list(row['class_iou'].values()) == [50.0, 25.0, 0.0, 100.0]
     assert (row['mIoU'], row['aAcc']) == (25.0, 100.0)
@@ -125,22 +101,12 @@ def test_other_ways_to_write_numbers(tmp_path, protocol, entry):
 
 
 @pytest.mark.parametrize('core', [b'numpy.core', b'numpy._core'])
-@each_protocol
-def test_numpy_1_and_2_name_their_modules_differently(tmp_path, protocol, core):
-    data = pickle.dumps({**study([0.5, 0.25, 0, 0.125]), 'Mean IoU': np.array([0.25])}, protocol)
-    if protocol >= 4:
-        data = data[:2] + data[11:]  # without the frame, which says how long all is
-    # A name is followed by a blank, or, from protocol 4 on, preceded by its length.
-    named, count = re.subn(
-        rb'(?:(?<=\x8c).)?numpy\._?core\.(multiarray|numeric)',
-        lambda m: bytes([len(core) + 1 + len(m[1])] * (protocol >= 4)) + core + b'.' + m[1],
-        data,
-        flags=re.DOTALL,
-    )
-    assert count > 0
+def test_numpy_1_and_2_name_their_modules_differently(tmp_path, core):
+    # In protocol 3 a name ends with its line; it was the study's default.
+    named, count = re.subn(rb'numpy\._?core', core, pickle.dumps(study([0.5, 0.25, 0, 0.125]), 3))
+    assert count == 1
     (row,) = read_study_record(save(tmp_path, named), CLASSES).rows
     assert list(row['class_iou'].values()) == [50.0, 25.0, 0.0, 12.5]
-    assert row['mIoU'] == 25.0
 
 
 # Writing
@@ -165,7 +131,7 @@ def history_of_ours(*iterations: int) -> History:
 def test_written_record_has_the_layout_of_the_study_in_plain_numbers(tmp_path):
     history = history_of_ours(0, 5, 10)
     history.rows.insert(0, {'iter': 0, 'kind': 'forgetting', 'subset': 'full'})
-    history.rows.insert(0, {'iter': 0, 'kind': 'validation', 'subset': 'probe'})
+    history.rows.insert(0, {'iter': 5, 'kind': 'validation', 'subset': 'probe'})
     path = tmp_path / 'snapshot.pickle'
     write_study_record(history, str(path))
 
@@ -175,13 +141,9 @@ def test_written_record_has_the_layout_of_the_study_in_plain_numbers(tmp_path):
     ious = [{0: share, 1: absent, 2: absent, 3: absent} for share in (0.25, 0.3)]
     means = [(100 / 3 + 5) / 100, (100 / 3 + 10) / 100]
     assert record == {'Class IoU': ious, 'Mean IoU': means, 'Overall Acc': [absent, 0.9]}
-    assert list(record) == ['Class IoU', 'Mean IoU', 'Overall Acc']
-    assert {type(k) for iou in record['Class IoU'] for k in iou} == {int}
-    assert {type(v) for iou in record['Class IoU'] for v in iou.values()} == {float}
     assert b'numpy' not in path.read_bytes()
 
     read = read_study_record(path, CLASSES)
-    assert read.header['seen_classes'] == history.header['seen_classes']
     assert [row['iter'] for row in read.rows] == [5, 10]
     for row, expected in zip(read.rows, history_of_ours(5, 10).rows, strict=True):
         assert row['class_iou'] == pytest.approx(expected['class_iou'])
@@ -215,19 +177,13 @@ SCALAR, DTYPE = np.float64(1).__reduce__()[0], np.dtype('f8')
 
 
 def attacks(trace: str) -> dict:
-    touch = f'open({trace!r}, "w").close()'
     shout = f'touch {trace}'
     return {
         'system': (Call(os.system, shout), r'\w+\.system'),
-        'eval': (Call(eval, touch), r'(builtins|__builtin__)\.eval'),
-        'getattr': (Call(getattr, 'text', 'upper'), r'(builtins|__builtin__)\.getattr'),
         # The call of what another call returns.
         'chain': (Call(Call(getattr, Call(__import__, 'os'), 'system'), shout), r'\w+\.getattr'),
-        'partial': (Call(functools.partial, os.system, shout), r'functools\.partial'),
-        'numpy load': (Call(np.load, trace), r'numpy\.load'),
-        'numpy function': (Call(np.testing.assert_equal, 1, 1), r'numpy\.testing[\w.]*\.assert_equal'),
         'our own': (Call(write_atomically, trace, b''), r'mmseg_\w+\.[\w.]+'),
-        'objects': (np.array([Call(os.system, shout)] * 4, object), r'\w+\.system'),
+        'array': (np.array([Call(os.system, shout)], object), r'numpy\.\w+\.multiarray\._reconstruct'),
     }
 
 
@@ -252,22 +208,20 @@ def test_the_attack_would_work(tmp_path):
 @pytest.mark.parametrize(
     ('value', 'message'),
     [
-        (np.empty(0, object), r"numpy type '\|O8' refused, expected one of numbers"),
         # numpy's own scalar constructor unpickles the bytes of an object type.
-        ([Call(SCALAR, np.dtype(object), pickle.dumps(1))], r"numpy type '\|O8' refused"),
-        (np.zeros(1, 'U4'), "numpy type '<U4' refused"),
-        (np.zeros(1, 'M8[s]'), "numpy type '<M8' refused"),
-        (np.zeros(1, 'c16'), "numpy type '<c16' refused"),
-        (np.zeros(1, [('a', 'f8')]), r"numpy type '\|V8' refused"),
-        (np.zeros(1, 'longdouble'), "numpy type '<f16' refused"),
-        (np.zeros((1, 1)), r'scores must be numbers in 0\.\.1 or NaN, got \[0\.0\]'),
-        (SCALAR, r'must be a list with an entry per validation, got <function'),
+        (Call(SCALAR, np.dtype(object), pickle.dumps(1)), r"numpy type '\|O8' refused, expected one of num"),
+        (np.str_('abcd'), "numpy type '<U4' refused"),
+        (np.datetime64(0, 's'), "numpy type '<M8' refused"),
+        (np.complex128(0), "numpy type '<c16' refused"),
+        (np.zeros(1, [('a', 'f8')])[0], r"numpy type '\|V8' refused"),
+        (np.longdouble(0), "numpy type '<f16' refused"),
+        (SCALAR, r'scores must be numbers in 0\.\.1 or NaN, got <function'),
         (Call(SCALAR, 'f8', bytes(8)), "not a pickle of numbers.*'code'"),
-        (Call(SCALAR, DTYPE, bytes(16)), 'cannot reshape'),
+        (Call(SCALAR, DTYPE, bytes(16)), 'can only convert an array of size 1'),
     ],
 )
 def test_values_of_numpy_that_are_no_numbers(tmp_path, value, message, protocol):
-    refused(save(tmp_path, study([0.5] * 4, mean=value), protocol), f'.*{message}')
+    refused(save(tmp_path, study([0.5] * 4, mean=[value]), protocol), f'.*{message}')
 
 
 @pytest.mark.parametrize('name', study_record._ALLOWED)
@@ -296,8 +250,6 @@ DAMAGED = 'not a pickle of numbers, or a damaged one: '
     [
         *((data, DAMAGED) for data in (b'', PICKLE[:-1], PICKLE[: len(PICKLE) // 2])),
         *((data, DAMAGED) for data in (b'<html>Not found</html>', b'PK\3\4' + bytes(100))),
-        (b']r\xff\xff\xff\x00.', '.*memo index 16777215 in 7 bytes'),
-        (b']p16777215\n.', '.*memo index 16777215 in 12 bytes'),
         (b'Pfile\n.', '.*persistent'),
         (bytes(2**24 + 1), '16777217 bytes are too many for a record of scores; the limit is 16777216'),
         ([1], r"expected a dict with the keys \['Class IoU', 'Mean IoU', 'Overall Acc'\], got \[1\]"),
@@ -312,25 +264,30 @@ def test_other_files(tmp_path, data, message):
     refused(save(tmp_path, data), message)
 
 
+@pytest.mark.parametrize('data', [b']r\xff\xff\xff\x00.', b']p16777215\n.'])
+def test_no_room_is_made_for_a_memo_of_a_few_bytes(tmp_path, data):
+    tracemalloc.start()
+    refused(save(tmp_path, data), 'expected a dict with the keys')
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
         ({'Class IoU': 0.5}, "'Class IoU' must be a list with an entry per validation, got 0.5"),
         ({'Mean IoU': 0.5}, "'Mean IoU' must be a list with an entry per validation, got 0.5"),
-        (
-            {'Mean IoU': [0.5] * 2},
-            r"'Mean IoU' must be a list with an entry per validation, got \[0.5, 0.5\]",
-        ),
-        ({'Class IoU': [0.5]}, 'validation 1: IoU must be a list or a dict from 0, got 0.5'),
-        ({'Class IoU': [[0.5] * 21]}, 'validation 1: IoU of 21 classes, expected 4'),
-        ({'Class IoU': [dict.fromkeys(range(1, 5), 0)]}, r'.*a list or a dict from 0, got \{1: 0, 2: 0'),
-        ({'Class IoU': [dict.fromkeys('abcd', 0)]}, r".*a list or a dict from 0, got \{'a': 0"),
-        ({'Class IoU': [[0, 0, 1.5, 0]]}, r'validation 1: scores must be numbers in 0\.\.1 or NaN, got 1\.5'),
-        ({'Class IoU': [[0, 0, '0.5', 0]]}, r".*scores must be numbers in 0\.\.1 or NaN, got '0\.5'"),
+        ({'Mean IoU': [0.5] * 2}, r"'Mean IoU' must be a list with an entry .*, got \[0.5, 0.5\]"),
+        ({'Class IoU': [0.5]}, 'validation 1: IoU must be a dict from 0, got 0.5'),
+        ({'Class IoU': [dict.fromkeys(range(21), 0)]}, 'validation 1: IoU of 21 classes, expected 4'),
+        ({'Class IoU': [dict.fromkeys(range(1, 5), 0)]}, r'.*must be a dict from 0, got \{1: 0, 2: 0'),
+        ({'Class IoU': [dict.fromkeys('abcd', 0)]}, r".*must be a dict from 0, got \{'a': 0"),
+        ({'Class IoU': [{0: 0, 1: 0, 2: 1.5, 3: 0}]}, r'validation 1: scores must be numbers .*, got 1\.5'),
+        ({'Mean IoU': ['0.5']}, r".*scores must be numbers in 0\.\.1 or NaN, got '0\.5'"),
         ({'Mean IoU': [-0.1]}, r'.*scores must be numbers in 0\.\.1 or NaN, got -0\.1'),
         ({'Mean IoU': [nested()]}, r'.*scores must be numbers in 0\.\.1 or NaN, got \[\[\['),
         ({'Overall Acc': [float('inf')]}, r'.*scores must be numbers in 0\.\.1 or NaN, got inf'),
-        ({'Overall Acc': [None]}, r'.*scores must be numbers in 0\.\.1 or NaN, got None'),
     ],
     ids=reprlib.repr,
 )

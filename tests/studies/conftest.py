@@ -2,7 +2,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from mmseg_deeplab_study.studies import processes
 from mmseg_deeplab_study.studies.plan import Study, read_study
@@ -68,12 +67,6 @@ def make_study(make_study_file: Callable[..., Path], tmp_path: Path) -> Callable
         return read_study(path, tmp_path / 'out', overrides)
 
     return make
-
-
-@pytest.fixture
-def console() -> Console:
-    """What tools/study.py prints to."""
-    return Console(highlight=False, markup=False, soft_wrap=True)
 
 
 @pytest.fixture

@@ -5,7 +5,14 @@ import argparse
 import pytest
 
 from mmseg_deeplab_study.runs.work_dir import claim_work_dir, is_claimed, release_work_dir
-from mmseg_deeplab_study.studies.carry_out import carry_out, report_failures, run_study, show_plan, to_start
+from mmseg_deeplab_study.studies.carry_out import (
+    carry_out,
+    carry_out_study,
+    report_failures,
+    run_study,
+    show_plan,
+    to_start,
+)
 from mmseg_deeplab_study.studies.plan import read_study
 from mmseg_deeplab_study.studies.processes import LocalPool
 from mmseg_deeplab_study.studies.state import LOCK, LOG, look, read_mark
@@ -51,6 +58,7 @@ def test_the_others_go_on_where_one_fails(make_study, calls):
         runs={
             'bad': dict(config='fails.py'),
             'orphan': dict(config='well.py', source='fails.py'),
+            'late': dict(config='well.py', source='fails_once.py'),
             'good': dict(config='well.py'),
         }
     )
@@ -58,19 +66,14 @@ def test_the_others_go_on_where_one_fails(make_study, calls):
         'bad/seed0': 'failed',
         'orphan/source': 'failed',
         'orphan/seed0': 'blocked',
+        'late/source': 'failed',
+        'late/seed0': 'blocked',
         'good/seed0': 'done',
     }
     assert run_all(study) == expected
-    # Another call tries them again, each once.
-    assert run_all(study) == expected
-    assert [calls(run.folder) for run in study.runs] == [2, 2, 0, 1]
-
-
-def test_what_failed_is_tried_again_by_the_next_call(make_study, calls):
-    study = make_study(source='fails_once.py')
-    assert run_all(study) == {'a/source': 'failed', 'a/seed0': 'blocked'}
-    assert run_all(study) == {'a/source': 'done', 'a/seed0': 'done'}
-    assert [calls(run.folder) for run in study.runs] == [2, 1]
+    # Another call tries what failed again, each once.
+    assert run_all(study) == {**expected, 'late/source': 'done', 'late/seed0': 'done'}
+    assert [calls(run.folder) for run in study.runs] == [2, 2, 0, 2, 1, 1]
 
 
 def test_as_many_at_a_time_as_there_are_jobs(make_study):
@@ -126,9 +129,9 @@ def arguments():
 
 
 @pytest.mark.slow
-def test_a_line_per_change_and_how_a_failure_s_log_ends(make_study, tmp_path, arguments, capsys, console):
+def test_a_line_per_change_and_how_a_failure_s_log_ends(make_study, tmp_path, arguments, capsys):
     study = make_study(runs={'bad': dict(config='fails.py'), 'good': dict(config='well.py')})
-    done = report_failures(study, run_study(study, arguments, console), console)
+    done = report_failures(study, run_study(study, arguments))
     assert [run.name for run in done] == ['good/seed0']
     output = capsys.readouterr().out
     assert f'Study my_study: 2 runs, 0 done or running, in {study.folder}' in output
@@ -137,16 +140,22 @@ def test_a_line_per_change_and_how_a_failure_s_log_ends(make_study, tmp_path, ar
     assert output.endswith('no such label: 77\n')
 
 
-def test_a_study_that_is_going_on_is_refused(make_study, claim_elsewhere, arguments, console):
+def test_a_cluster_says_how_many_jobs_run_at_a_time(arguments):
+    arguments.jobs, arguments.cluster = 2, 'slurm'
+    with pytest.raises(ValueError, match='--jobs is not for --cluster slurm; set resources.array_para'):
+        carry_out_study(None, None, arguments)
+
+
+def test_a_study_that_is_going_on_is_refused(make_study, claim_elsewhere, arguments):
     study = make_study()
     claim_elsewhere(study.folder, LOCK)
     with pytest.raises(RuntimeError, match=r'work_dir .*out: a run is going on in it \(process'):
-        run_study(study, arguments, console)
+        run_study(study, arguments)
 
 
-def test_a_dry_run_writes_nothing(make_study, tmp_path, arguments, capsys, console):
+def test_a_dry_run_writes_nothing(make_study, tmp_path, arguments, capsys):
     study = make_study(source='well.py', options={'custom_hooks.0.unmatched': 'random'})
-    show_plan(study, arguments, console)
+    show_plan(study, arguments)
     output = capsys.readouterr().out
     assert not (tmp_path / 'out').exists()
     assert "custom_hooks.0.unmatched = 'random'" in output

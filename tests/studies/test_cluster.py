@@ -74,7 +74,7 @@ def arguments(**changes) -> argparse.Namespace:
     return argparse.Namespace(**{'jobs': None, 'cluster': 'slurm', 'dry_run': False, **changes})
 
 
-def test_the_script_of_a_dry_run(make_study, fake_tools, tmp_path, capsys, console):
+def test_the_script_of_a_dry_run(make_study, fake_tools, tmp_path, capsys):
     study = make_study(
         source='well.py',
         seeds=[0, 1, 2],
@@ -82,7 +82,7 @@ def test_the_script_of_a_dry_run(make_study, fake_tools, tmp_path, capsys, conso
             gpus_per_node=2, cpus_per_task=8, mem_gb=32, timeout_min=90, partition='gpu', array_parallelism=2
         ),
     )
-    show_plan(study, arguments(dry_run=True), console)
+    show_plan(study, arguments(dry_run=True))
     _, first, second = capsys.readouterr().out.split('--- sbatch script ---\n')
     for line in ('--gpus-per-node=2', '--cpus-per-task=8', '--mem=32GB', '--time=90', '--partition=gpu'):
         assert f'#SBATCH {line}\n' in first
@@ -107,11 +107,11 @@ def test_an_unknown_resource_is_refused_before_anything_is_submitted(make_study,
     assert not list(slurm.glob('*.sh'))
 
 
-def test_no_slurm(make_study, monkeypatch, console):
+def test_no_slurm(make_study, monkeypatch):
     monkeypatch.setenv('PATH', '/nowhere')
     study = make_study()
     with pytest.raises(RuntimeError, match='Could not detect "srun"'):
-        run_study(study, arguments(), console)
+        run_study(study, arguments())
 
 
 def test_adaptations_wait_for_a_source_of_an_earlier_call(make_study):
@@ -204,20 +204,20 @@ def test_a_job_out_of_time_is_queued_again_and_goes_on(make_study, fake_tools, t
 
 
 @pytest.mark.slow
-def test_a_study_on_slurm(slurm, make_tiny_cityscapes, make_config, tmp_path, capsys, console):
+def test_a_study_on_slurm(slurm, make_tiny_cityscapes, make_config, tmp_path, capsys):
     cfg = make_config(make_tiny_cityscapes(tmp_path), tmp_path / 'unused')
     cfg.pop('work_dir')
     cfg.train_cfg.update(max_iters=2, val_interval=1)
     cfg.dump(tmp_path / 'tiny.py')
     (tmp_path / 'study.py').write_text("runs = {'a': dict(config='tiny.py')}\nseeds = [0, 1]\n")
     study = read_study(tmp_path / 'study.py', tmp_path / 'out')
-    states = run_study(study, arguments(), console)
+    states = run_study(study, arguments())
     assert {state.status for state in states.values()} == {'done'}, capsys.readouterr().out
     for run in study.runs:
         assert [row['iter'] for row in read_history(run.folder / FILE_NAME).validations] == [0, 1, 2]
     # One array of two, and nothing is submitted again.
     assert [read_job(run)['id'] for run in study.runs] == ['1000_0', '1000_1']
-    run_study(study, arguments(), console)
+    run_study(study, arguments())
     assert [path.name for path in slurm.glob('*.sh')] == ['1000.sh']
 
 

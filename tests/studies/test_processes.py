@@ -3,7 +3,7 @@
 import pytest
 
 from mmseg_deeplab_study.runs.work_dir import release_work_dir
-from mmseg_deeplab_study.studies.processes import RunProcess, Slots, command
+from mmseg_deeplab_study.studies.processes import LocalPool, RunProcess, command
 from mmseg_deeplab_study.studies.state import LOCK
 
 pytestmark = pytest.mark.usefixtures('fake_tools')
@@ -40,18 +40,18 @@ def test_shares_of_gpus_and_cores(monkeypatch):
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     monkeypatch.setattr('mmseg_deeplab_study.studies.processes.usable_cores', lambda: 8)
-    assert (Slots(None, 0).count, Slots(None, 0).variables(0)) == (1, {})
-    assert Slots(3, 0).variables(2) == {'OMP_NUM_THREADS': '2'}
+    assert (LocalPool(None, 0).count, LocalPool(None, 0).variables(0)) == (1, {})
+    assert LocalPool(3, 0).variables(2) == {'OMP_NUM_THREADS': '2'}
     monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
-    assert Slots(None, 2).count == 2
-    assert [Slots(None, 2).variables(slot) for slot in (0, 1)] == [
+    assert LocalPool(None, 2).count == 2
+    assert [LocalPool(None, 2).variables(slot) for slot in (0, 1)] == [
         {'CUDA_VISIBLE_DEVICES': '0,1'},
         {'CUDA_VISIBLE_DEVICES': '2,3'},
     ]
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,5,6,7')
-    assert Slots(None, 0).variables(3) == {'CUDA_VISIBLE_DEVICES': '7'}
+    assert LocalPool(None, 0).variables(3) == {'CUDA_VISIBLE_DEVICES': '7'}
     with pytest.raises(ValueError, match=r'resources.gpus_per_node=5, but this machine has 4; give fewer'):
-        Slots(None, 5)
+        LocalPool(None, 5)
 
 
 def test_command(make_study):

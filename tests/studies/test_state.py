@@ -41,6 +41,10 @@ def log(run, attempt: str, *rows: dict) -> None:
 def test_progress_of_a_run_that_is_going_on(run):
     claim_work_dir(run.folder, LOCK)
     assert look(run) == RunState('running')
+    # Nothing is logged: the record says the iteration.
+    (run.folder / FILE_NAME).write_text('{"iter": 5, "kind": "validation", "subset": "full", "mIoU": null}\n')
+    assert look(run) == RunState('running', 5, 60)
+    (run.folder / FILE_NAME).unlink()
     log(run, '20261123_100000', dict(lr=0.1, time=99, step=40))  # an earlier attempt, at another pace
     log(run, '20261123_110000', dict(mIoU=9, time=7, step=20), dict(lr=0.1, time=2, step=25))
     log(run, '20261123_120000', dict(mIoU=9, time=7, step=25))  # this one has not trained yet
@@ -59,14 +63,6 @@ def test_progress_of_a_run_that_is_going_on(run):
     release_work_dir(run.folder, LOCK)
     write_mark(run, attempts=1, exit_code=1)
     assert look(run) == RunState('failed', 25, 60, 23.5)
-
-
-def test_without_logged_scalars_the_record_says_the_iteration(run):
-    run.folder.mkdir(parents=True)
-    (run.folder / FILE_NAME).write_text('{"iter": 5, "kind": "validation", "subset": "full", "mIoU": null}\n')
-    claim_work_dir(run.folder, LOCK)
-    assert look(run) == RunState('running', 5, 60)
-    release_work_dir(run.folder, LOCK)
 
 
 def test_a_folder_of_another_recipe_is_refused(run, make_study):

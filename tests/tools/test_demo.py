@@ -20,15 +20,6 @@ def run(run_tool, tmp_path, monkeypatch):
     return call
 
 
-def test_data_of_another_kind_are_refused(run_tool, tmp_path):
-    other = tmp_path / 'data-quick' / 'drawn-voc'
-    other.mkdir(parents=True)
-    (other / 'notes.txt').write_text('mine')
-    code, _, errors = run_tool('demo', '--quick', '--work-dir', tmp_path)
-    assert code == 1
-    assert 'drawn-voc holds files without a dataset.json' in errors
-
-
 @pytest.mark.slow
 def test_quick_run_and_its_repetition(run, tmp_path):
     names = ('MobileNetV2', 'SegFormer-B0')
@@ -40,6 +31,7 @@ def test_quick_run_and_its_repetition(run, tmp_path):
     assert 'Study demo: 4 runs, 0 done or running' in output
     for name in names:
         assert f'{name}/seed3: done, iteration 10/10, mIoU' in output
+        assert re.search(rf'^{name}\n.*\n.* recovered at ', output, re.MULTILINE), output
     for question in (r'mIoU(\.labelled)? \(%\) at its best', r'Boundary IoU \(%\) at the end'):
         assert re.search(rf'^{question}: ', output, re.MULTILINE), output
     assert output.count('One seed says nothing about variance') == 1

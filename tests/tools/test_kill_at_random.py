@@ -33,7 +33,7 @@ def test_killed_at_random_moments(runs, uninterrupted, tmp_path, workers):
 
 @pytest.mark.parametrize(
     ('kill', 'workers', 'reached'),
-    [(('terminated_in_training', 5), 2, 5), (('terminated_in_validation', 9), 0, 9)],
+    [(('terminated_in_training', 5), 2, 6), (('terminated_in_validation', 9), 0, 9)],
     ids=('training', 'validation'),
 )
 def test_terminated(runs, uninterrupted, tmp_path, kill, workers, reached):

@@ -47,26 +47,6 @@ def test_a_run_without_a_validation_is_left_out_and_named(run, tmp_path):
     assert errors == 'warning: b has no validation with an mIoU yet and is left out\n'
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'code', 'message'),
-    [
-        (['nowhere'], 1, 'no record of adaptation; expected the work_dir of a run with AdaptationHook'),
-        (['empty'], 1, 'none of empty has a validation with an mIoU yet'),
-        (['whole', '--frames', '0'], 2, '--frames must be at least 1, but got 0'),
-        (['whole', '--width', '-3'], 2, '--width must be at least 1, but got -3'),
-        (['whole', '--watch-interval', '0'], 2, '--watch-interval must be more than 0 seconds, but got 0'),
-        (['whole', '-o', 'whole'], 2, '-o whole is a folder; give the name of a file'),
-    ],
-)
-def test_refusals(run, tmp_path, monkeypatch, arguments, code, message):
-    monkeypatch.chdir(tmp_path)
-    write_record(tmp_path / 'empty', {})
-    write_record(tmp_path / 'whole', {0: 5.0})
-    found, _, errors = run(*arguments)
-    assert found == code and message in errors
-    assert not (tmp_path / 'report.html').exists()
-
-
 def test_watch_follows_a_run_to_its_end(run, tmp_path, monkeypatch):
     """Each pause is a moment at which the run goes on: it begins, validates at 0, is cut off, ends."""
     folder, out = tmp_path / 'run', tmp_path / 'page.html'
@@ -92,12 +72,3 @@ def test_watch_follows_a_run_to_its_end(run, tmp_path, monkeypatch):
     assert errors.count('watching run, which is not at its end') == 1
     assert 'iteration 10' in out.read_text()
     assert len(read_history(folder).rows) == 2
-
-
-def test_ctrl_c_ends_watching(run, tmp_path, monkeypatch):
-    def interrupt(seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr('time.sleep', interrupt)
-    folder = write_record(tmp_path / 'run', {0: 5.0})
-    assert run(folder, '-o', tmp_path / 'page.html', '--watch')[0] == 130

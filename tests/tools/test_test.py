@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from PIL import Image
 
 from mmseg_deeplab_study.runs.history import read_history
@@ -11,11 +12,17 @@ from mmseg_deeplab_study.runs.history import read_history
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 
-@pytest.mark.slow
-def test_crf_beside_the_record_of_a_run(forked, tiny_cityscapes, make_config, tmp_path):
+@pytest.fixture
+def cfg(tiny_cityscapes, make_config, tmp_path) -> Config:
+    """A config that is tested with as it is validated, not yet written to ``tmp_path``."""
     cfg = make_config(tiny_cityscapes(), tmp_path / 'work')
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     cfg.test_cfg = dict(type='TestLoop')
+    return cfg
+
+
+@pytest.mark.slow
+def test_crf_beside_the_record_of_a_run(forked, cfg, tmp_path):
     cfg.dump(tmp_path / 'config.py')
     config, work_dir = tmp_path / 'config.py', tmp_path / 'work'
     trained = forked.run(TOOLS / 'train.py', config, '--work-dir', work_dir, cwd=tmp_path)
@@ -32,10 +39,7 @@ def test_crf_beside_the_record_of_a_run(forked, tiny_cityscapes, make_config, tm
 
 
 @pytest.mark.slow
-def test_show_dir_has_every_image(forked, tiny_cityscapes, make_config, write_trained, tmp_path):
-    cfg = make_config(tiny_cityscapes(), tmp_path / 'work')
-    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-    cfg.test_cfg = dict(type='TestLoop')
+def test_show_dir_has_every_image(forked, cfg, write_trained, tmp_path):
     cfg.dump(tmp_path / 'config.py')
     write_trained(cfg, tmp_path / 'a.pth')
     found = forked.run(TOOLS / 'test.py', 'config.py', 'a.pth', '--show-dir', 'shown', cwd=tmp_path)
@@ -43,14 +47,12 @@ def test_show_dir_has_every_image(forked, tiny_cityscapes, make_config, write_tr
     assert len(list((tmp_path / 'shown/vis_data/vis_image').iterdir())) == 3
 
 
-def test_refuses_label_maps_of_16_bits(forked, tiny_cityscapes, make_config, tmp_path):
+def test_refuses_label_maps_of_16_bits(forked, cfg, tmp_path):
     """MMSeg casts them to uint8, after which no metric sees it. The checkpoint is not looked for yet."""
-    root = tiny_cityscapes()
-    label = root / 'gtFine/val/tiny/tiny_000001_gtFine_labelTrainIds.png'
+    label = (
+        Path(cfg.test_dataloader.dataset.data_root) / 'gtFine/val/tiny/tiny_000001_gtFine_labelTrainIds.png'
+    )
     Image.fromarray(np.asarray(Image.open(label)).astype(np.uint16) * 256).save(label)
-    cfg = make_config(root, tmp_path / 'work')
-    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-    cfg.test_cfg = dict(type='TestLoop')
     cfg.dump(tmp_path / 'config.py')
     found = forked.run(TOOLS / 'test.py', 'config.py', 'a.pth', cwd=tmp_path)
     assert found.returncode == 1
@@ -58,10 +60,7 @@ def test_refuses_label_maps_of_16_bits(forked, tiny_cityscapes, make_config, tmp
 
 
 @pytest.mark.parametrize('asked', [['--crf'], ['--cfg-options', 'model.test_cfg.crf.iterations=2']])
-def test_refuses_views_that_would_each_be_refined(forked, make_config, tmp_path, asked):
-    cfg = make_config(tmp_path, tmp_path / 'work')
-    for part in ('dataloader', 'evaluator', 'cfg'):
-        cfg[f'test_{part}'] = cfg[f'val_{part}']
+def test_refuses_views_that_would_each_be_refined(forked, cfg, tmp_path, asked):
     cfg.dump(tmp_path / 'config.py')
     found = forked.run(TOOLS / 'test.py', 'config.py', 'a.pth', *asked, '--tta', cwd=tmp_path)
     assert found.returncode == 1

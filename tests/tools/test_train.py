@@ -114,63 +114,10 @@ def test_files_of_a_run(run):
     assert (run / 'iter_5.pth').is_file()
     assert len(list((run / 'snapshots/000005').iterdir())) == 4
     assert len(list((run / 'snapshots/reference').iterdir())) == 8
-    transfer = json.loads((run / 'head_transfer.json').read_text())
-    assert transfer['heads'] == ['decode_head']
-    rules = {row['target']: row['rule'] for row in transfer['rows']}
-    assert rules['car'] == 'exact' and rules['motorcycle'] == 'alias' and rules['road'] == 'background'
-
-
-def test_second_start_in_the_same_folder_is_refused(forked, run, weights, camvid):
-    before = (run / FILE_NAME).read_bytes()
-    argv = [CAMVID, '--work-dir', run, *options(f'load_from={weights}', 'train_cfg.max_iters=5')]
-    done = forked.run(TRAIN, *argv, cwd=run.parent, env={'CAMVID_ROOT': camvid})
-    assert done.returncode != 0
-    assert f'error: {run / FILE_NAME} already holds a record of adaptation' in done.stderr
-    assert (run / FILE_NAME).read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ('extra', 'error'),
-    [
-        (
-            ['model.backbone.output_stride=4'],
-            'error: .*output_stride must be one of (8, 16, 32), but got 4',
-        ),
-        (
-            ['custom_hooks.0.class_map.skyy=car'],
-            "error: .*class_map target: unknown class 'skyy'; did you mean 'sky'?",
-        ),
-        (
-            ['load_from=tflite:///nowhere.tflite'],
-            'error: .*tflite:///nowhere.tflite: no such file',
-        ),
-    ],
-)
-def test_what_the_options_get_wrong(forked, tmp_path, weights, camvid, extra, error):
-    argv = [CAMVID, '--work-dir', tmp_path / 'work', *options(f'load_from={weights}', *extra)]
-    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': camvid})
-    assert done.returncode == 1 and 'Traceback' not in done.stderr
-    kind, message = error.split(' .*')
-    assert kind in done.stderr and message in done.stderr
-    assert not (tmp_path / 'work').exists()
-
-
-@pytest.mark.parametrize('path', ['/x/a,b.pth', '2026', 'tflite://a b.tflite'])
-@pytest.mark.parametrize('flag', [['--load-from'], ['--cfg-options', 'load_from=']])
-def test_a_source_checkpoint_is_named_as_it_was_typed(forked, tmp_path, camvid, flag, path):
-    *flags, last = flag
-    argv = [*flags, f'{last}{path}'] if flags else [last, path]
-    done = forked.run(TRAIN, CAMVID, *argv, cwd=tmp_path, env={'CAMVID_ROOT': camvid})
-    assert done.returncode == 1
-    assert done.stderr.startswith(f'error: load_from={path}: no such file') and done.stderr.count('\n') == 1
-
-
-def test_missing_data_root(forked, tmp_path):
-    done = forked.run(TRAIN, CAMVID, cwd=tmp_path, env={'CAMVID_ROOT': '/nowhere'})
-    assert done.returncode != 0
-    assert "error: train_dataloader.dataset.data_root: the folder '/nowhere'" in done.stderr
-    assert 'CAMVID_ROOT' in done.stderr
-    assert not list(tmp_path.iterdir())
+    rules = {
+        row['target']: row['rule'] for row in json.loads((run / 'head_transfer.json').read_text())['rows']
+    }
+    assert (rules['car'], rules['motorcycle'], rules['road']) == ('exact', 'alias', 'background')
 
 
 @pytest.fixture
@@ -186,41 +133,60 @@ def few_photographs(camvid, tmp_path) -> Path:
     return root
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def give_a_wrong_id(path: Path) -> None:
+    label = np.array(Image.open(path))
+    label[100, 100:105] = 33
+    Image.fromarray(label).save(path)
+
+
+def remove_split(path: Path) -> None:
+    shutil.rmtree(path.parents[1])
+
+
 @pytest.mark.parametrize(
-    ('split', 'kind', 'hook'), [('train', 'leftImg8bit', 'AdaptationHook'), ('val', 'gtFine', 'none')]
+    ('damage', 'place', 'extra', 'message'),
+    [
+        (cut, 'leftImg8bit/train', [], '{}: damaged photograph (cut short: a PNG without its end); copy,'),
+        (cut, 'gtFine/val', ['custom_hooks=[]'], '{}: damaged label map (cut short: a PNG without its end);'),
+        (give_a_wrong_id, 'gtFine/train', [], '{}: label ids [33] lie outside the label space of 19 classes'),
+        (remove_split, 'leftImg8bit/val', [], "val_dataloader.dataset.data_prefix.img_path: '"),
+    ],
 )
-def test_a_file_that_was_cut_is_named(forked, tmp_path, weights, few_photographs, split, kind, hook):
-    bad = sorted((few_photographs / kind / split / 'camvid').iterdir())[1]
-    bad.write_bytes(bad.read_bytes()[:-100])
-    more = ['custom_hooks=[]'] if hook == 'none' else []
-    argv = [CAMVID, '--work-dir', tmp_path / 'work', *options(f'load_from={weights}', *more)]
-    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': str(few_photographs)})
-    assert done.returncode == 1
-    what = 'photograph' if kind == 'leftImg8bit' else 'label map'
-    cause = 'cut short: a PNG without its end'
-    assert done.stderr == f'error: {bad}: damaged {what} ({cause}); copy, unpack or download it again\n'
-
-
-def test_a_split_without_photographs(forked, tmp_path, weights, few_photographs):
-    shutil.rmtree(few_photographs / 'leftImg8bit/val')
-    argv = [CAMVID, '--work-dir', tmp_path / 'work', *options(f'load_from={weights}')]
+def test_data_that_are_wrong(forked, tmp_path, weights, few_photographs, damage, place, extra, message):
+    bad = sorted((few_photographs / place / 'camvid').iterdir())[1]
+    damage(bad)
+    argv = [CAMVID, '--work-dir', tmp_path / 'work', *options(f'load_from={weights}', *extra)]
     done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': str(few_photographs)})
     assert done.returncode == 1 and done.stderr.count('\n') == 1
-    assert f"error: val_dataloader.dataset.data_prefix.img_path: '{few_photographs}' has no" in done.stderr
-    assert not (tmp_path / 'work').exists()
-
-
-def test_wrong_label_id_names_the_file(forked, tmp_path, weights, few_photographs):
-    root = few_photographs
-    bad = sorted((root / 'gtFine/train/camvid').iterdir())[1]
-    label = np.array(Image.open(bad))
-    label[100, 100:105] = 33
-    Image.fromarray(label).save(bad)
-    argv = [CAMVID, '--work-dir', tmp_path / 'work', *options(f'load_from={weights}')]
-    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': str(root)})
-    assert done.returncode != 0
-    assert f'error: {bad}: label ids [33] lie outside the label space of 19 classes' in done.stderr
+    assert done.stderr.startswith(f'error: {message.format(bad)}')
     assert not (tmp_path / 'work' / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ('argv', 'root', 'message'),
+    [
+        (
+            ['--cfg-options', 'model.backbone.output_stride=4'],
+            None,
+            'output_stride must be one of (8, 16, 32)',
+        ),
+        (['--load-from', '/x/a,b.pth'], None, 'error: load_from=/x/a,b.pth: no such file'),
+        (['--load-from', 'tflite://a b.tflite'], None, 'error: load_from=tflite://a b.tflite: no such file'),
+        (['--cfg-options', 'load_from=2026'], None, 'error: load_from=2026: no such file'),
+        ([], '/nowhere', "error: train_dataloader.dataset.data_root: the folder '/nowhere'"),
+    ],
+)
+def test_what_stops_a_run_before_it_begins(forked, tmp_path, weights, camvid, argv, root, message):
+    source = [] if 'load_from' in message else ['--load-from', weights]
+    argv = [CAMVID, '--work-dir', tmp_path / 'work', *source, *argv]
+    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': root or camvid})
+    assert done.returncode == 1 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+    assert message in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_amp_on_the_cpu(forked, tmp_path, weights, camvid):
@@ -270,10 +236,8 @@ def test_stock_mmseg_trains_a_foreign_config(shared, tmp_path):
     argv += ['model.pretrained=None', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2']
     argv += ['model.data_preprocessor.size=(64,64)', 'train_dataloader.dataset.pipeline.3.crop_size=(64,64)']
     # As big as they are, so that predictions have the size of the labels.
-    argv += [
-        'train_dataloader.dataset.pipeline.2.scale=(256,128)',
-        'val_dataloader.dataset.pipeline.1.scale=(256,128)',
-    ]
+    for loader, place in (('train_dataloader', 2), ('val_dataloader', 1)):
+        argv += [f'{loader}.dataset.pipeline.{place}.scale=(256,128)']
     for loader in LOADERS:
         argv += [f'{loader}.dataset.data_root={shared / "data/cityscapes_sample"}']
     prefix = 'train_dataloader.dataset.data_prefix'

@@ -69,14 +69,16 @@ def test_resumes_after_the_trials_that_are_there(run, monkeypatch, tmp_path):
 
     monkeypatch.setattr(tune_crf.Trials, 'evaluate', interrupted)
     code, _, errors = run('--images', 1, '-o', 'out')
-    assert (code, errors) == (
-        130,
-        'interrupted: the same command resumes after the trials in out/trials.jsonl\n',
-    )
-    assert len(read_trials(tmp_path / 'out/trials.jsonl')) == 3
+    assert code == 130
+    assert errors == 'interrupted: the same command resumes after the trials in out/trials.jsonl\n'
+    path = tmp_path / 'out/trials.jsonl'
+    assert len(read_trials(path)) == 3
+    # A kill cuts the last line short: that trial is made again.
+    with path.open('a') as file:
+        file.write('{"setting": ')
     code, output, _ = run('--images', 1, '-o', 'out')
     assert code == 0 and output.startswith('out/trials.jsonl: resuming after 3 trials\n')
-    settings = [trial['setting'] for trial in read_trials(tmp_path / 'out/trials.jsonl')]
+    settings = [trial['setting'] for trial in read_trials(path)]
     assert asked[4:] == settings[3:]
     assert len({json.dumps(setting) for setting in settings}) == len(settings)
 
@@ -99,58 +101,11 @@ def test_says_when_none_is_better(run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_trial_that_a_kill_cut_short_is_made_again(run, tmp_path):
-    assert run('--images', 1, '-o', 'out')[0] == 0
-    path = tmp_path / 'out/trials.jsonl'
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-20])
-    assert run('--images', 1, '-o', 'out')[0] == 0
-    assert [row['scores'] for row in read_trials(path)] == [
-        json.loads(line)['scores'] for line in whole.splitlines()[1:]
-    ]
-
-
-def test_refuses_the_trials_of_another_config(run):
-    assert run('--images', 1, '-o', 'out')[0] == 0
-    code, _, errors = run('--images', 1, '-o', 'out', '--cfg-options', 'model.data_preprocessor.std=[1,1,1]')
-    assert code == 1 and 'is of another search' in errors
-
-
-@pytest.mark.slow
 def test_refuses_the_trials_of_another_search(run):
     assert run('--images', 1, '-o', 'out')[0] == 0
-    code, _, errors = run('--images', 2, '-o', 'out')
-    assert code == 1
-    assert errors.startswith('error: out/trials.jsonl is of another search: ')
-    assert errors.endswith('give another --out, or --overwrite\n')
+    for other in (['--images', 2], ['--images', 1, '--cfg-options', 'model.data_preprocessor.std=[1,1,1]']):
+        code, _, errors = run(*other, '-o', 'out')
+        assert code == 1
+        assert errors.startswith('error: out/trials.jsonl is of another search, ')
+        assert errors.endswith('give another --out, or --overwrite\n')
     assert run('--images', 2, '-o', 'out', '--overwrite')[0] == 0
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['--images', '0'], '--images must be at least 1, but got 0'),
-        (['--metric', 'IoU'], "argument --metric: invalid choice: 'IoU'"),
-        (['--cfg-options', 'model.test_cfg.crf.sigma=3'], "error: model.test_cfg.crf has no 'sigma'"),
-        (
-            ['--cfg-options', 'train_dataloader.dataset.data_root=nowhere'],
-            "error: train_dataloader.dataset.data_root: the folder 'nowhere' does not exist",
-        ),
-    ],
-)
-def test_refuses_wrong_arguments(run, arguments, message):
-    code, _, errors = run(*arguments)
-    assert code in (1, 2) and message in errors
-
-
-def test_refuses_a_checkpoint_of_other_classes(run):
-    code, _, errors = run('--cfg-options', 'model.decode_head.num_classes=7')
-    assert code == 1 and 'it has 19 classes' in errors
-
-
-@pytest.mark.slow
-def test_refuses_a_checkpoint_that_is_missing(run, trained):
-    Path(trained[1]).rename(f'{trained[1]}.away')
-    code, _, errors = run('--images', 1)
-    Path(f'{trained[1]}.away').rename(trained[1])
-    assert code == 1 and 'no such file' in errors

@@ -17,7 +17,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 
 from mmseg_deeplab_study.checkpoints.safe_loading import load_plain
-from mmseg_deeplab_study.engine.exact_resume import UPDATES
+from mmseg_deeplab_study.engine.resumed_optimizer import UPDATES
 from mmseg_deeplab_study.runs.history import FILE_NAME, read_history
 
 pytestmark = pytest.mark.slow

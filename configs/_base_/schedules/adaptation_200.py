@@ -14,9 +14,13 @@ train_cfg = dict(max_iters=200, val_interval=5)
 default_hooks = dict(
     logger=dict(interval=5),
     # Three: MMEngine deletes the oldest before it writes the next, and two should always be whole.
-    checkpoint=dict(interval=50, max_keep_ckpts=3, save_best='mIoU', backend_args=dict(backend='atomic')),
-    plain_checkpoint=dict(type='PlainCheckpointHook'),
-    exact_resume=dict(type='ExactResumeHook'),
+    checkpoint=dict(
+        type='ExactCheckpointHook',
+        interval=50,
+        max_keep_ckpts=3,
+        save_best='mIoU',
+        backend_args=dict(backend='atomic'),
+    ),
     check_finite=dict(type='CheckFiniteHook'),
     decoded_cache=dict(type='DecodedCacheHook', cache='4GB'),
 )

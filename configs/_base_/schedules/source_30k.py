@@ -8,8 +8,8 @@ optim_wrapper = dict(
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=0, end=30000, by_epoch=False)]
 train_cfg = dict(max_iters=30000)
 default_hooks = dict(
-    checkpoint=dict(max_keep_ckpts=3, save_best='mIoU', backend_args=dict(backend='atomic')),
-    plain_checkpoint=dict(type='PlainCheckpointHook'),
-    exact_resume=dict(type='ExactResumeHook'),
+    checkpoint=dict(
+        type='ExactCheckpointHook', max_keep_ckpts=3, save_best='mIoU', backend_args=dict(backend='atomic')
+    ),
     check_finite=dict(type='CheckFiniteHook'),
 )

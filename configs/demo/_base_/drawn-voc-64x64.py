@@ -45,10 +45,10 @@ param_scheduler = [
 train_cfg = dict(max_iters=700, val_interval=700)
 default_hooks = dict(
     logger=dict(interval=20),
-    # AdamW's state is twice the weights': kept only as long as a resume may want it.
-    checkpoint=dict(interval=500, max_keep_ckpts=1, backend_args=dict(backend='atomic')),
-    plain_checkpoint=dict(type='PlainCheckpointHook'),  # the adaptation stage loads it
-    exact_resume=dict(type='ExactResumeHook'),
+    # AdamW's state is twice the weights': kept only as long as a resume may need it.
+    checkpoint=dict(
+        type='ExactCheckpointHook', interval=500, max_keep_ckpts=1, backend_args=dict(backend='atomic')
+    ),
     check_finite=dict(type='CheckFiniteHook'),
 )
 randomness = dict(seed=0)

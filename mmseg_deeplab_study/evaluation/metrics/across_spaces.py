@@ -10,12 +10,12 @@ from .scores import scores_from_confusion
 
 
 def read_as_target(matches: Mapping[str, Match]) -> dict[str, str]:
-    """Target class that a prediction of each source class is read as; those without one are left out.
+    """The target class that each source class is read as, where there is one.
 
-    Where several target classes correspond to one source class (``class_map={'rider': 'person'}``), the one
-    of its own name goes first, then alias, class map, approximate, and in each the target's order.
+    Where a source class matches several target classes (``class_map={'rider': 'person'}``), the one of its
+    own name wins, then alias, class map, approximate, and in each the target's order.
     """
-    # By how much right a source class means a target class.
+    # From the strongest match to the weakest.
     rights = ('exact', 'alias', 'class_map', 'approximate')
     reading = {}
 
@@ -35,9 +35,9 @@ def translate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read the columns of a confusion matrix in the label space of its rows.
 
-    ``confusion`` (L, P) counts labels ``classes`` by predictions ``predicted``; ``reading`` says which label
-    class a predicted class means. Returns the square matrix (L, L), and (L,) how many pixels of each class
-    were predicted as something that means none.
+    ``confusion`` (L, P) counts labels ``classes`` by predictions ``predicted``; ``reading`` gives the label
+    class that a predicted class is read as. Returns the square matrix (L, L), and for each class (L,) the
+    pixels that were predicted as something that is read as none.
     """
     square = np.zeros((len(classes), len(classes)), np.int64)
     missed = np.zeros(len(classes), np.int64)
@@ -56,11 +56,11 @@ def source_scores(
     matches: Mapping[str, Match],
     seen: Sequence[str],
 ) -> dict[str, Any]:
-    """Scores of the source model in the target's label space, in percent, as ``scores_from_confusion``.
+    """Scores of the source model in the target's label space, in percent.
 
-    ``confusion`` (T, S) counts target labels by source predictions. Background and every source class without
-    a target class are wrong wherever they are predicted, so a target class without a source class has IoU 0
-    where it is labelled; for VOC to Cityscapes mIoU is at most 6/19 = 31.6.
+    ``confusion`` (T, S) counts target labels by source predictions. Background and source classes without a
+    target class are always wrong, so a target class without a source class has IoU 0 where it is labelled;
+    from VOC to Cityscapes mIoU is at most 6/19 = 31.6 %. Keys are those of ``scores_from_confusion``.
     """
     square, missed = translate(confusion, target, source, read_as_target(matches))
     return scores_from_confusion(square, target, seen, missed)
@@ -72,7 +72,7 @@ def forgetting_scores(
     target: Sequence[str],
     matches: Mapping[str, Match],
 ) -> dict[str, Any]:
-    """Scores of the adapting model on the source's data, on the shared classes alone, in percent.
+    """Scores of the adapting model on the source's data, of shared classes, in %.
 
     ``confusion`` (S, T) counts source labels by target predictions. A shared class's IoU counts its false
     positives on the pixels of every source class; accuracies are over the pixels labelled with a shared

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 from torch import Tensor
 
 from ...datasets.label_spaces import Match, match_classes, resolve_classes, seen_matches
-from .ids import IDS, check_ids, maps_of, outside, to_uint8
+from .ids import IDS, check_ids, outside, to_uint8
+from .per_image import PerImageMetric
 from .scores import flat_scalars, scores_from_confusion
 from .sparse import SparseCounts, add_sparse, to_sparse
 
@@ -30,8 +30,7 @@ def confusion_matrix(
     labels'. Pixels labelled ``ignore_index`` do not count. uint8 is read as it is, without a copy.
 
     Raises:
-        ValueError: the shapes differ, an id lies outside its label space, or a label space has more than 256
-            classes.
+        ValueError: the shapes differ, an id is outside its label space, or there are more than 256 classes.
     """
     if prediction.shape != label.shape:
         raise ValueError(
@@ -56,40 +55,24 @@ def confusion_matrix(
     return joint[:num_classes, :columns].copy()
 
 
-class ConfusionMetric(BaseMetric):
-    """One int64 confusion matrix per image, collected from every rank.
+class ConfusionMetric(PerImageMetric):
+    """One int64 confusion matrix per image: the sum is exact on any number of ranks.
 
-    The sum is exact and the same in any order and under any number of ranks. After an evaluation the main
-    process has ``counts``, the ``SparseCounts`` of each image in the order of the dataset, and their sum as
-    ``confusion`` (label classes, predicted classes).
+    ``counts`` are the ``SparseCounts`` of each image.
 
     Args:
         num_classes: classes of the labels; the evaluated dataset's if not given.
         num_predicted: classes of the predictions, if they are not the labels'.
-        ignore_index: label of the pixels that do not count.
-        predictions: the field of a sample that has its labels.
-        kwargs: those of ``BaseMetric``.
+        kwargs: those of ``PerImageMetric``.
 
     Raises:
-        ValueError: an ``ignore_index`` that no label map can hold; on evaluation, if a label or prediction
-            lies outside its label space; names the file.
+        ValueError: on evaluation, if a label or prediction lies outside its label space; names the file.
     """
 
-    def __init__(
-        self,
-        num_classes: int | None = None,
-        num_predicted: int | None = None,
-        ignore_index: int = 255,
-        predictions: str = 'pred_sem_seg',
-        **kwargs,
-    ) -> None:
+    def __init__(self, num_classes: int | None = None, num_predicted: int | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
-        check_ids(0, ignore_index)
         self.num_classes = num_classes
         self.num_predicted = num_predicted
-        self.ignore_index = ignore_index
-        self.predictions = predictions
-        self.counts: list[SparseCounts] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -99,38 +82,35 @@ class ConfusionMetric(BaseMetric):
 
     @property
     def confusion(self) -> np.ndarray | None:
+        """The sum over all images; None where there are no ``counts``."""
         return None if self.counts is None else add_sparse(self.counts, self.shape)
 
     @property
     def images(self) -> int:
+        """How many images were counted."""
         return 0 if self.counts is None else len(self.counts)
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+    def count(self, prediction: Tensor, label: Tensor) -> SparseCounts:
+        """The confusion matrix of one image."""
         num_classes, num_predicted = self.shape
-        for sample in data_samples:
-            prediction, label = maps_of(sample, self.predictions)
-            try:
-                counts = confusion_matrix(prediction, label, num_classes, self.ignore_index, num_predicted)
-            except ValueError as error:
-                raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
-            self.results.append(to_sparse(counts))
+        return to_sparse(confusion_matrix(prediction, label, num_classes, self.ignore_index, num_predicted))
 
     def compute_metrics(self, results: list[SparseCounts]) -> dict[str, float]:
+        """Keep the counts; there are no scores without names of classes."""
         self.counts = results
         return {}
 
 
 @METRICS.register_module()
 class AdaptationMetric(ConfusionMetric):
-    """mIoU, its parts over seen and unseen classes, and every class's IoU as flat scalars in percent.
+    """mIoU, its parts over seen and unseen classes, and every class's IoU, in percent.
 
     Args:
         source: label space of the source model, a dataset's name known to MMSeg or a list of names.
-        kwargs: ``ignore_index`` and ``predictions`` of ``ConfusionMetric``, and those of ``BaseMetric``.
+        kwargs: those of ``PerImageMetric``.
 
     Attributes:
-        transferred: the matches of the run's ``HeadTransferHook``, which sets them before a run; None without
-            one.
+        transferred: the matches of the run's ``HeadTransferHook``, which sets them; None without one.
 
     Raises:
         ValueError: on evaluation, if a label or prediction lies outside the label space; names the file.
@@ -143,22 +123,24 @@ class AdaptationMetric(ConfusionMetric):
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The evaluated dataset's classes."""
         return tuple(self.dataset_meta['classes'])
 
     @property
     def matches(self) -> Mapping[str, Match]:
-        """The source class of each target class that has one: as transferred, else by name and alias."""
+        """Source classes by target class: as transferred, else by name and alias."""
         return match_classes(self.source, self.classes) if self.transferred is None else self.transferred
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """The classes that the source model has seen, in their order; see ``seen_matches``.
+        """The classes that the source model has seen, in order; see ``seen_matches``.
 
-        Also those whose rows start at random (``matched='reinit'``): the backbone has learnt from them.
+        Also with rows that start at random (``matched='reinit'``): the backbone has learnt from them.
         """
         seen = seen_matches(self.matches)
         return tuple(name for name in self.classes if name in seen)
 
     def compute_metrics(self, results: list[SparseCounts]) -> dict[str, float]:
+        """Flat scores of the evaluation, in percent."""
         super().compute_metrics(results)
         return flat_scalars(scores_from_confusion(self.confusion, self.classes, self.seen))

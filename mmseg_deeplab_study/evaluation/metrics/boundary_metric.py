@@ -1,4 +1,4 @@
-"""Scores of boundaries, which mIoU hardly sees: Boundary IoU and mIoU within trimaps."""
+"""Scores of boundaries, which mIoU hardly sees: Boundary IoU, mIoU in trimaps."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
+from torch import Tensor
 
-from .ids import check_ids, maps_of, outside, to_uint8
+from .ids import check_ids, outside, to_uint8
+from .per_image import PerImageMetric
 from .scores import mean_known, scores_from_confusion
 from .sparse import SparseCounts, add_sparse, to_sparse
 
@@ -20,8 +21,8 @@ _3X3 = np.ones((3, 3), np.uint8)
 class BoundaryCounts(NamedTuple):
     """Pixels of one image, int64.
 
-    ``intersection`` and ``union`` (C,) are those of Boundary IoU. ``rings`` is of (W, C, C), in which pixels
-    count by ring, true and predicted class: a pixel is in the ring of the narrowest band that it lies in.
+    ``intersection`` and ``union`` (C,) are those of Boundary IoU. ``rings`` (W, C, C) counts pixels by ring,
+    true and predicted class; a pixel's ring is that of the narrowest band that it is in.
     """
 
     intersection: np.ndarray
@@ -29,19 +30,11 @@ class BoundaryCounts(NamedTuple):
     rings: SparseCounts
 
 
-class BoundaryTotals(NamedTuple):
-    """Pixels of several images, int64: ``BoundaryCounts``, but ``trimaps`` (W, C, C) counts whole bands."""
-
-    intersection: np.ndarray
-    union: np.ndarray
-    trimaps: np.ndarray
-
-
 def distance_to_change(labels: np.ndarray) -> np.ndarray:
-    """How far each pixel ``(H, W)`` is from the nearest one of another label: float32, infinite without one.
+    """Distance of each pixel (H, W) to one of another label, in float32; else inf.
 
-    In pixels and by the larger of both axes (Chebyshev): the neighbours, diagonal ones too, are 1 away. What
-    is outside of the image has no label.
+    In pixels, by the larger of both axes (Chebyshev): neighbours, diagonal ones too, are 1 away. Outside the
+    image there is no label.
     """
     # A pixel at distance k has one with a differing neighbour at k - 1, so one transform does for all labels.
     changes = cv2.dilate(labels, _3X3) != cv2.erode(labels, _3X3)
@@ -51,7 +44,7 @@ def distance_to_change(labels: np.ndarray) -> np.ndarray:
 
 
 def boundary_width(size: tuple[int, int], dilation_ratio: float) -> int:
-    """Pixels of Boundary IoU's bands in an image ``(H, W)``: a share of its diagonal, at least 1."""
+    """Width of Boundary IoU's band in pixels: a share of the diagonal, at least 1."""
     return max(1, round(dilation_ratio * math.hypot(*size)))
 
 
@@ -96,19 +89,6 @@ def count_boundaries(
     return BoundaryCounts(intersection, union, to_sparse(joint))
 
 
-def add_boundaries(
-    counts: Iterable[BoundaryCounts], num_classes: int, widths: Sequence[int] = WIDTHS
-) -> BoundaryTotals:
-    """Sum the counts of images."""
-    counts = list(counts)
-    intersection, union = (
-        sum((getattr(image, name) for image in counts), np.zeros(num_classes, np.int64))
-        for name in ('intersection', 'union')
-    )
-    rings = add_sparse((image.rings for image in counts), (len(widths), num_classes, num_classes))
-    return BoundaryTotals(intersection, union, rings.cumsum(axis=0))
-
-
 def _with_frame(band: np.ndarray, width: int) -> np.ndarray:
     band[:width] = band[-width:] = True
     band[:, :width] = band[:, -width:] = True
@@ -116,65 +96,59 @@ def _with_frame(band: np.ndarray, width: int) -> np.ndarray:
 
 
 def boundary_scores(
-    counts: BoundaryCounts, classes: Sequence[str], widths: Sequence[int] = WIDTHS
+    images: Iterable[BoundaryCounts], classes: Sequence[str], widths: Sequence[int] = WIDTHS
 ) -> dict[str, Any]:
-    """Scores in percent, unrounded; a class without a boundary pixel in labels and predictions has None.
+    """Score images together, in percent; a class without a boundary pixel has None.
 
     Returns:
         ``BIoU`` (mean over the classes that have one), ``class_biou`` by name, and ``trimap``: of each width,
         as a string, ``mIoU`` and ``class_iou``.
     """
-    pairs = zip(classes, counts.intersection, counts.union, strict=True)
-    class_biou = {name: 100 * int(shared) / int(union) if union else None for name, shared, union in pairs}
+    images = list(images)
+    shared, union = (
+        sum((getattr(image, name) for image in images), np.zeros(len(classes), np.int64))
+        for name in ('intersection', 'union')
+    )
+    pairs = zip(classes, shared, union, strict=True)
+    class_biou = {name: 100 * int(part) / int(whole) if whole else None for name, part, whole in pairs}
+    rings = add_sparse((image.rings for image in images), (len(widths), len(classes), len(classes)))
     trimap = {}
-    for width, confusion in zip(widths, counts.trimaps, strict=True):
+    for width, confusion in zip(widths, rings.cumsum(axis=0), strict=True):
         scores = scores_from_confusion(confusion, classes, ())
         trimap[str(width)] = {key: scores[key] for key in ('mIoU', 'class_iou')}
     return {'BIoU': mean_known(list(class_biou.values())), 'class_biou': class_biou, 'trimap': trimap}
 
 
 def flat_boundary_scores(scores: Mapping[str, Any]) -> dict[str, float]:
-    """One number a key, no nulls: ``BIoU``, ``BIoU.<class>``, ``trimap.<width>``."""
-    flat = {'BIoU': scores['BIoU']}
-    flat |= {f'trimap.{width}': values['mIoU'] for width, values in scores['trimap'].items()}
-    flat |= {f'BIoU.{name}': value for name, value in scores['class_biou'].items()}
+    """Flatten to ``BIoU``, ``BIoU.<class>`` and ``trimap.<width>``, without nulls."""
+    flat = {'BIoU': scores.get('BIoU')}
+    flat |= {f'trimap.{width}': values['mIoU'] for width, values in scores.get('trimap', {}).items()}
+    flat |= {f'BIoU.{name}': value for name, value in scores.get('class_biou', {}).items()}
     return {key: value for key, value in flat.items() if value is not None}
 
 
 @METRICS.register_module()
-class BoundaryMetric(BaseMetric):
+class BoundaryMetric(PerImageMetric):
     """Boundary IoU and trimap mIoU, for any config of MMSegmentation.
 
-    Boundary IoU (Cheng et al. 2021) is the IoU of a class's pixels within a band inside of its boundary, in
-    label and prediction; here summed over all images, as mIoU is. Trimap mIoU is that of all pixels within a
-    band around the label's boundaries, on both sides, as in DeepLab's paper. Unlabelled pixels count
-    nowhere; their edge is a boundary, in the prediction as in the label. Distances are Chebyshev's.
+    Boundary IoU (Cheng et al. 2021) is the IoU of a class's pixels within a band inside its boundary, in
+    label and prediction, summed over all images as mIoU is. Trimap mIoU is that of all pixels within a band
+    around the label's boundaries, on both sides, as in DeepLab's paper. Unlabelled pixels count nowhere;
+    their edge is a boundary, in the prediction as in the label. Distances are Chebyshev's. ``counts`` are
+    ``BoundaryCounts``.
 
     Args:
         dilation_ratio: width of Boundary IoU's band as a share of the image's diagonal. The authors' 0.02 is
             46 pixels at 1024x2048, 0.005 is 11.
         widths: of the trimaps, in pixels, ascending.
-        ignore_index: label of the pixels that do not count.
-        predictions: the field of a sample that has its labels.
-        kwargs: those of ``BaseMetric``.
-
-    Attributes:
-        counts: after an evaluation, on the main process, ``BoundaryCounts`` of each image in the order of the
-            dataset.
+        kwargs: those of ``PerImageMetric``.
 
     Raises:
-        ValueError: a ratio or width out of range; on evaluation, an id outside the label space; names the
-            file.
+        ValueError: a ratio or width out of range; on evaluation, if an id is outside the label space; names
+            the file.
     """
 
-    def __init__(
-        self,
-        dilation_ratio: float = 0.02,
-        widths: Sequence[int] = WIDTHS,
-        ignore_index: int = 255,
-        predictions: str = 'pred_sem_seg',
-        **kwargs,
-    ) -> None:
+    def __init__(self, dilation_ratio: float = 0.02, widths: Sequence[int] = WIDTHS, **kwargs) -> None:
         super().__init__(**kwargs)
         if not 0 < dilation_ratio <= 1:
             raise ValueError(f'BoundaryMetric: dilation_ratio must be in (0, 1], but got {dilation_ratio}')
@@ -183,38 +157,29 @@ class BoundaryMetric(BaseMetric):
             raise ValueError(
                 f'BoundaryMetric: widths must ascend from at least 1 pixel, but got {list(widths)}'
             )
-        check_ids(0, ignore_index)
         self.dilation_ratio = dilation_ratio
         self.widths = widths
-        self.ignore_index = ignore_index
-        self.predictions = predictions
-        self.counts: list[BoundaryCounts] | None = None
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+    def count(self, prediction: Tensor, label: Tensor) -> BoundaryCounts:
+        """Count one image's pixels along boundaries."""
         num_classes = len(self.dataset_meta['classes'])
         check_ids(num_classes, self.ignore_index)
-        for sample in data_samples:
-            prediction, label = maps_of(sample, self.predictions)
-            try:
-                counts = count_boundaries(
-                    to_uint8(prediction, 'prediction', num_classes, self.ignore_index),
-                    to_uint8(label, 'label', num_classes, self.ignore_index),
-                    num_classes,
-                    self.dilation_ratio,
-                    self.widths,
-                    self.ignore_index,
-                )
-            except ValueError as error:
-                raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
-            self.results.append(counts)
+        return count_boundaries(
+            to_uint8(prediction, 'prediction', num_classes, self.ignore_index),
+            to_uint8(label, 'label', num_classes, self.ignore_index),
+            num_classes,
+            self.dilation_ratio,
+            self.widths,
+            self.ignore_index,
+        )
 
     def compute_metrics(self, results: list[BoundaryCounts]) -> dict[str, float]:
+        """Flat scores of the evaluation, in percent."""
         # MMEngine moves what is in a tuple to the CPU by making another tuple.
         self.counts = [BoundaryCounts(*parts) for parts in results]
         return flat_boundary_scores(self.scores(range(len(results))))
 
     def scores(self, images: Sequence[int]) -> dict[str, Any]:
-        """``boundary_scores`` of some of the images that were evaluated, by their places in the dataset."""
+        """``boundary_scores`` of some evaluated images, by their places in the dataset."""
         classes = self.dataset_meta['classes']
-        counts = add_boundaries((self.counts[i] for i in images), len(classes), self.widths)
-        return boundary_scores(counts, classes, self.widths)
+        return boundary_scores((self.counts[i] for i in images), classes, self.widths)

@@ -1,4 +1,4 @@
-"""What the metrics of an evaluator have just counted."""
+"""What the metrics of an evaluator counted last."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -14,10 +14,10 @@ from .sparse import SparseCounts, add_sparse
 
 
 class Counted(NamedTuple):
-    """What a pass over a set of images counted, on the main process.
+    """What a pass over images counted; ``counts`` are None but on the main process.
 
-    ``counts`` are those of ``AdaptationMetric`` of each image, ``confusion`` (C, C) is their sum;
-    ``boundaries`` are the scores of ``BoundaryMetric``, where there is one.
+    ``counts`` are ``AdaptationMetric``'s of each image, ``confusion`` (C, C) is their sum; ``boundaries`` are
+    the scores of a ``BoundaryMetric``.
     """
 
     counts: Sequence[SparseCounts] | None
@@ -27,7 +27,7 @@ class Counted(NamedTuple):
 
 
 def count_pass(evaluator: Evaluator, seconds: float, images: Sequence[int] | None = None) -> Counted:
-    """What ``evaluator`` has just counted, of all images or of some by their places in the dataset."""
+    """What an evaluator counted last, of all images or of some by their places."""
     metric = find_metric(evaluator, AdaptationMetric)
     if metric.counts is None:
         return Counted(None, seconds)
@@ -41,12 +41,12 @@ def count_pass(evaluator: Evaluator, seconds: float, images: Sequence[int] | Non
 def find_metric(
     evaluator: Evaluator, kind: type[BaseMetric], predictions: str = 'pred_sem_seg'
 ) -> BaseMetric | None:
-    """The evaluator's metric of a class that looks at those predictions, or None."""
+    """The evaluator's metric of a class that reads those predictions, or None."""
     return next((m for m in evaluator.metrics if isinstance(m, kind) and m.predictions == predictions), None)
 
 
 def metric_config(evaluators: dict | Sequence[dict] | None, kind: type[BaseMetric]) -> dict[str, Any]:
-    """The config of a metric of a class among those of an evaluator, or one of its default arguments."""
+    """The config of a metric of a class, else one of its default arguments."""
     for config in as_list(evaluators):
         name = config['type']
         if issubclass(METRICS.get(name) if isinstance(name, str) else name, kind):
@@ -55,4 +55,5 @@ def metric_config(evaluators: dict | Sequence[dict] | None, kind: type[BaseMetri
 
 
 def as_list(evaluators: dict | Sequence[dict] | None) -> list[dict]:
+    """An evaluator's configs: of one, of several, or of none."""
     return list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators] if evaluators else []

@@ -17,12 +17,12 @@ def scores_from_confusion(
 
     With intersection ``tp = C[i, i]``, IoU is ``tp / (row + column - tp)`` and accuracy ``tp / row``. A class
     absent from labels and predictions has IoU None and is left out of every mean; one absent from labels only
-    counts as IoU 0 in mIoU and not in mAcc. A mean over no class is None. ``missed`` (C,) counts labelled
-    pixels of each class that were predicted as something outside the label space, and so wrongly.
+    has IoU 0, and is left out of mAcc. A mean over no class is None. ``missed`` (C,) counts each class's
+    labelled pixels that were predicted, wrongly, as something outside the label space.
 
     Returns:
         ``mIoU``, ``aAcc``, ``mAcc``, ``mIoU.seen`` and ``mIoU.unseen`` (means over the classes in ``seen``
-        and over the others), the ``labelled_means`` of these, and ``class_iou``, a dict by class name.
+        and over the others), the ``labelled_means`` of the mIoUs, and ``class_iou``, a dict by class name.
     """
     confusion = np.asarray(confusion, np.int64)
     hits, labelled = confusion.diagonal(), confusion.sum(axis=1)
@@ -48,8 +48,8 @@ def labelled_means(
 ) -> dict[str, float | None]:
     """mIoU and its parts over the classes that have labelled pixels alone, in percent.
 
-    In the other means a class without a labelled pixel is 0 once one pixel is predicted as it, and left out
-    again without the last: they move by that alone. Where all classes are labelled, these means are those.
+    The other means move when the first pixel is predicted as a class without labels, whose IoU is then 0, and
+    when the last is gone. Where all classes are labelled, both are the same.
     """
     iou = {name: class_iou[name] for name in labelled}
     parts = (iou, [name for name in iou if name in seen], [name for name in iou if name not in seen])
@@ -63,7 +63,7 @@ def mean_known(scores: Sequence[float | None]) -> float | None:
 
 
 def flat_scalars(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Flatten scores to what visual backends keep: one number a key, classes as ``IoU.<class>``, no nulls."""
+    """Flatten scores to one number a key, classes as ``IoU.<class>``, without nulls."""
     flat = {key: value for key, value in scores.items() if key != 'class_iou'}
     flat.update({f'IoU.{name}': value for name, value in scores['class_iou'].items()})
     return {key: value for key, value in flat.items() if value is not None}

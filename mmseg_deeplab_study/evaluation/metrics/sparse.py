@@ -1,4 +1,4 @@
-"""Counts of images, of which most are 0: what of them is not."""
+"""Counts of an image, most of which are 0: those that are not."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -7,10 +7,10 @@ import numpy as np
 
 
 class SparseCounts(NamedTuple):
-    """What of an array of counts is not 0: its ``places`` in the flat array, uint32, and ``numbers``, int64.
+    """The counts of an array that are not 0: places in the flat array, and numbers.
 
-    An image has few classes: dense, a confusion matrix of 150 takes 180 kB and its rings along boundaries a
-    megabyte.
+    ``places`` are uint32, ``numbers`` int64. An image has few classes: dense, a confusion matrix of 150 takes
+    180 kB, rings along boundaries a megabyte.
     """
 
     places: np.ndarray
@@ -18,14 +18,14 @@ class SparseCounts(NamedTuple):
 
 
 def to_sparse(counts: np.ndarray) -> SparseCounts:
-    """What of ``counts``, of any shape, is not 0."""
+    """Keep the counts, of any shape, that are not 0."""
     flat = counts.reshape(-1)
     places = np.flatnonzero(flat)
     return SparseCounts(places.astype(np.uint32), flat[places].astype(np.int64))
 
 
 def add_sparse(images: Iterable[SparseCounts], shape: Sequence[int]) -> np.ndarray:
-    """The sum of counts, int64 of the ``shape`` that each has had; of none it is 0."""
+    """Sum counts of one ``shape``, as int64; the sum of none is 0."""
     total = np.zeros(shape, np.int64)
     flat = total.reshape(-1)
     for places, numbers in images:

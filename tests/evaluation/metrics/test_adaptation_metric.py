@@ -1,11 +1,7 @@
-"""The metric: its interface, exact values, and how it relates to loops, to mmseg's metric and to ranks."""
+"""The metric: its interface, exact values, and how it relates to numpy's and to mmseg's.
 
-import json
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
+That two ranks count as one does is in tests/tools/test_two_ranks.py.
+"""
 
 import numpy as np
 import pytest
@@ -35,9 +31,15 @@ def make_sample(prediction, label, path: str = 'label.png') -> dict:
 
 
 def make_metric(classes=CITYSCAPES, **kwargs) -> AdaptationMetric:
-    metric = AdaptationMetric(**kwargs)
+    metric = METRICS.build(dict(type='AdaptationMetric', **kwargs))
     metric.dataset_meta = dict(classes=classes)
     return metric
+
+
+def evaluate(metric: AdaptationMetric, *maps: tuple) -> dict[str, float]:
+    """Scores of pairs of prediction and label."""
+    metric.process({}, [make_sample(*pair) for pair in maps])
+    return metric.evaluate(len(maps))
 
 
 def random_maps(images: int, num_classes: int = 19, seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -70,28 +72,32 @@ def test_counts_of_images_are_small_and_give_the_interval_of_dense_ones():
     assert bootstrap_interval(matrices, classes, metric.seen, 50) == expected
 
 
-def test_is_registered_and_evaluates_to_flat_scalars():
-    metric = METRICS.build(dict(type='AdaptationMetric', source='voc'))
-    metric.dataset_meta = dict(classes=CITYSCAPES)
-    for prediction, label in random_maps(2):
-        metric.process({}, [make_sample(prediction, label)])
-    scores = metric.evaluate(2)
+def test_evaluates_to_flat_scalars():
+    metric = make_metric(source='voc')
+    scores = evaluate(metric, *random_maps(2))
     assert list(scores) == [*SCORES, *(f'IoU.{name}' for name in CITYSCAPES)]
     assert all(type(value) is float for value in scores.values())
     assert metric.confusion.shape == (19, 19) and metric.confusion.dtype == np.int64
     assert metric.images == 2
-    assert metric.results == []  # the next evaluation starts from nothing
+    # The next evaluation starts from nothing.
+    scores = evaluate(metric, ([[0, 0]], [[0, 0]]))
+    assert scores['mIoU'] == 100.0 and 'IoU.sidewalk' not in scores
+    assert metric.confusion.sum() == 2
+    assert evaluate(make_metric(prefix='night'), ([[0]], [[0]]))['night/IoU.road'] == 100
 
 
-def test_prefix_goes_before_every_key():
-    metric = make_metric(prefix='night')
-    metric.process({}, [make_sample([[0]], [[0]])])
-    assert metric.evaluate(1)['night/IoU.road'] == 100
-
-
-def test_seen_classes_of_voc_are_the_six_shared_ones_in_the_order_of_the_target():
-    expected = ('person', 'car', 'bus', 'train', 'motorcycle', 'bicycle')
-    assert make_metric(source='voc').seen == expected
+@pytest.mark.parametrize(
+    ('source', 'target', 'seen'),
+    [
+        ('voc', CITYSCAPES, ('person', 'car', 'bus', 'train', 'motorcycle', 'bicycle')),
+        # A background of the target's own is seen.
+        ('voc', ('background', 'road', 'car'), ('background', 'car')),
+        # rider is only near to person
+        (['person', 'motorbike'], ('road', 'motorcycle', 'rider'), ('motorcycle',)),
+    ],
+)
+def test_seen_classes_are_in_the_order_of_the_target(source, target, seen):
+    assert make_metric(target, source=source).seen == seen
 
 
 @pytest.mark.parametrize(
@@ -113,25 +119,8 @@ def test_seen_classes_are_what_the_transfer_matched(class_map, approximate, with
     expected = by_name - without | more
     assert metric.seen == tuple(name for name in CITYSCAPES if name in expected)
     label = torch.full((1, 1), CITYSCAPES.index('train'))
-    metric.process({}, [make_sample(label, label)])
     part = 'seen' if 'train' in expected else 'unseen'
-    assert metric.evaluate(1)[f'mIoU.{part}'] == 100
-
-
-def test_a_background_of_the_target_s_own_is_seen():
-    metric = make_metric(classes=('background', 'road', 'car'))
-    assert metric.seen == ('background', 'car')
-
-
-def test_source_may_be_a_list_of_names():
-    metric = make_metric(classes=('road', 'motorcycle', 'rider'), source=['person', 'motorbike'])
-    assert metric.source == ('person', 'motorbike')
-    assert metric.seen == ('motorcycle',)  # rider is only near to person
-
-
-def test_unknown_source_raises():
-    with pytest.raises(ValueError, match="unknown label space 'vok'"):
-        AdaptationMetric(source='vok')
+    assert evaluate(metric, (label, label))[f'mIoU.{part}'] == 100
 
 
 @pytest.mark.parametrize(
@@ -151,20 +140,15 @@ def test_what_does_not_fit_names_the_file(prediction, label, message):
 # Exact values
 
 
-def test_confusion_matrix_exact():
-    label = torch.tensor([[0, 0, 1], [2, 255, 1]])
-    prediction = torch.tensor([[0, 1, 1], [0, 2, 1]])
-    # row true, column predicted: 0->0, 0->1, 1->1 twice, 2->0; the ignored pixel's 2 does not count
-    expected = [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
+@pytest.mark.parametrize('dtype', [torch.int64, torch.uint8])
+def test_confusion_matrix_exact(dtype):
+    label = torch.tensor([[0, 0, 1], [2, 255, 1]], dtype=dtype)
+    # The ignored pixel may be predicted as anything; maps need not be contiguous.
+    prediction = torch.tensor([[0, 0], [1, 7], [1, 1]], dtype=dtype).t()
+    # row true, column predicted: 0->0, 0->1, 1->1 twice, 2->0
     counts = confusion_matrix(prediction, label, 3)
-    np.testing.assert_array_equal(counts, expected)
+    np.testing.assert_array_equal(counts, [[1, 1, 0], [0, 2, 0], [1, 0, 0]])
     assert counts.dtype == np.int64
-
-
-def test_ignored_pixels_may_be_predicted_as_anything():
-    np.testing.assert_array_equal(
-        confusion_matrix(torch.tensor([7, 1]), torch.tensor([255, 1]), 2), [[0, 0], [0, 1]]
-    )
 
 
 def test_another_ignore_index():
@@ -174,42 +158,37 @@ def test_another_ignore_index():
         confusion_matrix(prediction, torch.tensor([0, 255, 1]), 2, ignore_index=1)
 
 
-def test_labels_of_8_bits_do_not_overflow():
-    # 18 * 19 + 18 = 360 > 255
+def test_large_counts():
+    # In 8 bits: 18 * 19 + 18 = 360 > 255.
     ids = torch.tensor([18, 18], dtype=torch.uint8)
     assert confusion_matrix(ids, ids, 19)[18, 18] == 2
-
-
-def test_pixels_beyond_float32_are_counted():
-    # OpenCV would return 2**24 for each of the next two as well.
+    # Of float32 OpenCV would return 2**24 for each of the next two as well.
     ids = torch.zeros(2**24 + 3, dtype=torch.uint8)
     assert confusion_matrix(ids, ids, 2)[0, 0] == 2**24 + 3
 
 
-@pytest.mark.parametrize('sizes', [(257, None), (19, 300)])
-def test_more_classes_than_uint8_has(sizes):
+@pytest.mark.parametrize(('classes', 'predicted', 'most'), [(257, None, 257), (19, 300, 300)])
+def test_more_classes_than_uint8_has(classes, predicted, most):
     ids = torch.zeros(4, dtype=torch.uint8)
-    with pytest.raises(
-        ValueError, match=f'can count at most 256 classes, but got {max(filter(None, sizes))}'
-    ):
-        confusion_matrix(ids, ids, sizes[0], num_predicted=sizes[1])
+    with pytest.raises(ValueError, match=f'can count at most 256 classes, but got {most}'):
+        confusion_matrix(ids, ids, classes, num_predicted=predicted)
 
 
-def test_an_ignore_index_that_no_label_map_has():
-    with pytest.raises(ValueError, match=r'ignore_index must be in \[0, 255\], an 8-bit label, but got -100'):
-        AdaptationMetric(ignore_index=-100)
-
-
-def test_maps_that_are_not_contiguous():
-    prediction, label = torch.tensor([[0, 1, 2], [1, 1, 0]]), torch.tensor([[0, 1], [1, 1], [2, 0]])
-    counts = confusion_matrix(prediction.to(torch.uint8), label.t().to(torch.uint8), 3)
-    np.testing.assert_array_equal(counts, [[2, 0, 0], [0, 3, 0], [0, 0, 1]])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(source='vok'), "unknown label space 'vok'"),
+        (dict(ignore_index=-100), r'ignore_index must be in \[0, 255\], an 8-bit label, but got -100'),
+    ],
+)
+def test_refused_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        AdaptationMetric(**options)
 
 
 def test_everything_ignored_scores_nothing():
     metric = make_metric()
-    metric.process({}, [make_sample([[0, 1]], [[255, 255]])])
-    assert metric.evaluate(1) == {}
+    assert evaluate(metric, ([[0, 1]], [[255, 255]])) == {}
     assert metric.images == 1 and metric.confusion.sum() == 0
     scores = scores_from_confusion(metric.confusion, CITYSCAPES, metric.seen)
     assert {key: scores[key] for key in SCORES} == dict.fromkeys(SCORES)
@@ -219,31 +198,21 @@ def test_everything_ignored_scores_nothing():
 
 
 @pytest.mark.parametrize('seed', range(3))
-def test_confusion_matrix_against_a_loop_and_numpy(seed):
+def test_confusion_matrix_against_numpy(seed):
     ((prediction, label),) = random_maps(1, num_classes=7, seed=seed)
-    loop = np.zeros((7, 7), np.int64)
-    for true, predicted in zip(label.flatten().tolist(), prediction.flatten().tolist(), strict=True):
-        if true != 255:
-            loop[true, predicted] += 1
     edges = np.arange(8)
-    histogram, _, _ = np.histogram2d(label.numpy().ravel(), prediction.numpy().ravel(), bins=(edges, edges))
-    counts = confusion_matrix(prediction, label, 7)
-    np.testing.assert_array_equal(counts, loop)
+    expected, _, _ = np.histogram2d(label.numpy().ravel(), prediction.numpy().ravel(), bins=(edges, edges))
     # histogram2d leaves out what lies outside the bins: the ignored pixels
-    np.testing.assert_array_equal(counts, histogram)
+    np.testing.assert_array_equal(confusion_matrix(prediction, label, 7), expected)
 
 
 @pytest.mark.parametrize('num_classes', [2, 19])
 def test_agrees_with_mmsegs_metric(num_classes):
     maps = random_maps(3, num_classes)
     classes = tuple(f'class {i}' for i in range(num_classes))
-    ours, theirs = make_metric(classes), IoUMetric(iou_metrics=['mIoU'])
+    theirs = IoUMetric(iou_metrics=['mIoU'])
     theirs.dataset_meta = dict(classes=classes)
-    for prediction, label in maps:
-        sample = make_sample(prediction, label)
-        ours.process({}, [sample])
-        theirs.process({}, [sample])
-    expected, scores = theirs.evaluate(3), ours.evaluate(3)
+    expected, scores = evaluate(theirs, *maps), evaluate(make_metric(classes), *maps)
     for key in ('mIoU', 'aAcc', 'mAcc'):
         # mmseg rounds to two decimals
         assert scores[key] == pytest.approx(expected[key], abs=0.00501)
@@ -260,72 +229,8 @@ def test_order_and_size_of_batches_do_not_matter():
     assert results[0] == results[1] == results[2]
 
 
-def test_second_evaluation_does_not_remember_the_first():
-    metric = make_metric()
-    metric.process({}, [make_sample([[1, 1]], [[0, 0]])])
-    metric.evaluate(1)
-    metric.process({}, [make_sample([[0, 0]], [[0, 0]])])
-    scores = metric.evaluate(1)
-    assert scores['mIoU'] == 100.0 and 'IoU.sidewalk' not in scores
-    assert metric.confusion.sum() == 2
-
-
 def test_samples_are_left_as_they_are():
     sample = make_sample([[1, 18]], [[0, 255]])
     make_metric().process({}, [sample])
     assert sample['pred_sem_seg']['data'].tolist() == [[[1, 18]]]
     assert sample['gt_sem_seg']['data'].tolist() == [[[0, 255]]]
-
-
-RANK = """
-    import json, sys
-    import torch
-    from mmengine.dataset import DefaultSampler
-    from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
-
-    rank, folder = int(sys.argv[1]), sys.argv[2]
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
-    samples = [dict(pred_sem_seg=dict(data=prediction[None]), gt_sem_seg=dict(data=label[None]))
-               for prediction, label in torch.load(f'{folder}/maps.pt')]
-    mine = list(DefaultSampler(samples, shuffle=False))
-    results = []
-    for size in (1, 2):
-        metric = AdaptationMetric()
-        metric.dataset_meta = dict(classes=[f'class {i}' for i in range(19)])
-        for start in range(0, len(mine), size):
-            metric.process({}, [samples[i] for i in mine[start:start + size]])
-        scores = metric.evaluate(len(samples))
-        confusion = None if metric.confusion is None else metric.confusion.tolist()
-        results.append(dict(scores=scores, confusion=confusion, images=metric.images))
-    with open(f'{folder}/rank{rank}.json', 'w') as file:
-        json.dump(dict(sampled=mine, results=results), file)
-    # A rank that leaves while the other still talks to it makes that one abort.
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-"""
-
-
-@pytest.mark.slow
-def test_two_ranks_count_as_one_does_and_no_image_twice(tmp_path: Path):
-    maps = random_maps(5)
-    torch.save(maps, tmp_path / 'maps.pt')
-    ranks = [
-        # In the folder, because collect_results makes a .dist_test where it stands.
-        subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(RANK), str(rank), str(tmp_path)],
-            cwd=tmp_path,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in range(2)
-    ]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    first, second = (json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in range(2))
-    # 5 images on 2 ranks: the sampler gives image 0 out twice.
-    assert (first['sampled'], second['sampled']) == ([0, 2, 4], [1, 3, 0])
-    alone = make_metric(tuple(f'class {i}' for i in range(19)))
-    alone.process({}, [make_sample(*pair) for pair in maps])
-    scores = alone.evaluate(5)
-    # Batches of 1 and of 2. Every rank is told the scores; only the main one holds the matrix.
-    assert first['results'] == [dict(scores=scores, confusion=alone.confusion.tolist(), images=5)] * 2
-    assert second['results'] == [dict(scores=scores, confusion=None, images=0)] * 2

@@ -1,36 +1,31 @@
 """A resumed run against the same one uninterrupted, in real runs of a tiny model."""
 
 import copy
-import multiprocessing
+import logging
 import random
 import re
 import shutil
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.logging import MessageHub
+from mmengine.runner import Runner
 
-from mmseg_deeplab_study.engine import exact_resume
-from mmseg_deeplab_study.engine.exact_resume import KEY, UPDATES, replay
+from mmseg_deeplab_study.engine import ExactCheckpointHook
+from mmseg_deeplab_study.engine.exact_checkpoint import RANDOM_STATES
+from mmseg_deeplab_study.engine.resumed_optimizer import UPDATES
 from mmseg_deeplab_study.runs.history import read_history
 
-
-@pytest.fixture(autouse=True)
-def handler() -> Iterator[None]:
-    """A run that ends by SIGTERM leaves its handler, because its process ends with it."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+pytestmark = pytest.mark.usefixtures('kept_sigterm_handler')
 
 
 class Witness(Hook):
@@ -72,7 +67,7 @@ class LoadsNothing(Hook):
 
     priority = 'VERY_HIGH'
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train(self, runner) -> None:
         runner.train_loop.dataloader_iterator = iter(())
 
 
@@ -105,7 +100,7 @@ def config(tmp_path_factory, make_tiny_cityscapes, make_config) -> Callable[[Pat
     # Once: reading it takes as long as a run.
     base = make_config(make_tiny_cityscapes(folder), folder / 'unused')
     assert base.model.decode_head.dropout_ratio > 0 and base.train_dataloader.num_workers == 0
-    assert base.default_hooks.exact_resume.type == 'ExactResumeHook'
+    assert base.default_hooks.checkpoint.type == 'ExactCheckpointHook'
     drawing = [dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion')]
     base.train_dataloader.dataset.pipeline[2:2] = drawing
     for loader in (base.train_dataloader, base.val_dataloader):
@@ -156,41 +151,13 @@ def load(path: Path) -> dict:
     return torch.load(path, weights_only=True)
 
 
-# Batches
-
-
-def test_replay_gives_the_same_batches_and_calls_once_between_them():
-    calls = []
-
-    def batches() -> Iterator[int]:
-        for i in range(5):
-            calls.append(f'load {i}')
-            yield i
-
-    replayed = replay(batches(), 2, lambda: calls.append('then'))
-    for i in range(4):
-        calls.append(f'got {next(replayed)}')
-        if i == 1:
-            # The state is set as late as that: what loads the next batch draws from it.
-            assert calls[-1] == 'got 1' and 'then' not in calls
-    assert calls == ['load 0', 'got 0', 'load 1', 'got 1', 'then', 'load 2', 'got 2', 'load 3', 'got 3']
-
-
-def test_replay_of_no_steps_calls_before_the_first_batch():
-    calls = []
-    replayed = replay(iter('ab'), 0, lambda: calls.append('then'))
-    assert not calls
-    assert next(replayed) == 'a' and calls == ['then']
-    assert next(replayed) == 'b' and calls == ['then']
-
-
 # What is saved
 
 
 class Look(Hook):
     """Keeps the weights that a run starts with, what is saved by the first validation, and the handlers."""
 
-    priority = 'VERY_LOW'
+    priority = 'LOWEST'
 
     def __init__(self) -> None:
         self.saved, self.handlers = None, []
@@ -207,12 +174,21 @@ class Look(Hook):
         self.handlers.append(signal.getsignal(signal.SIGTERM))
 
 
+class Add(Hook):
+    """Has a checkpoint hold what torch refuses to load."""
+
+    priority = 'VERY_LOW'
+
+    def before_save_checkpoint(self, runner, checkpoint) -> None:
+        checkpoint['added'] = {'score': np.float64(1.5)}
+
+
 @pytest.fixture(scope='module')
 def short(config, tmp_path_factory) -> tuple[Look, Path]:
     """A run of one iteration."""
     cfg, seen = config(tmp_path_factory.mktemp('short') / 'work'), Look()
     cfg.train_cfg.max_iters = 1
-    train(cfg, seen)
+    train(cfg, Add(), seen)
     return seen, Path(cfg.work_dir)
 
 
@@ -224,6 +200,11 @@ def test_iteration_0_is_saved_before_anything_is_validated_or_trained(short):
     for key, value in checkpoint['state_dict'].items():
         assert value.equal(seen.weights[key]), key
     assert (work_dir / 'last_checkpoint').read_text().endswith('iter_1.pth')
+
+
+def test_what_other_hooks_add_is_made_plain(short):
+    score = load(short[1] / 'iter_1.pth')['added']['score']
+    assert type(score) is float and score == 1.5
 
 
 def test_sigterm_ends_the_process_again_after_training(short):
@@ -238,7 +219,7 @@ def test_checkpoints_hold_the_states_of_one_process(whole):
         'iter_10.pth',
         'iter_5.pth',
     ]
-    states = [load(whole.work_dir / f'iter_{i}.pth')[KEY] for i in (0, 5, 10)]
+    states = [load(whole.work_dir / f'iter_{i}.pth')[RANDOM_STATES] for i in (0, 5, 10)]
     for one in states:
         assert isinstance(one, list) and len(one) == 1
         assert {'python', 'numpy', 'torch'} <= set(one[0])
@@ -249,20 +230,6 @@ def test_checkpoints_hold_the_states_of_one_process(whole):
 
 
 # Going on
-
-
-@pytest.fixture
-def warnings(monkeypatch) -> list[str]:
-    """What any run's logger warns of."""
-    messages, handle = [], MMLogger.handle
-
-    def keep(self, record) -> None:
-        if record.levelname == 'WARNING':
-            messages.append(record.getMessage())
-        handle(self, record)
-
-    monkeypatch.setattr(MMLogger, 'handle', keep)
-    return messages
 
 
 class Draw(Hook):
@@ -280,30 +247,32 @@ def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(resume, whole, wa
     run = resume(whole.work_dir / f'iter_{iteration}.pth', *hooks)
     assert_same_end(run, whole, since=iteration)
     assert not [message for message in warnings if 'random' in message]
-    resumed, states = (load(folder / 'iter_10.pth')[KEY][0] for folder in (run.work_dir, whole.work_dir))
+    resumed, states = (
+        load(folder / 'iter_10.pth')[RANDOM_STATES][0] for folder in (run.work_dir, whole.work_dir)
+    )
     assert resumed['torch'].equal(states['torch'])
     assert resumed['python'] == states['python']
     assert resumed['numpy'][1].equal(states['numpy'][1]) and resumed['numpy'][2:] == states['numpy'][2:]
 
 
 @pytest.mark.parametrize(
-    ('states', 'had'), [(lambda given: None, 'none'), (lambda given: given * 2, 'those of 2 processes')]
+    ('states', 'had'), [(lambda given: None, 0), (lambda given: given * 2, 2)], ids=['none', 'two']
 )
 def test_states_that_do_not_fit_only_warn(resume, whole, tmp_path, warnings, states, had):
     folder = tmp_path / 'spoilt'
     shutil.copytree(whole.work_dir, folder)
     checkpoint = load(folder / 'iter_5.pth')
-    checkpoint[KEY] = states(checkpoint[KEY])
-    if checkpoint[KEY] is None:
-        del checkpoint[KEY]
+    checkpoint[RANDOM_STATES] = states(checkpoint[RANDOM_STATES])
+    if checkpoint[RANDOM_STATES] is None:
+        del checkpoint[RANDOM_STATES]
     torch.save(checkpoint, folder / 'iter_5.pth')
     run = resume(folder / 'iter_5.pth')
     (message,) = [message for message in warnings if 'random states' in message]
-    assert re.search(f'of 1 processes expected, but {had} found: .* not exactly as it would have', message)
+    assert re.search(f'random states of {had} processes, expected 1: .* not exactly as it would', message)
     assert sorted(run.losses) == list(range(6, 11))
     # That these runs draw at all, and that the tests above would notice.
     assert run.losses[6] != whole.losses[6]
-    assert len(load(run.work_dir / 'iter_10.pth')[KEY]) == 1
+    assert len(load(run.work_dir / 'iter_10.pth')[RANDOM_STATES]) == 1
 
 
 def test_states_of_a_source_checkpoint_are_another_runs(config, whole, tmp_path):
@@ -312,7 +281,7 @@ def test_states_of_a_source_checkpoint_are_another_runs(config, whole, tmp_path)
     cfg.load_from, cfg.train_cfg.max_iters = str(whole.work_dir / 'iter_5.pth'), 1
     train(cfg, witness)
     states, expected = (
-        load(Path(folder) / 'iter_0.pth')[KEY][0] for folder in (cfg.work_dir, whole.work_dir)
+        load(Path(folder) / 'iter_0.pth')[RANDOM_STATES][0] for folder in (cfg.work_dir, whole.work_dir)
     )
     assert states['torch'].equal(expected['torch'])
     assert states['numpy'][1].equal(expected['numpy'][1]) and states['numpy'][2:] == expected['numpy'][2:]
@@ -345,34 +314,6 @@ def test_terminated_run_ends_with_143_and_goes_on_as_if_it_had_not(
     assert rows == [i for i in (0, 5, 10) if i < iteration]
     run = resume(tmp_path / f'work/iter_{saved}.pth')
     assert_same_end(run, whole, since=saved)
-
-
-def test_a_second_request_ends_at_once_and_a_second_signal_of_one_does_not(monkeypatch):
-    calls, times = [], iter((10.0, 11.0, 11.1))
-    signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
-    monkeypatch.setattr(exact_resume.time, 'monotonic', lambda: next(times))
-    hook = exact_resume.ExactResumeHook()
-    hook.before_train(SimpleNamespace(train_loop=IterBasedTrainLoop.__new__(IterBasedTrainLoop)))
-    signal.raise_signal(signal.SIGTERM)
-    signal.raise_signal(signal.SIGTERM)
-    assert not calls
-    signal.raise_signal(signal.SIGTERM)
-    assert calls == [signal.SIGTERM]
-
-
-def test_a_worker_ends_by_its_parent_alone():
-    hook = exact_resume.ExactResumeHook()  # noqa: F841 (for as long as it lives)
-    fork = multiprocessing.get_context('fork')
-    ready, done = fork.Event(), fork.Event()
-    worker = fork.Process(target=lambda: (ready.set(), done.wait()), daemon=True)
-    worker.start()
-    assert ready.wait(20)
-    subprocess.run(['sh', '-c', f'kill -TERM {worker.pid}'], check=True)
-    worker.join(0.1)
-    assert worker.is_alive()
-    worker.terminate()
-    worker.join(20)
-    assert worker.exitcode == 0
 
 
 # Gradient accumulation
@@ -464,4 +405,44 @@ def test_a_finished_run_says_so_and_loads_nothing(resume, whole, warnings):
     assert warnings[-1] == (
         'The run is at its end, at iteration 10 of train_cfg.max_iters=10: nothing was left to train. To go '
         'on set max_iters, and the end of param_scheduler, to more'
+    )
+
+
+# Folders
+
+
+@pytest.mark.parametrize('scores', [['mIoU'], ['mIoU', 'aAcc']], ids=len)
+@pytest.mark.parametrize('out_dir', [None, 'checkpoints'])
+def test_a_copied_run_replaces_its_own_best_checkpoint_alone(tmp_path, monkeypatch, out_dir, scores):
+    monkeypatch.chdir(tmp_path)
+    folders = [Path(out_dir or tmp_path, name) for name in ('a', 'b')]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for score in scores:
+            (folder / f'best_{score}_iter_5.pth').touch()
+    hub = MessageHub.get_instance(uuid4().hex)
+    for score in scores:
+        end = f'_{score}' if len(scores) > 1 else ''
+        hub.update_info_dict(
+            {f'best_ckpt{end}': str(folders[0] / f'best_{score}_iter_5.pth'), f'best_score{end}': 20.0}
+        )
+    hub.update_info('last_ckpt', str(folders[0] / 'iter_5.pth'))
+    checkpoints = ExactCheckpointHook(by_epoch=False, save_best=scores, out_dir=out_dir)
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path / 'b'),
+        logger=logging.getLogger('test'),
+        message_hub=hub,
+        train_loop=None,
+        iter=10,
+        epoch=0,
+        save_checkpoint=lambda folder, filename, *_, **__: Path(folder, filename).touch(),
+    )
+    checkpoints.before_train(runner)
+    assert Path(hub.get_info('last_ckpt')) == Path(checkpoints.out_dir, 'iter_5.pth')
+    checkpoints.after_val_epoch(runner, {'mIoU': 30.0, 'aAcc': 40.0})
+    assert sorted(path.name for path in folders[0].iterdir()) == sorted(
+        f'best_{s}_iter_5.pth' for s in scores
+    )
+    assert sorted(path.name for path in folders[1].iterdir()) == sorted(
+        f'best_{s}_iter_10.pth' for s in scores
     )

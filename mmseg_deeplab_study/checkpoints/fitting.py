@@ -1,0 +1,50 @@
+"""Whether a state dict is that of a model."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+# The parts that a checkpoint must have whole, and the options by which they differ.
+_OPTIONS = {
+    'backbone': 'type, depth and width',
+    'decode_head': 'type, num_classes, channels, dilations and refine',
+}
+
+
+def check_fits(state_dict: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Refuse a state dict that is not that of the model's backbone and decode head.
+
+    MMEngine only warns of weights that are missing, of another shape or of no place (a deeper network's), and
+    trains what is left. A missing auxiliary head and keys of other parts are left to that warning.
+
+    Raises:
+        ValueError: lists the first few keys of each kind, the modules they are in, and what to correct.
+    """
+    given, own = (
+        {key: value for key, value in state.items() if _is_asked_for(key)}
+        for state in (state_dict, model.state_dict())
+    )
+    missing = [key for key in own if key not in given]
+    mismatched = [key for key in own if key in given and given[key].shape != own[key].shape]
+    surplus = [key for key in given if key not in own]
+    if not missing + mismatched + surplus:
+        return
+    problems = []
+    if missing or mismatched:
+        shapes = [f'{key} {tuple(given[key].shape)} for {tuple(own[key].shape)}' for key in mismatched[:3]]
+        problems.append(f'{len(missing)} keys are missing, first {missing[:3]}')
+        problems.append(f'{len(mismatched)} have another shape, first {shapes}')
+    if surplus:
+        problems.append(f'the model has no place for {len(surplus)} of its keys, first {surplus[:3]}')
+    modules = dict.fromkeys('.'.join(key.split('.')[:2]) for key in missing + mismatched + surplus)
+    parts = dict.fromkeys(module.split('.')[0] for module in modules)
+    cure = ' and '.join(f'model.{part} the {_OPTIONS[part]}' for part in parts)
+    raise ValueError(
+        f'the checkpoint does not fit the model: {"; ".join(problems)}. They differ in '
+        f'{", ".join(list(modules)[:6])}: give {cure} that it was trained with'
+    )
+
+
+def _is_asked_for(name: str) -> bool:
+    # Files older than PyTorch 0.4.1 do not count batches.
+    return name.split('.')[0] in _OPTIONS and not name.endswith('num_batches_tracked')

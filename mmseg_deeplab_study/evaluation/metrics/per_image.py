@@ -1,0 +1,64 @@
+"""Metrics that keep what they count of each image."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from .ids import check_ids
+
+
+class PerImageMetric(BaseMetric):
+    """Counts of each image's predictions against its labels, from every rank.
+
+    Args:
+        ignore_index: label of the pixels that do not count.
+        predictions: the field of a sample that has its predicted labels.
+        kwargs: those of ``BaseMetric``.
+
+    Attributes:
+        counts: after an evaluation, on the main process, what ``count`` gave for each image, in the order of
+            the dataset.
+
+    Raises:
+        ValueError: an ``ignore_index`` that no label map can hold; on evaluation, what ``count`` raises, with
+            the name of the file.
+    """
+
+    def __init__(self, ignore_index: int = 255, predictions: str = 'pred_sem_seg', **kwargs) -> None:
+        super().__init__(**kwargs)
+        check_ids(0, ignore_index)
+        self.ignore_index = ignore_index
+        self.predictions = predictions
+        self.counts: list | None = None
+
+    @abstractmethod
+    def count(self, prediction: Tensor, label: Tensor) -> Any:
+        """Count one image's pixels, from integers (H, W)."""
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Count the images of a batch."""
+        for sample in data_samples:
+            prediction, label = maps_of(sample, self.predictions)
+            try:
+                self.results.append(self.count(prediction, label))
+            except ValueError as error:
+                raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
+
+
+def maps_of(sample: Mapping[str, Any], predictions: str) -> tuple[Tensor, Tensor]:
+    """Prediction and label (H, W) of a data sample as an Evaluator passes it.
+
+    Raises:
+        ValueError: it has no such predictions, or no label.
+    """
+    absent = 'nothing predicted' if predictions == 'pred_sem_seg' else 'the model has no test_cfg.crf'
+    for name, hint in (
+        (predictions, absent),
+        ('gt_sem_seg', 'the pipeline has no LoadAnnotations, or the images no labels'),
+    ):
+        if name not in sample:
+            raise ValueError(f'{sample.get("img_path")}: no {name} to count: {hint}')
+    return tuple(sample[name]['data'].squeeze(0) for name in (predictions, 'gt_sem_seg'))

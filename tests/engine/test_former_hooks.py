@@ -1,0 +1,77 @@
+"""Configs that name the hooks which ``ExactCheckpointHook`` has replaced."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from mmseg_deeplab_study.engine import ExactCheckpointHook
+
+
+class OwnCheckpointHook(CheckpointHook):
+    """What a project of its own may have."""
+
+
+@pytest.fixture
+def former(make_config, tiny_cityscapes, tmp_path) -> Config:
+    cfg = make_config(tiny_cityscapes(), tmp_path / 'work')
+    cfg.default_hooks.checkpoint.type = 'CheckpointHook'
+    cfg.default_hooks.plain_checkpoint = dict(type='PlainCheckpointHook')
+    cfg.default_hooks.exact_resume = dict(type='ExactResumeHook')
+    return cfg
+
+
+def test_say_what_to_set_and_give_its_checkpoints(former, warnings):
+    runner = Runner.from_cfg(former)
+    runner.call_hook('before_run')
+    assert [message for message in warnings if 'deprecated' in message] == [
+        f"{name} is deprecated: leave it out, and set default_hooks.checkpoint.type='ExactCheckpointHook'"
+        for name in ('PlainCheckpointHook', 'ExactResumeHook')
+    ]
+    (hook,) = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    assert type(hook) is ExactCheckpointHook and hook is runner.hooks[-1]
+    assert (hook.interval, hook.by_epoch, hook.max_keep_ckpts) == (10, False, 3)
+    assert hook.backend_args == dict(backend='atomic')
+
+
+def test_leave_the_hook_that_has_replaced_them(former):
+    former.default_hooks.checkpoint.type = 'ExactCheckpointHook'
+    runner = Runner.from_cfg(former)
+    before = list(runner.hooks)
+    runner.call_hook('before_run')
+    assert runner.hooks == before
+
+
+def test_refuse_a_hook_whose_own_part_would_be_lost(former):
+    former.default_hooks.checkpoint.type = OwnCheckpointHook
+    with pytest.raises(
+        ValueError, match='Hook got OwnCheckpointHook, expected CheckpointHook: derive yours from Exact'
+    ):
+        Runner.from_cfg(former).call_hook('before_run')
+
+
+def test_epochs_have_plain_checkpoints_too(former, warnings):
+    del former.default_hooks.exact_resume
+    former.merge_from_dict(
+        dict(
+            custom_hooks=[],
+            train_dataloader=dict(sampler=dict(type='DefaultSampler')),
+            train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1),
+            default_hooks=dict(checkpoint=dict(by_epoch=True, interval=1)),
+            val_dataloader=None,
+            val_cfg=None,
+            val_evaluator=None,
+        )
+    )
+    Runner.from_cfg(former).train()
+    checkpoint = Path(former.work_dir) / 'epoch_1.pth'
+    assert torch.load(checkpoint, weights_only=True)['meta']['epoch'] == 1
+    former.train_cfg.max_epochs, former.resume, former.load_from = 2, True, str(checkpoint)
+    runner = Runner.from_cfg(former)
+    runner.train()
+    assert (runner.epoch, runner.iter) == (2, 4)
+    said = "got EpochBasedTrainLoop: a resume is exact with train_cfg.type='IterBasedTrainLoop' alone"
+    assert sum(said in message for message in warnings) == 2
