@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from mmseg_deeplab_study.allocator import keep_freed_memory
 from mmseg_deeplab_study.hardware import describe_hardware, has_native_bfloat16
+from mmseg_deeplab_study.memory import keep_freed_memory
 
 
 def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, what: str) -> dict[str, float]:

@@ -14,12 +14,8 @@ from PIL import Image
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file so that a crash at any moment leaves the old content or the new one.
 
-    The data go to a temporary file in the same folder, which is made if need be; that is synchronised with
-    the disk and then renamed, and so is the folder's entry.
-
-    Raises:
-        OSError: the folder or the disk does not take it, naming the file; the old content is still there, or,
-            if only the folder could not be synchronised, the new one.
+    The data go to a temporary file in the folder, which is made if need be, and then to their name. An
+    OSError names the file; the old content is still there.
     """
     path = Path(path)
     # Two ranks may write the same picture; a name that a resumed run uses again leaves none lying about.
@@ -45,11 +41,7 @@ def _rank() -> int:
 
 
 def write_image(path: str | Path, image: Image.Image, kind: str, **options: Any) -> None:
-    """Write an image as ``write_atomically`` does, in one of Pillow's formats and with its options.
-
-    Raises:
-        OSError: as ``write_atomically``.
-    """
+    """Write an image in one of Pillow's formats and with its options; raises as ``write_atomically``."""
     content = BytesIO()
     image.save(content, format=kind, **options)
     write_atomically(path, content.getvalue())

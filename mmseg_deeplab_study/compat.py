@@ -46,22 +46,14 @@ class _OpsPlaceholder(ModuleType):
 
 
 def make_mmcv_ops_importable() -> bool:
-    """Import `mmcv.ops`, with a placeholder for its compiled ops if mmcv-lite is what is installed.
+    """Import `mmcv.ops`, with a placeholder for its compiled ops beside mmcv-lite; ImportError without mmcv.
 
-    Upstream fault: mmsegmentation 1.2.2 imports `mmcv.ops` at module level in
-    `mmseg/utils/mask_classification.py` and `mmseg/models/decode_heads/san_head.py`, so that
-    `import mmseg.models` fails with mmcv-lite, though no DeepLab or SegFormer uses a compiled op;
-    and with torch newer than 2.1, full mmcv has no prebuilt wheel.
-    Can go when mmsegmentation imports `mmcv.ops` only where it is used.
+    Upstream fault: mmsegmentation 1.2.2 imports `mmcv.ops` at module level, so that `import mmseg.models`
+    fails with mmcv-lite, though no DeepLab or SegFormer uses a compiled op; and with torch newer than 2.1,
+    full mmcv has no prebuilt wheel. Can go when mmsegmentation imports `mmcv.ops` only where it is used.
 
-    Full mmcv is left alone, and so is an `mmcv.ops` or `mmcv._ext` that is already imported.
-
-    Returns:
-        Whether the placeholder was needed. It is out of `sys.modules` again by then, so that
-        `mmengine.utils.dl_utils.mmcv_full_available` keeps telling the truth.
-
-    Raises:
-        ImportError: if neither mmcv nor mmcv-lite is installed.
+    Returns whether the placeholder was needed; it is out of `sys.modules` again by then, so that
+    `mmengine.utils.dl_utils.mmcv_full_available` keeps telling the truth.
     """
     # find_spec raises for a module that is in sys.modules without a spec, as others' stubs do.
     if 'mmcv.ops' in sys.modules or EXTENSION in sys.modules:
@@ -92,12 +84,9 @@ def make_mmcv_ops_importable() -> bool:
 def find_bases_by_path() -> None:
     """Have ``_base_ = 'mmseg::FOLDER/FILE.py'`` found by its path in the package's folder.
 
-    Upstream fault: MMEngine 0.10.7 parses every metafile of the package first, 53 YAML files of mmseg, and
-    looks there for the path without its suffix, which they never have; it takes the path itself only when
-    that fails. It looks for the package's folder by pkg_resources, which setuptools deprecates.
-    Can go when MMEngine looks for the path first.
-
-    Where there is no such file or package, MMEngine looks, and says so.
+    Upstream fault: MMEngine 0.10.7 parses all 53 metafiles of mmseg first, which never have that path, and
+    finds the package's folder by pkg_resources, which setuptools deprecates. Can go when it looks for the
+    path first. Where there is no such file or package, MMEngine looks, and says so.
     """
     from mmengine.config import Config
     from mmengine.config.utils import MODULE2PACKAGE
@@ -144,10 +133,8 @@ def train_depthwise_in_planes(model: 'nn.Module') -> None:
     """Have dilated depthwise convolutions of a channels-last model learn from contiguous images in bfloat16.
 
     Upstream fault: on the CPU, torch 2.14.1 computes the bfloat16 weight gradient of a depthwise convolution
-    with dilation 2 or more and stride 1 wrongly in channels-last, by a factor of 1.5 to infinity and
-    differently each time. Output and input gradient are right there; so is everything of other convolutions,
-    of contiguous images, and of float32.
-    Can go when torch computes it rightly in channels-last.
+    with dilation 2 or more and stride 1 wrongly in channels-last, by a factor of 1.5 to infinity; all else is
+    right. Can go when torch computes it rightly.
     """
     import torch
 

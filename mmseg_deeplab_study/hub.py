@@ -15,11 +15,9 @@ TOOLS = _MIM / 'tools'
 def config_path(name: str) -> str:
     """The file of a config: ``'deeplabv3/LEAF.py'``, a base as ``'_base_/adaptation.py'``, or a bare name.
 
-    MMEngine 0.10.7 evaluates what follows ``_base_ =`` (its ``mmseg::`` is closed to us, see docs/reuse.md)::
-
-        _base_ = __import__('mmseg_deeplab_study').config_path('_base_/adaptation.py')
-
-    Raises FileNotFoundError if there is no such config; names the nearest.
+    MMEngine evaluates what follows ``_base_ =``, so a config elsewhere can inherit from ours (docs/reuse.md):
+    ``_base_ = __import__('mmseg_deeplab_study').config_path('_base_/adaptation.py')``. FileNotFoundError
+    names the nearest.
     """
     path = CONFIGS / name
     if path.is_file():
@@ -42,8 +40,7 @@ def get_config(name: str) -> Config:
 def get_model(name: str, checkpoint: str, device: str | torch.device = 'cpu') -> nn.Module:
     """Build a config's model for inference, with a checkpoint of any format we read, whole or not at all.
 
-    Raises FileNotFoundError as ``config_path``, or if there is no such checkpoint; ValueError as
-    ``inference.trained_model.load_model``, such as for another number of classes.
+    Raises as ``config_path`` and ``inference.trained_model.load_model``.
     """
     # Not needed to find a config, which is what most ask this module for.
     from .inference.trained_model import load_model

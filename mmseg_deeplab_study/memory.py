@@ -1,5 +1,7 @@
-"""How much memory there is to be had, and errors that say there was not enough."""
+"""How much memory there is to be had, what says there was not enough, and keeping what was had."""
 
+import ctypes
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,8 +13,8 @@ _FILES = (
     ('memory.max', 'memory.current', 'inactive_file'),
     ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file'),
 )
-
-
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 # Of Python and NumPy by its type; of torch on any device, its CPU allocator and OpenCV by its text.
 _SHORT = re.compile(
     "out ?of ?memory|not enough memory|can't allocate memory|failed to allocate|bad_alloc|alloc_failed",
@@ -26,11 +28,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def available_memory(proc: Path = Path('/proc'), groups: Path = Path('/sys/fs/cgroup')) -> int | None:
-    """Bytes that can be had without swapping, None where the system does not say.
-
-    The least that the machine and each control group above this process leave: a container or a job of SLURM
-    may have less than its machine.
-    """
+    """Bytes to be had without swapping, in machine and control groups; None if unknown."""
     found = []
     meminfo = proc / 'meminfo'
     if meminfo.exists() and (match := re.search(r'MemAvailable:\s+(\d+) kB', meminfo.read_text())):
@@ -64,3 +62,19 @@ def _control_groups(proc: Path, groups: Path) -> Iterator[tuple[Path, tuple[str,
 def free_shared_memory(folder: Path = Path('/dev/shm')) -> int | None:
     """Bytes that processes can still share by files, None where there is no such file system."""
     return shutil.disk_usage(folder).free if folder.is_dir() else None
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc's malloc keep what is freed, instead of giving each large tensor back to the system.
+
+    By default every block above 32 MB is mapped anew, and its pages are faulted in one by one: close to half
+    the time of a forward pass on street photographs, on a CPU. Returns whether it was done: not with another
+    C library, nor where the environment has a variable ``MALLOC_...``.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    if any(name.startswith('MALLOC_') for name in os.environ):
+        return False
+    return mallopt(_M_MMAP_MAX, 0) == 1 and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) == 1

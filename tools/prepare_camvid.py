@@ -44,7 +44,7 @@ def main() -> int:
     from mmseg_deeplab_study.datasets.downloads import plan_camvid
     from mmseg_deeplab_study.datasets.preparation import run_command
 
-    return run_command(lambda: plan_camvid(args.source, args.splits, args.every), args.out, args.copy)
+    return run_command(plan_camvid(args.source, args.splits, args.every), args.out, args.copy)
 
 
 if __name__ == '__main__':

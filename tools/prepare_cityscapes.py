@@ -38,7 +38,7 @@ def main() -> int:
     from mmseg_deeplab_study.datasets.downloads import plan_cityscapes
     from mmseg_deeplab_study.datasets.preparation import run_command
 
-    return run_command(lambda: plan_cityscapes(args.source, args.splits), args.out, args.copy)
+    return run_command(plan_cityscapes(args.source, args.splits), args.out, args.copy)
 
 
 if __name__ == '__main__':

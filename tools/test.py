@@ -31,9 +31,9 @@ def main() -> None:
 
     from mmengine.runner import Runner
 
-    from mmseg_deeplab_study.allocator import keep_freed_memory
     from mmseg_deeplab_study.datasets.label_maps import check_headers
     from mmseg_deeplab_study.engine.dense_crf import enable_dense_crf
+    from mmseg_deeplab_study.memory import keep_freed_memory
     from mmseg_deeplab_study.runs.batches import check_shared_memory
     from mmseg_deeplab_study.runs.inputs import check_data_roots
     from mmseg_deeplab_study.runs.launch import enable_ranks, load_config

@@ -41,9 +41,9 @@ def main() -> None:
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    from mmseg_deeplab_study.allocator import keep_freed_memory
     from mmseg_deeplab_study.datasets.label_maps import check_headers
     from mmseg_deeplab_study.engine import AdaptationHook
+    from mmseg_deeplab_study.memory import keep_freed_memory
     from mmseg_deeplab_study.runs.batches import build_loaders, check_shared_memory
     from mmseg_deeplab_study.runs.inputs import TRAINING_DATA, check_data_roots, check_load_from
     from mmseg_deeplab_study.runs.launch import enable_amp, enable_ranks, load_config, prepare_work_dir

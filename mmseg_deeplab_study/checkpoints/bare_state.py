@@ -24,11 +24,7 @@ def bare_name(name: str) -> str:
 
 
 def bare_state(checkpoint: Any) -> dict[str, Any]:
-    """Take the state dict out of a checkpoint, under the model's own names.
-
-    Raises:
-        ValueError: it is not a dict by names.
-    """
+    """The state dict of a checkpoint, under the model's own names; ValueError without one."""
     state = checkpoint
     while isinstance(state, Mapping):
         inner = next((state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)
@@ -42,12 +38,9 @@ def bare_state(checkpoint: Any) -> dict[str, Any]:
 
 
 def unwrap(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Make a checkpoint fit for MMEngine, in place; return its state dict.
+    """Make a checkpoint fit for MMEngine, in place; return its state dict; raises as ``bare_state``.
 
     What is bare already is left as it is, and so is all beside the state dict.
-
-    Raises:
-        ValueError: as ``bare_state``.
     """
     state = bare_state(checkpoint)
     if any(isinstance(checkpoint.get(key), Mapping) for key in WRAPPERS):
@@ -62,13 +55,10 @@ def unwrap(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Load a file in place of MMEngine's loader, wherever it reads one.
+    """Load a file in place of MMEngine's loader, wherever it reads one; raises as ``load_plain``.
 
     MMEngine 0.10.7 runs the code that a file carries before torch 2.6, refuses the options of a training
-    script (``argparse.Namespace``) since, and knows no key but ``state_dict`` and no prefix but ``module.``.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``load_plain``.
+    script since, and knows no key but ``state_dict`` and no prefix but ``module.``.
     """
     checkpoint = load_plain(filename, map_location)
     if isinstance(checkpoint, dict) and all(isinstance(key, str) for key in checkpoint):

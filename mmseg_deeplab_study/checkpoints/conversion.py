@@ -28,21 +28,13 @@ CONFIGS = {
 
 
 def load_any(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint of any known form; its ``meta`` says what it was.
-
-    Raises:
-        FileNotFoundError, ValueError: as the readers.
-    """
+    """Load a checkpoint of any known form, whose ``meta`` says what it was; raises as the readers."""
     name, path = path, Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
             f'{name}: {"a folder" if path.is_dir() else "no such file"} (seen from {Path.cwd()}); expected a '
             'checkpoint of MMSeg, VainF, torchvision or TensorFlow Lite, give its path'
         )
-    if not path.is_file():
-        given = 'a folder' if path.is_dir() else 'no such file'
-        scheme = '; give the path alone, its form is seen' if '://' in str(name) else ''
-        raise FileNotFoundError(f'checkpoint {name}: {given}{scheme}')
     if tflite.is_tflite(path):
         return tflite.load_from_tflite(str(path))
     data = load_plain(path)
@@ -55,11 +47,7 @@ def load_any(path: str | Path) -> dict[str, Any]:
 
 
 def to_peer(state: Mapping[str, Tensor], peer: str) -> tuple[dict[str, Any], Layout]:
-    """Put one of our state dicts into a peer's file layout.
-
-    Raises:
-        ValueError: the peer publishes no such architecture.
-    """
+    """Put our state dict into a peer's file layout; ValueError if it has no such model."""
     for layout in LAYOUTS[peer]:
         with contextlib.suppress(ValueError):
             exported = export_state(state, layout)

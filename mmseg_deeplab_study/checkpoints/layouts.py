@@ -27,9 +27,8 @@ Pairs = tuple[tuple[str, str], ...]
 class Layout(NamedTuple):
     """One published architecture: the peer's names for it, and our model of it.
 
-    ``marks`` are key prefixes that tell it from the others, ``backbone`` is a network, ``channels`` are
-    those of its first and last feature map, ``output_stride`` is the one it was published with; a checkpoint
-    does not say which one it had. ``dilations`` are ASPP's rates by output stride, ``dropout`` is ASPP's.
+    ``marks`` are key prefixes that tell it from others, ``channels`` those of its first and last feature map,
+    ``dilations`` ASPP's rates by output stride; a checkpoint does not say which stride it had.
     """
 
     peer: str
@@ -39,8 +38,8 @@ class Layout(NamedTuple):
     backbone: dict
     channels: tuple[int, int]
     output_stride: int
-    dilations: Mapping[int, tuple[int, ...]]
     dropout: float
+    dilations: Mapping[int, tuple[int, ...]] = BY_STRIDE
     out_indices: tuple[int, ...] = (0, 1, 2, 3)
     plus: bool = False
     auxiliary: tuple[int, int] | None = None  # channels, in_index
@@ -75,14 +74,14 @@ def model_config(
 ) -> dict:
     """Our model of a published one, as an MMSeg config of its backbone and heads."""
     output_stride = output_stride or layout.output_stride
+    common = dict(num_classes=num_classes, norm_cfg=NORM)
     head = dict(
+        **common,
         type='DeepLabV3Head',
         in_channels=layout.channels[1],
         in_index=3,
         dilations=layout.dilations[output_stride],
         aspp_dropout_ratio=layout.dropout,
-        num_classes=num_classes,
-        norm_cfg=NORM,
     )
     if layout.plus:
         head.update(type='DeepLabV3PlusHead', c1_in_channels=layout.channels[0])
@@ -91,14 +90,13 @@ def model_config(
     if auxiliary and layout.auxiliary is not None:
         channels, index = layout.auxiliary
         parts['auxiliary_head'] = dict(
+            **common,
             type='FCNHead',
             in_channels=channels,
             in_index=index,
             channels=channels // 4,
             num_convs=1,
             concat_input=False,
-            num_classes=num_classes,
-            norm_cfg=NORM,
         )
     return parts
 
@@ -116,11 +114,7 @@ def rename(state: Mapping[str, Tensor], pairs: Pairs) -> tuple[dict[str, Tensor]
 
 
 def recognise(keys: Iterable[str], layouts: Sequence[Layout]) -> Layout:
-    """Find the published architecture that state-dict keys belong to.
-
-    Raises:
-        ValueError: none fits; lists the first keys and what is known.
-    """
+    """Find the published architecture that keys belong to; ValueError lists what is known."""
     keys = tuple(keys)
     fitting = [x for x in layouts if all(any(key.startswith(mark) for key in keys) for mark in x.marks)]
     if not fitting:
@@ -130,11 +124,7 @@ def recognise(keys: Iterable[str], layouts: Sequence[Layout]) -> Layout:
 
 
 def peer_state(checkpoint: Any) -> dict[str, Tensor]:
-    """Take the state dict out of a peer's file, as ``bare_state``.
-
-    Raises:
-        ValueError: it is not a dict of tensors.
-    """
+    """Take the state dict out of a peer's file; ValueError if it is not a dict of tensors."""
     state = bare_state(checkpoint)
     if not state:
         raise ValueError('expected a state dict, got dict without entries')
@@ -158,11 +148,7 @@ def expected_shapes(parts: Mapping[str, dict]) -> dict[str, torch.Size]:
 
 
 def import_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """Rename a peer's state dict to ours and hold it to the architecture.
-
-    Raises:
-        ValueError: keys are missing, surplus or of another shape; lists the first few of each.
-    """
+    """Rename a peer's state dict to ours; ValueError unless all keys and shapes fit."""
     renamed, surplus = rename(state, layout.pairs)
     rows = renamed.get('decode_head.conv_seg.weight')
     num_classes = 21 if rows is None else len(rows)
@@ -186,11 +172,7 @@ def import_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tenso
 
 
 def export_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """Rename one of our state dicts to the peer's names.
-
-    Raises:
-        ValueError: the state dict has keys that the peer's architecture has not; lists the first few.
-    """
+    """Rename one of our state dicts to the peer's names; ValueError for keys without one."""
     back = tuple((ours, theirs) for theirs, ours in layout.pairs)
     renamed, unknown = rename(state, back)
     if unknown:
@@ -201,11 +183,7 @@ def export_state(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tenso
 
 
 def load_peer(path: str | Path, layouts: Sequence[Layout], map_location: Any = 'cpu') -> dict:
-    """Load a peer's file as an MMSeg checkpoint.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``load_plain`` and ``import_state``; names the file.
-    """
+    """Load a peer's file as an MMSeg checkpoint; raises as ``load_plain`` and ``import_state``."""
     path = Path(path).expanduser()
     data = load_plain(path, map_location or 'cpu')
     try:

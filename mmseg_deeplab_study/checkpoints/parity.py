@@ -1,19 +1,18 @@
 """Do our models compute what the peers' compute, from the same weights?"""
 
-import importlib.util
 import json
 import re
-from collections.abc import Iterator, Mapping
+import runpy
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..tables import make_table, table_text
 from . import load_from_tflite, torchvision
 from .conversion import LAYOUTS
 from .layouts import Layout, build_parts, import_state, model_config, peer_state, recognise
@@ -21,8 +20,6 @@ from .safe_loading import load_plain
 
 # What one verification runs on: an odd and an even size, the sizes of the golden logits.
 IMAGE_SIZES = ((65, 97), (128, 160))
-
-
 TOLERANCE = 1e-4
 _BACKBONE = dict(type='mmpretrain.MobileNetV2', widen_factor=0.5)
 _HEAD = dict(in_channels=160, in_index=0, dilations=(1,), refine=False, num_classes=21, align_corners=True)
@@ -34,11 +31,7 @@ STEP = 4  # golden logits hold every 4th pixel
 
 
 class Parity(NamedTuple):
-    """How far two networks' logits are apart.
-
-    ``difference`` is the largest absolute difference over the largest absolute logit, ``agreement`` the share
-    of pixels with the same label, in 0..1.
-    """
+    """The largest difference over the largest logit, and the share of pixels with the same label, in 0..1."""
 
     difference: float
     agreement: float
@@ -49,12 +42,11 @@ class Parity(NamedTuple):
         return f'largest difference {self.difference:.1e} of the largest logit, {agreement}'
 
 
-def measure(ours: np.ndarray, theirs: np.ndarray) -> Parity:
-    """Compare logits ``(N, C, H, W)``.
+Row = tuple[str, str, str, Parity]  # peer, input, output
 
-    Raises:
-        ValueError: the shapes differ.
-    """
+
+def measure(ours: np.ndarray, theirs: np.ndarray) -> Parity:
+    """Compare logits ``(N, C, H, W)``; ValueError if the shapes differ."""
     if ours.shape != theirs.shape:
         raise ValueError(f'logits must have one shape, but got {ours.shape} and {theirs.shape}')
     difference = np.abs(ours - theirs).max() / np.abs(theirs).max()
@@ -84,12 +76,7 @@ def logits(model: nn.ModuleDict, image: Tensor) -> dict[str, np.ndarray]:
 
 
 def compare_with_peer(path: Path, checkpoint: Mapping[str, Any]) -> str:
-    """Run a peer's file in the peer's own code and in ours, on random images.
-
-    Raises:
-        ImportError: the peer is not installed; VainF's repository is no package, and its logits are checked
-            by golden values in the tests instead.
-    """
+    """Run torchvision's file in its own code and in ours, on random images; ImportError for other peers."""
     source = checkpoint['meta']['source_format']
     if not source.startswith('torchvision '):
         raise ImportError(f'{source}: there is no installed peer to verify against; only torchvision can be')
@@ -113,12 +100,12 @@ def compare_with_peer(path: Path, checkpoint: Mapping[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def compare_golden(keys_file: Path, reference) -> Iterator[tuple[str, str, Parity]]:
-    """Input, output and parity for each of a peer's golden logits."""
+def compare_golden(keys_file: Path, reference: Mapping[str, Callable]) -> Iterator[Row]:
+    """Peer, input, output and parity for each of a peer's golden logits."""
     name = keys_file.name.removesuffix('.keys.json')
     golden = np.load(keys_file.with_name(f'{name}.npz'))
     theirs = {
-        key: torch.from_numpy(reference.reference_array(key, shape))
+        key: torch.from_numpy(reference['reference_array'](key, shape))
         for key, shape in json.loads(keys_file.read_text()).items()
     }
     layout = recognise(theirs, LAYOUTS[name.split('_')[0]])
@@ -127,14 +114,14 @@ def compare_golden(keys_file: Path, reference) -> Iterator[tuple[str, str, Parit
     for entry in sorted(golden):
         output, size = entry.split('_')
         height, width = map(int, size.split('x'))
-        image = torch.from_numpy(reference.reference_image(height, width))
+        image = torch.from_numpy(reference['reference_image'](height, width))
         head = 'decode_head' if output == 'logits' else 'auxiliary_head'
         ours = logits(model, image)[head][:, :, ::STEP, ::STEP]
-        yield size, output, measure(ours, golden[entry])
+        yield name, size, output, measure(ours, golden[entry])
 
 
-def compare_tflite(golden_file: Path) -> tuple[str, str, Parity]:
-    """Input, output and parity for LiteRT's logits of real weights."""
+def compare_tflite(golden_file: Path) -> Row:
+    """Peer, input, output and parity for LiteRT's logits of real weights."""
     name = golden_file.stem.removeprefix('tflite_')
     weights = golden_file.parents[1] / 'data' / 'voc_weights' / f'{name}.tflite'
     golden = np.load(golden_file)
@@ -142,7 +129,8 @@ def compare_tflite(golden_file: Path) -> tuple[str, str, Parity]:
     model.load_state_dict(load_from_tflite(str(weights))['state_dict'])
     image = torch.from_numpy(golden['voc_bird_image']).permute(2, 0, 1)[None] / 127.5 - 1
     ours = logits(model.eval(), image)['decode_head'][:, :, ::STEP, ::STEP]
-    return 'x'.join(map(str, image.shape[2:])), 'logits', measure(ours, golden['voc_bird_logits'])
+    height, width = image.shape[2:]
+    return golden_file.stem, f'{height}x{width}', 'logits', measure(ours, golden['voc_bird_logits'])
 
 
 def compare_all(folder: Path) -> int:
@@ -150,22 +138,15 @@ def compare_all(folder: Path) -> int:
     files = sorted(folder.glob('*.keys.json'))
     if not files:
         raise FileNotFoundError(f'{folder}: no golden logits (PEER_MODEL.keys.json)')
-    spec = importlib.util.spec_from_file_location('reference_weights', folder / 'reference_weights.py')
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
-    rows = [
-        (file.name.removesuffix('.keys.json'), *row)
-        for file in files
-        for row in compare_golden(file, reference)
-    ]
+    reference = runpy.run_path(str(folder / 'reference_weights.py'))
+    rows = [row for file in files for row in compare_golden(file, reference)]
     # Not those of quantised files, which are labels and scores.
-    tflite = sorted(folder.glob('tflite_deeplabv3_*.npz'))
-    rows += [(file.stem, *compare_tflite(file)) for file in tflite]
-    table = Table('peer', 'input', 'output', 'difference / largest logit', 'labels that agree')
-    worst = Parity(0.0, 1.0)
-    for name, size, output, parity in rows:
-        table.add_row(name, size, output, f'{parity.difference:.1e}', f'{100 * parity.agreement:.2f} %')
-        worst = Parity(max(worst.difference, parity.difference), min(worst.agreement, parity.agreement))
-    Console(width=120).print(table)
-    print(f'worst: {worst}')
+    rows += map(compare_tflite, sorted(folder.glob('tflite_deeplabv3_*.npz')))
+    columns = ('peer', 'input', 'output', 'difference / largest logit', 'labels that agree')
+    table = make_table(columns, left=3)
+    for *cells, parity in rows:
+        table.add_row(*cells, f'{parity.difference:.1e}', f'{100 * parity.agreement:.2f} %')
+    difference, agreement = zip(*(parity for *_, parity in rows), strict=True)
+    worst = Parity(max(difference), min(agreement))
+    print(table_text(table), f'worst: {worst}', sep='\n')
     return int(worst.difference > TOLERANCE or worst.agreement < 1)

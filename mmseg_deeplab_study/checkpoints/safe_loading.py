@@ -36,82 +36,72 @@ _PLAIN = {
 
 
 def load_plain(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) -> Any:
-    """Load tensors and plain data from a file of ``torch.save``.
+    """Load tensors and plain data, such as a training script's options, from a file of ``torch.save``.
 
-    The options of a training script (``argparse.Namespace``), paths and numpy's numbers are plain data. With
-    ``mmap`` tensors are read from the file when they are looked at, and files of torch before 1.6 refused.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is empty, damaged, inflates, is no PyTorch file or one of TorchScript, or carries
-            code; the code is named and not run.
+    With ``mmap`` tensors are read when they are looked at, and files of torch before 1.6 refused.
+    FileNotFoundError without the file; ValueError if it is damaged, inflates, or carries code, which is not
+    run.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path}: no such file')
-    size = path.stat().st_size
-    if size == 0:
-        raise ValueError(f'checkpoint {path}: the file is empty')
+    allowed = contextlib.nullcontext()
+    # Before 2.6 torch cannot be told what is plain data by its name in the file, and refuses it.
+    if tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6):
+        allowed = torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()])
     try:
-        if zipfile.is_zipfile(path):
-            _refuse_other_archives(path, size)
-        return _load(path, map_location, mmap)
-    except pickle.UnpicklingError as error:
-        code = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', str(error))
-        if code is None:
-            raise ValueError(f'checkpoint {path}: {_what_is_wrong(path)}') from error
-        raise ValueError(
-            f'checkpoint {path}: refused, because it carries code ({code[1]}) beside tensors and plain data; '
-            'nothing of it was run. Save its state_dict alone where you trust it'
-        ) from error
-    except _RefusedError:
-        raise
+        refused = _other_archive(path) if zipfile.is_zipfile(path) else None
+        if refused is None:
+            with allowed:
+                return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap or None)
     # A cut or damaged file fails wherever the reader happens to be.
     except Exception as error:
-        raise ValueError(f'checkpoint {path}: {_what_is_wrong(path, error)}') from error
+        pickled = isinstance(error, pickle.UnpicklingError)
+        code = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', str(error)) if pickled else None
+        if code is not None:
+            refused = (
+                f'refused, because it carries code ({code[1]}) beside tensors and plain data; nothing of it '
+                'was run. Save its state_dict alone where you trust it'
+            )
+        else:
+            found = what_it_is_not(path) or ([] if pickled else [str(error).partition(':')[0]])
+            reason = f' ({"; ".join(found)})' if any(found) else ''
+            refused = f'not a PyTorch file, or a damaged one{reason}'
+        raise ValueError(f'checkpoint {path}: {refused}') from error
+    raise ValueError(f'checkpoint {path}: {refused}')
 
 
-def _what_is_wrong(path: Path, error: Exception | None = None) -> str:
-    """What a file is that does not load, as a download may leave it, and the cure."""
-    found = what_it_is_not(path)
-    reason = '; '.join(found) if found else str(error or '').partition(':')[0]
-    return f'not a PyTorch file, or a damaged one{f" ({reason})" if reason else ""}'
+def check_sums(path: Path) -> None:
+    """Raise ValueError where bits of a file have flipped, at which torch does not look."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f'checkpoint {path}: damaged, the check sum of {damaged} is wrong')
 
 
-class _RefusedError(ValueError):
-    """A file that is whole but refused."""
-
-
-def _refuse_other_archives(path: Path, size: int) -> None:
+def _other_archive(path: Path) -> str | None:
+    """Why a zip archive that is whole is refused; None if torch.save wrote it."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     # Below the archive's own folder.
     names = {member.filename.partition('/')[2] for member in members}
     if 'constants.pkl' in names and any(name.startswith('code/') for name in names):
-        raise _RefusedError(
-            f'checkpoint {path}: a TorchScript file (torch.jit.save), a program with its weights; expected a '
-            'state dict. Where you trust its maker, torch.save(torch.jit.load(FILE).state_dict(), NEW) makes '
-            'one'
+        return (
+            'a TorchScript file (torch.jit.save), a program with its weights; expected a state dict. Where '
+            'you trust its maker, torch.save(torch.jit.load(FILE).state_dict(), NEW) makes one'
         )
     if 'data.pkl' not in names:
         kind = 'a program of torch.export' if 'archive_format' in names else 'a zip file of something else'
-        raise _RefusedError(
-            f'checkpoint {path}: not a PyTorch file of weights, but {kind}: it has no data.pkl, which '
-            f'torch.save writes. First of what it has: {[member.filename for member in members[:3]]}'
+        return (
+            f'not a PyTorch file of weights, but {kind}: it has no data.pkl, which torch.save writes. First '
+            f'of what it has: {[member.filename for member in members[:3]]}'
         )
     # torch.save stores without compression; a member larger than the file is a bomb.
-    total = sum(member.file_size for member in members)
+    size, total = path.stat().st_size, sum(member.file_size for member in members)
     if total > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise _RefusedError(
-            f'checkpoint {path}: refused, because it is compressed ({size} bytes would become {total}); '
-            'torch.save does not compress'
+        return (
+            f'refused, because it is compressed ({size} bytes would become {total}); torch.save does not '
+            'compress'
         )
-
-
-def _load(path: Path, map_location: Any, mmap: bool) -> Any:
-    allowed = contextlib.nullcontext()
-    # Before 2.6 torch cannot be told what is plain data by its name in the file, and refuses it.
-    if tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6):
-        allowed = torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()])
-    with allowed:
-        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap or None)
+    return None

@@ -22,16 +22,11 @@ def what_it_is_not(path: Path) -> tuple[str, str] | None:
     for pattern, what, cure in STRANGERS:
         if re.match(pattern, head):
             return what, cure
-    size = path.stat().st_size
     # The table of contents of a zip file is at its end.
     if head.startswith(b'PK') and not zipfile.is_zipfile(path):
-        return (
-            f'cut short: it begins as a checkpoint, and has no end ({size} bytes)',
-            'copy or download it again',
-        )
+        what = f'cut short: it begins as a checkpoint, and has no end ({path.stat().st_size} bytes)'
+        return what, 'copy or download it again'
     if not head.startswith((b'PK', b'\x80')) and head[4:8] != b'TFL3':
-        return (
-            f'not a checkpoint: neither PyTorch nor TensorFlow Lite (begins with {head[:8]!r})',
-            'give another',
-        )
+        what = f'not a checkpoint: neither PyTorch nor TensorFlow Lite (begins with {head[:8]!r})'
+        return what, 'give another'
     return None

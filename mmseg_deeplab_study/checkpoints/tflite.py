@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.models.backbones import MobileNetV2
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..datasets.label_spaces import resolve_classes
 from ..digests import file_digest
@@ -37,14 +37,9 @@ def is_tflite(path: Path) -> bool:
 
 
 def read_constants(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the float32 constants of a TensorFlow Lite file by name.
+    """Read the float32 constants of a TensorFlow Lite file by name; nothing in it is executed.
 
-    Only the flatbuffer is parsed; nothing in the file is executed.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ImportError: the schema package is missing.
-        ValueError: the file is not a readable TensorFlow Lite model.
+    Raises FileNotFoundError, ImportError without the schema's package, or ValueError if it cannot be read.
     """
     try:
         import tflite
@@ -85,23 +80,18 @@ def to_conv_weight(kernel: np.ndarray) -> np.ndarray:
 def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """Rename and lay out TensorFlow's constants for our backbone and head.
 
-    Batch norm is folded into the file's convolutions. The backbone gets it back as the identity (statistics
-    0 and 1, scale 1) with the folded bias as shift, exact only in evaluation mode: set ``norm_eval=True``.
-    The head is a plain convolution with bias: set its ``norm_cfg=None``.
-
-    Raises:
-        ValueError: the constants are not those of a mobile DeepLabV3 (the first missing ones are listed),
-            or its head has more branches.
+    The backbone's folded batch norm comes back as the identity with the bias as shift, exact only with
+    ``norm_eval=True``; the head's convolutions have a bias: ``norm_cfg=None``. ValueError if the constants
+    are not those of a mobile DeepLabV3 without atrous branches.
     """
-    convs = {'backbone.conv1': ('Conv/weights', 'Conv/Conv2D_bias')}
+    convs = {'backbone.conv1': (f'{_BACKBONE}Conv/weights', f'{_BACKBONE}Conv/Conv2D_bias')}
     for k, (ours, expands) in enumerate(mobilenet_v2_blocks()):
         theirs = f'expanded_conv_{k}' if k else 'expanded_conv'
         parts = ['expand', 'depthwise', 'project'] if expands else ['depthwise', 'project']
         for i, part in enumerate(parts):
             kind = 'depthwise_weights', 'depthwise_bias'
             names = kind if part == 'depthwise' else ('weights', 'Conv2D_bias')
-            convs[f'backbone.{ours}.conv.{i}'] = tuple(f'{theirs}/{part}/{name}' for name in names)
-    convs = {ours: tuple(_BACKBONE + name for name in names) for ours, names in convs.items()}
+            convs[f'backbone.{ours}.conv.{i}'] = tuple(f'{_BACKBONE}{theirs}/{part}/{name}' for name in names)
     for theirs, ours in _HEAD.items():
         convs[f'decode_head.{ours}'] = (f'{theirs}/weights', f'{theirs}/Conv2D_bias')
     if missing := [name for names in convs.values() for name in names if name not in constants]:
@@ -110,14 +100,19 @@ def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
             f'{len(missing)} tensors are missing, first {missing[:3]}'
         )
     state = {}
-    shapes = _backbone_shapes(constants)
+    with torch.device('meta'):  # for the shapes of the same width
+        network = MobileNetV2(widen_factor=len(constants[f'{_BACKBONE}Conv/weights']) / 32)
+    shapes = {f'backbone.{key}': value.shape for key, value in network.state_dict().items()}
     for ours, (kernel, bias) in convs.items():
         weight = torch.from_numpy(to_conv_weight(constants[kernel]).copy())
         bias = torch.from_numpy(constants[bias].copy())
         if ours.startswith('backbone.'):
             key = f'{ours}.conv.weight'
             state[key] = weight = _zero_pad(weight, shapes[key])
-            state.update(_identity_norm(f'{ours}.bn', _zero_pad(bias, weight.shape[:1])))
+            # The identity, but for its shift.
+            norm = nn.BatchNorm2d(len(weight)).state_dict(prefix=f'{ours}.bn.')
+            norm[f'{ours}.bn.running_var'] -= _NORM_EPS
+            state |= {**norm, f'{ours}.bn.bias': _zero_pad(bias, weight.shape[:1])}
         else:
             state[f'{ours}.weight'], state[f'{ours}.bias'] = weight, bias
     project = state['decode_head.project.conv.weight']
@@ -132,20 +127,8 @@ def convert_state_dict(constants: dict[str, np.ndarray]) -> dict[str, Tensor]:
     return state
 
 
-def _backbone_shapes(constants: dict[str, np.ndarray]) -> dict[str, torch.Size]:
-    """Shapes of mmpretrain's MobileNetV2 of the same width."""
-    stem_channels = constants[f'{_BACKBONE}Conv/weights'].shape[0]
-    with torch.device('meta'):
-        network = MobileNetV2(widen_factor=stem_channels / 32)
-    return {f'backbone.{key}': value.shape for key, value in network.state_dict().items()}
-
-
 def _zero_pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Append zero channels where only mmpretrain rounds a width up (12 to 16).
-
-    Such a channel is zero, feeds nothing and gets no gradient: the network stays TensorFlow's, in training
-    too.
-    """
+    """Append zero channels, which get no gradient, where mmpretrain rounds a width up."""
     if tensor.dim() != len(shape) or any(a > b for a, b in zip(tensor.shape, shape, strict=True)):
         raise ValueError(
             f'a kernel of shape {tuple(tensor.shape)} does not fit MobileNetV2, which has {tuple(shape)}'
@@ -155,29 +138,13 @@ def _zero_pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     return padded
 
 
-def _identity_norm(name: str, bias: Tensor) -> dict[str, Tensor]:
-    ones = torch.ones_like(bias)
-    return {
-        f'{name}.weight': ones,
-        f'{name}.bias': bias,
-        f'{name}.running_mean': torch.zeros_like(bias),
-        f'{name}.running_var': ones - _NORM_EPS,
-        f'{name}.num_batches_tracked': torch.tensor(0),
-    }
-
-
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_tflite(filename: str, map_location: object = None) -> dict:
     """Load ``tflite://PATH``, TensorFlow's mobile DeepLabV3, as an MMSeg checkpoint.
 
-    For ``AtrousBackbone(MobileNetV2, output_stride=8, out_indices=(6,), norm_eval=True)`` and
-    ``DeepLabV3Head(dilations=(1,), refine=False, norm_cfg=None, align_corners=True)`` with images scaled to
-    [-1, 1]. Logits equal TensorFlow's at odd image sizes only: its SAME padding of a stride-2 convolution
-    is symmetric, like ours, where the input is odd, and puts the extra pixel right and below where it is
-    even; so pad images to odd sizes.
-
-    Raises:
-        FileNotFoundError, ImportError, ValueError: as ``read_constants`` and ``convert_state_dict``.
+    Its model is that of configs/camvid, with images scaled to [-1, 1]. Logits equal TensorFlow's at odd image
+    sizes only, so pad to these: at even ones its SAME padding of stride 2 is not symmetric. Raises as
+    ``read_constants`` and ``convert_state_dict``.
     """
     path = Path(filename.removeprefix(SCHEME)).expanduser()
     state = convert_state_dict(read_constants(path))

@@ -42,7 +42,6 @@ def _resnet(depth: int, mark: str) -> Layout:
         backbone=dict(type='mmpretrain.ResNet', depth=depth),
         channels=(256, 2048),
         output_stride=8,
-        dilations=BY_STRIDE,
         dropout=0.5,
         auxiliary=(1024, 2),
     )
@@ -71,11 +70,8 @@ LAYOUTS = (
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_tvseg(filename: str, map_location: Any = None) -> dict:
-    """Load ``tvseg://PATH`` on ResNet-50, ResNet-101 or MobileNetV3-Large.
+    """Load ``tvseg://PATH`` on ResNet-50, ResNet-101 or MobileNetV3-Large; raises as ``load_peer``.
 
     The auxiliary head comes along where the file has one.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``load_peer``.
     """
     return load_peer(filename.removeprefix(SCHEME), LAYOUTS, map_location)

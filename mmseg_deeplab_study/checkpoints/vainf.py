@@ -5,7 +5,6 @@ from typing import Any
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from .layouts import (
-    BY_STRIDE,
     RESNET_PAIRS,
     Layout,
     Pairs,
@@ -49,7 +48,6 @@ def _layout(name: str, mark: str, backbone: dict, plus: bool) -> Layout:
         backbone=backbone,
         channels=(24, 320) if mobile else (256, 2048),
         output_stride=16,
-        dilations=BY_STRIDE,
         dropout=0.1,
         out_indices=(1, 2, 4, 6) if mobile else (0, 1, 2, 3),
         plus=plus,
@@ -70,12 +68,8 @@ LAYOUTS = tuple(
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_vainf(filename: str, map_location: Any = None) -> dict:
-    """Load ``vainf://PATH`` on ResNet-50, ResNet-101 or MobileNetV2.
+    """Load ``vainf://PATH`` on ResNet-50, ResNet-101 or MobileNetV2; raises as ``load_peer``.
 
-    Takes the repository's own files (``model_state`` beside optimizer and scores), bare state dicts, and what
-    other scripts wrap around them. A file does not say its output stride: the config does.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``load_peer``.
+    A file does not say its output stride: the config does.
     """
     return load_peer(filename.removeprefix(SCHEME), LAYOUTS, map_location)

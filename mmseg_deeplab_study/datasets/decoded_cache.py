@@ -22,11 +22,7 @@ _LOADERS = {LoadImageFromFile: ('img_path', 'img', 3), LoadAnnotations: ('seg_ma
 
 
 def parse_size(size: str) -> int:
-    """Bytes of a size such as ``'4GB'`` or ``'500 MB'``, in units of 1024.
-
-    Raises:
-        ValueError: it is not of that form.
-    """
+    """Bytes of a size such as ``'4GB'``, in units of 1024; ValueError for another form."""
     match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*([KMGT]B)\s*', str(size), re.IGNORECASE)
     if match is None:
         raise ValueError(f"a size must be a number and KB, MB, GB or TB, as in '4GB', but got {size!r}")
@@ -36,19 +32,18 @@ def parse_size(size: str) -> int:
 class DecodedFiles:
     """Room for the decoded pixels of files, shared with forked processes.
 
-    Memory is taken from the system when a file is first stored, whichever process stores it; two that store
-    one file at once write the same. Needs no lock and no room in ``/dev/shm``.
+    Memory is taken when a file is first stored, whichever process stores it; two that store one file at once
+    write the same. Needs no lock and no room in ``/dev/shm``.
     """
 
     def __init__(self, sizes: Mapping[Hashable, int]) -> None:
         """Make room for files by name and size, in bytes once decoded."""
-        ends = np.cumsum(list(sizes.values()), dtype=np.int64).tolist()
-        starts = [end - size for end, size in zip(ends, sizes.values(), strict=True)]
-        self._place = dict(zip(sizes, zip(range(len(ends)), starts, ends, strict=True), strict=True))
-        self.nbytes = ends[-1] if ends else 0
-        self._pixels = np.frombuffer(mmap.mmap(-1, max(self.nbytes, 1)), np.uint8)
+        self.nbytes = sum(sizes.values())
+        room = np.frombuffer(mmap.mmap(-1, max(self.nbytes, 1)), np.uint8)
         # Height, width, channels (0: a label map, without that axis), and whether they and the pixels count.
-        self._shapes = np.frombuffer(mmap.mmap(-1, max(len(sizes), 1) * 16), np.int32).reshape(-1, 4)
+        shapes = np.frombuffer(mmap.mmap(-1, max(len(sizes), 1) * 16), np.int32).reshape(-1, 4)
+        ends = np.cumsum(list(sizes.values()), dtype=np.int64)
+        self._place = dict(zip(sizes, zip(np.split(room, ends), shapes, strict=False), strict=False))
 
     def __deepcopy__(self, memo: dict) -> 'DecodedFiles':
         """A copied dataset shares the memory."""
@@ -56,35 +51,32 @@ class DecodedFiles:
 
     def __contains__(self, name: Hashable) -> bool:
         """Whether a file's pixels are stored."""
-        return name in self._place and bool(self._shapes[self._place[name][0], 3])
+        return name in self._place and bool(self._place[name][1][3])
 
     def get(self, name: Hashable) -> np.ndarray | None:
         """A copy of a file's pixels, uint8 ``(H, W[, C])``; None if not stored."""
         if name not in self:
             return None
-        number, start, end = self._place[name]
-        shape = [size for size in self._shapes[number, :3].tolist() if size]
-        return self._pixels[start:end].reshape(shape).copy()
+        pixels, shape = self._place[name]
+        return pixels.reshape([size for size in shape[:3] if size]).copy()
 
     def put(self, name: Hashable, pixels: np.ndarray) -> None:
         """Store a file's pixels, unless they are not what room was made for."""
-        number, start, end = self._place.get(name, (0, 0, 0))
-        if pixels.dtype != np.uint8 or pixels.nbytes != end - start or pixels.ndim not in (2, 3):
+        if name not in self._place or pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
             return
-        self._pixels[start:end] = pixels.reshape(-1)
-        self._shapes[number, :3] = (*pixels.shape, 0)[:3]
-        # Last, so that no process reads what is not whole.
-        self._shapes[number, 3] = 1
+        room, shape = self._place[name]
+        if pixels.nbytes == room.nbytes:
+            room[:] = pixels.reshape(-1)
+            shape[:3] = (*pixels.shape, 0)[:3]
+            # Last, so that no process reads what is not whole.
+            shape[3] = 1
 
 
 @dataclass(eq=False)
 class LoadDecoded(BaseTransform):
-    """A loading transform that decodes each file once.
+    """A loading transform of mmcv or MMSeg that decodes each file once.
 
-    Attributes:
-        load: ``LoadImageFromFile`` of mmcv or ``LoadAnnotations`` of MMSeg.
-        files: where the pixels are kept, by how they are read and the file's path.
-        how: how this one reads: another label map or decoder makes other pixels of one file.
+    ``how`` it reads is part of a file's name: another label map or decoder makes other pixels of it.
     """
 
     load: BaseTransform
@@ -126,16 +118,10 @@ class PackLabelsAsRead(BaseTransform):
 
 
 def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, str]:
-    """Let a dataset of MMSeg decode each file once, if all of them fit.
+    """Let a dataset of MMSeg decode each file once, if all fit into ``budget`` bytes.
 
-    Changes the dataset's pipeline: its loaders of images and label maps, which run as before on files that
-    are not stored yet. Other transforms run every time, so that random ones stay random.
-
-    Args:
-        budget: bytes that the decoded files may take.
-
-    Returns:
-        The files, or None if they are not kept, and a sentence that says which and why.
+    Its loaders run as before on files that are not stored yet. Other transforms run each time, so that random
+    ones stay random. Returns the files, None if they are not kept, and a sentence that says which and why.
     """
     sizes: dict[tuple[str, str], int] = {}
     loaders = []
@@ -143,7 +129,7 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
         if not hasattr(base, 'get_data_info'):
             return None, f'{type(base).__name__} does not say which files it reads'
         infos = image_infos(base)
-        for i, load in enumerate(_transforms(base)):
+        for i, load in enumerate(base.pipeline.transforms):
             if type(load) not in _LOADERS:
                 continue
             path_key, _, channels = _LOADERS[type(load)]
@@ -152,11 +138,12 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
                 how += f' {getattr(base, "label_map", None)} {getattr(base, "reduce_zero_label", None)}'
             elif load.to_float32 or not load.color_type.startswith('color'):
                 return None, f'{load} does not read images as 8-bit colour'
-            loaders.append((_transforms(base), i, how))
-            for path in (info[path_key] for info in infos if info.get(path_key) is not None):
+            loaders.append((base.pipeline.transforms, i, how))
+            for path in {info[path_key]: None for info in infos if info.get(path_key) is not None}:
                 try:
-                    if (how, path) not in sizes:
-                        sizes[how, path] = _pixels(path) * channels
+                    # The header alone: decoding all would take as long as a validation's loading.
+                    with Image.open(path) as image:
+                        sizes[how, path] = image.width * image.height * channels
                 except (OSError, Image.DecompressionBombError) as error:
                     return None, f'the size of {path} cannot be read ({error})'
     if not loaders:
@@ -173,21 +160,11 @@ def keep_decoded(dataset: Dataset, budget: int) -> tuple[DecodedFiles | None, st
     return files, f'{what}, {room} of at most {_gigabytes(budget)}'
 
 
-def _pixels(path: str) -> int:
-    # The header alone: decoding all would take as long as a validation's loading.
-    with Image.open(path) as image:
-        return image.width * image.height
-
-
 def keep_labels_as_read(dataset: Dataset) -> None:
     """Let a dataset's pipeline hand on labels in uint8."""
     for base in base_datasets(dataset):
-        transforms = _transforms(base)
+        transforms = base.pipeline.transforms
         transforms[:] = [PackLabelsAsRead(t) if type(t) is PackSegInputs else t for t in transforms]
-
-
-def _transforms(dataset: Dataset) -> list:
-    return dataset.pipeline.transforms
 
 
 def _gigabytes(size: int) -> str:

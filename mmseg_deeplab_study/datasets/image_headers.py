@@ -1,7 +1,7 @@
 """Whether photographs and label maps are fit: what headers say, where files end, which ids they have.
 
-Needs Pillow, and nothing of this package: the doctor loads this file by its path, and so has the checks that
-training has. OpenCV, where it is there, is asked about a photograph that Pillow cannot open.
+Needs Pillow, and nothing of this package: the doctor loads this file by its path. OpenCV, where it is there,
+is asked about a photograph that Pillow cannot open.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+Size = tuple[int, int]  # width and height in pixels
 _ORIENTATION = 0x0112  # tag of EXIF and TIFF
 _LOSSY = ('JPEG', 'MPO', 'JPEG2000')
 _TURN = 'write the photograph without orientation (PIL.ImageOps.exif_transpose), and the label map to fit it'
-DAMAGED = (OSError, SyntaxError)  # what Pillow raises, the second for a broken PNG
-_UNREADABLE = (*DAMAGED, ValueError, struct.error, Image.DecompressionBombError)
+# What Pillow raises, the second for a broken PNG.
+DAMAGED = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 # Pillow's modes of what MMSeg reads as ids by Pillow; of grey of 2 and 4 bits it reads other ones.
 MODES = ('L', 'P', '1')
 # Without these bytes after its pixels, a file was cut short. In the pixels they cannot be.
@@ -28,9 +29,6 @@ _TAIL = 2**16  # bytes, which an EXIF after the pixels has room in
 LISTED = 10
 _TRAIN_IDS = '_gtFine_labelTrainIds.png'
 _MAKE_TRAIN_IDS = 'python tools/prepare_cityscapes.py {root} -o {root}'
-_MAKE_AUG = (
-    "MMSegmentation's tools/dataset_converters/voc_aug.py makes it from SBD; the source configs read it"
-)
 
 
 class UnfitImageError(ValueError):
@@ -59,13 +57,13 @@ def absent_label(photograph: object, label: str | Path) -> AbsentFileError:
     if str(label).endswith(_TRAIN_IDS):
         cure = f'make them with {_MAKE_TRAIN_IDS.format(root=root)}'
     elif Path(label).parent.name == 'SegmentationClassAug':
-        cure = _MAKE_AUG
+        cure = "MMSegmentation's tools/dataset_converters/voc_aug.py makes it from SBD"
     what = 'no such label map' if photograph is None else f'no label map for {photograph}'
     return AbsentFileError(label, what, cure)
 
 
 def ids_outside(
-    label: str | Path, ids: Iterable[int], classes: int, ignored: int = 255
+    label: object, ids: Iterable[int], classes: int, ignored: int = 255
 ) -> UnfitImageError | None:
     """What to say of the ids of a label map where some are of no class; None if all are."""
     outside = [i for i in ids if i >= classes and i != ignored]
@@ -102,30 +100,16 @@ def by_kind(errors: Iterable[UnfitImageError]) -> list[UnfitImageError]:
 
 
 def refuse(errors: Iterable[UnfitImageError]) -> None:
-    """Raise what is wrong, if anything is.
-
-    Raises:
-        FileNotFoundError: files are not there.
-        ValueError: files are not fit.
-    """
+    """Raise what is wrong, if anything is: FileNotFoundError of absent files, else ValueError."""
     if kinds := by_kind(errors):
         kind = FileNotFoundError if isinstance(kinds[0], AbsentFileError) else ValueError
         raise kind('. '.join(map(str, kinds)))
 
 
-def label_size(
-    file: str | Path | BinaryIO, name: object = None, modes: Sequence[str] = MODES
-) -> tuple[int, int]:
-    """Width and height of a label map, whose pixels must be ids of up to 8 bits.
+def label_size(file: str | Path | BinaryIO, name: object = None, modes: Sequence[str] = MODES) -> Size:
+    """Width and height of a label map, whose ids have up to 8 bits; ``modes`` are those read as ids.
 
-    Args:
-        file: the label map.
-        name: what errors call it, if that is not ``file``.
-        modes: Pillow's modes that whoever decodes the file reads as ids.
-
-    Raises:
-        UnfitImageError: it has colours, several channels, other bits or lossy compression, was cut short, or
-            cannot be read.
+    UnfitImageError, of ``name``, if it has colours, other bits or lossy compression, or is damaged.
     """
     name = file if name is None else name
     try:
@@ -138,9 +122,7 @@ def label_size(
                 mode = stored if stored.startswith('L;') else mode
             lossy = form in _LOSSY or 'jpeg' in str(image.info.get('compression'))
             cut = _cut_short(image)
-    except FileNotFoundError:
-        raise
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         raise damaged(name, error) from error
     if cut:
         raise damaged(name, cut)
@@ -161,11 +143,7 @@ def label_size(
 
 
 def label_ids(path: str | Path) -> list[int]:
-    """The ids of a label map that ``label_size`` passes; decodes it, 10 ms for 1024x2048.
-
-    Raises:
-        UnfitImageError: it is damaged.
-    """
+    """The ids of a label map that ``label_size`` passes; decodes it, 10 ms for 1024x2048."""
     try:
         with Image.open(path) as image:
             found = [i for i, pixels in enumerate(image.histogram()) if pixels]
@@ -176,29 +154,20 @@ def label_ids(path: str | Path) -> list[int]:
 
 
 def decode_photograph(path: str | Path) -> None:
-    """Decode a photograph, 50 ms for 1024x2048, and check the check sums that a PNG has.
-
-    Raises:
-        UnfitImageError: it is damaged.
-    """
+    """Decode a photograph (50 ms for 1024x2048), or check a PNG's sums; UnfitImageError if damaged."""
     try:
         with Image.open(path) as image:
-            image.verify()
-        with Image.open(path) as image:
-            image.load()
-    except _UNREADABLE as error:
+            image.verify() if image.format == 'PNG' else image.load()
+    except DAMAGED as error:
         if not _opencv_reads(path):
             raise damaged(path, error, 'photograph') from error
 
 
-def photograph_size(path: str | Path, turns: bool = True) -> tuple[tuple[int, int] | None, int]:
-    """Width and height of a photograph as it is loaded, and its EXIF orientation, 1 if it has none.
+def photograph_size(path: str | Path, turns: bool = True) -> tuple[Size | None, int]:
+    """Width and height of a photograph as loaded (None if OpenCV alone reads it), and its EXIF orientation.
 
-    The size is None where OpenCV can read it, but Pillow cannot. ``turns`` is whether the loader follows the
-    orientation, as those of OpenCV and Pillow do unless they are told not to.
-
-    Raises:
-        UnfitImageError: it was cut short, or cannot be read.
+    ``turns`` is whether the loader follows the orientation, as OpenCV and Pillow do unless told not to.
+    UnfitImageError if it was cut short or cannot be read.
     """
     try:
         with Image.open(path) as image:
@@ -207,7 +176,7 @@ def photograph_size(path: str | Path, turns: bool = True) -> tuple[tuple[int, in
             # Of TIFF every loader turns the pixels, and Pillow has turned the size.
             if turns and orientation >= 5 and image.format != 'TIFF':
                 width, height = height, width
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         if not _opencv_reads(path):
             raise damaged(path, error, 'photograph') from error
         return None, 1
@@ -253,7 +222,7 @@ def _orientation(image: Image.Image) -> int:
         try:
             exif.load(content)
             found = exif.get(_ORIENTATION)
-        except _UNREADABLE:
+        except DAMAGED:
             found = None
     return found if found in range(1, 9) else 1
 
@@ -278,17 +247,10 @@ def check_pair(
     modes: Sequence[str] = MODES,
     same_size: bool = True,
 ) -> int:
-    """Check a photograph and its label map as far as headers tell; returns the photograph's EXIF orientation.
+    """Check a photograph and its label map by their headers; returns the EXIF orientation, 1 without one.
 
-    Args:
-        photograph: None where it is not looked at.
-        label: likewise.
-        turns: as in ``photograph_size``.
-        modes: as in ``label_size``.
-        same_size: whether both must have one size.
-
-    Raises:
-        UnfitImageError: one does not fit; names it, or both and their sizes.
+    None is not looked at; ``turns`` as in ``photograph_size``, ``modes`` as in ``label_size``.
+    UnfitImageError names the one that does not fit, or both and their sizes.
     """
     if photograph is not None and not os.path.isfile(photograph):
         cure = 'complete the folder, or correct the list that names it'
@@ -313,11 +275,7 @@ def check_pair(
 def find_faults(
     pairs: Iterable[Sequence[Any]], then: Callable[..., None] = lambda *pair: None
 ) -> tuple[list[UnfitImageError], dict[Any, int]]:
-    """What ``check_pair``, given each of ``pairs`` as its arguments, and ``then`` raise.
-
-    Returns:
-        The errors, and of the other photographs those with an EXIF orientation other than 1, by path.
-    """
+    """Errors of ``check_pair(*pair)`` and ``then(*pair)``; EXIF orientations but 1 of other photographs."""
     faults, turned = [], {}
     for pair in pairs:
         try:

@@ -30,11 +30,7 @@ class Match(NamedTuple):
 
 
 def resolve_classes(space: str | Sequence[str]) -> tuple[str, ...]:
-    """Class names of a dataset's name known to MMSeg (``'voc'``), or of a list.
-
-    Raises:
-        ValueError: MMSeg does not know the name, it is neither a name nor names, or a class is named twice.
-    """
+    """Class names of a dataset's name known to MMSeg (``'voc'``), or of a list; ValueError for others."""
     if isinstance(space, str):
         # Records are read without MMSegmentation, which takes seconds to import.
         make_mmcv_ops_importable()
@@ -67,11 +63,8 @@ def match_classes(
 ) -> dict[str, Match]:
     """Find the source class of each target class; those without one are left out.
 
-    An entry ``{target class: source class}`` of ``class_map`` overrides what the names say; None declares a
-    target class unmatched. Then come equal names, then aliases, then, if asked for, approximate ones.
-
-    Raises:
-        ValueError: ``class_map`` is no dict, or has a name that its label space has not.
+    ``class_map`` of target to source class comes first (None: unmatched), then equal names, aliases and, if
+    asked for, approximate ones. ValueError if it is no dict, or has an unknown name.
     """
     if not isinstance(class_map, Mapping | None):
         raise ValueError(
@@ -94,8 +87,8 @@ def match_classes(
 def seen_matches(matches: Mapping[str, Match]) -> dict[str, Match]:
     """The matches whose target classes the source model has seen.
 
-    Background is everything but the source's classes, so a target class that is given its row is as new as
-    one without a match. A target's own background is the same thing, and seen.
+    Background is everything but the source's classes, so a class that is given its row is new to it, unless
+    it is the target's own background.
     """
     return {
         name: match for name, match in matches.items() if match.source != BACKGROUND or name == BACKGROUND

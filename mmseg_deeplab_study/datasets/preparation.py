@@ -6,7 +6,7 @@ What was downloaded is only read; what is there already is kept.
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -19,9 +19,10 @@ from rich.progress import track
 from rich.table import Table
 
 from ..atomic_file import write_atomically, write_image
+from ..tables import make_table
 from .downloads import CLASSES, IGNORE_INDEX, Frame, Original, Plan, read_original, same_content
 from .file_lists import list_files
-from .image_headers import DAMAGED, damaged, label_size
+from .image_headers import DAMAGED, damaged, decode_photograph, label_size
 from .label_maps import count_label_pixels
 from .subsets import image_paths
 
@@ -40,10 +41,13 @@ class PreparedSplit(NamedTuple):
     ignored: int
 
 
-def run_command(make_plan: Callable[[], Plan], out: Path, copy: bool) -> int:
-    """What both tools do: prepare, and say what is there; returns the exit code, raises as ``prepare``."""
-    splits = prepare(make_plan(), out, copy)
-    Console().print(pixel_table(splits), count_table(splits))
+def run_command(plan: Plan, out: Path, copy: bool) -> int:
+    """Prepare, and print what is there; returns the exit code, raises as ``prepare``."""
+    splits = prepare(plan, out, copy)
+    files = make_table(('split', 'photographs', 'expected', 'files written', 'files kept'))
+    for split in splits:
+        files.add_row(split.name, *map(str, split[1:5]))
+    Console().print(pixel_table(splits), files)
     for line in remarks(splits):
         sys.stderr.write(f'warning: {line}\n')
     sys.stdout.write(f'{out}: ready\n')
@@ -53,13 +57,9 @@ def run_command(make_plan: Callable[[], Plan], out: Path, copy: bool) -> int:
 def prepare(plan: Plan, out: Path, copy: bool = False) -> list[PreparedSplit]:
     """Bring photographs and train ids to ``leftImg8bit`` and ``gtFine`` in ``out``, and check what is there.
 
-    Photographs of a folder become links to them, or with ``copy`` files; those of an archive are unpacked.
-    What is there already is compared and kept, so an interrupted call is made good by the next.
-
-    Raises:
-        FileExistsError: a file is there with other content, or a photograph that is not of the plan.
-        OSError: a file could not be read or written.
-        ValueError: a file is damaged, has ids that its dataset does not, or another size than its partner.
+    Photographs of a folder become links, or with ``copy`` files; those of an archive are unpacked. What is
+    there is compared and kept: FileExistsError if it differs or is not of the plan. OSError or ValueError if
+    a file cannot be written, is damaged, or has unknown ids or another size.
     """
     for split, frames in plan.frames.items():
         _refuse_others(split, frames, out)
@@ -95,12 +95,9 @@ def _prepare_split(plan: Plan, split: str, out: Path, copy: bool) -> PreparedSpl
         # The label map first: a photograph that is there has one.
         done[_place_label(frame.label, label_path(out, split, frame.place), plan)] += 1
         done[_place_photograph(frame.photograph, photograph_path(out, split, frame.place), copy)] += 1
-    pixels, ignored = check_split(out, split)
     kept = done['kept'] + done['redrawn']
-    expected = plan.expected[split]
-    return PreparedSplit(
-        split, len(frames), expected, done['written'], kept, done['redrawn'], pixels, ignored
-    )
+    counts = (len(frames), plan.expected[split], done['written'], kept, done['redrawn'])
+    return PreparedSplit(split, *counts, *check_split(out, split))
 
 
 def _place_label(original: Original, path: Path, plan: Plan) -> str:
@@ -113,10 +110,9 @@ def _place_label(original: Original, path: Path, plan: Plan) -> str:
             f'{original}: label ids {unknown[:10]} are none of its dataset, which has '
             f'{np.flatnonzero(plan.train_ids >= 0).tolist()}'
         )
-    if not os.path.lexists(path):
+    if not _is_there(path):
         write_image(path, Image.fromarray(train_ids.astype(np.uint8)), 'PNG')
         return 'written'
-    _refuse_link_to_nothing(path)
     # Not by the files' bytes: another program packs the same ids in another way.
     found = _read_ids(path)
     if found.shape != ids.shape or (share := np.mean(found != train_ids)) > plan.redrawn:
@@ -138,32 +134,28 @@ def _read_ids(original: Original) -> np.ndarray:
 def _place_photograph(original: Original, path: Path, copy: bool) -> str:
     """Link, copy or unpack a photograph; returns ``'written'``, or ``'kept'`` where it is there already."""
     link = isinstance(original, Path) and not copy
-    if os.path.lexists(path):
-        _refuse_link_to_nothing(path)
+    if _is_there(path):
         if not same_content(original, path):
             _refuse_other_content(path, original)
         # Whoever asks for copies may want to delete the originals.
         if link or not path.is_symlink():
             return 'kept'
-    if link:
-        _link(path, original.resolve())
-    else:
+    if not link:
         write_atomically(path, read_original(original))
-    return 'written'
-
-
-def _link(path: Path, target: Path) -> None:
+        return 'written'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(target)
+        path.symlink_to(original.resolve())
     except OSError as error:
         # A file system may have no links, as that of a memory card.
         raise OSError(error.errno, f'{path}: no link could be made ({error.strerror}); use --copy') from error
+    return 'written'
 
 
-def _refuse_link_to_nothing(path: Path) -> None:
-    if not path.exists():
+def _is_there(path: Path) -> bool:
+    if path.is_symlink() and not path.exists():
         raise FileExistsError(f'{path}: a link to {os.readlink(path)}, which is not there; remove the link')
+    return path.exists()
 
 
 def _refuse_other_content(path: Path, original: Original) -> NoReturn:
@@ -174,13 +166,10 @@ def _refuse_other_content(path: Path, original: Original) -> NoReturn:
 
 
 def check_split(root: Path, split: str) -> tuple[np.ndarray, int]:
-    """Check that every photograph of a split is whole and has a label map of its size, with train ids only.
+    """Check that photographs of a split are whole and have label maps of their size, with train ids only.
 
-    Returns:
-        Labelled pixels per class, int64 ``(19,)``, and the number of ignored pixels.
-
-    Raises:
-        FileNotFoundError, ValueError: what is wrong, naming the file; also as ``count_label_pixels``.
+    Returns labelled pixels per class, int64 ``(19,)``, and the number of ignored pixels; raises, naming the
+    file, FileNotFoundError or ValueError.
     """
     dataset = CityscapesDataset(
         data_root=str(root),
@@ -189,17 +178,8 @@ def check_split(root: Path, split: str) -> tuple[np.ndarray, int]:
     )
     pixels = count_label_pixels(dataset, len(CLASSES), IGNORE_INDEX)
     for path in track(image_paths(dataset), f'Checking photographs of {split}', transient=True):
-        _verify_photograph(path)
+        decode_photograph(path)
     return pixels.labelled.sum(0), int(pixels.ignored.sum())
-
-
-def _verify_photograph(path: str) -> None:
-    """Check a photograph's check sums."""
-    try:
-        with Image.open(path, formats=('PNG',)) as image:
-            image.verify()
-    except DAMAGED as error:
-        raise damaged(path, error, 'photograph') from error
 
 
 def remarks(splits: Iterable[PreparedSplit]) -> list[str]:
@@ -218,22 +198,10 @@ def remarks(splits: Iterable[PreparedSplit]) -> list[str]:
     return found
 
 
-def count_table(splits: Iterable[PreparedSplit]) -> Table:
-    """Photographs and files of each split, as numbers."""
-    table = Table('split')
-    for column in ('photographs', 'expected', 'files written', 'files kept'):
-        table.add_column(column, justify='right')
-    for split in splits:
-        table.add_row(split.name, *map(str, split[1:5]))
-    return table
-
-
 def pixel_table(splits: Sequence[PreparedSplit]) -> Table:
     """Pixels of each class, and their share of the split's in percent."""
-    table = Table('class')
-    for split in splits:
-        table.add_column(f'{split.name}, pixels', justify='right')
-        table.add_column('%', justify='right')
+    columns = [column for split in splits for column in (f'{split.name}, pixels', '%')]
+    table = make_table(['class', *columns])
     counts = [[*split.pixels.tolist(), split.ignored] for split in splits]
     for row, name in enumerate((*CLASSES, 'ignored')):
         cells = ((f'{count[row]:,}', f'{100 * count[row] / sum(count):.2f}') for count in counts)

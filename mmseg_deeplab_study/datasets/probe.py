@@ -4,26 +4,11 @@ import numpy as np
 
 
 def choose_probe(pixels: np.ndarray, images: int) -> list[int]:
-    """Choose images that show every class and, together, the set's class frequencies.
+    """Choose ``images`` indices into the N of ``pixels``, int64 ``(N, C)`` by image and class, ascending.
 
-    First a greedy set cover: repeatedly the image with the most classes not yet shown, until every class of
-    the set is shown. Then, repeatedly, the image ``i`` that brings the frequencies of the choice ``S``
-    nearest to those of the set, with ``n_ic`` the pixels of class ``c`` in image ``i``::
-
-        argmin over i of  sum_c | s_c(i) / sum_k s_k(i)  -  t_c / sum_k t_k |
-        s_c(i) = n_ic + sum of n_jc over j in S         t_c = sum of n_jc over all j
-
-    Equal images: the lower index.
-
-    Args:
-        pixels: labelled pixels per image and class, int64 ``(N, C)``.
-        images: how many to choose.
-
-    Returns:
-        ``images`` indices into the N, ascending.
-
-    Raises:
-        ValueError: ``images`` is not in 1..N, or too small for the cover.
+    First a greedy set cover: the image with most classes not yet shown, until all are. Then image by image
+    the one that brings the frequencies of the choice nearest (L1) to the set's; the first of equals.
+    ValueError if there are fewer images, or the cover needs more.
     """
     pixels = np.asarray(pixels, np.int64)
     if pixels.ndim != 2:

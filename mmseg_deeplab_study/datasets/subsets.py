@@ -23,11 +23,7 @@ def base_datasets(dataset: Dataset) -> Iterator[Dataset]:
 
 
 def image_infos(dataset: Dataset) -> list[dict[str, Any]]:
-    """What a dataset says of each of its images, as ``BaseDataset.get_data_info`` does.
-
-    Raises:
-        ValueError: it cannot, as a plain ``torch.utils.data.Dataset`` cannot, or leaves out the file.
-    """
+    """What a dataset says of each image by ``get_data_info``; ValueError if it names no file."""
     name = type(dataset).__name__
     cure = "derive it from mmseg.datasets.BaseSegDataset, or give it that class's get_data_info(idx)"
     if not hasattr(dataset, 'get_data_info'):
@@ -56,18 +52,11 @@ def image_list(dataset: Dataset) -> list[str]:
 
 @DATASETS.register_module()
 class NamedSubset(Dataset):
-    """The first part of a dataset in the order of its sorted image paths, under a name.
+    """The first ``fraction`` in (0, 1] of a dataset in the order of its sorted image paths, under a name.
 
     The study trained on the first ``int(2975 / 4)`` images of Cityscapes in the order its file system
-    happened to list them; sorting makes that reproducible.
-
-    Args:
-        dataset: config of the dataset to take from.
-        name: what logs and records call the part, such as ``'first-quarter'``.
-        fraction: how much of it, in (0, 1]; rounded down to whole images.
-
-    Raises:
-        ValueError: the fraction is outside (0, 1] or leaves no image.
+    happened to list them; sorting makes that reproducible. Logs and records call the part ``name``.
+    ValueError if the fraction leaves no image.
     """
 
     def __init__(self, dataset: dict, name: str, fraction: float) -> None:

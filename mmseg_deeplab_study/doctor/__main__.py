@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import machine, packages
@@ -21,18 +21,14 @@ from .findings import Finding, as_json, as_text, exit_code, run_check, summary
 def parse_args() -> argparse.Namespace:
     """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__, prog='doctor')
-    for option, metavar, kind, what in (
-        ('--data-root', 'DIR', Path, 'a data root in the layout of Cityscapes or VOC: files and label ids'),
-        # Not a Path, which would drop a slash of a scheme.
-        (
-            '--checkpoint',
-            'FILE',
-            str,
-            'what it is, and the load_from that takes it; runs no code in it',
-        ),
-        ('--config', 'FILE', Path, 'whether its data and checkpoint exist; a config is code, which is run'),
-    ):
+
+    def add(option: str, kind: type, metavar: str, what: str) -> None:
         parser.add_argument(option, type=kind, metavar=metavar, action='append', default=[], help=what)
+
+    add('--data-root', Path, 'DIR', 'a data root in the layout of Cityscapes or VOC: files and label ids')
+    # Not a Path, which would drop a slash of a scheme.
+    add('--checkpoint', str, 'FILE', 'what it is, and the load_from that takes it; runs no code in it')
+    add('--config', Path, 'FILE', 'whether its data and checkpoint exist; a config is code, which is run')
     parser.add_argument(
         '--work-dir',
         type=Path,
@@ -49,15 +45,15 @@ def parse_args() -> argparse.Namespace:
 
 def findings(args: argparse.Namespace) -> Iterator[Finding]:
     """Run the checks that are asked for; yields findings as they come."""
-    checks: list[tuple[Callable[..., Iterator[Finding]], ...]] = [
-        *((check,) for check in (*packages.CHECKS, *machine.CHECKS)),
-        (machine.check_disk, args.work_dir),
-        *((check_data_root, root, args.deep) for root in args.data_root),
-        *((check_checkpoint, path) for path in args.checkpoint),
-        *((check_config, path) for path in args.config),
-    ]
-    for check, *arguments in checks:
-        yield from run_check(check, *arguments)
+    for check in (*packages.CHECKS, *machine.CHECKS):
+        yield from run_check(check)
+    yield from run_check(machine.check_disk, args.work_dir)
+    for root in args.data_root:
+        yield from run_check(check_data_root, root, args.deep)
+    for path in args.checkpoint:
+        yield from run_check(check_checkpoint, path)
+    for path in args.config:
+        yield from run_check(check_config, path)
 
 
 def say(text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,8 @@ def check_checkpoint(load_from: str | Path, config: Path | None = None) -> Itera
     finding, right = examine(Path(name).expanduser())
     yield finding
     if right is not None and right.rpartition('://')[0] != scheme and (scheme or config):
-        yield Finding(
-            'error', 'checkpoint', f'{where}{load_from} does not say what the file is', f'load_from={right}'
-        )
+        text = f'{where}{load_from} does not say what the file is'
+        yield Finding('error', 'checkpoint', text, f'load_from={right}')
 
 
 def examine(path: Path) -> tuple[Finding, str | None]:
@@ -50,7 +48,11 @@ def examine(path: Path) -> tuple[Finding, str | None]:
         return refusal(path, error), None
     if load_from is None:
         text = f'{path}: {form}, {len(state)} tensors, first {list(state)[:3]}'
-        return Finding('warning', 'checkpoint', text, cure_of_unknown(path, state)), None
+        cure = 'docs/checkpoints.md lists what can be read'
+        if any(key.startswith('backbone.') for key in state):
+            init_cfg = f"dict(type='Pretrained', checkpoint={str(path)!r}, prefix='backbone.')"
+            cure = f'as a backbone: init_cfg={init_cfg}'
+        return Finding('warning', 'checkpoint', text, cure), None
     text = f'{path}: {form}, {classes_of(state)}: load_from={load_from}'
     return Finding('ok', 'checkpoint', text), load_from
 
@@ -73,9 +75,7 @@ def import_package(check: str, path: Path) -> Finding | None:
 def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
     """Read what a checkpoint is, its ``load_from`` or None, and its state dict.
 
-    Raises:
-        ImportError: the reader's package is missing.
-        ValueError: it is damaged, carries code, or is not what its keys say.
+    ImportError without the reader's package; ValueError if it is damaged, carries code, or lacks keys.
     """
     from mmseg_deeplab_study.checkpoints import layouts, safe_loading, tflite
     from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, LAYOUTS, SCHEMES
@@ -85,7 +85,7 @@ def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
         form = f"TensorFlow's mobile DeepLabV3 (configs/{CONFIGS['tflite']}_*)"
         return form, f'{tflite.SCHEME}{path}', state
     data = safe_loading.load_plain(path)
-    check_sums(path)
+    safe_loading.check_sums(path)
     state = layouts.peer_state(data)
     if any(key.startswith('decode_head.') for key in state):
         return describe_mmseg(data), str(path), state
@@ -97,15 +97,6 @@ def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
     form = f'{layout.peer} {layout.name}'
     fits = f' (configs/{CONFIGS[form]}_*)' if form in CONFIGS else ''
     return form + fits, f'{SCHEMES[layout.peer]}{path}', state
-
-
-def check_sums(path: Path) -> None:
-    """Raise ValueError where bits have flipped, which torch does not check."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f'checkpoint {path}: damaged, the check sum of {damaged} is wrong')
 
 
 def describe_mmseg(data: Mapping[str, Any]) -> str:
@@ -149,15 +140,6 @@ def refusal(path: Path, error: ValueError) -> Finding:
     else:
         text, cure = f'{path}: {text}', 'docs/checkpoints.md lists what can be read'
     return Finding('error', 'checkpoint', text.removeprefix('checkpoint '), cure)
-
-
-def cure_of_unknown(path: Path, state: Mapping[str, Any]) -> str:
-    """What to do with a state dict that no reader takes."""
-    if any(key.startswith('backbone.') for key in state):
-        return (
-            f"as a backbone: init_cfg=dict(type='Pretrained', checkpoint={str(path)!r}, prefix='backbone.')"
-        )
-    return 'docs/checkpoints.md lists what can be read'
 
 
 def check_config(path: Path) -> Iterator[Finding]:

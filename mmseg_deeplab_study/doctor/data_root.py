@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from .findings import Finding
 from .packages import load_alone
 
 PHOTOGRAPH, TRAIN_IDS = '_leftImg8bit.png', '_gtFine_labelTrainIds.png'
-# Folders of label maps by list of PASCAL VOC, as in MMSegmentation's configs and VainF's code.
-VOC_LABELS = {
-    'train': 'SegmentationClass',
-    'val': 'SegmentationClass',
-    'trainval': 'SegmentationClass',
-    'aug': 'SegmentationClassAug',
-    'trainaug': 'SegmentationClassAug',
-}
+# Lists of PASCAL VOC, and whether their label maps are in SegmentationClassAug, as MMSegmentation's configs
+# and VainF's code take them.
+VOC_LISTS = {'train': False, 'val': False, 'trainval': False, 'aug': True, 'trainaug': True}
 
 
-class Split(NamedTuple):
-    """Photographs with their label maps; ``labelled``: whether a run reads these.
-
-    ``nothing`` is the text of the finding if there is no photograph.
-    """
-
-    name: str
-    pairs: Sequence[tuple[Path, Path]]
-    labelled: bool
-    nothing: str
+# Name, photographs and the label map that each needs, whether a run reads those, and what to say if there
+# is no photograph.
+Split = tuple[str, Sequence[tuple[Path, Path]], bool, str]
 
 
 def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
@@ -47,7 +34,7 @@ def check_data_root(root: Path, deep: bool = False) -> Iterator[Finding]:
     layout, classes, splits = found
     yield Finding('ok', 'data', f'{root}: the layout of {layout}')
     yield from check_splits(splits, classes, deep)
-    names = {split.name for split in splits}
+    names = {name for name, *_ in splits}
     # A test alone needs no train; every training validates.
     for name, level in (('train', 'warning'), ('val', 'error')):
         if name not in names:
@@ -66,12 +53,12 @@ def find_cityscapes(root: Path) -> tuple[str, int, list[Split]] | None:
     lists = load_alone('datasets/file_lists.py')
     splits = []
     for folder in sorted(path for path in images.iterdir() if path.is_dir()):
-        pairs = []
-        for image in lists.list_files(folder, PHOTOGRAPH):
-            label = labels / image.parent.relative_to(images) / image.name.replace(PHOTOGRAPH, TRAIN_IDS)
-            pairs.append((image, label))
+        pairs = [
+            (image, labels / str(image.relative_to(images)).replace(PHOTOGRAPH, TRAIN_IDS))
+            for image in lists.list_files(folder, PHOTOGRAPH)
+        ]
         nothing = '' if pairs else lists.nothing_in(folder, PHOTOGRAPH)
-        splits.append(Split(folder.name, pairs, folder.name in ('train', 'val'), nothing))
+        splits.append((folder.name, pairs, folder.name in ('train', 'val'), nothing))
     return 'Cityscapes', 19, splits
 
 
@@ -82,13 +69,14 @@ def find_voc(root: Path) -> tuple[str, int, list[Split]] | None:
     if root is None:
         return None
     splits = []
-    for name, labels in VOC_LABELS.items():
+    for name, augmented in VOC_LISTS.items():
+        labels = 'SegmentationClassAug' if augmented else 'SegmentationClass'
         path = root / f'ImageSets/Segmentation/{name}.txt'
         if path.is_file():
             # An empty line is a name to MMSegmentation.
             stems = [line.strip() for line in path.read_text().splitlines()]
             pairs = [(root / f'JPEGImages/{stem}.jpg', root / f'{labels}/{stem}.png') for stem in stems]
-            splits.append(Split(name, pairs, True, f'{path}: names no photograph'))
+            splits.append((name, pairs, True, f'{path}: names no photograph'))
     return 'VOC', 21, splits
 
 
@@ -116,10 +104,8 @@ def check_splits(splits: Sequence[Split], classes: int, deep: bool) -> Iterator[
             yield Finding('error' if labelled else 'info', 'data', nothing, cure)
         if not pairs or checks is None:
             continue
-        looked_at = track(
-            [(image, label if labelled else None) for image, label in pairs], f'Files of {name}'
-        )
-        found, orientations = checks.find_faults(looked_at, look_inside)
+        pairs = [(image, label if labelled else None) for image, label in pairs]
+        found, orientations = checks.find_faults(track(pairs, f'Files of {name}'), look_inside)
         # VOC's lists share photographs.
         faults.update((fault.text, fault) for fault in found)
         turned.update(orientations)

@@ -20,17 +20,12 @@ def run_check(check: Callable[..., Iterator[Finding]], *arguments: Any) -> Itera
     """The findings of a check; an error in it is one more, so that others run."""
     try:
         yield from check(*arguments)
-    except ModuleNotFoundError as error:
-        text = f'could not be checked: {error}'
-        yield Finding('error', name_of(check), text, f'pip install {error.name}')
     except Exception as error:
-        text = f'could not be checked: {type(error).__name__}: {error}'
-        yield Finding('error', name_of(check), text, 'the lines above may say why; if not, report this')
-
-
-def name_of(check: Callable[..., Iterator[Finding]]) -> str:
-    """The name of a check, as findings show it."""
-    return check.__name__.replace('check_', '').replace('_', ' ')
+        name = check.__name__.replace('check_', '').replace('_', ' ')
+        what, cure = f'{type(error).__name__}: {error}', 'the lines above may say why; if not, report this'
+        if isinstance(error, ModuleNotFoundError):
+            what, cure = error, f'pip install {error.name}'
+        yield Finding('error', name, f'could not be checked: {what}', cure)
 
 
 def as_text(finding: Finding) -> str:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 from .findings import Finding
 from .packages import NAME, ROOT, load_alone, version_of
@@ -46,22 +45,14 @@ def cure_of(error: str) -> str:
     return next((cure for pattern, cure in CURES if re.search(pattern, error)), f'see {GUIDE}')
 
 
-def check_opencv() -> Iterator[Finding]:
-    """Check that OpenCV can be imported."""
-    error = last_error('import cv2')
-    if error is None:
-        yield Finding('ok', 'OpenCV', 'can be imported')
-    else:
-        yield Finding('error', 'OpenCV', error, cure_of(error))
-
-
-def check_import() -> Iterator[Finding]:
-    """Check that this package can be imported."""
-    error = last_error(f'import sys; sys.path.insert(0, {str(ROOT)!r}); import {NAME}')
-    if error is None:
-        yield Finding('ok', 'import', f'{NAME} registers all that it has')
-    else:
-        yield Finding('error', 'import', f'{NAME}: {error}', cure_of(error))
+def check_imports() -> Iterator[Finding]:
+    """Check that OpenCV and this package can be imported."""
+    ours = f'import sys; sys.path.insert(0, {str(ROOT)!r}); import {NAME}'
+    for check, name, code in (('OpenCV', 'cv2', 'import cv2'), ('import', NAME, ours)):
+        if error := last_error(code):
+            yield Finding('error', check, f'{name}: {error}', cure_of(error))
+        else:
+            yield Finding('ok', check, f'{name} can be imported')
 
 
 def check_devices() -> Iterator[Finding]:
@@ -71,7 +62,7 @@ def check_devices() -> Iterator[Finding]:
         return
     import torch
 
-    hardware = load_hardware()
+    hardware = load_alone('hardware.py')
     cores = f'{hardware.usable_cores()} cores'
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for i in range(count):
@@ -84,15 +75,8 @@ def check_devices() -> Iterator[Finding]:
     elif not count:
         yield Finding('ok', 'devices', f'no GPU: runs on the CPU, {cores}')
     if not count and not hardware.has_native_bfloat16():
-        text = 'this processor has no bfloat16 instructions'
-        yield Finding(
-            'info', 'devices', text, "leave out --amp and eval_dtype='bfloat16': they would be slower"
-        )
-
-
-def load_hardware() -> ModuleType:
-    """The module ``hardware``, without the package around it."""
-    return load_alone('hardware.py')
+        cure = "leave out --amp and eval_dtype='bfloat16': they would be slower"
+        yield Finding('info', 'devices', 'this processor has no bfloat16 instructions', cure)
 
 
 def check_disk(work_dir: Path) -> Iterator[Finding]:
@@ -120,4 +104,4 @@ def check_shared_memory() -> Iterator[Finding]:
         yield Finding('ok', 'shared memory', text)
 
 
-CHECKS = (check_opencv, check_import, check_devices, check_shared_memory)
+CHECKS = (check_imports, check_devices, check_shared_memory)

@@ -19,18 +19,20 @@ NAME = 'mmseg_deeplab_study'
 ROOT = Path(__file__).resolve().parents[2]
 # As in setup.cfg, which an installed package does not have.
 PYTHON = ((3, 10), (3, 13))
+MMCV = '<2.2,>=2.0.0rc4'  # of the extras, either lite or mim
 OPENCV = (
     'opencv-python',
     'opencv-contrib-python',
     'opencv-python-headless',
     'opencv-contrib-python-headless',
 )
-OPTIONAL = {
-    'submitit': 'studies on a cluster',
-    'cityscapesscripts': 'tools/prepare_cityscapes.py',
-    'tflite': 'checkpoints of tflite://',
-    'onnx': 'export to ONNX',
-}
+# Distribution, the extra that brings it, and what needs it.
+OPTIONAL = (
+    ('submitit', 'cluster', 'studies on a cluster'),
+    ('cityscapesscripts', 'data', 'tools/prepare_cityscapes.py'),
+    ('tflite', 'tflite', 'checkpoints of tflite://'),
+    ('onnx', 'onnx', 'export to ONNX'),
+)
 
 
 def version_of(name: str) -> str | None:
@@ -54,24 +56,12 @@ def declared_requirements() -> list[str]:
     if version_of(NAME) is not None:
         return importlib.metadata.requires(NAME) or []
     config = configparser.ConfigParser()
-    if not config.read(ROOT / 'setup.cfg'):
-        return []
-
-    def lines(section: str, key: str) -> list[str]:
-        return [line for line in config[section][key].splitlines() if line and not line.startswith('#')]
-
-    extras = 'options.extras_require'
-    return lines('options', 'install_requires') + [
-        f'{line}; extra == "{extra}"' for extra in config[extras] for line in lines(extras, extra)
-    ]
+    config.read(ROOT / 'setup.cfg')
+    return list(filter(None, config.get('options', 'install_requires', fallback='').splitlines()))
 
 
 def parse_requirement(line: str) -> Any:
-    """Parse a requirement by ``packaging``, or by pip's copy of it.
-
-    Raises:
-        ModuleNotFoundError: there is neither.
-    """
+    """A requirement as ``packaging`` reads it, or pip's copy; ModuleNotFoundError without both."""
     for place in ('packaging', 'pip._vendor.packaging'):
         try:
             return importlib.import_module(f'{place}.requirements').Requirement(line)
@@ -80,18 +70,9 @@ def parse_requirement(line: str) -> Any:
     raise ModuleNotFoundError('packaging is not installed', name='packaging')
 
 
-def extra_of(requirement: Any) -> str | None:
-    """The extra that a requirement belongs to, or None."""
-    found = re.search(r"""extra == ['"]([\w-]+)""", str(requirement.marker or ''))
-    return found[1] if found else None
-
-
-def leading_numbers(version: str) -> tuple[int, int]:
+def leading_numbers(version: str) -> tuple[int, ...]:
     """Major and minor of a version: ``(2, 14)`` of '2.14.1+cu130'."""
-    found = re.match(r'(\d+)(?:\.(\d+))?', version)
-    if found is None:
-        raise ValueError(f'{version!r} is no version')
-    return int(found[1]), int(found[2] or 0)
+    return tuple(map(int, re.findall(r'\d+', version)[:2]))
 
 
 def check_python() -> Iterator[Finding]:
@@ -153,8 +134,7 @@ def check_requirements() -> Iterator[Finding]:
 def check_mmcv() -> Iterator[Finding]:
     """Check that there is one mmcv that MMSegmentation takes, and its ops."""
     installed = {name: version for name in ('mmcv', 'mmcv-lite') if (version := version_of(name))}
-    declared = {item.name: item.specifier for item in map(parse_requirement, declared_requirements())}
-    lite = f'pip install "mmcv-lite{declared.get("mmcv-lite", "")}"'
+    lite = f'pip install "mmcv-lite{MMCV}"'
     if not installed:
         yield Finding('error', 'mmcv', 'neither mmcv nor mmcv-lite is installed', lite)
         return
@@ -163,9 +143,9 @@ def check_mmcv() -> Iterator[Finding]:
         yield Finding('error', 'mmcv', text, f'pip uninstall -y mmcv mmcv-lite && {lite}')
         return
     [(name, version)] = installed.items()
-    if name in declared and not declared[name].contains(version, prereleases=True):
-        text = f'{name} {version}, expected {declared[name]}: MMSegmentation refuses it'
-        yield Finding('error', 'mmcv', text, f'pip install "{name}{declared[name]}"')
+    if not parse_requirement(name + MMCV).specifier.contains(version, prereleases=True):
+        text = f'{name} {version}, expected {MMCV}: MMSegmentation refuses it'
+        yield Finding('error', 'mmcv', text, f'pip install "{name}{MMCV}"')
     elif has_compiled_ops():
         yield Finding('ok', 'mmcv', f'{name} {version} with compiled ops')
     elif name == 'mmcv-lite':
@@ -206,38 +186,6 @@ def check_numpy() -> Iterator[Finding]:
         yield Finding('error', 'numpy', text, 'pip install "numpy<2", or torch 2.3 or later')
 
 
-def check_pkg_resources() -> Iterator[Finding]:
-    """Check that setuptools still has pkg_resources."""
-    version = version_of('setuptools')
-    there = importlib.util.find_spec('pkg_resources') is not None
-    if there and version and leading_numbers(version) < (82, 0):
-        yield Finding('ok', 'pkg_resources', f'of setuptools {version}')
-    else:
-        have = f'not in setuptools {version}' if version else 'setuptools is not installed'
-        text = f"{have}; MMEngine needs it for _base_ = 'mmseg::...'"
-        yield Finding('error', 'pkg_resources', text, 'pip install "setuptools>=64,<82"')
-
-
-def check_loading() -> Iterator[Finding]:
-    """Say which checkpoints torch loads."""
-    torch = version_of('torch')
-    if torch and leading_numbers(torch) >= (2, 6):
-        text = (
-            f"torch {torch} unpickles tensors and plain data only: checkpoints of this project's configs "
-            '(ExactCheckpointHook) load, those of other MMEngine runs may not'
-        )
-        yield Finding('info', 'checkpoints', text, 'ask with --checkpoint FILE')
-
-
-def check_undeclared() -> Iterator[Finding]:
-    """Check packages that others need and do not declare."""
-    for owner, needs in (('mmsegmentation', ('ftfy', 'regex')), ('mmpretrain', ('torchvision',))):
-        for name in needs:
-            if version_of(owner) and not version_of(name):
-                text = f'imports {name} without declaring it, and it is not installed'
-                yield Finding('error', owner, text, f'pip install {name}')
-
-
 def check_openmim() -> Iterator[Finding]:
     """Warn of openmim, which pins packages of others."""
     if version := version_of('openmim'):
@@ -257,16 +205,11 @@ def check_opencv_packages() -> Iterator[Finding]:
 
 def check_optional() -> Iterator[Finding]:
     """List optional packages, and what needs them."""
-    extras: dict[str, str | None] = {}
-    for requirement in map(parse_requirement, declared_requirements()):
-        # The first: its own extra comes before those for tests.
-        extras.setdefault(requirement.name, extra_of(requirement))
-    for name, purpose in OPTIONAL.items():
+    for name, extra, purpose in OPTIONAL:
         if version := version_of(name):
             yield Finding('info', name, f'{version} ({purpose})')
         else:
-            extra = extras.get(name)
-            cure = f'pip install {name}' + (f', or the extra [{extra}]' if extra else '')
+            cure = f'pip install {name}, or the extra [{extra}]'
             yield Finding('info', name, f'not installed, needed only for {purpose}', cure)
 
 
@@ -277,10 +220,7 @@ CHECKS = (
     check_mmcv,
     check_torchvision,
     check_numpy,
-    check_pkg_resources,
-    check_undeclared,
     check_openmim,
     check_opencv_packages,
-    check_loading,
     check_optional,
 )

@@ -138,7 +138,7 @@ class AdaptationHook(Hook):
     ) -> None:
         """Write the pictures of a batch."""
         if self._recording:
-            self._snapshots.take(outputs or (), runner.iter)
+            self._snapshots.take(outputs or (), f'{runner.iter:06d}')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Append the rows of a validation."""

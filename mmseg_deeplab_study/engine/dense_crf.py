@@ -146,7 +146,7 @@ class DenseCRFRecordHook(Hook):
     ) -> None:
         """Write the refined pictures of a batch."""
         if self._snapshots is not None:
-            self._snapshots.take_refined(outputs or (), self._iteration)
+            self._snapshots.take(outputs or (), f'{Kind.CRF}/{self._iteration:06d}')
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Append the row."""

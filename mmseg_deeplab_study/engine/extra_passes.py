@@ -98,7 +98,7 @@ def record_source(
             runner.val_dataloader,
             counted,
             'Source model',
-            lambda samples: snapshots.take_source(samples, palette),
+            lambda samples: snapshots.take(samples, Kind.SOURCE, palette),
         )
     if counted.confusion is None:
         return None

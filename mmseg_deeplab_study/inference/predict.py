@@ -10,9 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from ..allocator import keep_freed_memory
 from ..datasets.label_maps import write_label_map
-from ..memory import is_out_of_memory
+from ..memory import is_out_of_memory, keep_freed_memory
 from ..runs.config import read_config
 from .files import Job, find_inputs, is_video, plan_jobs, read_photograph, refuse_existing, write_picture
 from .inferencer import TrainedInferencer

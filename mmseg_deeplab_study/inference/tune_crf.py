@@ -10,10 +10,10 @@ from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import Progress
 
-from ..allocator import keep_freed_memory
 from ..atomic_file import write_atomically
 from ..datasets.label_maps import check_headers
 from ..digests import file_digest
+from ..memory import keep_freed_memory
 from ..models.crf_segmentors import refining_model
 from ..models.dense_crf import build_dense_crf
 from ..runs.config import read_config

@@ -18,11 +18,7 @@ from .random_states import kept_random_states
 
 
 def check_batches(runner: Runner) -> None:
-    """Refuse training batches of one image where batch norm cannot take them.
-
-    Raises:
-        ValueError: a batch of one image would reach a pooling branch's batch norm.
-    """
+    """Refuse, by ValueError, batches of one image where batch norm cannot take them."""
     branch = _pooling_branch(runner.model)
     alone = _batch_of_one(runner.train_dataloader)
     if branch and alone:
@@ -53,11 +49,8 @@ def build_loaders(runner: Runner) -> dict[str, DataLoader]:
 def check_shared_memory(loaders: Mapping[str, DataLoader]) -> None:
     """Refuse workers whose batches need more shared memory than there is, all ranks of a machine together.
 
-    Before any are started: what they share already is not free any more. Besides ``train_dataloader``, one
-    loader is in use at a time.
-
-    Raises:
-        RuntimeError: on every rank; names the machine, what is free, what each loader needs, and the cure.
+    Before any start: what they share is not free any more. Besides ``train_dataloader``, one is in use. A
+    RuntimeError, on every rank, names the machine, what is free, what each loader needs, and the cure.
     """
     needed = {name: _bytes_in_flight(loader) for name, loader in loaders.items()}
     machines: dict[str, list] = {}
@@ -65,16 +58,13 @@ def check_shared_memory(loaders: Mapping[str, DataLoader]) -> None:
         machines.setdefault(name, []).append(rank)
     for name, ranks in machines.items():
         free = min((free for free, _ in ranks if free is not None), default=math.inf)
-        needed = {loader: sum(sizes[loader] for _, sizes in ranks) for loader in loaders}
+        totals = {loader: sum(sizes[loader] for _, sizes in ranks) for loader in loaders}
+        needed = {loader: size for loader, size in totals.items() if size}
         others = [size for loader, size in needed.items() if loader != 'train_dataloader']
         if needed.get('train_dataloader', 0) + max(others, default=0) <= free:
             continue
-        parts = ' and '.join(f'{_megabytes(size)} for {loader}' for loader, size in needed.items() if size)
-        cure = ' '.join(
-            f'{loader}.num_workers=0 {loader}.persistent_workers=False'
-            for loader, size in needed.items()
-            if size
-        )
+        parts = ' and '.join(f'{_megabytes(size)} for {loader}' for loader, size in needed.items())
+        cure = ' '.join(f'{loader}.num_workers=0 {loader}.persistent_workers=False' for loader in needed)
         processes = f' of its {len(ranks)} processes' if len(ranks) > 1 else ''
         raise RuntimeError(
             f'/dev/shm of {name} has {_megabytes(free)} free, but the workers{processes} share batches of '
@@ -97,23 +87,24 @@ def _pooling_branch(model: nn.Module) -> str | None:
 
 def _batch_of_one(loader: DataLoader) -> str | None:
     """How a data loader comes to a batch of one image, if it does."""
-    size = loader.batch_size
+    size, images = loader.batch_size, _images(loader)
     if size == 1:
         return 'batch_size is 1'
-    endless = isinstance(loader.sampler, InfiniteSampler) or not isinstance(loader.sampler, Sized)
-    if size is None or loader.drop_last or endless:
+    if size is None or loader.drop_last or images == math.inf:
         return None
-    images = len(loader.sampler)
     return f'the last of {images} images in batches of {size} is alone' if images % size == 1 else None
+
+
+def _images(loader: DataLoader) -> float:
+    """How many images an epoch has; neither an InfiniteSampler's nor an iterable dataset's ends."""
+    endless = isinstance(loader.sampler, InfiniteSampler) or not isinstance(loader.sampler, Sized)
+    return math.inf if endless else len(loader.sampler)
 
 
 def _bytes_in_flight(loader: DataLoader) -> int:
     """What batches take that the workers have made, and the one in use, by the first sample's size."""
     size = getattr(loader.batch_sampler, 'batch_size', None) or loader.batch_size or 1
-    samples = (loader.num_workers * (loader.prefetch_factor or 2) + 1) * size
-    # Neither an InfiniteSampler nor that of an iterable dataset has a length.
-    if not isinstance(loader.sampler, InfiniteSampler) and isinstance(loader.sampler, Sized):
-        samples = min(samples, len(loader.sampler))
+    samples = min((loader.num_workers * (loader.prefetch_factor or 2) + 1) * size, _images(loader))
     if not loader.num_workers or not samples:
         return 0
     # What cannot be read is told by the checks of data, with its name.

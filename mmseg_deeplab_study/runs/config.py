@@ -12,9 +12,8 @@ from .parts import did_you_mean, error_text
 def read_file(path: str | Path, what: str = 'config') -> Config:
     """Read a file in MMEngine's language; ``what`` messages call it.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or one that it inherits; names that, the line and the reason.
+    FileNotFoundError, or ValueError if it or one that it inherits cannot be read: names that, line and
+    reason.
     """
     path = Path(path)
     if not path.is_file():
@@ -35,25 +34,15 @@ def read_file(path: str | Path, what: str = 'config') -> Config:
         lines = [line for frame, line in frames if inner and frame.f_code.co_filename == inner[-1]]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
         text = error.msg if isinstance(error, SyntaxError) else error_text(error)
-        raise ValueError(
-            f'{what} {path}'
-            + (f', in {inner[-1]}' if inner and Path(inner[-1]).name != path.name else '')
-            + (f', line {line}' if line else '')
-            + f': {" ".join(text.split())}'
-            + (
-                '; PYTHONPATH must name the folder of a module of your own'
-                if isinstance(error, ImportError)
-                else ''
-            )
-        ) from error
+        where = f', in {inner[-1]}' if inner and Path(inner[-1]).name != path.name else ''
+        where += f', line {line}' if line else ''
+        cure = '; PYTHONPATH must name the folder of a module of your own'
+        text = ' '.join(text.split()) + (cure if isinstance(error, ImportError) else '')
+        raise ValueError(f'{what} {path}{where}: {text}') from error
 
 
 def read_config(path: str, options: dict | None = None) -> Config:
-    """Read a config, with overrides merged in.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``read_file``; an override names what is not read, or does not fit.
-    """
+    """Read a config, with overrides merged in; raises as ``read_file`` and ``merge_options``."""
     cfg = read_file(path)
     if options is not None:
         merge_options(cfg, options, Path(path).name)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,18 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..datasets.subsets import image_list
 from ..digests import data_digest, file_digest, names_digest
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 from ..hardware import describe_hardware
+from ..log import warn
 from ..models.segmentors import bare_model
 from ..version import __version__
 from .history import FILE_NAME, HistoryWriter, SubsetName, flat_recipe, read_history
-from .model_size import describe_model
 from .random_states import kept_random_states
 from .resuming import is_resumed
 from .work_dir import clear_work_dir
@@ -42,18 +45,16 @@ _NOT_THE_RECIPE = (
 
 def recipe(cfg: Config) -> dict[str, Any]:
     """The resolved config as plain data, less paths and the seed."""
-    return json.loads(json.dumps(_recipe(cfg.to_dict()), sort_keys=True, default=str))
+
+    def less(node: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in node.items() if key not in _NOT_THE_RECIPE}
+
+    return json.loads(json.dumps(cfg.to_dict(), sort_keys=True, default=str), object_hook=less)
 
 
 def config_digest(cfg: Config) -> str:
     """SHA-256 of the recipe: runs of one recipe have one digest."""
     return data_digest(recipe(cfg))
-
-
-def _recipe(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _recipe(value) for key, value in node.items() if key not in _NOT_THE_RECIPE}
-    return [_recipe(item) for item in node] if isinstance(node, (list, tuple)) else node
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
@@ -78,10 +79,34 @@ def describe_checkpoint(load_from: str | None) -> dict[str, Any] | None:
     return {'name': path.name, 'digest': file_digest(path) if path.is_file() else None}
 
 
+def describe_model(model: nn.Module, height: int, width: int) -> dict[str, Any]:
+    """Parameters and multiply-adds of an MMSeg segmentor as it is used, without auxiliary heads.
+
+    Multiply-adds of one image ``(1, 3, H, W)`` up to the logits, counted by torch on shapes alone; None, and
+    a warning says why, where a part of the model cannot run so.
+    """
+    parameters = sum(p.numel() for name, p in model.named_parameters() if 'auxiliary_head' not in name)
+    counter = FlopCounterMode(display=False)
+    try:
+        shapes = deepcopy(model).to('meta').eval()
+        with counter, torch.no_grad():
+            shapes(torch.empty(1, 3, height, width, device='meta'), mode='tensor')
+        # Two operations to a multiply-add.
+        multiply_adds = counter.get_total_flops() // 2
+    except Exception as error:
+        # Whatever a model may do with numbers that it does not have: no reason not to train it.
+        warn(f'multiply-adds are not counted: {error!r}')
+        multiply_adds = None
+    return {'parameters': parameters, 'multiply_adds': multiply_adds, 'input': [height, width]}
+
+
 def run_header(
     runner: Runner, metric: AdaptationMetric, val: Dataset, train: Dataset, probe: list[str] | None
 ) -> dict[str, Any]:
     """The header of a run's record; ``probe`` lists the images of its probe."""
+    # As the validation pipeline gives it, which may draw at random.
+    with kept_random_states():
+        size = val[0]['inputs'].shape[1:]
     header = {
         'source_classes': metric.source,
         'target_classes': metric.classes,
@@ -95,7 +120,7 @@ def run_header(
         'world_size': get_world_size(),
         'config_digest': config_digest(runner.cfg),
         'config': recipe(runner.cfg),
-        'model': describe_model(bare_model(runner.model), *_image_size(val)),
+        'model': describe_model(bare_model(runner.model), *size),
         'hardware': describe_hardware(next(runner.model.parameters()).device),
         'validation': describe_dataset(val),
         'train': describe_dataset(train),
@@ -109,18 +134,8 @@ def run_header(
     return header
 
 
-def _image_size(dataset: Dataset) -> tuple[int, int]:
-    # As the validation pipeline gives it, which may draw at random.
-    with kept_random_states():
-        return tuple(dataset[0]['inputs'].shape[1:])
-
-
 def check_continuation(runner: Runner, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on with a record of something else; warn where the recipe has changed.
-
-    Raises:
-        ValueError: label spaces, images or probe are not those the record was begun with.
-    """
+    """Warn where a record's recipe has changed; ValueError if label spaces or images have."""
     now = json.loads(json.dumps(now))
     for key in ('source_classes', 'target_classes', 'seen_classes', 'validation', 'train', 'probe'):
         if begun.get(key) != now.get(key):
@@ -162,10 +177,9 @@ def open_record(
     probe: Sequence[int] | None,
     overwrite: bool,
 ) -> list[dict[str, Any]]:
-    """Begin the record or go on with it; returns its rows. ``overwrite`` deletes what the folder holds.
+    """Begin the record or go on with it, as ``check_continuation`` lets it; returns its rows.
 
-    Raises:
-        ValueError: as ``check_continuation``.
+    ``overwrite`` deletes what the folder holds.
     """
     val, train = runner.val_dataloader.dataset, runner.train_dataloader.dataset
     names = None if probe is None else [image_list(val)[i] for i in probe]

@@ -94,13 +94,9 @@ def make_row(
 def read_history(path: str | Path) -> History:
     """Read a record, given its file or the work_dir that holds it.
 
-    A last line without its line end is torn, the trace of a write that a crash cut short, and is dropped. A
-    row that was written before there were means over the labelled classes gets them, if it has what they
-    come from.
-
-    Raises:
-        FileNotFoundError: there is no record.
-        ValueError: a line is not a JSON object, or the header is not one of this schema; names file and line.
+    A last line without its line end was cut short by a crash, and is dropped. Rows from before there were
+    means over the labelled classes get them, if they have what these come from. FileNotFoundError, or
+    ValueError, which names file and line, for no JSON object or another schema.
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
@@ -147,11 +143,7 @@ def _with_labelled_means(row: dict[str, Any], header: Mapping[str, Any]) -> dict
 
 
 class HistoryWriter:
-    """Append rows to a record, each whole on the disk before training goes on.
-
-    Raises:
-        OSError: the disk or the folder does not take a row; what was recorded before is as it was.
-    """
+    """Append rows to a record, each on the disk before training goes on; OSError if it cannot be."""
 
     def __init__(self, path: str | Path) -> None:
         """Take the path of a record, which need not exist yet."""
@@ -193,14 +185,10 @@ class HistoryWriter:
 
     def _drop_torn_line(self) -> int:
         """Cut what a crash has left after the last line end; returns the size."""
-        with self.path.open('rb') as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - 1, 0))
-            if file.read() in (b'', b'\n'):
-                return size
-            file.seek(0)
-            whole = file.read().rfind(b'\n') + 1
-        os.truncate(self.path, whole)
+        content = self.path.read_bytes()
+        whole = content.rfind(b'\n') + 1
+        if whole < len(content):
+            os.truncate(self.path, whole)
         return whole
 
     def _replace(self, records: list[Mapping[str, Any]]) -> None:

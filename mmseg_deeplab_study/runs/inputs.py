@@ -2,9 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -13,6 +11,7 @@ from mmseg.registry import DATASETS
 
 from ..checkpoints.conversion import SCHEMES
 from ..datasets.file_lists import list_files, nothing_in
+from .options import places_of
 
 # What training reads; a hook may have data of its own, as AdaptationHook's forgetting.
 TRAINING_DATA = ('train_dataloader', 'val_dataloader', 'custom_hooks')
@@ -23,38 +22,35 @@ def check_data_roots(
     parts: tuple[str, ...] = (*TRAINING_DATA, 'test_dataloader'),
     option_prefix: str | None = '',
 ) -> None:
-    """Refuse a config whose data are not there.
+    """Refuse a config whose ``parts`` name data that are not there.
 
-    ``parts`` of the config are looked at; ``option_prefix`` is what ``--cfg-options`` needs before a key,
-    None where there is no such flag.
-
-    Raises:
-        FileNotFoundError: names the key, the folder or list of images, and the cure.
-        ValueError: a dataset of MMSeg's would be empty.
+    ``option_prefix`` is what ``--cfg-options`` needs before a key, None where there is no such flag.
+    FileNotFoundError names key, folder and cure; ValueError if a dataset would be empty.
     """
     change = 'set {} in the config'
     if option_prefix is not None:
         change = f'give another with --cfg-options {option_prefix}{{}}'
     named = dict.fromkeys(re.findall(r'\{\{\s*\$(\w*ROOT)\s*:', cfg.text))
     variables = f', or set {" or ".join(named)}' if named else ''
-    for part in parts:
-        for key, dataset in _datasets(cfg.get(part) or {}, part):
-            if '://' in dataset['data_root'] or _is_remote(dataset):
-                continue  # MMEngine's storage backends are not looked into
-            root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
-            if not root.is_dir():
-                raise FileNotFoundError(
-                    f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
-                    f'{Path.cwd()}). Link the data there, or {change.format(f"{key}.data_root=DIR")}'
-                    f'{variables}; docs/data.md says where data are from'
-                )
-            if images and not (root / images).exists():
-                raise FileNotFoundError(
-                    f'{key}.ann_file: {dataset["data_root"]!r} has no {images!r}, the list of images; '
-                    'tools/doctor.py --data-root DIR says what a folder lacks, and docs/data.md where it is '
-                    'from'
-                )
-            _check_photographs(key, dataset, root, change)
+    for key, dataset in places_of({part: cfg.get(part) for part in parts}):
+        if not isinstance(dataset, dict) or not isinstance(dataset.get('data_root'), str):
+            continue
+        if '://' in dataset['data_root'] or _is_remote(dataset):
+            continue  # MMEngine's storage backends are not looked into
+        root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
+        if not root.is_dir():
+            raise FileNotFoundError(
+                f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
+                f'{Path.cwd()}). Link the data there, or {change.format(f"{key}.data_root=DIR")}'
+                f'{variables}; docs/data.md says where data are from'
+            )
+        if images and not (root / images).exists():
+            raise FileNotFoundError(
+                f'{key}.ann_file: {dataset["data_root"]!r} has no {images!r}, the list of images; '
+                'tools/doctor.py --data-root DIR says what a folder lacks, and docs/data.md where it is '
+                'from'
+            )
+        _check_photographs(key, dataset, root, change)
 
 
 def _is_remote(dataset: dict) -> bool:
@@ -89,11 +85,8 @@ def _check_photographs(key: str, dataset: dict, root: Path, change: str) -> None
 def check_load_from(load_from: str | None, flag: str = '--load-from ') -> None:
     """Refuse a source checkpoint that is not there, or whose reader is not named; one that is fetched passes.
 
-    ``flag`` is what gives another, up to its value.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not text, or empty, or its scheme is unknown, or a ``.tflite`` file has none.
+    ``flag`` is what gives another, up to its value. FileNotFoundError; ValueError for what is no text, an
+    unknown scheme, or a ``.tflite`` without one.
     """
     if load_from is None:
         return
@@ -123,14 +116,3 @@ def check_load_from(load_from: str | None, flag: str = '--load-from ') -> None:
             f'load_from={load_from}: a TensorFlow Lite file needs its reader named, '
             f'{flag}{SCHEMES["tflite"]}{path}; tools/doctor.py --checkpoint knows formats'
         )
-
-
-def _datasets(node: Any, key: str) -> Iterator[tuple[str, dict]]:
-    if isinstance(node, dict):
-        if isinstance(node.get('data_root'), str):
-            yield key, node
-        for name, child in node.items():
-            yield from _datasets(child, f'{key}.{name}')
-    elif isinstance(node, (list, tuple)):
-        for i, child in enumerate(node):
-            yield from _datasets(child, f'{key}.{i}')

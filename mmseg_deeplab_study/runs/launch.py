@@ -2,7 +2,6 @@
 
 import argparse
 import atexit
-import logging
 import os
 import sys
 from pathlib import Path
@@ -10,36 +9,32 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import print_log
 
 from ..checkpoints.safe_loading import load_plain
+from ..log import warn
 from .config import read_config
 from .main_process import from_main_process
 from .parts import check_loops, check_values
 from .work_dir import claim_work_dir, find_checkpoint, refuse_recorded
 
-# Set by each launcher before anything of MMEngine's runs.
-_RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
-
-_STARTERS = {
-    'pytorch': 'torchrun or tools/dist_train.sh',
-    'slurm': 'srun or tools/slurm_train.sh',
-    'mpi': 'mpirun',
+# The variable that each launcher sets before anything of MMEngine's runs, and what starts it.
+_LAUNCHERS = {
+    'pytorch': ('RANK', 'torchrun or tools/dist_train.sh'),
+    'slurm': ('SLURM_PROCID', 'srun or tools/slurm_train.sh'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'mpirun'),
 }
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config that the flags name, with their overrides merged in.
+    """Read the config that the flags name, with overrides; raises as ``read_config`` and the checks.
 
-    Raises:
-        FileNotFoundError, ValueError: as ``read_config``, ``check_loops`` and ``check_values``; or the
-            launcher that the flags name has not started this process.
+    ValueError, too, if the launcher that is named has not started this process.
     """
-    rank = _RANKS.get(args.launcher)
+    rank, starter = _LAUNCHERS.get(args.launcher, (None, None))
     if rank and rank not in os.environ:
         raise ValueError(
             f'--launcher {args.launcher}: {rank} is not set, so no launcher has started this process. '
-            f'Start it by {_STARTERS[args.launcher]}, or leave the flag out for one process'
+            f'Start it by {starter}, or leave the flag out for one process'
         )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
@@ -51,20 +46,14 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | None = None) -> Path | None:
-    """Take the work_dir for this run, and with ``resume`` find the checkpoint to go on from.
+    """Take the work_dir for this run, and with ``resume`` find the checkpoint to go on from, its seed too.
 
-    ``resume=True`` in a config without ``load_from`` is the same. The config gets the checkpoint's seed;
-    ``seed`` is that of the command line, if any.
-
-    Raises:
-        RuntimeError: another run is going on in it.
-        OSError: it cannot be written to.
-        FileExistsError: it holds a record of adaptation, and the run would start from zero.
-        ValueError: none of its checkpoints can be resumed from, or it was trained with another ``seed``.
+    RuntimeError if another run has it, OSError if it cannot be written to, FileExistsError if it holds a
+    record, ValueError if no checkpoint loads, or one of another ``seed``.
     """
     if torch.distributed.is_initialized():
         from_main_process(lambda: claim_work_dir(cfg.work_dir))
-    elif int(os.environ.get(_RANKS.get(cfg.get('launcher'), ''), 0)) == 0:
+    elif int(os.environ.get(_LAUNCHERS.get(cfg.get('launcher'), ('',))[0], 0)) == 0:
         # Of ranks that MMEngine joins later, and whose launcher ends them all.
         claim_work_dir(cfg.work_dir)
     checkpoint = None
@@ -82,11 +71,7 @@ def prepare_work_dir(cfg: Config, resume: bool, overwrite: bool, seed: int | Non
         if not overwrite and not cfg.get('resume'):
             refuse_recorded(cfg.work_dir)
         if resume:
-            print_log(
-                f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero',
-                logger='current',
-                level=logging.WARNING,
-            )
+            warn(f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero')
         return None
     # MMEngine takes the checkpoint's seed too, but only after it has shuffled the data by the config's.
     begun_with = load_plain(checkpoint, mmap=True)['meta'].get('seed')
@@ -116,11 +101,11 @@ def enable_ranks(cfg: Config) -> None:
 
 
 def leave_ranks(status: int = 0) -> None:
-    """End a process of several, with ``status``, after its exit handlers; a single process goes on.
+    """End this rank, with ``status``, after its exit handlers; a single process goes on.
 
-    The interpreter is not taken apart. Gloo's threads outlive ``destroy_process_group``, as the model's
-    wrapper holds the group, and one may still have to free the last broadcast's tensors, for which it needs
-    the GIL. CPython ends a thread that asks for it during finalisation, and torch 2.14 aborts at that.
+    Gloo's threads outlive ``destroy_process_group``, and one may still have to free the last broadcast's
+    tensors, for which it needs the GIL. CPython ends a thread that asks for it during finalisation, and torch
+    2.14 aborts at that; so the interpreter is not taken apart.
     """
     if not torch.distributed.is_initialized():
         return
@@ -134,11 +119,7 @@ def leave_ranks(status: int = 0) -> None:
 
 
 def enable_amp(cfg: Config) -> None:
-    """Switch the optimizer wrapper to automatic mixed precision: bfloat16 on the CPU, elsewhere MMEngine's.
-
-    Raises:
-        ValueError: the config has an optimizer wrapper that AMP cannot take over.
-    """
+    """Switch on mixed precision, bfloat16 on the CPU; ValueError if it cannot be."""
     kind = (cfg.get('optim_wrapper') or {'type': None}).get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper or AmpOptimWrapper, but got {kind!r}')

@@ -11,9 +11,7 @@ Result = TypeVar('Result')
 def from_main_process(call: Callable[[], Result]) -> Result:
     """What ``call`` returns in the main process, which alone calls it; plain data.
 
-    Raises:
-        Exception: in the main process, what ``call`` raises.
-        RuntimeError: then in the others, which would wait for it for ever if it alone stopped.
+    What it raises is raised there, and RuntimeError in the others, which would wait for ever.
     """
     found: list = [None, None]
     error = None

@@ -1,7 +1,6 @@
 """What overrides a config: one form for it, and what cannot be meant."""
 
 import contextlib
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -13,10 +12,11 @@ from typing import Any
 import mmengine.registry
 import mmseg.registry
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.registry import Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
+
+from ..log import warn
 
 # What is read of a config: the parameters of MMEngine's Runner, and what it, its kin and our tools look for
 # besides.
@@ -34,9 +34,9 @@ KNOWN_KEYS = {
     'tta_model',
     'tta_pipeline',
 } - {'self', 'cfg'}
-_found: dict[
-    str, list[Any]
-] = {}  # classes by their registered name: a look-up in each registry takes a while
+_warn = cache(warn)  # once of each option
+# Classes by their registered name: a look-up in each registry takes a while.
+_found: dict[str, list[Any]] = {}
 
 
 def flatten(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -51,39 +51,25 @@ def flatten(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any], config: str) -> None:
-    """Merge into a config what overrides it, nested or by dotted key; ``config`` is its file's name.
+    """Merge what overrides a config of the file ``config``, nested or by dotted key.
 
-    Raises:
-        ValueError: as ``check_options``; or an option does not fit, such as a part of a number.
+    Raises as ``check_options``; ValueError, too, if an option does not fit, such as a part of a number.
     """
     check_options(flatten(options), config, cfg.to_dict())
-    try:
-        # MMEngine takes _delete_ out of what it merges.
-        cfg.merge_from_dict(deepcopy(dict(options)))
-    except (KeyError, TypeError, IndexError) as error:
-        fitting = Config(cfg.to_dict())
-        for key, value in options.items():
-            try:
-                fitting.merge_from_dict({key: deepcopy(value)})
-            except (KeyError, TypeError, IndexError) as reason:
-                text = reason.args[0] if reason.args else reason
-                raise ValueError(f'option {key!r} does not fit {config}: {text}') from reason
-        raise ValueError(f'the options do not fit {config}: {error}') from error
+    for key, value in options.items():
+        try:
+            # MMEngine takes _delete_ out of what it merges.
+            cfg.merge_from_dict({key: deepcopy(value)})
+        except (KeyError, TypeError, IndexError) as error:
+            text = error.args[0] if error.args else error
+            raise ValueError(f'option {key!r} does not fit {config}: {text}') from error
 
 
 def check_options(options: Mapping[str, Any], config: str, content: Mapping[str, Any]) -> None:
-    """Refuse options that MMEngine would take and nothing would read.
+    """Refuse, by ValueError, options that MMEngine would take and nothing would read, by dotted key.
 
-    What the config has itself may be overridden, as code of the user's own may read it; but not a variable
-    whose value was put into its places when the config was read.
-
-    Args:
-        options: by dotted key.
-        config: the file name of the config.
-        content: what is in it.
-
-    Raises:
-        ValueError: names the option, and what to give instead.
+    What the ``content`` of the file ``config`` has may be overridden, as code of the user's own may read it;
+    but not a variable whose value was put into its places when the config was read.
     """
     known = KNOWN_KEYS
     if 'data_preprocessor' in (content.get('model') or {}):
@@ -137,13 +123,13 @@ def _check_spelling(key: str, config: str, node: Any) -> None:
             return  # a value, of which merging says what is wrong
         if part not in node:
             taken = _taken('.'.join(parts[:depth]), node)
-            near = (
-                [] if depth == 0 or part in (taken or ()) else _near(part, {*map(str, node), *(taken or ())})
-            )
-            if near and taken is not None:
-                raise ValueError(f'option {key!r}: {config} has no {part!r}, but {near[0]!r}')
-            if near:
-                _warn(f'option {key!r}: {config} has no {part!r}, but {near[0]!r}; is that what is meant?')
+            if depth == 0 or part in (taken or ()):
+                return
+            if near := _near(part, {*map(str, node), *(taken or ())}):
+                text = f'option {key!r}: {config} has no {part!r}, but {near[0]!r}'
+                if taken is not None:
+                    raise ValueError(text)
+                _warn(f'{text}; is that what is meant?')
             return
         node = node[part]
 
@@ -187,13 +173,17 @@ def classes_of(kind: Any) -> list[Any]:
     return found
 
 
+def initialisers(kind: Any) -> list[Any]:
+    """What is called with a part's values: a function, or ``__init__`` of a class and its bases."""
+    if not isinstance(kind, type):
+        return [kind]
+    return [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(base)]
+
+
 def parameters_of(kind: Any) -> set[str] | None:
     """Names of what a class takes, with what it hands on to its bases; None if that is not to be seen."""
     names: set[str] = set()
-    functions = [kind]
-    if isinstance(kind, type):
-        functions = [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(base)]
-    for function in functions:
+    for function in initialisers(kind):
         if function is object.__init__:
             return None
         try:
@@ -206,11 +196,6 @@ def parameters_of(kind: Any) -> set[str] | None:
     return None
 
 
-@cache
-def _warn(text: str) -> None:
-    print_log(text, logger='current', level=logging.WARNING)
-
-
 def _near(part: str, names: Iterable[str]) -> list[str]:
     """The name that a part may be a misspelling of, if any."""
     near = get_close_matches(part, names, n=1, cutoff=0.85)
@@ -219,7 +204,5 @@ def _near(part: str, names: Iterable[str]) -> list[str]:
 
 def _are_two_names(one: str, other: str) -> bool:
     """Whether names are alike because one is the other with a word more, or with another number."""
-    words = one.split('_'), other.split('_')
-    return re.sub(r'\d', '', one) == re.sub(r'\d', '', other) or bool(
-        set(words[0]) < set(words[1]) or set(words[1]) < set(words[0])
-    )
+    ours, theirs = set(one.split('_')), set(other.split('_'))
+    return re.sub(r'\d', '', one) == re.sub(r'\d', '', other) or ours < theirs or theirs < ours

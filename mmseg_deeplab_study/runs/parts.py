@@ -15,7 +15,7 @@ from mmengine.registry import Registry, build_from_cfg
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
-from .options import KNOWN_KEYS, classes_of, classes_of_part, parameters_of, places_of
+from .options import KNOWN_KEYS, classes_of, classes_of_part, initialisers, parameters_of, places_of
 
 # What builds a part of a config, by its code, and its variable that holds the part; or the part's own name.
 _BUILDERS = {
@@ -38,11 +38,7 @@ _NO_TEXT = {*_NUMBERS, list, tuple, dict}
 
 
 def check_loops(cfg: Config) -> None:
-    """Refuse a config that says a loop's data, but not what is done with them, or the other way round.
-
-    Raises:
-        ValueError: names what is missing of training, validation or testing, and what is there.
-    """
+    """Refuse, by ValueError, a loop's data without what is done with them, or vice versa."""
     for split in ('train', 'val', 'test'):
         third = 'optim_wrapper' if split == 'train' else f'{split}_evaluator'
         parts = (f'{split}_dataloader', f'{split}_cfg', third)
@@ -56,12 +52,7 @@ def check_loops(cfg: Config) -> None:
 
 
 def check_values(cfg: Config) -> None:
-    """Refuse values of a kind that their class does not take, which it may find in the midst of training.
-
-    Raises:
-        ValueError: text or a list where a number is expected, or a validation interval below 1; names
-            the key.
-    """
+    """Refuse, by ValueError, values of a kind that their class would find amid training."""
     content = _parts(cfg)
     for place, part in places_of(content):
         if isinstance(part, Mapping):
@@ -85,43 +76,33 @@ def _refuse_text(place: str, part: Mapping[str, Any]) -> None:
     kinds = (classes_of_part(place, part) or []) if given else []
     for key in given:
         fitting = _NO_TEXT if isinstance(part[key], str) else _NUMBERS
-        hints = [_annotation(kind, key) for kind in kinds]
-        expected = [_alternatives(hint) for hint in hints if hint is not None]
-        if expected and all({get_origin(hint) or hint for hint in hints} <= fitting for hints in expected):
-            names = ' or '.join(dict.fromkeys(map(_name_of_type, expected[0])))
+        expected = [taken for kind in kinds if (taken := _kinds_taken(kind, key))]
+        if expected and all(fitting.issuperset(taken) for taken in expected):
+            names = ' or '.join('None' if kind is NoneType else kind.__name__ for kind in expected[0])
             raise ValueError(
                 f'{place}.{key}={part[key]!r}: expected {names}, but got {type(part[key]).__name__}'
             )
 
 
 @cache
-def _annotation(kind: Any, name: str) -> Any:
-    """The type that a class declares for one of its arguments; None if it has no such argument."""
-    functions = [kind]
-    if isinstance(kind, type):
-        functions = [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(base)]
-    for function in functions:
+def _kinds_taken(kind: Any, name: str) -> list[Any]:
+    """The types that a class declares for one of its arguments; none if it has no such argument."""
+    for function in initialisers(kind):
         try:
             if name in inspect.signature(function).parameters:
-                return get_type_hints(function).get(name, Any)
+                hint = get_type_hints(function).get(name, Any)
+                hints = get_args(hint) if get_origin(hint) in (Union, UnionType) else [hint]
+                return list(dict.fromkeys(get_origin(hint) or hint for hint in hints))
         except (TypeError, ValueError, NameError):
-            return Any
-    return None
-
-
-def _alternatives(hint: Any) -> list[Any]:
-    return list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
-
-
-def _name_of_type(kind: Any) -> str:
-    return 'None' if kind is NoneType else (get_origin(kind) or kind).__name__
+            return [Any]
+    return []
 
 
 def name_part(error: BaseException) -> str | None:
     """Say of which part of the config, or which checkpoint, an error is; None if it is of none.
 
-    An error that was raised while a part was built names that part's key, as ``--cfg-options`` would; a name
-    that is not registered or an option that a class does not take come with what is meant, if that is near.
+    One that was raised while a part was built names that part's key, as ``--cfg-options`` would, and for an
+    unknown name or option what is meant, if that is near.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
@@ -160,14 +141,11 @@ def _describe(error: BaseException, part: Mapping[str, Any], place: str) -> str:
     name = kind if isinstance(kind, str) else getattr(kind, '__name__', 'DataLoader')
     if re.search(r'is not in the .* registry|\bNone\b', str(error)):
         for key, node in [(place, part), *places_of(part, f'{place}.')]:
-            if (
-                isinstance(node, Mapping)
-                and isinstance(node.get('type'), str)
-                and not classes_of(node['type'])
-            ):
+            wanted = node.get('type') if isinstance(node, Mapping) else None
+            if isinstance(wanted, str) and not classes_of(wanted):
                 return (
-                    f'{key}.type={node["type"]!r}: nothing of that name is registered'
-                    f'{did_you_mean(node["type"], _registered()) or "."} A class of your own needs '
+                    f'{key}.type={wanted!r}: nothing of that name is registered'
+                    f'{did_you_mean(wanted, _registered()) or "."} A class of your own needs '
                     "custom_imports=dict(imports=['ITS.MODULE'])"
                 )
     unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(.*)'", str(error))
@@ -215,16 +193,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _registered() -> set[str]:
     """All names that are registered, with and without their scope."""
-    names: set[str] = set()
-
-    def collect(registry: Registry) -> None:
-        names.update(registry.module_dict)
-        if registry.parent is not None:
-            names.update(f'{registry.scope}.{name}' for name in registry.module_dict)
-        for child in registry.children.values():
-            collect(child)
-
-    for value in vars(mmengine.registry).values():
-        if isinstance(value, Registry):
-            collect(value)
-    return names
+    roots = [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]
+    children = [child for root in roots for child in root.children.values()]
+    names = {name for registry in (*roots, *children) for name in registry.module_dict}
+    return names | {f'{child.scope}.{name}' for child in children for name in child.module_dict}

@@ -13,12 +13,9 @@ STRIDE = 8  # of the logits to the image, about
 
 
 def rehearse(runner: Runner) -> None:
-    """Refuse a training pipeline, preprocessor or loss that would stop the first iteration.
+    """Refuse, by ValueError, a pipeline, preprocessor or loss that would stop the first iteration.
 
-    The network itself is not run. Random states are left as they were.
-
-    Raises:
-        ValueError: names the part of the config that the first training sample stops at, and the reason.
+    The network itself is not run, and random states are left as they were.
     """
     loader, model = runner.train_dataloader, bare_model(runner.model)
     with kept_random_states(), torch.no_grad():

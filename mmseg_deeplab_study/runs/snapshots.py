@@ -10,14 +10,12 @@ from mmseg.structures import SegDataSample
 from ..atomic_file import write_atomically
 from ..datasets.label_maps import write_label_map
 from ..datasets.palettes import Palette
-from .history import Kind
 
 
 def choose_images(paths: Sequence[str], wanted: int | str | Sequence[str]) -> list[str]:
-    """Pick images to take snapshots of: so many, evenly spaced, or those with the stems given.
+    """Pick images for snapshots: a number, evenly spaced, or those of the stems given.
 
-    Raises:
-        ValueError: no image has such a stem, or two that are picked have the same.
+    ValueError if no image has such a stem, or two that are picked have the same.
     """
     if isinstance(wanted, int):
         places = np.linspace(0, len(paths) - 1, min(wanted, len(paths))).round().astype(int)
@@ -48,33 +46,19 @@ class Snapshots:
         self.images = set(images)
         self.palette = palette
 
-    def take(self, samples: Sequence[SegDataSample], iteration: int) -> None:
-        """Write the predictions of one batch, and photograph and truth where they are not there yet."""
+    def take(self, samples: Sequence[SegDataSample], name: str, palette: Palette | None = None) -> None:
+        """Write a batch's predictions to the folder ``name``, and photographs and truths once.
+
+        ``palette`` has the colours of another label space, as the source model's.
+        """
         for sample in samples:
-            if sample.img_path in self.images:
-                self._write_prediction(sample, f'{iteration:06d}', self.palette)
-                self._write_reference(sample)
-
-    def take_source(self, samples: Sequence[SegDataSample], palette: Palette) -> None:
-        """Write the source model's own predictions, in its label space and colours."""
-        for sample in samples:
-            if sample.img_path in self.images:
-                self._write_prediction(sample, Kind.SOURCE, palette)
-
-    def take_refined(self, samples: Sequence[SegDataSample], iteration: int) -> None:
-        """Write predictions that a dense CRF has refined."""
-        for sample in samples:
-            if sample.img_path in self.images:
-                self._write_prediction(sample, f'{Kind.CRF}/{iteration:06d}', self.palette)
-
-    def _write_prediction(self, sample: SegDataSample, name: str, palette: Palette) -> None:
-        prediction = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
-        write_label_map(self.folder / name / f'{Path(sample.img_path).stem}.png', prediction, palette)
-
-    def _write_reference(self, sample: SegDataSample) -> None:
-        image = Path(sample.img_path)
-        reference = self.folder / 'reference' / image.name
-        if not reference.exists():
-            truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy()
-            write_label_map(reference.with_name(f'{image.stem}_truth.png'), truth, self.palette)
-            write_atomically(reference, get(sample.img_path))
+            if sample.img_path not in self.images:
+                continue
+            image = Path(sample.img_path)
+            prediction = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
+            write_label_map(self.folder / name / f'{image.stem}.png', prediction, palette or self.palette)
+            reference = self.folder / 'reference' / image.name
+            if not reference.exists():
+                truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy()
+                write_label_map(reference.with_name(f'{image.stem}_truth.png'), truth, self.palette)
+                write_atomically(reference, get(sample.img_path))

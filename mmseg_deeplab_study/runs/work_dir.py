@@ -3,19 +3,18 @@
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import re
 import shutil
 import socket
 import struct
-import zipfile
 from pathlib import Path
 from typing import IO
 
 from mmengine.logging import print_log
 
-from ..checkpoints.safe_loading import load_plain
+from ..checkpoints.safe_loading import check_sums, load_plain
+from ..log import warn
 from .history import FILE_NAME, read_history
 
 LOCK_NAME = '.running'
@@ -29,12 +28,9 @@ _made: dict[Path, Path] = {}
 def claim_work_dir(work_dir: str | Path, lock: str = LOCK_NAME) -> None:
     """Take a folder for this process alone until it ends, however it ends.
 
-    A POSIX record lock, which data loader workers do not inherit: one that outlives a killed run for a moment
-    does not hold the folder. ``lock`` is the name of its file: a study claims its runs' folders by another.
-
-    Raises:
-        RuntimeError: another process has it; names that one.
-        OSError: the folder cannot be written to.
+    By a POSIX record lock on the file ``lock``, which data loader workers, who may outlive a killed run, do
+    not inherit. A study claims its runs' folders by a ``lock`` of its own. RuntimeError names the process
+    that has it; OSError if it cannot be written to.
     """
     path = Path(work_dir).resolve() / lock
     if path in _claimed:
@@ -82,17 +78,13 @@ def is_claimed(work_dir: str | Path, lock: str = LOCK_NAME) -> bool:
     # Closing any handle of a file gives up this process's own lock on it.
     if path in _claimed:
         return True
-    try:
-        file = path.open('r+')
-    except OSError:
-        return False
     # Asked for, not tried: a lock held for a moment could have another's claim refused.
     wanted = struct.pack('hhqqi', fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    with file:
-        try:
+    try:
+        with path.open('r+') as file:
             found = fcntl.fcntl(file, fcntl.F_GETLK, wanted)
-        except OSError:
-            return False
+    except OSError:
+        return False
     return struct.unpack('hhqqi', found)[0] != fcntl.F_UNLCK
 
 
@@ -102,11 +94,9 @@ def _lock(file: IO[str], work_dir: str | Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             # Network file systems without locks.
-            print_log(
+            warn(
                 f'work_dir {work_dir}: its file system has no locks ({error.strerror}), so a second run in '
-                'it cannot be refused',
-                logger='current',
-                level=logging.WARNING,
+                'it cannot be refused'
             )
             return
         file.seek(0)
@@ -119,14 +109,11 @@ def _lock(file: IO[str], work_dir: str | Path) -> None:
 
 
 def find_checkpoint(work_dir: str | Path, out_dir: str | None = None) -> Path | None:
-    """The newest checkpoint of a run that loads, or None if there is none at all.
+    """The newest checkpoint of a run that loads, or None if there is none; logs what it passes over.
 
-    Looks at the files themselves, newest iteration first, and not only at ``last_checkpoint``, which a crash
-    may have lost, and which in a copied run names the original's; logs which it passes over and why.
-    ``out_dir`` is that of ``CheckpointHook``, where checkpoints are saved apart from the ``work_dir``.
-
-    Raises:
-        ValueError: there are checkpoints and none of them loads.
+    Looks at the files themselves and not only at ``last_checkpoint``, which a crash may have lost, and which
+    in a copied run names the original's. ``out_dir`` is that of ``CheckpointHook``. ValueError if none of
+    them loads.
     """
     work_dir = Path(work_dir)
     paths, problems = _checkpoints(work_dir), []
@@ -141,11 +128,9 @@ def find_checkpoint(work_dir: str | Path, out_dir: str | None = None) -> Path | 
             if named.parent.resolve() in [folder.resolve() for folder in own]:
                 paths.append(named)
             else:
-                print_log(
+                warn(
                     f'Passed over to resume: {work_dir}/last_checkpoint names {named}, a checkpoint of '
-                    'another folder. Is the run a copy?',
-                    logger='current',
-                    level=logging.WARNING,
+                    'another folder. Is the run a copy?'
                 )
     for path in sorted(paths, key=_number, reverse=True):
         problem = _problem(path)
@@ -153,7 +138,7 @@ def find_checkpoint(work_dir: str | Path, out_dir: str | None = None) -> Path | 
             print_log(f'Resume from {path}, the newest checkpoint that loads', logger='current')
             return path
         problems.append(problem)
-        print_log(f'Passed over to resume: {problem}', logger='current', level=logging.WARNING)
+        warn(f'Passed over to resume: {problem}')
     if problems:
         raise ValueError(
             f'work_dir {work_dir}: none of its {len(problems)} checkpoints can be resumed from: '
@@ -215,14 +200,10 @@ def _problem(path: Path) -> str | None:
     try:
         # What it has; the tensors are looked at by their check sums, and read once the runner takes them.
         content = load_plain(path, mmap=True)
-        # torch does not look at the check sums, and would go on with flipped bits.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+        check_sums(path)
     # A flipped bit fails wherever the reader happens to be, zipfile's NotImplementedError included.
     except Exception as error:
         return str(error) if str(path) in str(error) else f'checkpoint {path}: damaged ({error})'
-    if damaged is not None:
-        return f'checkpoint {path}: damaged, the check sum of {damaged} is wrong'
     missing = [key for key in _RESUMABLE if not isinstance(content, dict) or key not in content]
     if missing:
         return f'checkpoint {path}: has no {missing[0]!r}, so it is not one to resume from'

@@ -275,7 +275,7 @@ def test_a_label_map_of_1_bit(cityscapes: Path):
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found = []
-    monkeypatch.setattr(label_maps, 'print_log', lambda text, **options: found.append(text))
+    monkeypatch.setattr(label_maps, 'warn', found.append)
     return found
 
 

@@ -36,11 +36,12 @@ def test_known_errors_have_their_cure(error, cure):
     assert machine.cure_of(error).startswith(cure)
 
 
-@pytest.mark.parametrize('check', [machine.check_opencv, machine.check_import])
-def test_a_failed_import_is_an_error_with_its_last_line(monkeypatch, check):
+def test_a_failed_import_is_an_error_with_its_last_line(monkeypatch):
     monkeypatch.setattr(machine, 'last_error', lambda code: 'ImportError: libGL.so.1: cannot open')
-    [finding] = check()
-    assert finding.level == 'error' and 'libGL.so.1' in finding.text and 'libgl1' in finding.cure
+    found = list(machine.check_imports())
+    assert [finding.check for finding in found] == ['OpenCV', 'import']
+    for finding in found:
+        assert finding.level == 'error' and 'libGL.so.1' in finding.text and 'libgl1' in finding.cure
 
 
 def test_disk_and_shared_memory(monkeypatch, tmp_path):
@@ -60,9 +61,9 @@ def test_disk_and_shared_memory(monkeypatch, tmp_path):
 def test_devices_on_the_cpu(monkeypatch, native):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(machine, 'NVIDIA_DRIVER', Path('/nowhere'))
-    hardware = machine.load_hardware()
+    hardware = machine.load_alone('hardware.py')
     assert hardware.has_native_bfloat16() in (True, False)
-    monkeypatch.setattr(machine, 'load_hardware', lambda: hardware)
+    monkeypatch.setattr(machine, 'load_alone', lambda file: hardware)
     monkeypatch.setattr(hardware, 'has_native_bfloat16', lambda: native)
     found = list(machine.check_devices())
     assert [finding.level for finding in found] == ['ok'] + ['info'] * (not native)

@@ -146,7 +146,7 @@ def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(resumable):
     assert prepare_work_dir(cfg, resume=True, overwrite=True) == path
     path.write_bytes(b'')
     assert prepare_work_dir(cfg, resume=True, overwrite=True) is None
-    with pytest.raises(ValueError, match='none of its 1 checkpoints can be .* the file is empty'):
+    with pytest.raises(ValueError, match='none of its 1 checkpoints can be .*the file is empty'):
         prepare_work_dir(cfg, resume=True, overwrite=False)
     with pytest.raises(FileExistsError, match=r'iter_5\.pth is a checkpoint of an earlier run'):
         prepare_work_dir(cfg, resume=False, overwrite=False)
@@ -154,7 +154,7 @@ def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(resumable):
 
 def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, monkeypatch):
     log = Mock()
-    monkeypatch.setattr(launch, 'print_log', log)
+    monkeypatch.setattr(launch, 'warn', log)
     cfg = Config(dict(work_dir=str(tmp_path / 'mistyped')))
     assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
     (message,) = log.call_args.args

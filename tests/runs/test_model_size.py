@@ -7,7 +7,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from torch import nn
 
-from mmseg_deeplab_study.runs.model_size import describe_model
+from mmseg_deeplab_study.runs.header import describe_model
 
 
 class Toy(nn.Module):

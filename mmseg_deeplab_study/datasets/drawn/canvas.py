@@ -1,7 +1,5 @@
 """What the sets are drawn with: a canvas of image and label, a pen in metres."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +7,10 @@ import cv2
 import numpy as np
 
 Colour = tuple[int, int, int]
-Points = Sequence[tuple[float, float]]
+Size = tuple[int, int]  # height and width in pixels
+Picture = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) and label (H, W), both uint8
+Point = tuple[float, float]
+Points = Sequence[Point]
 Random = np.random.Generator
 
 # Standard deviation of the texture of a class, in grey levels; what is not named here is smooth.
@@ -39,14 +40,14 @@ class Look:
 class Canvas:
     """An image and its label map, painted together at twice the size of the picture.
 
-    A shape without a class name changes the image only (a shadow), a shape without a colour the label only
-    (the air between the spokes of a wheel).
+    Without a class name a shape changes the image only (a shadow), without a colour the label only (the air
+    between spokes).
     """
 
     scale = 2
 
     def __init__(
-        self, size: tuple[int, int], ids: dict[str, int], fog: Colour = (0, 0, 0), sight: float = float('inf')
+        self, size: Size, ids: dict[str, int], fog: Colour = (0, 0, 0), sight: float = float('inf')
     ) -> None:
         """Begin a picture of ``size`` (H, W) pixels, with the label id of each class name.
 
@@ -64,9 +65,7 @@ class Canvas:
         corners = [np.round(np.array(points)).astype(np.int32)]
         self._paint(colour, name, lambda plane, value: cv2.fillPoly(plane, corners, value))
 
-    def ellipse(
-        self, centre: tuple[float, float], axes: tuple[float, float], colour: Colour | None, name: str | None
-    ) -> None:
+    def ellipse(self, centre: Point, axes: Point, colour: Colour | None, name: str | None) -> None:
         """Fill an upright ellipse given in canvas pixels."""
         at, half = tuple(map(round, centre)), tuple(max(1, round(value)) for value in axes)
         self._paint(colour, name, lambda plane, value: cv2.ellipse(plane, at, half, 0, 0, 360, value, -1))
@@ -76,7 +75,7 @@ class Canvas:
         path, thick = [np.round(np.array(points)).astype(np.int32)], max(1, round(width))
         self._paint(colour, name, lambda plane, value: cv2.polylines(plane, path, False, value, thick))
 
-    def develop(self, look: Look, rng: Random) -> tuple[np.ndarray, np.ndarray]:
+    def develop(self, look: Look, rng: Random) -> Picture:
         """The finished image ``(H, W, 3)`` uint8 RGB and its label ``(H, W)`` uint8."""
         half = self.width // self.scale, self.height // self.scale
         pixels = cv2.resize(self.pixels, half, interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -101,14 +100,10 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws one thing in metres: x to its front, y up, (0, 0) at its foot.
+    """Draws a thing of class ``name`` in metres: x to its front, y up, (0, 0) at its foot.
 
-    Attributes:
-        name: class of what is drawn.
-        x, y: its foot, in canvas pixels.
-        unit: canvas pixels per metre.
-        facing: 1 if the front of the thing is to the right, -1 if to the left.
-        end_on: whether vehicles are seen from the front or the back instead of from the side.
+    The foot is at ``x, y`` in canvas pixels, of which ``unit`` are a metre. Its front is to the right where
+    ``facing`` is 1, to the left where it is -1; vehicles ``end_on`` are seen from the front or the back.
     """
 
     canvas: Canvas

@@ -1,8 +1,4 @@
-"""The things of the drawn sets, each by one function, in metres.
-
-A function knows nothing of the set it draws for: the canvas says which label id a class name has
-there. So a car of the PASCAL-like set and a car of the Cityscapes-like set are the same car.
-"""
+"""The things of the drawn sets, each by one function, in metres; the canvas knows their label ids."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,18 +1,16 @@
 """The pictures of the two drawn sets, and their files.
 
-They show what the study is about on a machine without data: a network that learnt the objects of the source
-set meets some of them again in the street scenes of the target set, drawn by the same code
-(``objects.THINGS``) but smaller, in other colours, in haze, overlapping, and among classes it has
-never seen. Image ``k`` of a split depends on the seed, the split and ``k`` only.
+A network that learnt the objects of the source set meets some again in the street scenes of the target set,
+drawn by the same code but smaller, in other colours, in haze, overlapping, and among new classes. Image ``k``
+of a split depends on the seed, the split and ``k`` only.
 """
-
-from __future__ import annotations
 
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +18,7 @@ from mmseg.utils import get_classes
 from PIL import Image
 
 from ..palettes import colour_table, voc_palette
-from .canvas import Canvas, Look, Pen, Random, pick, shade
+from .canvas import Canvas, Look, Pen, Picture, Random, Size, pick, shade
 from .objects import THINGS
 from .street import draw_backdrop, draw_street
 
@@ -45,19 +43,11 @@ SUNNY = Look(tint=(1.04, 1.0, 0.94), light=(0.85, 1.15), saturation=1.1, noise=3
 OVERCAST = Look(tint=(0.95, 1.0, 0.97), light=(0.8, 1.1), saturation=0.9, noise=4.0)
 
 
-def draw_object_photo(
-    seed: int, split: str, index: int, size: tuple[int, int] = (96, 96)
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one or two objects on plain ground or, every second time, in a street.
+def draw_object_photo(seed: int, split: str, index: int, size: Size = (96, 96)) -> Picture:
+    """Draw one or two objects on plain ground or, every second time, in a street, which is background.
 
-    What the street is made of is background there: without it a network takes windows for buses.
-
-    Returns:
-        RGB image ``(H, W, 3)`` uint8 and label ``(H, W)`` uint8 of VOC ids; a thin border of the objects is
-        255.
-
-    Raises:
-        ValueError: ``split`` is not in ``SPLITS``, ``seed`` or ``index`` is negative, or ``size`` too small.
+    Labels are ids of VOC, 255 around the objects. ValueError for another split, a negative seed or index, or
+    too small a size.
     """
     rng = _random(seed, split, index, size)
     canvas = Canvas(size, label_ids('voc'))
@@ -80,17 +70,10 @@ def draw_object_photo(
     return image, label
 
 
-def draw_street_scene(
-    seed: int, split: str, index: int, size: tuple[int, int] = (96, 192)
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a street in perspective, as seen from a car in Cityscapes.
+def draw_street_scene(seed: int, split: str, index: int, size: Size = (96, 192)) -> Picture:
+    """Draw a street as seen from a car in Cityscapes; raises as ``draw_object_photo``.
 
-    Returns:
-        RGB image ``(H, W, 3)`` uint8 and label ``(H, W)`` uint8 of Cityscapes train ids; the bonnet of the
-        camera's own car is 255.
-
-    Raises:
-        ValueError: as ``draw_object_photo``.
+    Labels are train ids, 255 on the bonnet.
     """
     rng = _random(seed, split, index, size)
     fog = pick(rng, ((190, 198, 205), (205, 200, 190)))
@@ -99,63 +82,48 @@ def draw_street_scene(
     return canvas.develop(OVERCAST, rng)
 
 
-def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (96, 96)) -> Path:
-    """Write object photos in the layout of PASCAL VOC 2012, unless they are there.
+def write_voc_like(root: Path, train: int, val: int, seed: int = 0, size: Size = (96, 96)) -> Path:
+    """Write object photos in the layout of PASCAL VOC 2012, unless they are there; returns its folder.
 
-    Returns:
-        The folder ``VOCdevkit/VOC2012`` in ``root``.
-
-    Raises:
-        FileExistsError: ``root`` holds something else.
-        ValueError: as ``draw_object_photo``, or a number of images is negative.
+    FileExistsError if ``root`` holds something else; ValueError for negative numbers of images.
     """
     colours = colour_table(voc_palette(21))
     colours[IGNORE_INDEX] = voc_palette(256)[IGNORE_INDEX]
 
-    def write(folder: Path, counts: dict[str, int]) -> None:
-        base = folder / 'VOCdevkit' / 'VOC2012'
-        images, labels = base / 'JPEGImages', base / 'SegmentationClass'
-        lists = base / 'ImageSets' / 'Segmentation'
+    def write(folder: Path, split: str, count: int) -> None:
+        places = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation')
+        images, labels, lists = (folder / 'VOCdevkit/VOC2012' / place for place in places)
         for place in (images, labels, lists):
-            place.mkdir(parents=True)
-        for split, count in counts.items():
-            names = [f'drawn_{split}_{index:06d}' for index in range(count)]
-            for index, name in enumerate(names):
-                image, label = draw_object_photo(seed, split, index, size)
-                Image.fromarray(image).save(images / f'{name}.jpg', quality=92)
-                coloured = Image.fromarray(label)
-                coloured.putpalette(colours.tobytes())
-                coloured.save(labels / f'{name}.png')
-            (lists / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names))
+            place.mkdir(parents=True, exist_ok=True)
+        names = [f'drawn_{split}_{index:06d}' for index in range(count)]
+        for index, name in enumerate(names):
+            image, label = draw_object_photo(seed, split, index, size)
+            Image.fromarray(image).save(images / f'{name}.jpg', quality=92)
+            coloured = Image.fromarray(label)
+            coloured.putpalette(colours.tobytes())
+            coloured.save(labels / f'{name}.png')
+        (lists / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names))
 
-    return _write_once(root, write, 'voc-like', seed, size, train=train, val=val) / 'VOCdevkit' / 'VOC2012'
+    asked = dict(kind='voc-like', version=VERSION, seed=seed, size=list(size), train=train, val=val)
+    return _write_once(Path(root), asked, write) / 'VOCdevkit/VOC2012'
 
 
-def write_cityscapes_like(
-    root: Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (96, 192)
-) -> Path:
-    """Write street scenes in the layout of Cityscapes, unless they are there.
+def write_cityscapes_like(root: Path, train: int, val: int, seed: int = 0, size: Size = (96, 192)) -> Path:
+    """Write street scenes in the layout of Cityscapes to ``root``; raises as ``write_voc_like``."""
 
-    Returns:
-        ``root``, which holds ``leftImg8bit`` and ``gtFine``.
+    def write(folder: Path, split: str, count: int) -> None:
+        city = CITIES[split]
+        images, labels = (folder / kind / split / city for kind in ('leftImg8bit', 'gtFine'))
+        images.mkdir(parents=True)
+        labels.mkdir(parents=True)
+        for index in range(count):
+            image, label = draw_street_scene(seed, split, index, size)
+            name = f'{city}_{index:06d}_000019'
+            Image.fromarray(image).save(images / f'{name}_leftImg8bit.png')
+            Image.fromarray(label).save(labels / f'{name}_gtFine_labelTrainIds.png')
 
-    Raises:
-        FileExistsError, ValueError: as ``write_voc_like``.
-    """
-
-    def write(folder: Path, counts: dict[str, int]) -> None:
-        for split, count in counts.items():
-            city = CITIES[split]
-            images, labels = (folder / kind / split / city for kind in ('leftImg8bit', 'gtFine'))
-            images.mkdir(parents=True)
-            labels.mkdir(parents=True)
-            for index in range(count):
-                image, label = draw_street_scene(seed, split, index, size)
-                name = f'{city}_{index:06d}_000019'
-                Image.fromarray(image).save(images / f'{name}_leftImg8bit.png')
-                Image.fromarray(label).save(labels / f'{name}_gtFine_labelTrainIds.png')
-
-    return _write_once(root, write, 'cityscapes-like', seed, size, train=train, val=val)
+    asked = dict(kind='cityscapes-like', version=VERSION, seed=seed, size=list(size), train=train, val=val)
+    return _write_once(Path(root), asked, write)
 
 
 def label_ids(dataset: str) -> dict[str, int]:
@@ -165,7 +133,7 @@ def label_ids(dataset: str) -> dict[str, int]:
     return {**ids, **drawn, 'ignored': IGNORE_INDEX}
 
 
-def _random(seed: int, split: str, index: int, size: tuple[int, int]) -> Random:
+def _random(seed: int, split: str, index: int, size: Size) -> Random:
     if split not in SPLITS:
         raise ValueError(f'split must be one of {SPLITS}, but got {split!r}')
     if seed < 0 or index < 0:
@@ -211,20 +179,11 @@ def _pose(canvas: Canvas, name: str, rng: Random, at: tuple[float, float], share
         THINGS['rider'].draw(Pen(canvas, 'rider', x, y, unit, facing), rng)
 
 
-def _write_once(
-    root: Path,
-    write: Callable[[Path, dict[str, int]], None],
-    kind: str,
-    seed: int,
-    size: tuple[int, int],
-    **counts: int,
-) -> Path:
-    """Write a set next to its folder and move it there when it is complete."""
-    if min(counts.values()) < 0:
-        given = ', '.join(f'{split}={count}' for split, count in counts.items())
+def _write_once(root: Path, asked: dict[str, Any], write: Callable[[Path, str, int], None]) -> Path:
+    """Write a set, split by split, next to its folder and move it there when it is complete."""
+    if min(asked[split] for split in SPLITS) < 0:
+        given = ', '.join(f'{split}={asked[split]}' for split in SPLITS)
         raise ValueError(f'the number of images must be >= 0, but got {given}')
-    root = Path(root)
-    asked = {'kind': kind, 'version': VERSION, 'seed': seed, 'size': list(size), **counts}
     if root.exists() and any(root.iterdir()):
         note = root / 'dataset.json'
         found = json.loads(note.read_text()) if note.is_file() else 'files without a dataset.json'
@@ -235,7 +194,8 @@ def _write_once(
         return root
     partial = root.with_name(f'.{root.name}.{os.getpid()}.partial')
     try:
-        write(partial, counts)
+        for split in SPLITS:
+            write(partial, split, asked[split])
         (partial / 'dataset.json').write_text(json.dumps(asked, indent=2) + '\n')
         partial.rename(root)
     finally:

@@ -1,7 +1,5 @@
 """A street in perspective, and what is along it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -13,6 +11,7 @@ from .objects import DARK, GLASS, PAINTS, THINGS, foliage
 PLASTERS = ((190, 165, 130), (165, 90, 70), (175, 175, 172), (205, 195, 160), (120, 115, 118))
 # Seldom seen in a street, so that every scene has one of them in front.
 FEATURED = ('bus', 'rider', 'truck', 'bicycle', 'train', 'motorbike', 'rider')
+Span = tuple[float, float]  # from and to
 ROADSIDES = ('houses', 'wall', 'fence', 'meadow')
 
 
@@ -41,31 +40,19 @@ class Street:
         self.canvas.distance = depth
         return Pen(self.canvas, name, *self.pixel(x, 0, depth), self.focal / depth, facing, end_on)
 
-    def ground(
-        self, left: float, right: float, colour: Colour, name: str | None, near: float = 1.5, far: float = far
-    ) -> None:
+    def ground(self, xs: Span, colour: Colour, name: str | None, depths: Span = (1.5, far)) -> None:
         """Cover the ground between two x."""
+        (left, right), (near, far) = xs, depths
         corners = [(left, 0, near), (right, 0, near), (right, 0, far), (left, 0, far)]
-        self.surface(corners, colour, name)
+        self._surface(corners, colour, name)
 
-    def upright(
-        self,
-        x: float,
-        near: float,
-        far: float,
-        low: float,
-        high: float,
-        colour: Colour | None,
-        name: str | None,
-    ) -> None:
+    def upright(self, x: float, depths: Span, heights: Span, colour: Colour | None, name: str) -> None:
         """Raise a surface along the street."""
+        (near, far), (low, high) = depths, heights
         corners = [(x, low, near), (x, low, far), (x, high, far), (x, high, near)]
-        self.surface(corners, colour, name)
+        self._surface(corners, colour, name)
 
-    def surface(
-        self, corners: list[tuple[float, float, float]], colour: Colour | None, name: str | None
-    ) -> None:
-        """Fill a polygon given by (x, y, depth)."""
+    def _surface(self, corners: list, colour: Colour | None, name: str | None) -> None:
         self.canvas.distance = float(np.mean([depth for _, _, depth in corners])) / 2
         self.canvas.polygon([self.pixel(*corner) for corner in corners], colour, name)
 
@@ -118,10 +105,10 @@ def _sky_and_ground(street: Street, rng: Random) -> None:
         else:
             foliage(street.pen('vegetation', x, street.far), rng, 2, 5)
     asphalt = pick(rng, ((92, 92, 96), (110, 106, 104), (78, 80, 86)))
-    street.ground(-90, 90, pick(rng, ((110, 135, 70), (135, 135, 80))), 'terrain')
-    street.ground(-street.half_road, street.half_road, asphalt, 'road')
+    street.ground((-90, 90), pick(rng, ((110, 135, 70), (135, 135, 80))), 'terrain')
+    street.ground((-street.half_road, street.half_road), asphalt, 'road')
     for near in np.arange(rng.uniform(2, 6), 45, 7):
-        street.ground(-0.09, 0.09, (220, 220, 215), None, near, near + 3)
+        street.ground((-0.09, 0.09), (220, 220, 215), None, (near, near + 3))
 
 
 def _plaster(rng: Random) -> Colour:
@@ -132,7 +119,7 @@ def _roadside(street: Street, rng: Random, side: int, kind: str) -> None:
     """Draw the sidewalk of one side (-1 is left), and the roadside beyond it."""
     edge, kerb = side * street.half_road, side * street.kerb
     if kind in ('houses', 'wall'):
-        street.ground(kerb, side * 90, (150, 142, 138), 'sidewalk')
+        street.ground((kerb, side * 90), (150, 142, 138), 'sidewalk')
     if kind == 'houses' or kind == 'wall' and rng.random() < 0.5:
         _houses(street, rng, kerb + side * (0 if kind == 'houses' else 4))
     else:
@@ -141,15 +128,15 @@ def _roadside(street: Street, rng: Random, side: int, kind: str) -> None:
     if kind == 'wall':
         stone = pick(rng, ((150, 140, 130), (125, 115, 112), (170, 165, 155)))
         high = rng.uniform(1.9, 2.8)
-        street.upright(kerb, 2, 55, 0, high, stone, 'wall')
-        street.upright(kerb, 2, 55, high - 0.2, high, shade(stone, 0.75), 'wall')
+        street.upright(kerb, (2, 55), (0, high), stone, 'wall')
+        street.upright(kerb, (2, 55), (high - 0.2, high), shade(stone, 0.75), 'wall')
         for near in np.arange(4, 50, 3.0):
-            street.upright(kerb, near, near + 0.12, 0, high, shade(stone, 0.7), 'wall')
+            street.upright(kerb, (near, near + 0.12), (0, high), shade(stone, 0.7), 'wall')
     if kind == 'fence':
         _fence(street, rng, kerb)
     paving = pick(rng, ((165, 155, 150), (150, 148, 150), (175, 160, 145)))
-    street.ground(edge, kerb, paving, 'sidewalk')
-    street.ground(edge, edge + side * 0.2, shade(paving, 1.25), 'sidewalk')
+    street.ground((edge, kerb), paving, 'sidewalk')
+    street.ground((edge, edge + side * 0.2), shade(paving, 1.25), 'sidewalk')
 
 
 def _houses(street: Street, rng: Random, x: float) -> None:
@@ -158,22 +145,22 @@ def _houses(street: Street, rng: Random, x: float) -> None:
         cuts.append(cuts[-1] - rng.uniform(6, 13))
     for far, near in pairwise(cuts):
         near, high, colour = max(near, 2.5), rng.uniform(6, 15), _plaster(rng)
-        street.upright(x, near, far, 0, high, colour, 'building')
-        street.upright(x, near, far, 0, 0.6, shade(colour, 0.7), 'building')
-        street.upright(x, near, far, high - 0.5, high, shade(colour, 0.6), 'building')
+        street.upright(x, (near, far), (0, high), colour, 'building')
+        street.upright(x, (near, far), (0, 0.6), shade(colour, 0.7), 'building')
+        street.upright(x, (near, far), (high - 0.5, high), shade(colour, 0.6), 'building')
         for low in np.arange(1.2, high - 2, 3.0):
             for start in np.arange(near + 0.7, far - 1.2, 2.6):
-                street.upright(x, start, start + 1.3, low, low + 1.6, GLASS, 'building')
+                street.upright(x, (start, start + 1.3), (low, low + 1.6), GLASS, 'building')
 
 
 def _fence(street: Street, rng: Random, x: float) -> None:
     """Bars with gaps; the label is closed, as in Cityscapes."""
     high, paint = rng.uniform(1.3, 1.9), pick(rng, ((60, 75, 65), (165, 160, 150), (120, 90, 65)))
-    street.upright(x, 3, 50, 0, high, None, 'fence')
+    street.upright(x, (3, 50), (0, high), None, 'fence')
     for low in (0.15, high - 0.15):
-        street.upright(x, 3, 50, low, low + 0.15, paint, 'fence')
+        street.upright(x, (3, 50), (low, low + 0.15), paint, 'fence')
     for near in 3 * 1.05 ** np.arange(56):
-        street.upright(x, near, 1.02 * near, 0, high, paint, 'fence')
+        street.upright(x, (near, 1.02 * near), (0, high), paint, 'fence')
 
 
 def _tree(street: Street, rng: Random, x: float, depth: float) -> None:
