@@ -15,7 +15,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file so that a crash at any moment leaves the old content or the new one.
 
     The data go to a temporary file in the folder, which is made if need be, and then to their name. An
-    OSError names the file; the old content is still there.
+    OSError names the file, whose old content is still there unless only the folder could not be synchronised.
     """
     path = Path(path)
     # Two ranks may write the same picture; a name that a resumed run uses again leaves none lying about.

@@ -1,4 +1,4 @@
-"""How much memory there is to be had, what says there was not enough, and keeping what was had."""
+"""Free memory, errors of too little memory, and malloc's settings."""
 
 import ctypes
 import os

@@ -280,3 +280,11 @@ def add_study_arguments(
         action='store_true',
         help='only check everything and print what would run, with --cluster slurm also the scripts',
     )
+
+
+def parse_study_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the flags of a study; a usage error where they do not fit together."""
+    args = parser.parse_args()
+    if args.jobs is not None and args.cluster == 'slurm':
+        parser.error('--jobs is not for --cluster slurm; set resources.array_parallelism in the study')
+    return args

@@ -8,7 +8,7 @@ adapts, not how good it is. Complete runs are not run again, interrupted ones ar
 import argparse
 from pathlib import Path
 
-from _arguments import Parser, add_study_arguments, run
+from _arguments import Parser, add_study_arguments, parse_study_arguments, run
 
 BACKBONES = ('MobileNetV2', 'ResNet-50', 'SegFormer-B0')
 
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
         help='10 iterations on a few pictures: does everything run? Its scores say nothing.',
     )
     add_study_arguments(parser, jobs='as many as the GPUs take, on the CPU one per core')
-    return parser.parse_args()
+    return parse_study_arguments(parser)
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ jobs continue without this command, and the same command follows them again.
 import argparse
 from pathlib import Path
 
-from _arguments import DictAction, Parser, add_study_arguments, run
+from _arguments import DictAction, Parser, add_study_arguments, parse_study_arguments, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         help='override parts of the study, as key=value pairs: seeds=[0,1] options.load_from=CHECKPOINT',
     )
-    return parser.parse_args()
+    return parse_study_arguments(parser)
 
 
 def main() -> int:

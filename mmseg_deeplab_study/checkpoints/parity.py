@@ -31,7 +31,11 @@ STEP = 4  # golden logits hold every 4th pixel
 
 
 class Parity(NamedTuple):
-    """The largest difference over the largest logit, and the share of pixels with the same label, in 0..1."""
+    """How near logits are to golden ones.
+
+    ``difference`` is the largest difference over the largest logit, ``agreement`` the share of pixels with
+    the same label, in 0..1.
+    """
 
     difference: float
     agreement: float

@@ -1,4 +1,4 @@
-"""What lies under the name of a checkpoint and is none; needs the standard library alone, for the doctor."""
+"""Recognise files that are no checkpoints; by the standard library alone, for the doctor."""
 
 import re
 import zipfile

@@ -38,8 +38,8 @@ def check_headers(dataset: Dataset, trained: bool = False) -> None:
         image, labels = (_loader(steps, kind) for kind in (LoadImageFromFile, LoadAnnotations))
         apart = image in steps and labels in steps and abs(steps.index(image) - steps.index(labels)) > 1
         # One that is not MMSeg's need not say which files it reads, only to be tested.
-        for info in image_infos(base) if hasattr(base, 'get_data_info') else ():
-            photograph, label = info['img_path'], info.get('seg_map_path')
+        for info in map(base.get_data_info, range(len(base))) if hasattr(base, 'get_data_info') else ():
+            photograph, label = info.get('img_path'), info.get('seg_map_path')
             pairs[photograph, label] = (
                 photograph if _opened(photograph, image, base) else None,
                 label if _opened(label, labels, base) else None,

@@ -22,7 +22,7 @@ from ..atomic_file import write_atomically, write_image
 from ..tables import make_table
 from .downloads import CLASSES, IGNORE_INDEX, Frame, Original, Plan, read_original, same_content
 from .file_lists import list_files
-from .image_headers import DAMAGED, damaged, decode_photograph, label_size
+from .image_headers import DAMAGED, damaged, label_size
 from .label_maps import count_label_pixels
 from .subsets import image_paths
 
@@ -178,12 +178,21 @@ def check_split(root: Path, split: str) -> tuple[np.ndarray, int]:
     )
     pixels = count_label_pixels(dataset, len(CLASSES), IGNORE_INDEX)
     for path in track(image_paths(dataset), f'Checking photographs of {split}', transient=True):
-        decode_photograph(path)
+        _verify_photograph(path)
     return pixels.labelled.sum(0), int(pixels.ignored.sum())
 
 
+def _verify_photograph(path: str) -> None:
+    """Check that a photograph is a PNG, as downloaded, and its check sums."""
+    try:
+        with Image.open(path, formats=('PNG',)) as image:
+            image.verify()
+    except DAMAGED as error:
+        raise damaged(path, error, 'photograph') from error
+
+
 def remarks(splits: Iterable[PreparedSplit]) -> list[str]:
-    """What is no error, but to be known: splits that lack photographs, label maps that were redrawn."""
+    """Warnings: splits that lack photographs, label maps that were redrawn."""
     found = []
     for split in splits:
         if split.photographs < split.expected:

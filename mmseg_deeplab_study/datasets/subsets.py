@@ -29,8 +29,9 @@ def image_infos(dataset: Dataset) -> list[dict[str, Any]]:
     if not hasattr(dataset, 'get_data_info'):
         raise ValueError(f'{name} does not say which files it reads: {cure}')
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-    if infos and 'img_path' not in infos[0]:
-        raise ValueError(f"{name}.get_data_info gives no 'img_path', but {sorted(infos[0])}: {cure}")
+    for info in infos:
+        if 'img_path' not in info:
+            raise ValueError(f"{name}.get_data_info gives no 'img_path', but {sorted(info)}: {cure}")
     return infos
 
 

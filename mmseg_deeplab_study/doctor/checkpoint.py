@@ -162,7 +162,9 @@ def check_config(path: Path) -> Iterator[Finding]:
     try:
         check_data_roots(config, option_prefix=None)
     except (FileNotFoundError, ValueError) as error:
-        yield Finding('error', 'config', f'{path}: {error}', 'and then --data-root DIR looks into it')
+        yield Finding(
+            'error', 'config', f'{path}: {error}', 'correct it, then check the data with --data-root DIR'
+        )
     else:
         yield Finding('ok', 'config', f'{path}: its data roots are there')
     load_from = config.get('load_from')

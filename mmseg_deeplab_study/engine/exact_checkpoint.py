@@ -189,5 +189,5 @@ class ExactCheckpointHook(CheckpointHook):
 
     def _end(self, runner: Runner, iteration: int) -> None:
         self._save_checkpoint_with_step(runner, iteration, dict(epoch=runner.epoch, iter=iteration))
-        runner.logger.warning(f'SIGTERM: saved iteration {iteration} and end here; go on with --resume')
+        runner.logger.warning(f'SIGTERM: saved iteration {iteration} and ended; resume with --resume')
         raise SystemExit(128 + signal.SIGTERM)

@@ -30,10 +30,11 @@ class ExactResumeHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Put an ``ExactCheckpointHook`` in the place of MMEngine's hook."""
-        for hook in list(runner.hooks):
+        for hook in runner.hooks:
             if type(hook) is CheckpointHook:
                 vars(self._hook).update(vars(hook))
-                runner.hooks.remove(hook)
+                # A new list: the Runner is going through the old one.
+                runner._hooks = [other for other in runner.hooks if other is not hook]
                 runner.register_hook(self._hook)
             elif isinstance(hook, CheckpointHook) and not isinstance(hook, ExactCheckpointHook):
                 raise ValueError(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from ..datasets.label_maps import check_headers, count_label_pixels, pixel_warnings
@@ -17,6 +18,7 @@ from ..runs.rehearsal import rehearse
 from ..runs.resuming import is_resumed, loaded_from
 from ..runs.work_dir import claim_work_dir, refuse_recorded
 from .dense_crf import refuse_dense_crf
+from .exact_checkpoint import ExactCheckpointHook
 from .head_transfer import HeadTransferHook
 from .probe_loop import ProbeValLoop
 from .schedule import require_iterations
@@ -71,6 +73,7 @@ def preflight(runner: Runner, hook: Recorder) -> tuple[AdaptationMetric, Sequenc
     probe = from_main_process(lambda: _check_data(runner, metric, hook.check_labels))
     rehearse(runner)
     _warn_of_custom_keys(runner)
+    warn_of_checkpoints(runner)
     return metric, probe
 
 
@@ -107,6 +110,16 @@ def _warn_of_custom_keys(runner: Runner) -> None:
             f'optim_wrapper.paramwise_cfg.custom_keys: no parameter has {key!r} in its name, so it '
             f'changes nothing; first parameters: {", ".join(list(parameters)[:3])}'
         )
+
+
+def warn_of_checkpoints(runner: Runner) -> None:
+    """Warn of a hook whose checkpoints cannot be resumed exactly, or not loaded."""
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and not isinstance(hook, ExactCheckpointHook):
+            runner.logger.warning(
+                f'default_hooks.checkpoint is a {type(hook).__name__}, expected an ExactCheckpointHook: '
+                'torch since 2.6 refuses its checkpoints, and a resume is not exact; see docs/reuse.md'
+            )
 
 
 def _find_metric(runner: Runner) -> AdaptationMetric:

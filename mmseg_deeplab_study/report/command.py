@@ -59,7 +59,7 @@ def watch(args: argparse.Namespace) -> None:
             if not unfinished:
                 return
             print(
-                f'watching {", ".join(unfinished)}, which is not at its end; Ctrl-C ends this',
+                f'watching {", ".join(unfinished)} to the end; Ctrl-C stops',
                 file=sys.stderr,
             )
         while sizes(args.work_dirs) == seen:

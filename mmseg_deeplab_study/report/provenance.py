@@ -32,7 +32,7 @@ def provenance_table(runs: Sequence[MeasuredRun]) -> Cells:
 def _facts(run: MeasuredRun) -> dict[str, str]:
     header = run.history.header
     checkpoint = header.get('source_checkpoint') or {}
-    finished = {True: 'finished', False: 'going on, or ended early', None: '-'}[run.folder.finished]
+    finished = {True: 'finished', False: 'still training, or ended early', None: '-'}[run.folder.finished]
     facts = {
         'experiment': header.get('experiment'),
         'seed': run.seed,

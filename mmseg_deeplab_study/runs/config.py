@@ -36,7 +36,7 @@ def read_file(path: str | Path, what: str = 'config') -> Config:
         text = error.msg if isinstance(error, SyntaxError) else error_text(error)
         where = f', in {inner[-1]}' if inner and Path(inner[-1]).name != path.name else ''
         where += f', line {line}' if line else ''
-        cure = '; PYTHONPATH must name the folder of a module of your own'
+        cure = '; set PYTHONPATH to the folder of your module'
         text = ' '.join(text.split()) + (cure if isinstance(error, ImportError) else '')
         raise ValueError(f'{what} {path}{where}: {text}') from error
 

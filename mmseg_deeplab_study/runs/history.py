@@ -185,10 +185,14 @@ class HistoryWriter:
 
     def _drop_torn_line(self) -> int:
         """Cut what a crash has left after the last line end; returns the size."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b'\n') + 1
-        if whole < len(content):
-            os.truncate(self.path, whole)
+        with self.path.open('rb') as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            if file.read() in (b'', b'\n'):
+                return size
+            file.seek(0)
+            whole = file.read().rfind(b'\n') + 1
+        os.truncate(self.path, whole)
         return whole
 
     def _replace(self, records: list[Mapping[str, Any]]) -> None:

@@ -56,13 +56,18 @@ def merge_options(cfg: Config, options: Mapping[str, Any], config: str) -> None:
     Raises as ``check_options``; ValueError, too, if an option does not fit, such as a part of a number.
     """
     check_options(flatten(options), config, cfg.to_dict())
-    for key, value in options.items():
-        try:
-            # MMEngine takes _delete_ out of what it merges.
-            cfg.merge_from_dict({key: deepcopy(value)})
-        except (KeyError, TypeError, IndexError) as error:
-            text = error.args[0] if error.args else error
-            raise ValueError(f'option {key!r} does not fit {config}: {text}') from error
+    before = Config(cfg.to_dict())
+    try:
+        # All at once, as --cfg-options of MMSeg's tools. MMEngine takes _delete_ out of what it merges.
+        cfg.merge_from_dict(deepcopy(dict(options)))
+    except (KeyError, TypeError, IndexError) as error:
+        for key, value in options.items():
+            try:
+                before.merge_from_dict({key: deepcopy(value)})
+            except (KeyError, TypeError, IndexError) as reason:
+                text = reason.args[0] if reason.args else reason
+                raise ValueError(f'option {key!r} does not fit {config}: {text}') from reason
+        raise ValueError(f'the options do not fit {config}: {error}') from error
 
 
 def check_options(options: Mapping[str, Any], config: str, content: Mapping[str, Any]) -> None:

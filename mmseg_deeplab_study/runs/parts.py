@@ -132,7 +132,8 @@ def name_running_part(error: BaseException) -> str | None:
             continue
         plain = {key: value for key, value in vars(owner).items() if isinstance(value, str | float | int)}
         if (place := _place({**plain, 'type': kind.__name__}, frames)) != kind.__name__:
-            return f'{place} ({kind.__name__}): {error_text(error)}'
+            text, name = error_text(error), type(error).__name__
+            return f'{place} ({kind.__name__}): {text if name in text else f"{name}: {text}"}'
     return None
 
 

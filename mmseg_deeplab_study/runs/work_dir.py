@@ -129,7 +129,7 @@ def find_checkpoint(work_dir: str | Path, out_dir: str | None = None) -> Path | 
                 paths.append(named)
             else:
                 warn(
-                    f'Passed over to resume: {work_dir}/last_checkpoint names {named}, a checkpoint of '
+                    f'Skipped on resume: {work_dir}/last_checkpoint names {named}, a checkpoint of '
                     'another folder. Is the run a copy?'
                 )
     for path in sorted(paths, key=_number, reverse=True):
@@ -138,7 +138,7 @@ def find_checkpoint(work_dir: str | Path, out_dir: str | None = None) -> Path | 
             print_log(f'Resume from {path}, the newest checkpoint that loads', logger='current')
             return path
         problems.append(problem)
-        warn(f'Passed over to resume: {problem}')
+        warn(f'Skipped on resume: {problem}')
     if problems:
         raise ValueError(
             f'work_dir {work_dir}: none of its {len(problems)} checkpoints can be resumed from: '
@@ -161,7 +161,7 @@ def refuse_recorded(work_dir: str | Path) -> None:
     else:
         return
     raise FileExistsError(
-        f'{found}; go on with that run by --resume if it has a checkpoint, give another --work-dir, or start '
+        f'{found}; resume that run by --resume if it has a checkpoint, give another --work-dir, or start '
         'again with --overwrite, which deletes record, checkpoints and snapshots'
     )
 

@@ -27,8 +27,6 @@ def carry_out_study(
     Returns the exit code: that of ``conclude``, or 1 for a run that has not ended well. Raises what says why
     the study cannot be carried out, and KeyboardInterrupt, by Ctrl-C, with what the next call does.
     """
-    if args.jobs is not None and args.cluster == 'slurm':
-        raise ValueError('--jobs is not for --cluster slurm; set resources.array_parallelism in the study')
     try:
         study = make_study()
         check_study(study)

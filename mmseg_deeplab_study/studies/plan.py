@@ -169,7 +169,8 @@ def check_study(study: Study) -> None:
 def _check_model(cfg: Config) -> None:
     """Let a config's model say whether it takes its options."""
     try:
-        with DefaultScope.overwrite_default_scope('mmseg'), warnings.catch_warnings():
+        scope = cfg.get('default_scope') or 'mmseg'
+        with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # each run says them itself
             if cfg.get('model') is not None:
                 MODELS.build(deepcopy(cfg.model))

@@ -151,6 +151,10 @@ class Pool:
         """``queued`` or ``running`` where only the pool knows it."""
         return None
 
+    def free_slot(self) -> int | None:
+        """A place for one more run now; None if there is none."""
+        return None
+
     def close(self) -> None:
         """End what ends with the study."""
 

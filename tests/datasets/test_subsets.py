@@ -76,7 +76,7 @@ class Tensors(Dataset):
 
 class NamesOnly(Tensors):
     def get_data_info(self, idx: int) -> dict:
-        return dict(name=f'{idx}', city='ulm')
+        return dict(name=f'{idx}', city='ulm') if idx else dict(img_path='0.png')
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ def test_terminated_run_ends_with_143_and_goes_on_as_if_it_had_not(
     with pytest.raises(SystemExit) as caught:
         train(cfg, Terminate(point, iteration, image))
     assert caught.value.code == 128 + signal.SIGTERM == 143
-    assert f'SIGTERM: saved iteration {saved} and end here; go on with --resume' in warnings
+    assert f'SIGTERM: saved iteration {saved} and ended; resume with --resume' in warnings
     names = sorted(path.name for path in Path(cfg.work_dir).glob('*.pth'))
     assert names == sorted(f'iter_{i}.pth' for i in {0, 5, saved, 10} if i <= saved)
     assert load(tmp_path / f'work/iter_{saved}.pth')['meta']['iter'] == saved

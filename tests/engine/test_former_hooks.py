@@ -1,14 +1,16 @@
 """Configs that name the hooks which ``ExactCheckpointHook`` has replaced."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from mmseg_deeplab_study.engine import ExactCheckpointHook
+from mmseg_deeplab_study.engine.preflight import warn_of_checkpoints
 
 
 class OwnCheckpointHook(CheckpointHook):
@@ -45,6 +47,18 @@ def test_leave_the_hook_that_has_replaced_them(former):
     assert runner.hooks == before
 
 
+def test_no_other_hook_is_left_out(former):
+    """Although the Runner goes through its hooks while one of them is replaced."""
+    called = []
+    former.default_hooks.exact_resume.priority = 'LOWEST'
+    runner = Runner.from_cfg(former)
+    last = Hook()
+    last.before_run = called.append
+    runner.register_hook(last, 'LOWEST')
+    runner.call_hook('before_run')
+    assert called == [runner]
+
+
 def test_refuse_a_hook_whose_own_part_would_be_lost(former):
     former.default_hooks.checkpoint.type = OwnCheckpointHook
     with pytest.raises(
@@ -75,3 +89,14 @@ def test_epochs_have_plain_checkpoints_too(former, warnings):
     assert (runner.epoch, runner.iter) == (2, 4)
     said = "got EpochBasedTrainLoop: a resume is exact with train_cfg.type='IterBasedTrainLoop' alone"
     assert sum(said in message for message in warnings) == 2
+
+
+@pytest.mark.parametrize(('kind', 'count'), [(OwnCheckpointHook, 1), (ExactCheckpointHook, 0)])
+def test_a_recorded_run_warns_of_another_checkpoint_hook(kind, count):
+    runner = Mock(hooks=[kind(interval=5)])
+    warn_of_checkpoints(runner)
+    assert runner.logger.warning.call_count == count
+    for call in runner.logger.warning.call_args_list:
+        assert (
+            'default_hooks.checkpoint is a OwnCheckpointHook, expected an ExactCheckpointHook' in call.args[0]
+        )

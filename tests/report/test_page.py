@@ -237,7 +237,7 @@ def test_provenance_and_differences(make_run, tmp_path, content_of):
     found = content_of(a, b)
     assert found['differences'] == (['key', 'a', 'b'], [['lr', '0.1', '0.2'], ['amp', '-', 'true']])
     facts = {key: values for key, *values in found['provenance'][1]}
-    assert facts['iterations'] == ['15 of 15, finished', '15 of 20, going on, or ended early']
+    assert facts['iterations'] == ['15 of 15, finished', '15 of 20, still training, or ended early']
     assert facts['hardware'] == ['a processor', '-']
     # 0.5 s for the source's row and four times 0.25
     assert facts['time evaluating'] == ['0:02 min', '0:02 min']

@@ -13,7 +13,7 @@ from mmseg_deeplab_study.runs.config import read_file
         ("_base_ = 'nowhere.py'\n", ', in .*/nowhere.py: .*No such file or directory.*'),
         (
             "custom_imports = dict(imports=['no_such_plugin'])\n",
-            ': Failed to import no_such_plugin; PYTHONPATH must name the folder of a module of your own',
+            ': Failed to import no_such_plugin; set PYTHONPATH to the folder of your module',
         ),
     ],
 )

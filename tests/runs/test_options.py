@@ -207,6 +207,21 @@ def test_nested_options_are_checked_too_and_left_as_they_are(leaves):
     assert flatten({'a': {'b': {'c': 1}, 'd': {}}}) == {'a.b.c': 1, 'a.d': {}}
 
 
+def test_options_are_merged_at_once(leaves):
+    """As by MMSeg's --cfg-options: ``_delete_`` leaves the other options, in any order."""
+    cfg = Config(leaves[STUDY].to_dict())
+    merge_options(
+        cfg,
+        {
+            'val_evaluator.type': 'IoUMetric',
+            'val_evaluator.iou_metrics': 'mIoU',
+            'val_evaluator._delete_': True,
+        },
+        STUDY,
+    )
+    assert cfg.val_evaluator == dict(type='IoUMetric', iou_metrics='mIoU')
+
+
 def test_every_tool_reads_its_config_so(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text('load_from = None\n')

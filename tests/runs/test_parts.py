@@ -220,6 +220,10 @@ def test_the_part_in_whose_method_an_error_is(leaf):
         hook.before_train(SimpleNamespace(work_dir='work'))
     message = "default_hooks.checkpoint (ExactCheckpointHook): no 'cloud' (KeyError)"
     assert name_running_part(caught.value) == message
+    resize = TRANSFORMS.build(changed(leaf, {}).train_dataloader.dataset.pipeline[2])
+    with pytest.raises(AttributeError) as caught:
+        resize({'img': None})
+    assert 'RandomCrop): AttributeError: ' in name_running_part(caught.value)
     with pytest.raises(KeyError) as caught:
         PhotoMetricDistortion()({})
     assert name_running_part(caught.value) is None

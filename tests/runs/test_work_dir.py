@@ -212,7 +212,7 @@ def test_bad_checkpoint_is_passed_over_and_logged(tmp_path, log, damage, reason)
     assert find_checkpoint(tmp_path) == good
     (level, message), (_, found) = log
     assert level == 'WARNING'
-    assert re.search(f'^Passed over to resume: checkpoint {tmp_path}/iter_20.pth: {reason}', message)
+    assert re.search(f'^Skipped on resume: checkpoint {tmp_path}/iter_20.pth: {reason}', message)
     assert found == f'Resume from {good}, the newest checkpoint that loads'
 
 
@@ -259,7 +259,7 @@ def test_a_copied_run_has_its_own_checkpoints_alone(tmp_path, monkeypatch, log, 
     assert find_checkpoint('b', out_dir) == Path('b/iter_5.pth')
     assert log[0] == (
         'WARNING',
-        f'Passed over to resume: b/last_checkpoint names {newest}, a checkpoint of another folder. Is the '
+        f'Skipped on resume: b/last_checkpoint names {newest}, a checkpoint of another folder. Is the '
         'run a copy?',
     )
     # Nothing is better than another run's.

@@ -7,7 +7,6 @@ import pytest
 from mmseg_deeplab_study.runs.work_dir import claim_work_dir, is_claimed, release_work_dir
 from mmseg_deeplab_study.studies.carry_out import (
     carry_out,
-    carry_out_study,
     report_failures,
     run_study,
     show_plan,
@@ -138,12 +137,6 @@ def test_a_line_per_change_and_how_a_failure_s_log_ends(make_study, tmp_path, ar
     assert 'bad/seed0: failed, iteration 3/3\n' in output
     assert f'the end of {tmp_path}/out/bad/seed0/train.log:' in output
     assert output.endswith('no such label: 77\n')
-
-
-def test_a_cluster_says_how_many_jobs_run_at_a_time(arguments):
-    arguments.jobs, arguments.cluster = 2, 'slurm'
-    with pytest.raises(ValueError, match='--jobs is not for --cluster slurm; set resources.array_para'):
-        carry_out_study(None, None, arguments)
 
 
 def test_a_study_that_is_going_on_is_refused(make_study, claim_elsewhere, arguments):

@@ -172,6 +172,12 @@ def test_models_that_cannot_be_built(make_study, tmp_path, options, message):
         check_study(make_study(runs={'a': dict(config='small.py')}, options=options))
 
 
+def test_a_model_of_another_scope(make_study, tmp_path):
+    text = "default_scope = 'mmpretrain'\nmodel = dict(type='LinearClsHead', num_classes=2, in_channels=3)\n"
+    (tmp_path / 'other.py').write_text(text + 'train_cfg = dict(max_iters=1)\n')
+    check_study(make_study(runs={'a': dict(config='other.py')}))
+
+
 HOOK = dict(type='AdaptationHook', forgetting=dict(dataloader=dict(dataset=dict(data_root='no/data'))))
 ROOT = 'train_dataloader.dataset.data_root'
 OF_A_HOOK = 'options.custom_hooks.0.forgetting.dataloader.dataset.data_root'

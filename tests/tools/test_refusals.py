@@ -61,6 +61,12 @@ def folder(make_tiny_cityscapes, make_config, write_trained, tmp_path_factory) -
         ),
         ('predict config.py a.pth a.png -o out --device toaster', 2, "--device: 'toaster' cannot be used"),
         ('prepare_camvid nowhere', 1, 'error: nowhere/train.txt: no such list; expected the folder CamVid'),
+        (
+            'study x.py --jobs 2 --cluster slurm',
+            2,
+            'error: --jobs is not for --cluster slurm; set resources.array_parallelism in the study',
+        ),
+        ('demo --jobs 2 --cluster slurm', 2, '--jobs is not for --cluster slurm'),
         ('prepare_camvid x --every 0', 2, '--every: must be at least 1, but got 0'),
         ('prepare_cityscapes nowhere', 1, 'error: nowhere: expected leftImg8bit_trainvaltest.zip'),
         ('prepare_cityscapes x --splits test', 2, "invalid choice: 'test'"),

@@ -69,6 +69,6 @@ def test_watch_follows_a_run_to_its_end(run, tmp_path, monkeypatch):
     assert code == 0 and pauses == [3.0] * 4
     assert output.count(f'Wrote {out}') == 2
     assert errors.count('waiting: ') == 2
-    assert errors.count('watching run, which is not at its end') == 1
+    assert errors.count('watching run to the end; Ctrl-C stops') == 1
     assert 'iteration 10' in out.read_text()
     assert len(read_history(folder).rows) == 2
