@@ -81,7 +81,7 @@ def follow_config(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
     if changes:
         runner.logger.warning(
             f"resumed at iteration {iteration} with other settings than the checkpoint's: "
-            f"{list_changes(changes)}. Training goes on with the config's"
+            f"{list_changes(changes)}. Training takes the config's"
         )
 
 

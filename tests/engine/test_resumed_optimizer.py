@@ -77,7 +77,7 @@ def test_schedule_made_longer_is_followed_and_named():
     assert train(second, 10) == rates[10:]
     assert message.startswith("resumed at iteration 10 with other settings than the checkpoint's: ")
     assert 'param_scheduler.0.end 10, now 20' in message
-    assert message.endswith("Training goes on with the config's")
+    assert message.endswith("Training takes the config's")
 
 
 @pytest.mark.parametrize(
