@@ -41,7 +41,7 @@ def test_terminated(runs, uninterrupted, tmp_path, kill, workers, reached):
     work_dir = tmp_path / 'work'
     ended = runs.start(workers, work_dir, kill=kill).wait()
     assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
-    assert f'SIGTERM: saved iteration {reached} and end here' in ended.stdout + ended.stderr
+    assert f'SIGTERM: saved iteration {reached} and ended' in ended.stdout + ended.stderr
     assert (work_dir / 'last_checkpoint').read_text().endswith(f'iter_{reached}.pth')
     runs.resumes(workers, work_dir)
     assert runs.record(work_dir) == expected
