@@ -69,9 +69,9 @@ def count_confusion(
         for i, batch in enumerate(dataloader, 1):
             with autocast(enabled=runner.val_loop.fp16):
                 samples = runner.model.val_step(batch)
+            evaluator.process(data_samples=samples, data_batch=batch)  # first: it says what samples lack
             if look is not None:
                 look(samples)
-            evaluator.process(data_samples=samples, data_batch=batch)
             runner.call_hook('end_if_terminated')  # of ExactCheckpointHook
             if i % 50 == 0 or i == batches:
                 runner.logger.info(f'{what} [{i}/{batches}]')

@@ -55,7 +55,9 @@ def check_data_roots(
 
 def _is_remote(dataset: dict) -> bool:
     places = (dataset, *(dataset.get('pipeline') or ()))
-    backends = [(place.get('backend_args') or {}).get('backend', 'local') for place in places]
+    # A transform that is no dict is refused when it is built, by its place.
+    found = [place.get('backend_args') or {} for place in places if isinstance(place, dict)]
+    backends = [args.get('backend', 'local') for args in found]
     return not {'local', 'disk'}.issuperset(backends)
 
 

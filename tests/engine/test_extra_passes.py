@@ -218,6 +218,14 @@ def test_forgetting_takes_the_label_maps_unread_where_the_hook_does(config, make
     assert found.classes[0] == 'road'
 
 
+def test_validation_images_without_labels_are_named(config):
+    config.val_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
+    with pytest.raises(
+        ValueError, match='000_leftImg8bit.png: no gt_sem_seg to count: the pipeline has no Load'
+    ):
+        Runner.from_cfg(config).train()
+
+
 def test_forgetting_needs_a_shared_class(config):
     # To be given the background's row is to share nothing.
     message = 'forgetting: the source label space shares no class with the target'

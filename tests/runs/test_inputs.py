@@ -181,3 +181,8 @@ def test_a_variable_is_named_where_the_config_has_one(tmp_path, root, cure):
 )
 def test_data_that_are_there_or_are_not_looked_for(dataset):
     check_data_roots(Config(dict(train_dataloader=dict(dataset=dataset))))
+
+
+def test_a_transform_that_is_no_dict_is_left_to_be_built(tmp_path):
+    dataset = dict(data_root=str(tmp_path), pipeline=['LoadImageFromFile'])
+    check_data_roots(Config(dict(train_dataloader=dict(dataset=dataset))))
