@@ -195,7 +195,7 @@ def check_openmim() -> Iterator[Finding]:
 
 
 def check_opencv_packages() -> Iterator[Finding]:
-    """Warn of several packages of OpenCV."""
+    """Warn where more than one package of OpenCV is installed."""
     installed = [name for name in OPENCV if version_of(name)]
     if len(installed) > 1:
         text = f'{" and ".join(installed)} are installed, and write the same files'

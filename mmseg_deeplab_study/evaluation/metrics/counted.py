@@ -55,5 +55,5 @@ def metric_config(evaluators: dict | Sequence[dict] | None, kind: type[BaseMetri
 
 
 def as_list(evaluators: dict | Sequence[dict] | None) -> list[dict]:
-    """An evaluator's configs: of one, of several, or of none."""
+    """List an evaluator's configs, whether it is one, a list or None."""
     return list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators] if evaluators else []
