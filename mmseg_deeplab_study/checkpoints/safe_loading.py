@@ -1,11 +1,14 @@
 """Read PyTorch files without running anything that is in them."""
 
 import argparse
+import codecs
 import contextlib
 import pickle
 import re
+import tarfile
 import types
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -14,6 +17,7 @@ import torch
 
 from .strangers import what_it_is_not
 
+TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
 # What training scripts save beside tensors, by its name in the file: options, paths, numpy's numbers and
 # arrays of numbers. Building these holds data and does nothing; a path is read as a pure one, which touches
 # no disk. `builtins.getattr`, which MMEngine's own checkpoints would need, could reach anything.
@@ -22,6 +26,8 @@ _PLAIN = {
     'types.SimpleNamespace': types.SimpleNamespace,
     'numpy.dtype': np.dtype,
     'numpy.ndarray': np.ndarray,
+    # The bytes of an array; torch allows it itself since 2.6.
+    '_codecs.encode': codecs.encode,
     **{f'numpy.dtypes.{kind.__name__}': kind for kind in map(type, map(np.dtype, '?bhilqBHILQefdFD'))},
     # numpy 2 renamed the module, Python 3.13 the other.
     **{f'numpy.{core}.multiarray.scalar': np.float64().__reduce__()[0] for core in ('core', '_core')},
@@ -34,6 +40,11 @@ _PLAIN = {
     },
 }
 
+_SCRIPT = (
+    'a TorchScript file (torch.jit.save), a program with its weights; expected a state dict. Where you trust '
+    'its maker, torch.save(torch.jit.load(FILE).state_dict(), NEW) makes one'
+)
+
 
 def load_plain(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) -> Any:
     """Load tensors and plain data, such as a training script's options, from a file of ``torch.save``.
@@ -45,20 +56,25 @@ def load_plain(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) 
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path}: no such file')
-    allowed = contextlib.nullcontext()
-    # Before 2.6 torch cannot be told what is plain data by its name in the file, and refuses it.
-    if tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6):
-        allowed = torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()])
     try:
-        refused = _other_archive(path) if zipfile.is_zipfile(path) else None
+        refused = _other_archive(path)
         if refused is None:
-            with allowed:
-                return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap or None)
+            with _plain_data_allowed():
+                # Not torch.load, which MMEngine's loaders find replaced by this function. The path as a text:
+                # before torch 2.2 mmap takes nothing else.
+                return torch.serialization.load(
+                    str(path), map_location=map_location, weights_only=True, mmap=mmap or None
+                )
     # A cut or damaged file fails wherever the reader happens to be.
     except Exception as error:
         pickled = isinstance(error, pickle.UnpicklingError)
         code = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', str(error)) if pickled else None
-        if code is not None:
+        if code is not None and code[1] in _PLAIN:
+            refused = (
+                f'holds {code[1]}, which is read with torch 2.4 or later, not {torch.__version__}. Update '
+                'torch, or save its state_dict alone there'
+            )
+        elif code is not None:
             refused = (
                 f'refused, because it carries code ({code[1]}) beside tensors and plain data; nothing of it '
                 'was run. Save its state_dict alone where you trust it'
@@ -80,17 +96,52 @@ def check_sums(path: Path) -> None:
             raise ValueError(f'checkpoint {path}: damaged, the check sum of {damaged} is wrong')
 
 
+@contextlib.contextmanager
+def _plain_data_allowed() -> Iterator[None]:
+    """Have torch take what is plain data; before 2.4 it takes nothing that it does not know itself."""
+    if TORCH >= (2, 6):
+        with torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()]):
+            yield
+    elif TORCH >= (2, 4):
+        before = torch.serialization.get_safe_globals().copy()
+        torch.serialization.add_safe_globals([_named(plain, name) for name, plain in _PLAIN.items()])
+        try:
+            yield
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(before)
+    else:
+        yield
+
+
+def _named(plain: Callable, name: str) -> Callable:
+    """``plain`` under the name that a file calls it by: before 2.6 torch asks the object, not a list."""
+    module, _, attribute = name.rpartition('.')
+    if (plain.__module__, plain.__qualname__) == (module, attribute):
+        return plain
+
+    def stand_in(*args: Any) -> Any:
+        return plain(*args)
+
+    stand_in.__module__, stand_in.__name__, stand_in.__qualname__ = module, attribute, attribute
+    return stand_in
+
+
 def _other_archive(path: Path) -> str | None:
-    """Why a zip archive that is whole is refused; None if torch.save wrote it."""
+    """Why an archive that is whole is refused; None if torch.save wrote it, or if it is none.
+
+    Before 2.6 torch would run a TorchScript file, and unpack a tar file wherever it says, whatever
+    ``weights_only`` is (CVE-2025-32434).
+    """
+    if not zipfile.is_zipfile(path):
+        tar = tarfile.is_tarfile(path)
+        return 'a tar file, not one of torch.save; unpack it, and give the file inside' if tar else None
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     # Below the archive's own folder.
     names = {member.filename.partition('/')[2] for member in members}
-    if 'constants.pkl' in names and any(name.startswith('code/') for name in names):
-        return (
-            'a TorchScript file (torch.jit.save), a program with its weights; expected a state dict. Where '
-            'you trust its maker, torch.save(torch.jit.load(FILE).state_dict(), NEW) makes one'
-        )
+    if 'constants.pkl' in names:
+        return _SCRIPT
     if 'data.pkl' not in names:
         kind = 'a program of torch.export' if 'archive_format' in names else 'a zip file of something else'
         return (
@@ -104,4 +155,7 @@ def _other_archive(path: Path) -> str | None:
             f'refused, because it is compressed ({size} bytes would become {total}); torch.save does not '
             'compress'
         )
+    # In a file made for that, torch may find what zipfile does not.
+    if TORCH < (2, 6) and 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
+        return _SCRIPT
     return None

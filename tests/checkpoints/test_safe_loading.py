@@ -1,6 +1,7 @@
 import argparse
 import os
 import pickle
+import tarfile
 import types
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmseg_deeplab_study.checkpoints import safe_loading
 from mmseg_deeplab_study.checkpoints.safe_loading import load_plain
 
 
@@ -21,8 +23,12 @@ class Payload:
 
 
 @pytest.mark.parametrize('new_format', [True, False])
-def test_loads_what_scripts_save_beside_the_weights(tmp_path, new_format):
-    """In files of torchvision's references, VainF's and the like."""
+@pytest.mark.parametrize('release', [(2, 4), (2, 6)])
+def test_loads_what_scripts_save_beside_the_weights(tmp_path, monkeypatch, release, new_format):
+    """In files of torchvision's references, VainF's and the like; as with torch 2.4 and 2.6."""
+    if release > safe_loading.TORCH:
+        pytest.skip(f'not with torch {torch.__version__}')
+    monkeypatch.setattr(safe_loading, 'TORCH', release)
     inner = argparse.Namespace(amp=True)
     args = argparse.Namespace(lr=0.02, data_path=Path('/data/coco'), device=torch.device('cpu'), inner=inner)
     numbers = {'best': np.float32(0.5), 'best_score': np.float64(0.7), 'done': np.bool_(True), 'cur_itrs': 3}
@@ -43,6 +49,27 @@ def test_loads_what_scripts_save_beside_the_weights(tmp_path, new_format):
     assert loaded['confusion'].tolist() == [[0, 1], [2, 3]]
 
 
+def test_numbers_of_numpy_need_torch_2_4(tmp_path, monkeypatch):
+    monkeypatch.setattr(safe_loading, 'TORCH', (2, 3))
+    torch.save({'best_score': np.float64(0.7)}, tmp_path / 'script.pth')
+
+    with pytest.raises(
+        ValueError, match=r'script\.pth: holds numpy\.\w+\.multiarray\.scalar, which .* torch 2\.4'
+    ):
+        load_plain(tmp_path / 'script.pth')
+
+
+@pytest.mark.parametrize('compression', ['', 'gz'])
+def test_a_tar_file_is_refused(tmp_path, compression):
+    """Before 2.6 torch unpacks it wherever it says."""
+    (tmp_path / 'storages').write_bytes(b'\0' * 100)
+    with tarfile.open(tmp_path / 'model.pth', f'w:{compression}') as archive:
+        archive.add(tmp_path / 'storages', 'storages')
+
+    with pytest.raises(ValueError, match=r'model\.pth: a tar file, not one of torch\.save; unpack it'):
+        load_plain(tmp_path / 'model.pth')
+
+
 @pytest.mark.parametrize('new_format', [True, False])
 @pytest.mark.parametrize('beside', [lambda code: code, lambda code: argparse.Namespace(lr=0.1, hook=code)])
 def test_code_is_refused_by_name_and_not_run(tmp_path: Path, beside, new_format: bool):
@@ -50,7 +77,7 @@ def test_code_is_refused_by_name_and_not_run(tmp_path: Path, beside, new_format:
     data = {'model_state': {'w': torch.ones(2)}, 'extra': beside(Payload(trace))}
     torch.save(data, path, _use_new_zipfile_serialization=new_format)
 
-    with pytest.raises(ValueError, match=r'evil\.pth: refused.*code \((posix|os)\.system\)'):
+    with pytest.raises(ValueError, match=r'evil\.pth: (refused.*code \((posix|os)\.system\)|holds argparse)'):
         load_plain(path)
 
     assert not trace.exists()
@@ -109,7 +136,9 @@ def test_zip_bomb_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize('make', [torch.jit.script, lambda m: torch.jit.trace(m, torch.ones(1, 2))])
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
-def test_torchscript_is_named_and_not_run(tmp_path: Path, make):
+@pytest.mark.parametrize('release', [(2, 4), (2, 6)])
+def test_torchscript_is_named_and_not_run(tmp_path: Path, monkeypatch, make, release):
+    monkeypatch.setattr(safe_loading, 'TORCH', release)
     torch.jit.save(make(torch.nn.Linear(2, 2)), tmp_path / 'model.pth')
 
     with pytest.raises(

@@ -155,7 +155,7 @@ class Shell:
 def test_code_is_not_run(cfg, write, tmp_path, monkeypatch):
     """Nor is torch ever asked to: before 2.6 it unpickles unless told not to."""
     monkeypatch.chdir(tmp_path)
-    loaded, load = [], torch.load
+    loaded, load = [], torch.serialization.load
     checkpoint = load(write(cfg), weights_only=True)
     torch.save({**checkpoint, 'meta': Shell()}, 'shell.pth')
     Path('bare.pth').write_bytes(pickle.dumps(Shell()))
@@ -164,7 +164,7 @@ def test_code_is_not_run(cfg, write, tmp_path, monkeypatch):
         loaded.append(kwargs['weights_only'])
         return load(*args, **kwargs)
 
-    monkeypatch.setattr(torch, 'load', watched)
+    monkeypatch.setattr(torch.serialization, 'load', watched)
     for name, message in (('shell.pth', 'refused, because it carries code'), ('bare.pth', '')):
         with pytest.raises(ValueError, match=f'{name}: {message}'):
             load_model(cfg, name)
