@@ -11,11 +11,17 @@ REGISTERS = not (
     and any(word.endswith('mmseg_deeplab_study.doctor') for word in getattr(sys, 'orig_argv', ()))
 )
 if REGISTERS:
-    from .compat import find_bases_by_path, format_configs_once, make_mmcv_ops_importable
+    from .compat import (
+        find_bases_by_path,
+        format_configs_once,
+        keep_standard_output,
+        make_mmcv_ops_importable,
+    )
 
     make_mmcv_ops_importable()  # before anything that imports mmseg
     find_bases_by_path()
     format_configs_once()
+    keep_standard_output()
 
     from . import checkpoints, datasets, engine, evaluation, models
     from .hub import config_path, get_config, get_model

@@ -1,10 +1,12 @@
 """Upstream faults that this package has to live with: each with its reason and its end."""
 
-import functools
+import contextlib
 import importlib
 import importlib.util
+import io
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,15 +19,39 @@ EXTENSION = 'mmcv._ext'
 BUILD_QUERIES = ('get_compiler_version', 'get_compiling_cuda_version')
 
 
+# The maintained forks of OpenMMLab's packages, of the same import names.
+FORK = 'onedl-'
+
+
+def distribution(name: str, module: str) -> str:
+    """The distribution that ``module`` is imported from: OpenMMLab's ``name``, or the fork of it.
+
+    Both may be installed, the second over the first: the version that is imported decides.
+    """
+    try:
+        forked = version(FORK + name) == importlib.import_module(module).__version__
+    except PackageNotFoundError:
+        forked = False
+    return FORK + name if forked else name
+
+
 class MissingOpError(RuntimeError):
-    """A compiled op of full mmcv was called where only mmcv-lite is installed."""
+    """A compiled op of mmcv was called where mmcv has none."""
 
     def __init__(self, op: str) -> None:
-        super().__init__(
-            f'mmcv.ops called the compiled op {op!r}, which mmcv-lite does not have. '
-            'Install full mmcv in its place: pip uninstall mmcv-lite, then '
-            'pip install "mmcv<2.2" (2.1.0 compiles with torch up to 2.13).'
-        )
+        if distribution('mmcv', 'mmcv') == 'mmcv':
+            installed = 'mmcv-lite'
+            cure = (
+                'Install full mmcv in its place: pip uninstall mmcv-lite, then pip install "mmcv<2.2" (2.1.0 '
+                'compiles with torch up to 2.13)'
+            )
+        else:
+            installed = 'onedl-mmcv as pip installs it'
+            cure = (
+                'Compile it in its place: pip uninstall onedl-mmcv, then MMCV_WITH_OPS=1 pip install '
+                '--no-build-isolation --no-binary onedl-mmcv onedl-mmcv'
+            )
+        super().__init__(f'mmcv.ops called the compiled op {op!r}, which {installed} does not have. {cure}.')
 
 
 class _OpsPlaceholder(ModuleType):
@@ -94,6 +120,9 @@ def find_bases_by_path() -> None:
     original = Config._get_cfg_path
     if original.__module__ == __name__:
         return
+    # The fork of MMEngine looks for OpenMMLab's distributions.
+    for module in ('mmseg', 'mmpretrain'):
+        MODULE2PACKAGE[module] = distribution(MODULE2PACKAGE[module], module)
 
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         package, _, path = cfg_path.partition('::')
@@ -106,27 +135,49 @@ def find_bases_by_path() -> None:
     Config._get_cfg_path = staticmethod(get_cfg_path)
 
 
+def keep_standard_output() -> None:
+    """Import the data sets of mmseg's fork without what it prints.
+
+    Upstream fault: onedl-mmsegmentation 1.4.2 and onedl-mmpretrain 1.3.6 print "Could not import OneDL" on
+    standard output, in the middle of what a tool writes there. Can go when they log it.
+    """
+    if distribution('mmsegmentation', 'mmseg') == 'mmsegmentation':
+        return
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        importlib.import_module('mmseg.datasets')
+    sys.stdout.write(printed.getvalue().replace('Could not import OneDL\n', ''))
+
+
+def expects_rgb(preprocessor: 'nn.Module') -> bool:
+    """Whether a ``SegDataPreProcessor`` swaps the channels of images, which are read in BGR."""
+    # The attribute's name in onedl-mmsegmentation 1.4.2 and in mmsegmentation 1.2.2.
+    names = ('_channel_conversion', 'channel_conversion')
+    return next(getattr(preprocessor, name) for name in names if hasattr(preprocessor, name))
+
+
 def format_configs_once() -> None:
     """Have MMEngine keep the formatted texts of the last few configs.
 
-    Upstream fault: MMEngine 0.10.7 formats the same config by yapf four times before the first iteration and
-    again for every checkpoint, up to a second each.
-    Can go when ``Config.pretty_text`` is formatted once.
+    Upstream fault: MMEngine 0.10.7, and its fork, format the same config by yapf four times before the first
+    iteration and again for every checkpoint, up to a second each. Can go when they keep what they formatted.
     """
-    from mmengine.config import config
+    from mmengine.config import Config
 
-    original = config.FormatCode
+    original = Config.pretty_text.fget
     if original.__module__ == __name__:
         return
+    texts: dict[tuple, str] = {}
 
-    @functools.lru_cache(maxsize=4)
-    def formatted(text: str, style: tuple, **options: Any) -> tuple[str, bool]:
-        return original(text, style_config=dict(style), **options)
+    def pretty_text(self: Config) -> str:
+        key = repr(self._cfg_dict), self._format_python_code
+        if key not in texts:
+            while len(texts) > 3:
+                del texts[next(iter(texts))]
+            texts[key] = original(self)
+        return texts[key]
 
-    def format_code(text: str, style_config: dict[str, Any], **options: Any) -> tuple[str, bool]:
-        return formatted(text, tuple(style_config.items()), **options)
-
-    config.FormatCode = format_code
+    Config.pretty_text = property(pretty_text, doc=original.__doc__)
 
 
 def train_depthwise_in_planes(model: 'nn.Module') -> None:

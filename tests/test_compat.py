@@ -219,11 +219,11 @@ def test_what_is_not_there_is_mmengines_error(tmp_path: Path, base: str, error: 
 def test_a_run_formats_its_config_once(make_tiny_cityscapes, make_config, tmp_path, monkeypatch):
     texts = []
 
-    def format_code(text: str, **_: object) -> tuple[str, bool]:
-        texts.append(text)
-        return text, False
+    def pretty_text(config: Config) -> str:
+        texts.append(repr(config))
+        return texts[-1]
 
-    monkeypatch.setattr('mmengine.config.config.FormatCode', format_code)
+    monkeypatch.setattr(Config, 'pretty_text', property(pretty_text))
     format_configs_once()
     cfg = make_config(make_tiny_cityscapes(tmp_path), tmp_path / 'run')
     cfg.train_cfg.max_iters = 2

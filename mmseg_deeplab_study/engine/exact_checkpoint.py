@@ -150,7 +150,7 @@ class ExactCheckpointHook(CheckpointHook):
         loop = runner.train_loop
         if runner.iter >= runner.max_iters:
             # MMEngine would load all batches of the run to get to its end.
-            loop.dataloader_iterator = itertools.repeat(None)
+            loop.dataloader_iterator = _Batches(itertools.repeat(None))
             return
         if not any(rate for some in runner.optim_wrapper.get_lr().values() for rate in some):
             runner.logger.warning(
@@ -165,7 +165,8 @@ class ExactCheckpointHook(CheckpointHook):
             yield from batches
 
         # MMEngine plays the former ones, which draw too.
-        loop.dataloader_iterator = itertools.chain(itertools.islice(batches, loop.iter), new_batches())
+        played = itertools.islice(batches, loop.iter)
+        loop.dataloader_iterator = _Batches(itertools.chain(played, new_batches()))
 
     def _save_checkpoint(self, runner: Runner) -> None:
         # On every rank, which gathering waits for.
@@ -191,3 +192,25 @@ class ExactCheckpointHook(CheckpointHook):
         self._save_checkpoint_with_step(runner, iteration, dict(epoch=runner.epoch, iter=iteration))
         runner.logger.warning(f'SIGTERM: saved iteration {iteration} and ended; resume with --resume')
         raise SystemExit(128 + signal.SIGTERM)
+
+
+class _Batches:
+    """An iterator over batches as a train loop uses it."""
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._batches)
+
+    def skip_iter(self, number: int) -> None:
+        """Play the former batches of a resumed run.
+
+        MMEngine's loop does so itself; that of its fork calls this, and its own leaves their augmentations
+        out, which draw at random.
+        """
+        for _ in range(number):
+            next(self)

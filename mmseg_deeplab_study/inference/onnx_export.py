@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..atomic_file import write_atomically
 from ..checkpoints.parity import Parity, measure
+from ..compat import expects_rgb
 from ..models.folding import conv_norm_pairs, fold
 from ..runs.config import read_config
 from .files import read_photograph
@@ -73,8 +74,7 @@ class PixelsToLogits(nn.Module):
         normalises = getattr(preprocessor, '_enable_normalize', False)
         self.register_buffer('mean', preprocessor.mean if normalises else torch.zeros(3, 1, 1))
         self.register_buffer('std', preprocessor.std if normalises else torch.ones(3, 1, 1))
-        # Images are read in BGR, and swapped where the network expects RGB.
-        self.expects_rgb = preprocessor.channel_conversion
+        self.expects_rgb = expects_rgb(preprocessor)
         self.smallest = (preprocessor.test_cfg or {}).get('size') or (0, 0)
         self.pad_value = preprocessor.pad_val
         self.eval().requires_grad_(False)

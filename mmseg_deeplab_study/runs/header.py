@@ -1,5 +1,6 @@
 """What a record says of its run: label spaces, recipe, digests, versions, hardware."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -15,6 +16,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..compat import distribution
 from ..datasets.subsets import image_list
 from ..digests import data_digest, file_digest, names_digest
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric
@@ -28,7 +30,8 @@ from .resuming import is_resumed
 from .work_dir import clear_work_dir
 
 _NAMED = 8  # changes that a warning lists
-PACKAGES = ('mmsegmentation', 'mmengine', 'mmpretrain', 'torch', 'numpy')
+# By what is imported: either OpenMMLab's or the forks'.
+PACKAGES = {'mmsegmentation': 'mmseg', 'mmengine': 'mmengine', 'mmpretrain': 'mmpretrain'}
 # What changes between a run and its repetition, here or on another machine, without changing the recipe.
 # Seed, source checkpoint and file lists have keys of their own in the header.
 _NOT_THE_RECIPE = (
@@ -126,7 +129,10 @@ def run_header(
         'train': describe_dataset(train),
         'versions': {
             'mmseg_deeplab_study': __version__,
-            **{package: version(package) for package in PACKAGES},
+            **{
+                name: version(name)
+                for name in (*itertools.starmap(distribution, PACKAGES.items()), 'torch', 'numpy')
+            },
         },
     }
     if probe is not None:

@@ -52,7 +52,7 @@ def results(streets: Path, tmp_path_factory) -> dict:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv('MALLOC_ARENA_MAX', raising=False)
-        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True), raising=False)
         ours = setups.config(network, 'float32', streets, folder / 'run', crop=64)
         ours.train_cfg.max_iters = 10
         trained = training.measure(network, streets, folder, steps=2, crop=64)
