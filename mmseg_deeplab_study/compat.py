@@ -72,7 +72,7 @@ class _OpsPlaceholder(ModuleType):
 
 
 def make_mmcv_ops_importable() -> bool:
-    """Import `mmcv.ops`, with a placeholder for its compiled ops beside mmcv-lite; ImportError without mmcv.
+    """Import `mmcv.ops`, with a placeholder where it has no compiled ops; ImportError without it.
 
     Upstream fault: mmsegmentation 1.2.2 imports `mmcv.ops` at module level, so that `import mmseg.models`
     fails with mmcv-lite, though no DeepLab or SegFormer uses a compiled op; and with torch newer than 2.1,
@@ -84,16 +84,14 @@ def make_mmcv_ops_importable() -> bool:
     # find_spec raises for a module that is in sys.modules without a spec, as others' stubs do.
     if 'mmcv.ops' in sys.modules or EXTENSION in sys.modules:
         return False
-    try:
-        importlib.import_module('mmcv')
-    except ModuleNotFoundError as error:
-        if error.name != 'mmcv':  # mmcv is there; what it lacks is something else
-            raise
-        raise ImportError(
-            'mmsegmentation needs mmcv, and neither mmcv nor mmcv-lite is installed: '
-            'pip install "mmcv-lite<2.2"',
-            name='mmcv',
-        ) from error
+    for module in ('mmengine', 'mmcv', 'mmseg', 'mmpretrain'):
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(
+                f'{module} is not installed: it comes with an extra of this package, pip install "CLONE[lite]", '
+                'or [mim] with full mmcv, or [onedl] (docs/install.md)',
+                name=module,
+            )
+    importlib.import_module('mmcv')
     if importlib.util.find_spec(EXTENSION) is not None:
         return False
 

@@ -5,12 +5,14 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmseg_deeplab_study import compat
 from mmseg_deeplab_study.compat import (
     MissingOpError,
     _OpsPlaceholder,
@@ -21,6 +23,8 @@ from mmseg_deeplab_study.compat import (
 )
 
 # Only now, which is what the module under test is for.
+import mmcv  # isort: skip
+import mmseg  # isort: skip
 from mmcv import ops  # isort: skip
 
 REPO = Path(__file__).resolve().parents[1]
@@ -70,6 +74,51 @@ def test_calling_a_compiled_op_names_it_and_the_cure():
     assert caught.type is MissingOpError
     for part in ("compiled op 'deform_conv_forward'", 'pip uninstall mmcv-lite', 'pip install "mmcv<2.2"'):
         assert part in str(caught.value)
+
+
+@pytest.fixture
+def forks(monkeypatch):
+    """An environment that has the forks, of the versions that are imported."""
+    versions = {'onedl-mmcv': mmcv.__version__, 'onedl-mmsegmentation': mmseg.__version__}
+
+    def version(name: str) -> str:
+        if name not in versions:
+            raise compat.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(compat, 'version', version)
+    return versions
+
+
+def test_what_is_imported_says_the_distribution(forks):
+    assert compat.distribution('mmsegmentation', 'mmseg') == 'onedl-mmsegmentation'
+    assert compat.distribution('mmengine', 'mmengine') == 'mmengine'
+    forks['onedl-mmsegmentation'] = '1.4.2'  # OpenMMLab's was installed over it
+    assert compat.distribution('mmsegmentation', 'mmseg') == 'mmsegmentation'
+
+
+def test_the_fork_s_compiled_ops(forks):
+    assert 'uninstall onedl-mmcv, then MMCV_WITH_OPS=1 pip install' in str(MissingOpError('nms'))
+
+
+def test_the_fork_prints_nothing_on_standard_output(forks, monkeypatch, capsys):
+    def import_module(name: str) -> ModuleType:
+        if name == 'mmseg.datasets':
+            sys.stdout.write('Could not import OneDL\nread this\nCould not import OneDL\n')
+        return sys.modules[name]
+
+    monkeypatch.setattr(compat.importlib, 'import_module', import_module)
+    compat.keep_standard_output()
+    assert capsys.readouterr().out == 'read this\n'
+    forks.clear()
+    compat.keep_standard_output()
+    assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize('name', ['channel_conversion', '_channel_conversion'])
+@pytest.mark.parametrize('swaps', [True, False])
+def test_whether_channels_are_swapped(name, swaps):
+    assert compat.expects_rgb(SimpleNamespace(**{name: swaps})) is swaps
 
 
 def test_full_mmcv_is_left_alone(run, tmp_path: Path):
@@ -142,7 +191,12 @@ def test_failure_half_way_leaves_no_placeholder_and_can_be_repeated(run):
 
 
 @pytest.mark.parametrize(
-    ('absent', 'error'), [('mmcv', 'pip install "mmcv-lite<2.2"'), ('cv2', 'import of cv2 halted')]
+    ('absent', 'error'),
+    [
+        ('mmcv', 'mmcv is not installed: it comes with an extra of this package, pip install "CLONE[lite]"'),
+        ('mmpretrain', 'mmpretrain is not installed: it comes with'),
+        ('cv2', 'import of cv2 halted'),
+    ],
 )
 def test_what_is_not_installed_is_named(run, absent, error):
     """An mmcv that lacks something else keeps its own error."""

@@ -11,15 +11,44 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .findings import Finding
 
 NAME = 'mmseg_deeplab_study'
 ROOT = Path(__file__).resolve().parents[2]
 # As in setup.cfg, which an installed package does not have.
-PYTHON = ((3, 10), (3, 13))
-MMCV = '<2.2,>=2.0.0rc4'  # of the extras, either lite or mim
+PYTHON = ((3, 10), (3, 14))
+# Where two of a line are installed, one has written over files of the other.
+SAME_FILES = (
+    ('mmcv-lite', 'mmcv', 'onedl-mmcv'),
+    ('mmengine', 'onedl-mmengine'),
+    ('mmsegmentation', 'onedl-mmsegmentation'),
+    ('mmpretrain', 'onedl-mmpretrain'),
+)
+
+
+class Stack(NamedTuple):
+    """A set of versions: Python, torch and NumPy, and the extra with the packages that begin with mm."""
+
+    python: str
+    torch: str
+    numpy: str
+    extra: str
+
+    def __str__(self) -> str:
+        return f'Python {self.python}, torch {self.torch}, numpy {self.numpy}, [{self.extra}]'
+
+
+# As .ci/run and .ci/stacks.toml have them, and docs/install.md.
+TESTED = (
+    Stack('3.11', '2.14', '2.4', 'lite'),
+    Stack('3.10', '2.1', '1.26', 'lite'),
+    Stack('3.10', '2.4', '2.2', 'lite'),
+    Stack('3.13', '2.14', '2.5', 'lite'),
+    Stack('3.12', '2.14', '2.5', 'onedl'),
+    Stack('3.10', '2.4', '1.26', 'mim'),
+)
 OPENCV = (
     'opencv-python',
     'opencv-contrib-python',
@@ -51,13 +80,24 @@ def load_alone(file: str) -> ModuleType:
     return module
 
 
-def declared_requirements() -> list[str]:
-    """This package's requirements, from its metadata, else from setup.cfg."""
+def extra_in_use() -> str:
+    """The extra that the installed packages of MMSegmentation come with; 'lite' without any."""
+    if any(version_of(name) for *_, name in SAME_FILES if name.startswith('onedl-')):
+        return 'onedl'
+    return 'mim' if version_of('mmcv') else 'lite'
+
+
+def declared_requirements(extra: str) -> list[Any]:
+    """What this package requires with an extra, from its metadata, else from setup.cfg."""
     if version_of(NAME) is not None:
-        return importlib.metadata.requires(NAME) or []
-    config = configparser.ConfigParser()
-    config.read(ROOT / 'setup.cfg')
-    return list(filter(None, config.get('options', 'install_requires', fallback='').splitlines()))
+        lines = importlib.metadata.requires(NAME) or []
+    else:
+        config = configparser.ConfigParser()
+        config.read(ROOT / 'setup.cfg')
+        places = (('options', 'install_requires'), ('options.extras_require', extra))
+        lines = [line for place in places for line in config.get(*place, fallback='').splitlines() if line]
+    declared = map(parse_requirement, lines)
+    return [one for one in declared if one.marker is None or one.marker.evaluate({'extra': extra})]
 
 
 def parse_requirement(line: str) -> Any:
@@ -90,9 +130,8 @@ def check_installation() -> Iterator[Finding]:
     """Check that Python imports the package that this doctor belongs to."""
     version = version_of(NAME)
     clone = (ROOT / 'setup.cfg').is_file()
-    # "[lite]" beside full mmcv would overwrite it.
-    extra = 'mim' if version_of('mmcv') else 'lite'
-    cure = f'pip install -e "{ROOT}[{extra}]"' if clone else f'install {NAME} in this environment'
+    # Another extra would write over the packages that are there.
+    cure = f'pip install -e "{ROOT}[{extra_in_use()}]"' if clone else f'install {NAME} in this environment'
     spec = importlib.util.find_spec(NAME)
     found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
     if version is None:
@@ -106,13 +145,11 @@ def check_installation() -> Iterator[Finding]:
 
 def check_requirements() -> Iterator[Finding]:
     """Compare installed versions with the declared requirements."""
-    met, missing, declared = [], [], declared_requirements()
+    met, missing, declared = [], [], declared_requirements(extra_in_use())
     if not declared:
         text = f'unknown: {NAME} is not installed, and there is no {ROOT / "setup.cfg"}'
         yield Finding('error', 'requirements', text, 'install it, or run the doctor of a clone')
-    for requirement in map(parse_requirement, declared):
-        if requirement.marker is not None and not requirement.marker.evaluate({'extra': ''}):
-            continue
+    for requirement in declared:
         name, wanted = requirement.name, f'"{requirement.name}{requirement.specifier}"'
         version = version_of(name)
         if version is None and name in OPENCV:
@@ -131,30 +168,40 @@ def check_requirements() -> Iterator[Finding]:
         yield Finding('ok', 'requirements', ', '.join(met))
 
 
-def check_mmcv() -> Iterator[Finding]:
-    """Check that there is one mmcv that MMSegmentation takes, and its ops."""
-    installed = {name: version for name in ('mmcv', 'mmcv-lite') if (version := version_of(name))}
-    lite = f'pip install "mmcv-lite{MMCV}"'
-    if not installed:
-        yield Finding('error', 'mmcv', 'neither mmcv nor mmcv-lite is installed', lite)
-        return
-    if len(installed) == 2:
-        text = 'mmcv and mmcv-lite are both installed, and write the same files'
-        yield Finding('error', 'mmcv', text, f'pip uninstall -y mmcv mmcv-lite && {lite}')
-        return
-    [(name, version)] = installed.items()
-    if not parse_requirement(name + MMCV).specifier.contains(version, prereleases=True):
-        text = f'{name} {version}, expected {MMCV}: MMSegmentation refuses it'
-        yield Finding('error', 'mmcv', text, f'pip install "{name}{MMCV}"')
-    elif has_compiled_ops():
-        yield Finding('ok', 'mmcv', f'{name} {version} with compiled ops')
-    elif name == 'mmcv-lite':
-        text = f'{name} {version}; a placeholder replaces the compiled ops, which no DeepLab uses'
-        yield Finding('ok', 'mmcv', text)
-    else:
-        text = f'{name} {version} has no compiled ops (mmcv._ext)'
-        cure = f'if no model needs them, pip uninstall -y mmcv && {lite}'
-        yield Finding('warning', 'mmcv', text, cure)
+def check_same_files() -> Iterator[Finding]:
+    """Check that no package was installed over another."""
+    for names in SAME_FILES:
+        installed = [name for name in names if version_of(name)]
+        if len(installed) > 1:
+            keep = next((name for name in installed if name.startswith('onedl-')), installed[0])
+            text = f'{" and ".join(installed)} are installed, and write the same files'
+            cure = f'pip uninstall -y {" ".join(installed)} && pip install "{_with_range(keep)}"'
+            yield Finding('error', names[-1].removeprefix('onedl-'), text, cure)
+
+
+def _with_range(name: str) -> str:
+    extra = {'mmcv': 'mim', 'mmcv-lite': 'lite'}.get(name, 'onedl')
+    return next(
+        (str(one).partition(';')[0] for one in declared_requirements(extra) if one.name == name), name
+    )
+
+
+def check_ops() -> Iterator[Finding]:
+    """Say whether mmcv has its compiled ops."""
+    for name in SAME_FILES[0]:
+        if not (version := version_of(name)):
+            continue
+        if has_compiled_ops():
+            yield Finding('ok', 'mmcv', f'{name} {version} with compiled ops')
+        elif name == 'mmcv':
+            text = f'{name} {version} has no compiled ops (mmcv._ext)'
+            cure = (
+                f'if no model needs them, pip uninstall -y mmcv && pip install "{_with_range("mmcv-lite")}"'
+            )
+            yield Finding('warning', 'mmcv', text, cure)
+        else:
+            text = f'{name} {version}; a placeholder replaces the compiled ops, which no DeepLab uses'
+            yield Finding('ok', 'mmcv', text)
 
 
 def has_compiled_ops() -> bool:
@@ -183,7 +230,33 @@ def check_numpy() -> Iterator[Finding]:
     torch, numpy = version_of('torch'), version_of('numpy')
     if torch and numpy and leading_numbers(numpy) >= (2, 0) and leading_numbers(torch) < (2, 3):
         text = f'{numpy} beside torch {torch}, which was built for numpy 1'
-        yield Finding('error', 'numpy', text, 'pip install "numpy<2", or torch 2.3 or later')
+        # OpenCV's later wheels need numpy 2.
+        yield Finding(
+            'error', 'numpy', text, 'pip install "numpy<2" "opencv-python<5", or torch 2.3 or later'
+        )
+
+
+def check_stack() -> Iterator[Finding]:
+    """Say which tested set of versions this environment is, or which is the nearest."""
+    if not version_of('torch') or not version_of('numpy'):
+        return
+    python, torch, numpy = (
+        '.'.join(map(str, leading_numbers(version)))
+        for version in ('.'.join(map(str, sys.version_info[:2])), version_of('torch'), version_of('numpy'))
+    )
+    here = Stack(python, torch, numpy, extra_in_use())
+    if here in TESTED:
+        yield Finding('ok', 'versions', f'{here}: tested together')
+        return
+
+    def distance(stack: Stack) -> tuple:
+        numbers = zip(map(leading_numbers, stack[:3]), map(leading_numbers, here[:3]), strict=True)
+        python, torch, numpy = ([abs(a - b) for a, b in zip(*pair, strict=True)] for pair in numbers)
+        return stack.extra != here.extra, torch, numpy, python
+
+    yield Finding(
+        'info', 'versions', f'{here}: not tested together; the nearest: {min(TESTED, key=distance)}'
+    )
 
 
 def check_openmim() -> Iterator[Finding]:
@@ -217,9 +290,11 @@ CHECKS = (
     check_python,
     check_installation,
     check_requirements,
-    check_mmcv,
+    check_same_files,
+    check_ops,
     check_torchvision,
     check_numpy,
+    check_stack,
     check_openmim,
     check_opencv_packages,
     check_optional,

@@ -34,6 +34,13 @@ GOOD = {
     'jinja2': '3.1.6',
     'plotly': '7.1.0',
 }
+FORKS = {
+    **dict.fromkeys(('mmengine', 'mmcv-lite', 'mmsegmentation', 'mmpretrain')),
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmsegmentation': '1.4.2',
+    'onedl-mmpretrain': '1.3.6',
+}
 
 
 @pytest.fixture
@@ -68,18 +75,30 @@ def test_a_good_environment_has_no_problem(findings):
         (
             {'mmcv': '2.1.0'},
             'mmcv',
-            'both installed.*: pip uninstall -y mmcv mmcv-lite && pip install "mmcv-lite',
+            'mmcv-lite and mmcv are installed, and write the same files: '
+            'pip uninstall -y mmcv-lite mmcv && pip install "mmcv-lite<2.2,>=2.0.0rc4"',
         ),
-        ({'mmcv-lite': None}, 'mmcv', 'neither mmcv nor mmcv-lite.*: pip install "mmcv-lite'),
-        ({'mmcv-lite': '2.2.0'}, 'mmcv', 'mmcv-lite 2.2.0, expected.*: pip install "mmcv-lite'),
-        ({'mmcv-lite': None, 'mmcv': '2.0.0rc3'}, 'mmcv', '2.0.0rc3, expected.*"mmcv<2.2,>=2.0.0rc4"'),
+        (
+            {'onedl-mmsegmentation': '1.4.2'},
+            'mmsegmentation',
+            'mmsegmentation and onedl-mmsegmentation are installed.*: pip uninstall -y mmsegmentation '
+            'onedl-mmsegmentation && pip install "onedl-mmsegmentation<1.5,>=1.4.2"',
+        ),
+        ({'mmcv-lite': None}, 'requirements', '1 are not installed: pip install "mmcv-lite<2.2,>=2.0.0rc4"'),
+        ({'mmcv-lite': '2.2.0'}, 'requirements', 'mmcv-lite 2.2.0, expected.*: pip install "mmcv-lite'),
+        ({'mmcv-lite': None, 'mmcv': '2.0.0rc3'}, 'requirements', '2.0.0rc3, exp.*"mmcv<2.2,>=2.0.0rc4"'),
+        ({**FORKS, 'onedl-mmengine': '0.10.8'}, 'requirements', '0.10.8, expected.*"onedl-mmengine<0.11,>'),
         ({'torchvision': '0.28.0'}, 'torchvision', 'goes with 0.29.*: pip install "torchvision==0.29.*"'),
         (
             {'torch': '2.0.1+cpu', 'torchvision': '0.16.0'},
             'torchvision',
             r'2.0.1\+cpu, .*0.15.*"torchvision==0.15',
         ),
-        ({'torch': '2.2.2', 'torchvision': '0.17.2'}, 'numpy', 'beside torch 2.2.2.*: pip install "numpy<2"'),
+        (
+            {'torch': '2.2.2', 'torchvision': '0.17.2'},
+            'numpy',
+            'beside torch 2.2.2.*: pip install "numpy<2" "opencv-python<5"',
+        ),
         (
             {'setuptools': '82.0.0'},
             'requirements',
@@ -111,6 +130,7 @@ def test_what_does_not_go_together_and_its_cure(findings, changes, check, said):
     'changes',
     [
         {'mmcv-lite': '2.0.0rc4'},
+        FORKS,
         {'torch': '2.1.2+cu121', 'torchvision': '0.16.2+cu121', 'numpy': '1.26.4'},
         {'torch': '2.3.0', 'torchvision': '0.18.0'},  # the first with numpy 2
         {'torch': '2.6.0a0+git1', 'torchvision': '0.21.0a0'},
@@ -142,7 +162,7 @@ def test_optional_packages_are_no_problem_and_say_their_extra(findings):
 
 
 @pytest.mark.parametrize(
-    ('version', 'level'), [((3, 9, 18), 'error'), ((3, 10, 0), 'ok'), ((3, 13, 0), 'error')]
+    ('version', 'level'), [((3, 9, 18), 'error'), ((3, 10, 0), 'ok'), ((3, 14, 0), 'error')]
 )
 def test_python(monkeypatch, version, level):
     monkeypatch.setattr(sys, 'version_info', version)
@@ -152,25 +172,55 @@ def test_python(monkeypatch, version, level):
 
 def test_requirements_without_an_installation_are_those_of_setup_cfg(monkeypatch):
     monkeypatch.setattr(packages, 'version_of', lambda name: None)
-    declared = packages.declared_requirements()
+    declared = packages.declared_requirements('onedl')
     config = configparser.ConfigParser()
     config.read(packages.ROOT / 'setup.cfg')
     for name, extra, _ in packages.OPTIONAL:
         assert name in config['options.extras_require'][extra].lower()
     wanted = '>={}.{},<{}.{}'.format(*packages.PYTHON[0], *packages.PYTHON[1])
     assert config['options']['python_requires'] == wanted
-    named = {str(packages.parse_requirement(line)) for line in declared}
-    installed = set(importlib.metadata.requires(packages.NAME))
-    assert {'torch>=2.1', 'mmengine<1.0,>=0.10.7'} <= named & installed
-    for extra, name in (('lite', 'mmcv-lite'), ('mim', 'mmcv')):
-        [line] = config['options.extras_require'][extra].split()
-        assert packages.parse_requirement(line) == packages.parse_requirement(name + packages.MMCV)
+    assert {'torch>=2.1', 'onedl-mmengine<0.11,>=0.10.12'} <= set(map(str, declared))
+
+
+def test_no_extra_brings_packages_that_write_the_same_files(monkeypatch):
+    monkeypatch.setattr(packages, 'version_of', lambda name: None)
+    brought = [
+        {one.name for one in packages.declared_requirements(extra)} for extra in ('lite', 'mim', 'onedl')
+    ]
+    for names in packages.SAME_FILES:
+        assert [len(some & set(names)) for some in brought] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'python', 'level', 'said'),
+    [
+        ({}, (3, 11, 7), 'ok', 'Python 3.11, torch 2.14, numpy 2.4, [lite]: tested together'),
+        (
+            {**FORKS, 'torch': '2.9.0'},
+            (3, 11, 7),
+            'info',
+            'Python 3.11, torch 2.9, numpy 2.4, [onedl]: not tested together; the nearest: '
+            'Python 3.12, torch 2.14, numpy 2.5, [onedl]',
+        ),
+        (
+            {'torch': '2.5.1+cu124', 'numpy': '1.26.4'},
+            (3, 12, 1),
+            'info',
+            'Python 3.12, torch 2.5, numpy 1.26, [lite]: not tested together; the nearest: '
+            'Python 3.10, torch 2.4, numpy 2.2, [lite]',
+        ),
+    ],
+)
+def test_the_nearest_tested_versions(findings, monkeypatch, changes, python, level, said):
+    monkeypatch.setattr(sys, 'version_info', python)
+    [finding] = [finding for finding in findings(changes) if finding.check == 'versions']
+    assert (finding.level, finding.text) == (level, said)
 
 
 def test_without_metadata_and_setup_cfg_the_other_checks_still_speak(findings, monkeypatch, tmp_path):
     monkeypatch.setattr(packages, 'ROOT', tmp_path)
     found = problems(findings({'mmcv-lite': None}))
-    assert [finding.check for finding in found] == ['requirements', 'mmcv']
+    assert [finding.check for finding in found] == ['requirements']
     assert found[0].text.startswith('unknown: ')
 
 

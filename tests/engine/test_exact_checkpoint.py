@@ -21,7 +21,7 @@ from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
 from mmseg_deeplab_study.engine import ExactCheckpointHook
-from mmseg_deeplab_study.engine.exact_checkpoint import RANDOM_STATES
+from mmseg_deeplab_study.engine.exact_checkpoint import RANDOM_STATES, _Batches
 from mmseg_deeplab_study.engine.resumed_optimizer import UPDATES
 from mmseg_deeplab_study.runs.history import read_history
 
@@ -446,3 +446,11 @@ def test_a_copied_run_replaces_its_own_best_checkpoint_alone(tmp_path, monkeypat
     assert sorted(path.name for path in folders[1].iterdir()) == sorted(
         f'best_{s}_iter_10.pth' for s in scores
     )
+
+
+def test_former_batches_are_played_where_the_fork_would_skip_them():
+    played = []
+    batches = _Batches(played.append(number) or number for number in range(5))
+    batches.skip_iter(3)
+    assert next(batches) == 3
+    assert played == [0, 1, 2, 3]
