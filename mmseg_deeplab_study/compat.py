@@ -87,8 +87,8 @@ def make_mmcv_ops_importable() -> bool:
     for module in ('mmengine', 'mmcv', 'mmseg', 'mmpretrain'):
         if importlib.util.find_spec(module) is None:
             raise ImportError(
-                f'{module} is not installed: it comes with an extra of this package, pip install "CLONE[lite]", '
-                'or [mim] with full mmcv, or [onedl] (docs/install.md)',
+                f'{module} is not installed: it comes with an extra of this package, pip install '
+                '"CLONE[lite]", or [mim] with full mmcv, or [onedl] (docs/install.md)',
                 name=module,
             )
     importlib.import_module('mmcv')
