@@ -3,13 +3,16 @@ VENV ?= .venv
 PYTHON ?= python3
 ARGS ?=
 
-CONSTRAINTS := requirements/constraints.txt
+# The stamp says which stack an environment has, which checkout its editable install points to, and made from what.
+STAMP := $(VENV)/.mmseg_deeplab_study.stamp
+MADE := $(filter lite mim onedl,$(firstword $(shell cat '$(STAMP)' 2>/dev/null)))
+STACK ?= $(or $(MADE),lite)
+
+CONSTRAINTS := requirements/constraints$(if $(filter mim,$(STACK)),-mim).txt
 TORCH := $(shell grep -E '^(torch|torchvision)==' $(CONSTRAINTS))
 BIN := $(VENV)/bin
 
-# The stamp says which checkout the environment's editable install points to, and made from what.
-STAMP := $(VENV)/.mmseg_deeplab_study.stamp
-STATE := $(CURDIR) $(shell cat setup.cfg setup.py pyproject.toml $(CONSTRAINTS) | cksum)
+STATE := $(STACK) $(CURDIR) $(shell cat setup.cfg setup.py pyproject.toml $(CONSTRAINTS) | cksum)
 
 .DEFAULT_GOAL := help
 .PHONY: help install reinstall demo test parity bench lint
@@ -18,17 +21,23 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 	@echo '  VENV=DIR          the virtual environment (default .venv)'
 	@echo '  PYTHON=python3    the interpreter that makes it'
+	@echo '  STACK=lite        or mim (full mmcv, which is compiled) or onedl (the maintained forks)'
 	@echo "  ARGS='...'        more arguments for demo, test, parity and bench"
 
 install: ## make the virtual environment, unless it is up to date
 	@[ "$$(cat '$(STAMP)' 2>/dev/null)" = '$(STATE)' ] || $(MAKE) --no-print-directory reinstall
 
 reinstall: ## install again, whatever the stamp says
+	@[ '$(or $(MADE),$(STACK))' = '$(STACK)' ] || \
+	    { echo "$(VENV) has STACK=$(MADE), whose files $(STACK) would write over; give VENV=ANOTHER" >&2; exit 1; }
 	rm -f '$(STAMP)'
 	[ -x '$(BIN)/python' ] || $(PYTHON) -m venv '$(VENV)'
 # torch goes first and alone, so that a wheel chosen for this machine (CPU, CUDA) is found and kept.
 	'$(BIN)/python' -m pip install $(TORCH)
-	'$(BIN)/python' -m pip install -c $(CONSTRAINTS) -e '.[lite,tflite,test,dev]'
+# mmcv's build asks the torch that is there, and an older setuptools.
+	[ '$(STACK)' != mim ] || '$(BIN)/python' -m pip install -c $(CONSTRAINTS) setuptools wheel ninja numpy
+	[ '$(STACK)' != mim ] || MMCV_WITH_OPS=1 '$(BIN)/python' -m pip install --no-build-isolation -c $(CONSTRAINTS) mmcv
+	'$(BIN)/python' -m pip install -c $(CONSTRAINTS) -e '.[$(STACK),tflite,test,dev]'
 	@printf '%s\n' '$(STATE)' > '$(STAMP)'
 
 demo: install ## the whole study on data it draws; ends with a table and a report

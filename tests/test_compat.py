@@ -26,6 +26,7 @@ from mmseg_deeplab_study.compat import (
 import mmcv  # isort: skip
 import mmseg  # isort: skip
 from mmcv import ops  # isort: skip
+from mmseg.registry import MODELS  # isort: skip
 
 REPO = Path(__file__).resolve().parents[1]
 LITE = importlib.util.find_spec('mmcv._ext') is None
@@ -120,6 +121,18 @@ def test_the_fork_prints_nothing_on_standard_output(forks, monkeypatch, capsys):
 @pytest.mark.parametrize('swaps', [True, False])
 def test_whether_channels_are_swapped(name, swaps):
     assert compat.expects_rgb(SimpleNamespace(**{name: swaps})) is swaps
+
+
+@pytest.mark.skipif(LITE, reason='mmcv has no compiled ops')
+def test_a_network_with_compiled_ops_learns():
+    deformable = dict(type='DCN', deform_groups=1, fallback_on_stride=False)
+    network = MODELS.build(
+        dict(
+            type='ResNet', depth=50, base_channels=8, dcn=deformable, stage_with_dcn=(False, True, True, True)
+        )
+    )
+    network(torch.randn(1, 3, 64, 64))[-1].sum().backward()
+    assert network.layer4[0].conv2.conv_offset.weight.grad.abs().sum() > 0
 
 
 def test_full_mmcv_is_left_alone(run, tmp_path: Path):

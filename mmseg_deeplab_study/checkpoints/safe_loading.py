@@ -17,6 +17,7 @@ import torch
 
 from .strangers import what_it_is_not
 
+# Major and minor release.
 TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
 # What training scripts save beside tensors, by its name in the file: options, paths, numpy's numbers and
 # arrays of numbers. Building these holds data and does nothing; a path is read as a pure one, which touches

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..atomic_file import write_atomically
 from ..checkpoints.parity import Parity, measure
+from ..checkpoints.safe_loading import TORCH
 from ..compat import expects_rgb
 from ..models.folding import conv_norm_pairs, fold
 from ..runs.config import read_config
@@ -72,8 +73,9 @@ class PixelsToLogits(nn.Module):
         )
         preprocessor = model.data_preprocessor
         normalises = getattr(preprocessor, '_enable_normalize', False)
-        self.register_buffer('mean', preprocessor.mean if normalises else torch.zeros(3, 1, 1))
-        self.register_buffer('std', preprocessor.std if normalises else torch.ones(3, 1, 1))
+        # Named as no operator is: torch 2.6 names values after both.
+        self.register_buffer('pixel_mean', preprocessor.mean if normalises else torch.zeros(3, 1, 1))
+        self.register_buffer('pixel_std', preprocessor.std if normalises else torch.ones(3, 1, 1))
         self.expects_rgb = expects_rgb(preprocessor)
         self.smallest = (preprocessor.test_cfg or {}).get('size') or (0, 0)
         self.pad_value = preprocessor.pad_val
@@ -87,7 +89,7 @@ class PixelsToLogits(nn.Module):
         """Logits ``(N, classes, H, W)`` of images ``(N, 3, H, W)``."""
         height, width = images.shape[2:]
         x = images if self.expects_rgb else images.flip(1)
-        x = (x - self.mean) / self.std
+        x = (x - self.pixel_mean) / self.pixel_std
         if self.smallest != (0, 0):
             rows, columns = (
                 torch.sym_max(smallest - side, 0)
@@ -129,7 +131,7 @@ def export_onnx(network: PixelsToLogits, size: tuple[int, int], dynamic: bool, o
         an ``onnx.ModelProto``.
 
     Raises:
-        ImportError: onnx or onnxscript is not installed.
+        ImportError: onnx or onnxscript is not installed, or torch is older than 2.6.
         ValueError: the exporter does not give that opset.
     """
     _import_onnx()
@@ -202,6 +204,8 @@ def check(content: bytes, model: EncoderDecoder, batches: Sequence[np.ndarray]) 
 
 
 def _import_onnx() -> tuple[Any, Any]:
+    if TORCH < (2, 6):
+        raise ImportError(f'ONNX export needs torch 2.6 or later, not {torch.__version__}', name='torch')
     try:
         import onnx
         import onnxruntime
@@ -239,6 +243,7 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.out.exists():
         raise FileExistsError(f'{args.out} exists; give another file, or remove it')
+    _import_onnx()
     cfg = read_config(args.config, args.cfg_options)
     size = tuple(args.size or image_size(cfg) or ())
     if not size:

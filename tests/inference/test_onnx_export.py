@@ -14,6 +14,7 @@ from mmseg_deeplab_study.checkpoints.layouts import model_config
 from mmseg_deeplab_study.checkpoints.parity import measure
 from mmseg_deeplab_study.checkpoints.torchvision import LAYOUTS as TORCHVISION
 from mmseg_deeplab_study.checkpoints.vainf import LAYOUTS as VAINF
+from mmseg_deeplab_study.inference import onnx_export
 from mmseg_deeplab_study.inference.onnx_export import (
     OnnxNetwork,
     PixelsToLogits,
@@ -150,7 +151,15 @@ def test_missing_package(load, monkeypatch):
         OnnxNetwork(b'')
 
 
+def test_torch_that_cannot_export(monkeypatch):
+    monkeypatch.setattr(onnx_export, 'TORCH', (2, 5))
+    with pytest.raises(ImportError, match=r'^ONNX export needs torch 2\.6 or later, not \d'):
+        OnnxNetwork(b'')
+
+
 def need_onnx() -> None:
+    if onnx_export.TORCH < (2, 6):
+        pytest.skip(f'torch {torch.__version__} does not export')
     for package in ('onnx', 'onnxruntime', 'onnxscript'):
         pytest.importorskip(package, reason=f'{package} is not installed: pip install -e ".[onnx]"')
 
