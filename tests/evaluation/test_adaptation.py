@@ -104,10 +104,20 @@ def test_the_drop_from_the_source_s_view_and_the_dip_from_iteration_0():
     assert source_drop(above) == -2.25
 
 
-def test_no_drop_without_both_ends():
-    assert source_drop(History({}, [row(0, mIoU=12.5)])) is None
-    assert source_drop(History({}, [row(0, 'source', mIoU=None), row(0, mIoU=12.5)])) is None
-    assert source_drop(History({}, [row(0, 'source', mIoU=3.0), row(0, mIoU=None)])) is None
+@pytest.mark.parametrize(
+    ('figure', 'rows'),
+    [
+        (source_drop, [row(0, mIoU=12.5)]),
+        (source_drop, [row(0, 'source', mIoU=None), row(0, mIoU=12.5)]),
+        (source_drop, [row(0, 'source', mIoU=3.0), row(0, mIoU=None)]),
+        (source_gap, [row(0, mIoU=12.5)]),
+        (source_gap, [row(0, 'source', mIoU=20.0), row(5, mIoU=12.5)]),
+        (source_gap, [row(0, 'source', mIoU=20.0), row(0, mIoU=None)]),
+        (source_gap, [row(0, 'source', mIoU=20.0), row(0, subset='probe', mIoU=12.5)]),
+    ],
+)
+def test_no_drop_and_no_gap_without_both_ends(figure, rows):
+    assert figure(History({}, rows)) is None
 
 
 @pytest.mark.parametrize(
@@ -134,70 +144,49 @@ def test_without_a_source_model_nothing_was_seen(header, rows, expected):
         ([[5, 0, 0], [0, 5, 0], [0, 0, 0]], {'bus': 0.0}, ['bus']),  # predicted by the source model
         ([[5, 0, 0], [0, 5, 0], [0, 0, 0]], {'bus': None}, []),
         ([[5, 0, 0], [4, 0, 0], [1, 0, 0]], {'car': 0.0, 'bus': 0.0}, []),  # all are labelled
+        (None, {}, []),  # not known
     ],
 )
 def test_classes_that_are_predicted_and_never_labelled(matrix, source, expected):
     rows = [row(0, 'source', class_iou=source), row(0, confusion=matrix)]
     assert unlabelled_classes(History({'target_classes': ['road', 'car', 'bus']}, rows)) == expected
+    for header, matrix in (({'target_classes': ['road']}, [[1, 2]]), ({}, [[1]])):
+        assert unlabelled_classes(History(header, [row(0, confusion=matrix)])) == []
 
 
-def test_unlabelled_classes_are_not_known_without_a_matrix():
-    assert unlabelled_classes(History({'target_classes': ['road']}, [row(0, mIoU=1.0)])) == []
-    assert unlabelled_classes(History({'target_classes': ['road']}, [row(0, confusion=[[1, 2]])])) == []
-    assert unlabelled_classes(History({}, [row(0, confusion=[[1]])])) == []
+def forgetting(*scores: tuple[int, float | None], more: float = 0.0) -> list[dict]:
+    """Rows of forgetting; with ``more``, that much more over the labelled classes."""
+    rows = [row(iteration, 'forgetting', mIoU=score) for iteration, score in scores]
+    return [line | ({'mIoU.labelled': line['mIoU'] + more} if more else {}) for line in rows]
 
 
 @pytest.mark.parametrize(
-    'rows',
+    ('rows', 'expected'),
     [
-        [row(0, mIoU=12.5)],
-        [row(0, 'source', mIoU=20.0), row(5, mIoU=12.5)],
-        [row(0, 'source', mIoU=20.0), row(0, mIoU=None)],
-        [row(0, 'source', mIoU=20.0), row(0, subset='probe', mIoU=12.5)],
+        # written late and out of order, and at fewer iterations than the validations
+        (forgetting((40, 48.0), (0, 60.0), (20, 30)), (60.0, 48.0, 40, 12.0)),
+        (forgetting((0, 40.0), (5, 30.0), more=20), (60.0, 50.0, 5, 10.0)),
+        (forgetting((0, 40.0), (5, None)), (40.0, None, 5, None)),
+        (forgetting((5, 50.0)), (None, 50.0, 5, None)),
+        ([*forgetting((0, None)), row(0, mIoU=1.0)], None),
     ],
 )
-def test_no_gap_without_both_ends(rows):
-    assert source_gap(History({}, rows)) is None
-
-
-def test_forgetting():
-    # written late and out of order, and at fewer iterations than the validations
-    rows = [row(40, 'forgetting', mIoU=48.0), row(0, 'forgetting', mIoU=60.0), row(20, 'forgetting', mIoU=30)]
-    assert summarise_forgetting(History({}, rows)) == (60.0, 48.0, 40, 12.0)
-
-
-def test_forgetting_over_the_labelled_classes():
-    rows = [row(i, 'forgetting', mIoU=m, **{'mIoU.labelled': m + 20}) for i, m in ((0, 40.0), (5, 30.0))]
-    assert summarise_forgetting(History({}, rows)) == (60.0, 50.0, 5, 10.0)
-
-
-def test_forgetting_that_is_null_at_the_end():
-    rows = [row(0, 'forgetting', mIoU=40.0), row(5, 'forgetting', mIoU=None)]
-    assert summarise_forgetting(History({}, rows)) == (40.0, None, 5, None)
-
-
-def test_forgetting_without_its_start_or_altogether():
-    assert summarise_forgetting(History({}, [row(5, 'forgetting', mIoU=50.0)])) == (None, 50.0, 5, None)
-    assert summarise_forgetting(History({}, [row(0, 'forgetting', mIoU=None), row(0, mIoU=1.0)])) is None
+def test_forgetting(rows, expected):
+    assert summarise_forgetting(History({}, rows)) == expected
 
 
 def test_probe_against_full():
-    rows = [
-        row(0, mIoU=10.0),
-        row(5, mIoU=20.0),
-        row(10, mIoU=30.0),
-        row(15, mIoU=40.0),
-        row(0, subset='probe', mIoU=11.0, interval={'mIoU': [10.0, 13.0]}),  # off by 1; 10 lies on the edge
-        row(5, subset='probe', mIoU=16.0, interval={'mIoU': [12.0, 19.0]}),  # off by 4; 20 outside
-        row(10, subset='probe', mIoU=29.0, interval={'mIoU': None}),  # off by 1, no interval
-        row(12, subset='probe', mIoU=99.0, interval={'mIoU': [0.0, 100.0]}),  # no full validation there
-        row(15, subset='probe', mIoU=42.0, interval={'mIoU': [None, None]}),  # off by 2
-        row(20, mIoU=50.0),
-        row(20, subset='probe', mIoU=None),
-    ]
+    full = {0: 10.0, 5: 20.0, 10: 30.0, 15: 40.0, 20: 50.0}
+    probe = {
+        0: (11.0, [10.0, 13.0]),  # off by 1; 10 lies on the edge
+        5: (16.0, [12.0, 19.0]),  # off by 4; 20 outside
+        10: (29.0, None),  # off by 1, no interval
+        12: (99.0, [0.0, 100.0]),  # no full validation there
+        15: (42.0, [None, None]),  # off by 2
+        20: (None, None),
+    }
+    rows = [row(i, mIoU=score) for i, score in full.items()]
+    rows += [row(i, subset='probe', mIoU=m, interval={'mIoU': ends}) for i, (m, ends) in probe.items()]
     # mean of 1, 4, 1, 2 is 2
     assert compare_probe(History({}, rows)) == (4, 4.0, 2.0, 2, 1)
-
-
-def test_no_probe():
     assert compare_probe(History({}, [row(0, mIoU=1.0), row(5, subset='probe', mIoU=1.0)])) is None
