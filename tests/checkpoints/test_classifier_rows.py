@@ -22,7 +22,7 @@ VOC, CITYSCAPES = tuple(get_classes('voc')), tuple(get_classes('cityscapes'))
 SOURCE = ('background', 'car', 'motorbike')
 TARGET = ('road', 'car', 'sky', 'motorcycle')
 MATCHES = {'car': Match('car', 'exact'), 'motorcycle': Match('motorbike', 'alias')}
-# two heirs of background: road and sky
+# Two heirs share background: road and sky.
 SHIFT = -math.log(2)
 
 
@@ -37,16 +37,30 @@ def head(name: str = 'decode_head', rows: int = 3) -> dict[str, Tensor]:
     return {f'{name}.conv_seg.weight': weight, f'{name}.conv_seg.bias': bias}
 
 
-# plan_rows
+HEIR, WHOLE = ('background', 'background', SHIFT), ('background', 'background', 0.0)
+CAR, MOTORBIKE = ('car', 'exact', 0.0), ('motorbike', 'alias', 0.0)
+DRAWN, ZERO, EXACT = (None, 'random', 0.0), (None, 'zero', 0.0), ('background', 'exact', 0.0)
 
 
-def test_plan_exact():
-    assert plan_rows(SOURCE, TARGET, MATCHES) == [
-        RowOrigin('road', 'background', 'background', SHIFT),
-        RowOrigin('car', 'car', 'exact', 0.0),
-        RowOrigin('sky', 'background', 'background', SHIFT),
-        RowOrigin('motorcycle', 'motorbike', 'alias', 0.0),
-    ]
+@pytest.mark.parametrize(
+    ('target', 'rules', 'expected'),
+    [
+        (TARGET, {}, [HEIR, CAR, HEIR, MOTORBIKE]),
+        (TARGET, dict(unmatched='random'), [DRAWN, CAR, DRAWN, MOTORBIKE]),
+        (TARGET, dict(unmatched='zero'), [ZERO, CAR, ZERO, MOTORBIKE]),
+        (TARGET, dict(matched='reinit'), [HEIR, DRAWN, HEIR, DRAWN]),
+        # A background of the target's own shares with sky: together they are as probable as it was.
+        (('background', 'car', 'sky'), {}, [('background', 'exact', SHIFT), CAR, HEIR]),
+        # Under the other rules it shares with nobody.
+        (('background', 'car', 'sky'), dict(unmatched='random'), [EXACT, CAR, DRAWN]),
+        (('background', 'car', 'sky'), dict(unmatched='zero'), [EXACT, CAR, ZERO]),
+        # A single heir takes background whole.
+        (('road', 'car'), {}, [WHOLE, CAR]),
+    ],
+)
+def test_plan(target, rules, expected):
+    rows = plan_rows(SOURCE, target, match_classes(SOURCE, target), **rules)
+    assert rows == [RowOrigin(name, *origin) for name, origin in zip(target, expected, strict=True)]
 
 
 def test_plan_of_voc_to_cityscapes():
@@ -57,46 +71,6 @@ def test_plan_of_voc_to_cityscapes():
     # 19 - 6 = 13 classes share the background
     assert rows['road'] == RowOrigin('road', 'background', 'background', -math.log(13))
     assert list(rows) == list(CITYSCAPES)
-
-
-@pytest.mark.parametrize('rule', ['random', 'zero'])
-def test_plan_of_unmatched_classes_without_background(rule):
-    rows = plan_rows(SOURCE, TARGET, MATCHES, unmatched=rule)
-    assert rows[0] == RowOrigin('road', None, rule) and rows[2] == RowOrigin('sky', None, rule)
-    assert rows[1] == RowOrigin('car', 'car', 'exact')
-
-
-def test_plan_reinit_draws_matched_rows_anew_and_leaves_the_others():
-    rows = plan_rows(SOURCE, TARGET, MATCHES, matched='reinit')
-    assert [(row.source, row.rule) for row in rows] == [
-        ('background', 'background'),
-        (None, 'random'),
-        ('background', 'background'),
-        (None, 'random'),
-    ]
-
-
-def test_targets_own_background_is_one_of_the_heirs():
-    target = ('background', 'car', 'sky')
-    rows = plan_rows(SOURCE, target, match_classes(SOURCE, target))
-    # background and sky share, so that together they are as probable as background was
-    assert rows == [
-        RowOrigin('background', 'background', 'exact', SHIFT),
-        RowOrigin('car', 'car', 'exact', 0.0),
-        RowOrigin('sky', 'background', 'background', SHIFT),
-    ]
-
-
-@pytest.mark.parametrize('rule', ['random', 'zero'])
-def test_targets_own_background_shares_with_nobody_under_the_other_rules(rule):
-    target = ('background', 'car', 'sky')
-    rows = plan_rows(SOURCE, target, match_classes(SOURCE, target), unmatched=rule)
-    assert rows[0] == RowOrigin('background', 'background', 'exact', 0.0)
-
-
-def test_single_heir_takes_background_whole():
-    rows = plan_rows(SOURCE, ('road', 'car'), {'car': Match('car', 'exact')})
-    assert rows[0].bias_shift == 0.0
 
 
 def test_class_map_and_approximate_say_so_in_the_plan():
@@ -130,30 +104,21 @@ def test_unknown_rule(rules, message):
         plan_rows(SOURCE, TARGET, MATCHES, **rules)
 
 
-# transfer_rows
-
-
-def test_rows_exact():
-    weight, bias = classifier()
-    new_weight, new_bias = transfer_rows(weight, bias, SOURCE, plan_rows(SOURCE, TARGET, MATCHES))
-    # background's row is (0, 1), car's (10, 11), motorbike's (20, 21)
-    assert new_weight[..., 0, 0].tolist() == [[0, 1], [10, 11], [0, 1], [20, 21]]
-    # their biases 0.5, 1.5, 2.5; background's is shared by road and sky: 0.5 - log 2
-    expected = torch.tensor([0.5 - math.log(2), 1.5, 0.5 - math.log(2), 2.5])
-    torch.testing.assert_close(new_bias, expected)
-
-
-def test_arguments_of_transfer_rows_are_left_as_they_are():
-    weight, bias = classifier()
-    transfer_rows(weight, bias, SOURCE, plan_rows(SOURCE, TARGET, MATCHES))
-    assert weight.equal(classifier()[0]) and bias.equal(classifier()[1])
-
-
-def test_zero_rows():
-    rows = plan_rows(SOURCE, TARGET, MATCHES, unmatched='zero')
-    weight, bias = transfer_rows(*classifier(), SOURCE, rows)
-    assert weight[..., 0, 0].tolist() == [[0, 0], [10, 11], [0, 0], [20, 21]]
-    assert bias.tolist() == [0, 1.5, 0, 2.5]
+# background's row is (0, 1), car's (10, 11), motorbike's (20, 21); their biases are 0.5, 1.5, 2.5
+@pytest.mark.parametrize(
+    ('rule', 'expected', 'biases'),
+    [
+        # Background's bias is shared by road and sky.
+        ('background', [[0, 1], [10, 11], [0, 1], [20, 21]], [0.5 + SHIFT, 1.5, 0.5 + SHIFT, 2.5]),
+        ('zero', [[0, 0], [10, 11], [0, 0], [20, 21]], [0, 1.5, 0, 2.5]),
+    ],
+)
+def test_rows_exact(rule, expected, biases):
+    given, rows = classifier(), plan_rows(SOURCE, TARGET, MATCHES, unmatched=rule)
+    weight, bias = transfer_rows(*given, SOURCE, rows)
+    assert weight[..., 0, 0].tolist() == expected
+    torch.testing.assert_close(bias, torch.tensor(biases))
+    assert all(map(torch.equal, given, classifier()))
 
 
 def test_random_rows_are_drawn_as_mmseg_initialises():
@@ -213,34 +178,32 @@ def test_heirs_tie_and_argmax_takes_the_first_of_them_which_is_road():
     assert after.permute(1, 2, 0).contiguous().argmax(-1).equal(after.argmax(0))
 
 
-# transfer_head
-
-
-@pytest.mark.parametrize('name', ['decode_head', 'auxiliary_head', 'auxiliary_head.0', 'decode_head.1'])
-def test_every_kind_of_head(name):
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['decode_head'],
+        ['auxiliary_head'],
+        ['auxiliary_head.0'],
+        ['decode_head.1'],
+        ['decode_head', 'auxiliary_head.0', 'auxiliary_head.1'],
+    ],
+)
+def test_every_kind_of_head(names):
     rows = plan_rows(SOURCE, TARGET, MATCHES)
-    state_dict = {**head(name), 'backbone.conv.weight': torch.ones(1)}
+    state_dict = {'backbone.conv.weight': torch.ones(1)}
+    for name in names:
+        state_dict |= head(name)
+    before = dict(state_dict)
     result, changed = transfer_head(state_dict, SOURCE, rows)
-    assert changed == [name]
+    assert changed == names
     assert list(result) == list(state_dict)
     weight, bias = transfer_rows(*classifier(), SOURCE, rows)
-    assert result[f'{name}.conv_seg.weight'].equal(weight)
-    assert result[f'{name}.conv_seg.bias'].equal(bias)
-    assert result['backbone.conv.weight'] is state_dict['backbone.conv.weight']
-
-
-def test_several_heads_at_once_and_their_order():
-    state_dict = {**head('decode_head'), **head('auxiliary_head.0'), **head('auxiliary_head.1')}
-    result, changed = transfer_head(state_dict, SOURCE, plan_rows(SOURCE, TARGET, MATCHES))
-    assert changed == ['decode_head', 'auxiliary_head.0', 'auxiliary_head.1']
-    assert {len(value) for value in result.values()} == {4}
-
-
-def test_state_dict_is_left_as_it_is():
-    state_dict = head()
-    transfer_head(state_dict, SOURCE, plan_rows(SOURCE, TARGET, MATCHES))
-    assert list(state_dict) == list(head())
-    assert all(value.equal(head()[key]) for key, value in state_dict.items())
+    for name in names:
+        assert result[f'{name}.conv_seg.weight'].equal(weight)
+        assert result[f'{name}.conv_seg.bias'].equal(bias)
+        # What was given is left as it is.
+        assert all(state_dict[key].equal(value) for key, value in head(name).items())
+    assert result['backbone.conv.weight'] is before['backbone.conv.weight']
 
 
 def test_head_with_as_many_rows_as_the_target_is_left_alone():
@@ -253,8 +216,7 @@ def test_head_with_as_many_rows_as_the_target_is_left_alone():
 
 def test_two_label_spaces_of_one_size_are_transferred():
     target = ('motorcycle', 'car', 'road')
-    rows = plan_rows(SOURCE, target, match_classes(SOURCE, target))
-    result, changed = transfer_head(head(), SOURCE, rows)
+    result, changed = transfer_head(head(), SOURCE, plan_rows(SOURCE, target, match_classes(SOURCE, target)))
     assert changed == ['decode_head']
     # motorbike's row, car's, background's
     assert result['decode_head.conv_seg.weight'][..., 0, 0].tolist() == [[20, 21], [10, 11], [0, 1]]
@@ -273,45 +235,31 @@ ONE = {
     'decode_head.conv_seg.weight': torch.tensor([7.0, 8.0])[None, :, None, None],
     'decode_head.conv_seg.bias': torch.tensor([3.0]),
 }
-TWO = ('background', 'car')
+TWO, CHANGED = ('background', 'car'), ['decode_head']
 
 
-def transferred(state: dict, source, target, single=()) -> tuple[list, list, list]:
+@pytest.mark.parametrize(
+    ('state', 'source', 'target', 'single', 'expected'),
+    [
+        # The source's one channel is two rows; sky and road share background's bias, 0.
+        (ONE, TWO, ('car', 'sky', 'road'), (), ([[7, 8], [0, 0], [0, 0]], [3, SHIFT, SHIFT], CHANGED)),
+        # The target's is the difference of car's (10, 11), 1.5 and background's (0, 1), 0.5.
+        (head(), SOURCE, TWO, CHANGED, ([[10, 10]], [1], CHANGED)),
+        # On both sides every probability stays; the other way round, the sigmoid of -z is 1 less that of z.
+        (ONE, TWO, TWO, CHANGED, ([[7, 8]], [3], CHANGED)),
+        (ONE, TWO, TWO[::-1], CHANGED, ([[-7, -8]], [-3], CHANGED)),
+        # A target of another form gets the model's.
+        (ONE, VOC, ('ground', 'thing'), CHANGED, ([[7, 8]], [3], [])),
+        (ONE, VOC, ('ground', 'thing'), (), ([[0, 0], [7, 8]], [0, 3], [])),
+        (head(rows=2), VOC, ('ground', 'thing'), CHANGED, ([[10, 10]], [1], [])),
+    ],
+)
+def test_one_channel(state, source, target, single, expected):
     rows = plan_rows(source, target, match_classes(source, target))
-    result, changed = transfer_head(state, source, rows, single)
-    return (
-        result['decode_head.conv_seg.weight'][..., 0, 0].tolist(),
-        result['decode_head.conv_seg.bias'].tolist(),
-        changed,
-    )
-
-
-def test_one_channel_of_the_source_is_two_rows():
-    weight, bias, changed = transferred(ONE, TWO, ('car', 'sky', 'road'))
-    assert weight == [[7, 8], [0, 0], [0, 0]] and changed == ['decode_head']
-    # sky and road share background's bias, 0
-    assert bias == pytest.approx([3, -math.log(2), -math.log(2)])
-
-
-def test_one_channel_of_the_target_is_the_difference_of_its_rows():
-    # car's row (10, 11) less background's (0, 1), biases 1.5 and 0.5, shared by nobody
-    weight, bias, changed = transferred(head(), SOURCE, TWO, {'decode_head'})
-    assert weight == [[10, 10]] and bias == [1] and changed == ['decode_head']
-
-
-def test_one_channel_on_both_sides_keeps_every_probability():
-    weight, bias, _ = transferred(ONE, TWO, TWO, {'decode_head'})
-    assert (weight, bias) == ([[7, 8]], [3])
-    # the other way round: the sigmoid of -z is 1 less that of z
-    weight, bias, _ = transferred(ONE, TWO, TWO[::-1], {'decode_head'})
-    assert (weight, bias) == ([[-7, -8]], [-3])
-
-
-def test_a_target_of_another_form_gets_the_models():
-    target = ('ground', 'thing')
-    assert transferred(ONE, VOC, target, {'decode_head'}) == ([[7, 8]], [3], [])
-    assert transferred(ONE, VOC, target) == ([[0, 0], [7, 8]], [0, 3], [])
-    assert transferred(head(rows=2), VOC, target, {'decode_head'}) == ([[10, 10]], [1], [])
+    result, changed = transfer_head(state, source, rows, set(single))
+    assert result['decode_head.conv_seg.weight'][..., 0, 0].tolist() == expected[0]
+    assert result['decode_head.conv_seg.bias'].tolist() == pytest.approx(expected[1])
+    assert changed == expected[2]
 
 
 def test_one_channel_where_no_label_space_has_two_classes():
