@@ -28,17 +28,11 @@ def weights_of(classes: int = 4) -> dict[str, Tensor]:
 MODEL = SimpleNamespace(state_dict=weights_of)
 
 
-def test_what_fits_passes():
-    check_fits(weights_of(), MODEL)
-
-
-def test_counters_auxiliary_head_and_surplus_keys_are_not_asked_for():
-    weights = {
-        key: value
-        for key, value in weights_of().items()
-        if not key.startswith('auxiliary_head') and not key.endswith('num_batches_tracked')
-    }
-    check_fits({**weights, 'loss.weight': torch.ones(1)}, MODEL)
+@pytest.mark.parametrize('unasked', [(), ('auxiliary_head', 'num_batches_tracked')])
+def test_what_fits_passes(unasked):
+    """Without counters and auxiliary head and with surplus keys, too."""
+    weights = {key: value for key, value in weights_of().items() if not any(part in key for part in unasked)}
+    check_fits(weights | ({'loss.weight': torch.ones(1)} if unasked else {}), MODEL)
 
 
 def test_what_does_not_fit_lists_missing_and_mismatched():
@@ -58,35 +52,24 @@ def test_what_does_not_fit_lists_missing_and_mismatched():
 
 
 @pytest.mark.parametrize(
-    ('of_checkpoint', 'of_model', 'message'),
+    ('key', 'of_checkpoint', 'of_model', 'message'),
     [
         # A shallower network's, and a deeper one's, the rest of which would fit.
+        ('backbone.layer3.6', 0, 1, '1 keys are missing, .* They differ in backbone.layer3: give model.back'),
         (
-            {},
-            {'backbone.layer3.6': 1},
-            '1 keys are missing, .* They differ in backbone.layer3: give model.back',
-        ),
-        (
-            {'backbone.layer3.22': 1},
-            {},
+            'backbone.layer3.22',
+            1,
+            0,
             'model: the model has no place for 1 of its keys, .* in backbone.layer3',
         ),
-        (
-            {'backbone.stem': 2},
-            {'backbone.stem': 1},
-            r'0 keys are missing, .* 1 have another shape, .* \(2,\) ',
-        ),
-        ({}, {'decode_head.refine': 1}, 'They differ in decode_head.refine: give model.decode_head the type'),
-        (
-            {'decode_head.refine': 1},
-            {},
-            'no place for 1 .* They differ in decode_head.refine: give model.deco',
-        ),
+        ('backbone.stem', 2, 1, r'0 keys are missing, .* 1 have another shape, .* \(2,\) '),
+        ('decode_head.refine', 0, 1, 'They differ in decode_head.refine: give model.decode_head the type'),
+        ('decode_head.refine', 1, 0, 'no place for 1 .* They differ in decode_head.refine: give model.deco'),
     ],
 )
-def test_what_does_not_fit_names_the_part_and_its_options(of_checkpoint, of_model, message):
-    def state(extra: dict[str, int]) -> dict[str, Tensor]:
-        return weights_of() | {f'{key}.weight': torch.ones(size) for key, size in extra.items()}
+def test_what_does_not_fit_names_the_part_and_its_options(key, of_checkpoint, of_model, message):
+    def state(size: int) -> dict[str, Tensor]:
+        return weights_of() | ({f'{key}.weight': torch.ones(size)} if size else {})
 
     model = SimpleNamespace(state_dict=lambda: state(of_model))
     with pytest.raises(ValueError, match=message) as error:
