@@ -124,13 +124,13 @@ def whole(config, tmp_path_factory) -> Run:
 
 
 @pytest.fixture
-def resume(config, whole: Run, tmp_path) -> Callable[..., Run]:
-    """Go on from a checkpoint, with the record as it was left."""
+def resume(config, tmp_path) -> Callable[..., Run]:
+    """Go on from a checkpoint in a copy of its folder, with the record as it was left."""
 
-    def go_on(checkpoint: Path, *hooks: Hook) -> Run:
+    def go_on(checkpoint: Path, *hooks: Hook, make: Callable[[Path], Config] = config) -> Run:
         work_dir = tmp_path / 'resumed'
         shutil.copytree(checkpoint.parent, work_dir)
-        cfg, witness = config(work_dir), Witness()
+        cfg, witness = make(work_dir), Witness()
         cfg.resume, cfg.load_from = True, str(work_dir / checkpoint.name)
         return look(train(cfg, witness, *hooks), witness)
 
@@ -151,7 +151,15 @@ def load(path: Path) -> dict:
     return torch.load(path, weights_only=True)
 
 
-# What is saved
+def spoil(checkpoint: Path, folder: Path, key: str, change: Callable[[object], object]) -> Path:
+    """The checkpoint in a copy of its folder, with one entry changed, or left out where that gives None."""
+    shutil.copytree(checkpoint.parent, folder)
+    content = load(checkpoint)
+    content[key] = change(content[key])
+    torch.save(
+        {name: value for name, value in content.items() if value is not None}, folder / checkpoint.name
+    )
+    return folder / checkpoint.name
 
 
 class Look(Hook):
@@ -214,11 +222,7 @@ def test_sigterm_ends_the_process_again_after_training(short):
 
 
 def test_checkpoints_hold_the_states_of_one_process(whole):
-    assert sorted(path.name for path in whole.work_dir.glob('*.pth')) == [
-        'iter_0.pth',
-        'iter_10.pth',
-        'iter_5.pth',
-    ]
+    assert sorted(path.name for path in whole.work_dir.glob('*.pth')) == [f'iter_{i}.pth' for i in (0, 10, 5)]
     states = [load(whole.work_dir / f'iter_{i}.pth')[RANDOM_STATES] for i in (0, 5, 10)]
     for one in states:
         assert isinstance(one, list) and len(one) == 1
@@ -227,9 +231,6 @@ def test_checkpoints_hold_the_states_of_one_process(whole):
     assert not states[0][0]['torch'].equal(states[1][0]['torch'])
     keys, position = zip(*(one[0]['numpy'][1:3] for one in states[:2]), strict=True)
     assert not keys[0].equal(keys[1]) or position[0] != position[1]
-
-
-# Going on
 
 
 class Draw(Hook):
@@ -259,14 +260,7 @@ def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(resume, whole, wa
     ('states', 'had'), [(lambda given: None, 0), (lambda given: given * 2, 2)], ids=['none', 'two']
 )
 def test_states_that_do_not_fit_only_warn(resume, whole, tmp_path, warnings, states, had):
-    folder = tmp_path / 'spoilt'
-    shutil.copytree(whole.work_dir, folder)
-    checkpoint = load(folder / 'iter_5.pth')
-    checkpoint[RANDOM_STATES] = states(checkpoint[RANDOM_STATES])
-    if checkpoint[RANDOM_STATES] is None:
-        del checkpoint[RANDOM_STATES]
-    torch.save(checkpoint, folder / 'iter_5.pth')
-    run = resume(folder / 'iter_5.pth')
+    run = resume(spoil(whole.work_dir / 'iter_5.pth', tmp_path / 'spoilt', RANDOM_STATES, states))
     (message,) = [message for message in warnings if 'random states' in message]
     assert re.search(f'random states of {had} processes, expected 1: .* not exactly as it would', message)
     assert sorted(run.losses) == list(range(6, 11))
@@ -320,21 +314,26 @@ def test_terminated_run_ends_with_143_and_goes_on_as_if_it_had_not(
 
 
 @pytest.fixture(scope='module')
-def accumulated(config, tmp_path_factory) -> tuple[Callable[[Path], Config], Run]:
-    """Ten iterations that update at 4, 8 and 10, saved at 3, 6, 9 and 10; and how their configs are made."""
+def accumulating(config) -> Callable[[Path], Config]:
+    """Configs of ten iterations that update at 4, 8 and 10, saved at 3, 6, 9 and 10."""
 
-    def accumulating(work_dir: Path) -> Config:
+    def make(work_dir: Path) -> Config:
         cfg = config(work_dir)
         cfg.optim_wrapper.accumulative_counts = 4
         cfg.default_hooks.checkpoint.interval = 3
         return cfg
 
+    return make
+
+
+@pytest.fixture(scope='module')
+def accumulated(accumulating, tmp_path_factory) -> Run:
     witness = Witness()
-    return accumulating, look(train(accumulating(tmp_path_factory.mktemp('sum') / 'work'), witness), witness)
+    return look(train(accumulating(tmp_path_factory.mktemp('sum') / 'work'), witness), witness)
 
 
 def test_gradients_are_saved_between_updates_alone(accumulated):
-    folder = accumulated[1].work_dir
+    folder = accumulated.work_dir
     names = {i: set(load(folder / f'iter_{i}.pth')[UPDATES]['gradients']) for i in (0, 3, 6, 9, 10)}
     assert not names[0] and not names[10]
     trained = {key for key in load(folder / 'iter_3.pth')['state_dict'] if key.endswith('conv_seg.weight')}
@@ -343,47 +342,38 @@ def test_gradients_are_saved_between_updates_alone(accumulated):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('iteration', [3, 9])
-def test_run_resumed_between_updates_ends_as_the_uninterrupted_one(accumulated, tmp_path, iteration):
-    accumulating, whole = accumulated
-    shutil.copytree(whole.work_dir, tmp_path / 'work')
-    cfg, witness = accumulating(tmp_path / 'work'), Witness()
-    cfg.resume, cfg.load_from = True, str(tmp_path / f'work/iter_{iteration}.pth')
-    assert_same_end(look(train(cfg, witness), witness), whole, since=iteration)
+def test_run_resumed_between_updates_ends_as_the_uninterrupted_one(
+    resume, accumulating, accumulated, iteration
+):
+    run = resume(accumulated.work_dir / f'iter_{iteration}.pth', make=accumulating)
+    assert_same_end(run, accumulated, since=iteration)
 
 
 @pytest.mark.slow
-def test_run_terminated_between_updates_goes_on_as_if_it_had_not(accumulated, tmp_path):
-    accumulating, whole = accumulated
+def test_run_terminated_between_updates_goes_on_as_if_it_had_not(resume, accumulating, accumulated, tmp_path):
     with pytest.raises(SystemExit):
         train(accumulating(tmp_path / 'work'), Terminate('train', 7))
-    cfg, witness = accumulating(tmp_path / 'work'), Witness()
-    cfg.resume, cfg.load_from = True, str(tmp_path / 'work/iter_7.pth')
-    assert_same_end(look(train(cfg, witness), witness), whole, since=7)
+    assert_same_end(resume(tmp_path / 'work/iter_7.pth', make=accumulating), accumulated, since=7)
 
 
-def test_what_had_accumulated_for_another_number_is_left_out(accumulated, tmp_path, warnings):
-    accumulating, whole = accumulated
-    shutil.copytree(whole.work_dir, tmp_path / 'work')
-    cfg = accumulating(tmp_path / 'work')
-    cfg.resume, cfg.load_from = True, str(tmp_path / 'work/iter_3.pth')
-    cfg.optim_wrapper.accumulative_counts, cfg.train_cfg.max_iters = 2, 4
-    train(cfg)
+def test_what_had_accumulated_for_another_number_is_left_out(resume, accumulating, accumulated, warnings):
+    def fewer(work_dir: Path) -> Config:
+        cfg = accumulating(work_dir)
+        cfg.optim_wrapper.accumulative_counts, cfg.train_cfg.max_iters = 2, 4
+        return cfg
+
+    resume(accumulated.work_dir / 'iter_3.pth', make=fewer)
     said = 'between updates of 4 accumulated iterations, and the config accumulates 2'
     assert any(said in message for message in warnings)
 
 
-def test_an_optimiser_of_another_type_is_another(whole, config, tmp_path):
+def test_an_optimiser_of_another_type_is_another(resume, whole, tmp_path):
     """Adam's settings and RAdam's differ in what Adam has besides, as those of two versions of torch do."""
-    shutil.copytree(whole.work_dir, tmp_path / 'work')
-    checkpoint = load(tmp_path / 'work/iter_5.pth')
-    checkpoint[UPDATES]['optimizer'] = 'RAdam'
-    torch.save(checkpoint, tmp_path / 'work/iter_5.pth')
-    cfg = config(tmp_path / 'work')
-    cfg.resume, cfg.load_from = True, str(tmp_path / 'work/iter_5.pth')
-    with pytest.raises(
-        ValueError, match="checkpoint's optimiser has the type RAdam, the config SGD: it cannot"
-    ):
-        train(cfg)
+    checkpoint = whole.work_dir / 'iter_5.pth'
+    checkpoint = spoil(checkpoint, tmp_path / 'spoilt', UPDATES, lambda given: given | {'optimizer': 'RAdam'})
+    message = "checkpoint's optimiser has the type RAdam, the config SGD: it cannot"
+    with pytest.raises(ValueError, match=message):
+        resume(checkpoint)
 
 
 @pytest.mark.slow
@@ -391,9 +381,7 @@ def test_a_schedule_that_has_ended_is_said(config, tmp_path, warnings):
     cfg = config(tmp_path / 'work')
     cfg.param_scheduler[0].end = cfg.train_cfg.max_iters = 5
     train(cfg)
-    cfg = config(tmp_path / 'work')
-    cfg.param_scheduler[0].end, cfg.train_cfg.max_iters = 5, 7
-    cfg.resume, cfg.load_from = True, str(tmp_path / 'work/iter_5.pth')
+    cfg.train_cfg.max_iters, cfg.resume, cfg.load_from = 7, True, str(tmp_path / 'work/iter_5.pth')
     train(cfg)
     (message,) = [message for message in warnings if 'learning rate of 0' in message]
     assert message.startswith('resumed at iteration 5 of 7 with a learning rate of 0: the schedule has ended')
@@ -408,9 +396,6 @@ def test_a_finished_run_says_so_and_loads_nothing(resume, whole, warnings):
     )
 
 
-# Folders
-
-
 @pytest.mark.parametrize('scores', [['mIoU'], ['mIoU', 'aAcc']], ids=len)
 @pytest.mark.parametrize('out_dir', [None, 'checkpoints'])
 def test_a_copied_run_replaces_its_own_best_checkpoint_alone(tmp_path, monkeypatch, out_dir, scores):
@@ -423,9 +408,8 @@ def test_a_copied_run_replaces_its_own_best_checkpoint_alone(tmp_path, monkeypat
     hub = MessageHub.get_instance(uuid4().hex)
     for score in scores:
         end = f'_{score}' if len(scores) > 1 else ''
-        hub.update_info_dict(
-            {f'best_ckpt{end}': str(folders[0] / f'best_{score}_iter_5.pth'), f'best_score{end}': 20.0}
-        )
+        hub.update_info(f'best_ckpt{end}', str(folders[0] / f'best_{score}_iter_5.pth'))
+        hub.update_info(f'best_score{end}', 20.0)
     hub.update_info('last_ckpt', str(folders[0] / 'iter_5.pth'))
     checkpoints = ExactCheckpointHook(by_epoch=False, save_best=scores, out_dir=out_dir)
     runner = SimpleNamespace(
@@ -440,12 +424,8 @@ def test_a_copied_run_replaces_its_own_best_checkpoint_alone(tmp_path, monkeypat
     checkpoints.before_train(runner)
     assert Path(hub.get_info('last_ckpt')) == Path(checkpoints.out_dir, 'iter_5.pth')
     checkpoints.after_val_epoch(runner, {'mIoU': 30.0, 'aAcc': 40.0})
-    assert sorted(path.name for path in folders[0].iterdir()) == sorted(
-        f'best_{s}_iter_5.pth' for s in scores
-    )
-    assert sorted(path.name for path in folders[1].iterdir()) == sorted(
-        f'best_{s}_iter_10.pth' for s in scores
-    )
+    for folder, iteration in zip(folders, (5, 10), strict=True):
+        assert {path.name for path in folder.iterdir()} == {f'best_{s}_iter_{iteration}.pth' for s in scores}
 
 
 def test_former_batches_are_played_where_the_fork_would_skip_them():
