@@ -103,9 +103,8 @@ def finished(tmp_path_factory, make_tiny_cityscapes, make_config) -> tuple[Runne
 
 
 def test_header(finished):
-    runner, _, _ = finished
-    header, names = read_history(runner.work_dir).header, [f'{stem}.png' for stem in STEMS]
-    train_names = [*names, 'tiny_000003_leftImg8bit.png']
+    runner, names = finished[0], [f'{stem}.png' for stem in STEMS]
+    header, train_names = read_history(runner.work_dir).header, [*names, 'tiny_000003_leftImg8bit.png']
     expected = {
         'schema_version': 1,
         'source_classes': list(get_classes('voc')),
@@ -187,9 +186,6 @@ def test_scalars_are_strict_json_and_say_what_the_record_says(finished):
         assert logged == pytest.approx(metrics_of([row]), abs=1e-3)
 
 
-# What it must not touch
-
-
 @pytest.mark.slow
 def test_looking_does_not_change_training(config, tmp_path):
     """Training is bit for bit the same with the hook and validations at 0, 5, 10 as with one at its end."""
@@ -264,81 +260,70 @@ def no_label(cfg: Config) -> None:
     (root / 'gtFine/train/tiny/tiny_000003_gtFine_labelTrainIds.png').unlink()
 
 
-def headers_alone(cfg: Config, split: str, change: Callable[[Image.Image], Image.Image]) -> None:
+def coloured_label(cfg: Config) -> None:
+    """Found by its header, too, where labels are not read."""
     cfg.custom_hooks = [dict(type='AdaptationHook', check_labels=False)]
-    path = relabel(cfg, split, 0)
-    change(Image.open(path)).save(path)
+    path = relabel(cfg, 'train', 0)
+    Image.open(path).convert('RGB').save(path)
 
 
-def existing_record(cfg: Config) -> None:
+def narrow_label(cfg: Config) -> None:
+    cfg.custom_hooks = [dict(type='AdaptationHook', check_labels=False)]
+    path = relabel(cfg, 'val', 0)
+    Image.open(path).resize((32, 64)).save(path)
+
+
+def recorded(cfg: Config) -> None:
     Path(cfg.work_dir).mkdir()
     (Path(cfg.work_dir) / FILE_NAME).write_text('somebody worked for this\n')
 
 
-HOOK, TRANSFER = dict(type='AdaptationHook'), dict(type='HeadTransferHook', allow_no_source=True)
+def transfer(**options) -> dict:
+    """What gives the config a HeadTransferHook before the hook."""
+    head_transfer = dict(type='HeadTransferHook', allow_no_source=True, **options)
+    return {'custom_hooks': [head_transfer, HOOK]}
+
+
+HOOK = dict(type='AdaptationHook')
+EXPECTED = r"val_evaluator=dict\(type='AdaptationMetric'\)"
+TWENTY_ONE = {'model.decode_head.num_classes': 21}
+EPOCHS = {'train_cfg': dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)}
+ADE = dict(source='ade', unmatched='zero')
+FRANKFURT = {'custom_hooks.0.snapshots': [STEMS[0], 'frankfurt']}
 
 
 @pytest.mark.parametrize(
     ('spoil', 'message'),
     [
-        (
-            {'val_evaluator': dict(_delete_=True, type='IoUMetric', iou_metrics=['mIoU'])},
-            r"val_evaluator=dict\(type='AdaptationMetric'\), but got \['IoUMetric'\]",
-        ),
-        (
-            dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg')),
-            r"val_evaluator=dict\(type='AdaptationMetric'\), but got \[\]",
-        ),
-        (
-            {'model.decode_head.num_classes': 21},
-            'decode_head.num_classes is 21, but the validation set has 19 classes',
-        ),
+        (dict(val_evaluator=dict(_delete_=True, type='IoUMetric')), rf"{EXPECTED}, but got \['IoUMetric'\]"),
+        (dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg')), rf'{EXPECTED}, but got \[\]'),
+        (TWENTY_ONE, 'decode_head.num_classes is 21, but the validation set has 19 classes'),
         (lambda cfg: relabel(cfg, 'train', 26), r'train/tiny/.*_000001_.*: label ids \[26\] .* 19 classes'),
         (lambda cfg: relabel(cfg, 'val', 19), r'val/tiny/.*_000001_.*: label ids \[19\] .* 19 classes'),
         (no_label, r'tiny_000003_gtFine_labelTrainIds\.png: no label map for .*tiny_000003'),
+        (coloured_label, 'train/tiny/.*_000001_.*: a label map of mode RGB, expected ids in'),
+        (narrow_label, '64x64 pixels, but its label map .*tiny_000001_.* has 32x64'),
+        (EPOCHS, "needs train_cfg.type='IterBasedTrainLoop', but got EpochBasedTrainLoop"),
         (
-            lambda cfg: headers_alone(cfg, 'train', lambda label: label.convert('RGB')),
-            'train/tiny/.*_000001_.*: a label map of mode RGB, expected ids in',
-        ),
-        (
-            lambda cfg: headers_alone(cfg, 'val', lambda label: label.resize((32, 64))),
-            '64x64 pixels, but its label map .*tiny_000001_.* has 32x64',
-        ),
-        (
-            {'train_cfg': dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)},
-            "needs train_cfg.type='IterBasedTrainLoop', but got EpochBasedTrainLoop",
-        ),
-        (
-            {'custom_hooks': [TRANSFER | dict(target=['road', 'car']), HOOK]},
+            transfer(target=['road', 'car']),
             "HeadTransferHook's target has the classes road, car, but the valid",
         ),
-        (
-            {'custom_hooks': [TRANSFER | dict(source='ade', unmatched='zero'), HOOK]},
-            "HeadTransferHook's source has the classes wall, .* has background",
-        ),
+        (transfer(**ADE), "HeadTransferHook's source has the classes wall, .* has background"),
         ({'custom_hooks': [HOOK] * 2}, 'the config has 2 AdaptationHooks, expected one: remove the others'),
-        (existing_record, r'adaptation\.jsonl already holds a record'),
+        (recorded, r'adaptation\.jsonl already holds a record'),
         (
-            {'custom_hooks.0.snapshots': [STEMS[0], 'frankfurt']},
+            FRANKFURT,
             "no validation image is called 'frankfurt'; there are 3, first .'tiny_000000_leftImg8bit'",
         ),
     ],
 )
-def test_refuses_before_training_and_writes_nothing(
-    config, spoil: dict | Callable[[Config], object], message
-):
+def test_refuses_before_training_and_writes_nothing(config, spoil: dict | Callable, message: str):
     config.default_hooks.checkpoint.interval = 1
     config.merge_from_dict(spoil) if isinstance(spoil, dict) else spoil(config)
     record = Path(config.work_dir) / FILE_NAME
     before = record.read_bytes() if record.exists() else None
     witness = Witness()
-    error = (
-        FileNotFoundError
-        if spoil is no_label
-        else FileExistsError
-        if spoil is existing_record
-        else ValueError
-    )
+    error = FileNotFoundError if spoil is no_label else FileExistsError if spoil is recorded else ValueError
     with pytest.raises(error, match=message):
         train(config, witness)
     assert not witness.losses and not witness.predictions
@@ -426,9 +411,6 @@ def test_a_best_checkpoint_that_a_kill_took_away_is_saved_on_resume(interrupted)
     assert runner.message_hub.get_info('best_score') == best['mIoU']
     validations = read_history(interrupted.work_dir).validations
     assert validations[:2] == rows and [row['iter'] for row in validations] == [0, 5, 10]
-
-
-# The functions
 
 
 def test_truth_of_few_classes_keeps_the_ignored_pixels(tiny_cityscapes, make_config, tmp_path):
