@@ -19,11 +19,12 @@ from torch import nn
 
 from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
 from mmseg_deeplab_study.evaluation.metrics.boundary_metric import BoundaryMetric
+from mmseg_deeplab_study.runs.history import read_history
 
 SOURCE = ('background', 'car', 'motorbike')
 TARGET = ('road', 'car', 'sky', 'motorcycle')
-TWO = ('background', 'car')
-# two heirs of background: road and sky
+TWO, CITY = ('background', 'car'), 'cityscapes'
+# Two heirs share background: road and sky.
 SHIFT = -math.log(2)
 
 
@@ -58,24 +59,9 @@ def source_checkpoint(classes: int = 3) -> dict:
 @pytest.mark.parametrize(
     ('name', 'channels', 'target', 'message'),
     [
-        (
-            'decode_head',
-            20,
-            'cityscapes',
-            r'decode_head\.num_classes=20, but the target cityscapes has 19 classes',
-        ),
-        (
-            'auxiliary_head',
-            20,
-            'cityscapes',
-            r'auxiliary_head\.num_classes=20, .* model\.auxiliary_head\.num_cl',
-        ),
-        (
-            'decode_head',
-            1,
-            'cityscapes',
-            r'out_channels=1, for two .*\.num_classes=19 model\.\w+\.out_channels=19',
-        ),
+        ('decode_head', 20, CITY, r'decode_head\.num_classes=20, but the target cityscapes has 19 classes'),
+        ('auxiliary_head', 20, CITY, r'auxiliary_head\.num_classes=20, .* model\.auxiliary_head\.num_cl'),
+        ('decode_head', 1, CITY, r'out_channels=1, for two .*\.num_classes=19 model\.\w+\.out_channels=19'),
         ('decode_head', 3, TARGET, r'=3, but the target \(road, car, sky, \.\.\.\) has 4 .* as target='),
     ],
 )
@@ -83,10 +69,9 @@ def source_checkpoint(classes: int = 3) -> dict:
 def test_heads_of_another_number_of_classes_than_the_target(tmp_path, name, channels, target, message, given):
     model = Model(len(make_hook(source='voc', target=target).target))
     setattr(model, name, Head(channels))
+    hook, runner = make_hook(source='voc', target=target), make_runner(tmp_path, model)
     with pytest.raises(ValueError, match=message):
-        make_hook(source='voc', target=target).after_load_checkpoint(
-            make_runner(tmp_path, model), source_checkpoint(given)
-        )
+        hook.after_load_checkpoint(runner, source_checkpoint(given))
     assert not list(tmp_path.iterdir())
 
 
@@ -161,20 +146,18 @@ def test_hook_shows_a_row_without_source_as_a_dash(tmp_path):
     assert re.search(r'\| road +\| - +\| zero +\|', runner.logger.info.call_args.args[0])
 
 
-def unchanged(hook, runner, checkpoint: dict) -> bool:
+@pytest.mark.parametrize(
+    ('source', 'meta'),
+    # Where source and target have one size, only the classes tell a resume apart.
+    [(SOURCE, {}), (('background', 'car', 'bus', 'train'), {'dataset_meta': {'classes': TARGET}})],
+)
+def test_checkpoint_of_the_target_is_left_untouched_and_nothing_is_written(tmp_path, source, meta):
+    checkpoint, runner = {**source_checkpoint(4), 'meta': meta}, make_runner(tmp_path)
     before = {key: value.clone() for key, value in checkpoint['state_dict'].items()}
-    hook.after_load_checkpoint(runner, checkpoint)
-    assert not runner.logger.info.called
+    make_hook(source=source).after_load_checkpoint(runner, checkpoint)
     after = checkpoint['state_dict']
-    return list(after) == list(before) and all(after[key].equal(before[key]) for key in before)
-
-
-def test_resumed_checkpoint_is_left_untouched_and_nothing_is_written(tmp_path):
-    # Source and target have one size here, so that only the classes tell a resume apart.
-    source = ('background', 'car', 'bus', 'train')
-    checkpoint = {'state_dict': Model(4).state_dict(), 'meta': {'dataset_meta': {'classes': TARGET}}}
-    assert unchanged(make_hook(source=source), make_runner(tmp_path), checkpoint)
-    assert not list(tmp_path.iterdir())
+    assert list(after) == list(before) and all(after[key].equal(before[key]) for key in before)
+    assert not runner.logger.info.called and not list(tmp_path.iterdir())
 
 
 def test_the_source_s_checkpoint_is_not_one_to_resume_from(tmp_path):
@@ -191,16 +174,11 @@ def test_the_source_s_checkpoint_is_not_one_to_resume_from(tmp_path):
 )
 def test_two_label_spaces_of_one_size(tmp_path, meta):
     source = ('background', 'car', 'bus', 'train')
-    checkpoint = {'state_dict': Model(4).state_dict(), 'meta': meta}
+    checkpoint = {**source_checkpoint(4), 'meta': meta}
     old = checkpoint['state_dict']['decode_head.conv_seg.weight']
     make_hook(source=source).after_load_checkpoint(make_runner(tmp_path), checkpoint)
     # road, car, sky, motorcycle (not in this source) from background, car, background, background
     assert checkpoint['state_dict']['decode_head.conv_seg.weight'].equal(old[[0, 1, 0, 0]])
-
-
-def test_checkpoint_of_the_targets_size_is_left_untouched(tmp_path):
-    assert unchanged(make_hook(), make_runner(tmp_path), source_checkpoint(4))
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('meta', [{}, {'dataset_meta': {'classes': TARGET}}])
@@ -318,9 +296,8 @@ def test_a_run_of_one_channel_begins_as_that_of_two(make_config, tiny_cityscapes
         cfg.model.decode_head.update(form)
         write_trained(cfg, tmp_path / 'source.pth')
         if channels == 2:
-            cfg.model.decode_head.update(
-                out_channels=2, threshold=None, loss_decode=dict(type='CrossEntropyLoss')
-            )
+            softmax = dict(type='CrossEntropyLoss')
+            cfg.model.decode_head.update(out_channels=2, threshold=None, loss_decode=softmax)
         target = ['sidewalk', 'road']
         for loader in (cfg.train_dataloader, cfg.val_dataloader):
             loader.dataset.metainfo = dict(classes=target, palette=[[0, 0, 0], [255, 0, 0]])
@@ -329,10 +306,8 @@ def test_a_run_of_one_channel_begins_as_that_of_two(make_config, tiny_cityscapes
         transfer = dict(type='HeadTransferHook', source=source, target=target)
         cfg.custom_hooks = [transfer, dict(type='AdaptationHook', snapshots=1)]
         Runner.from_cfg(cfg).train()
-        lines = (tmp_path / f'work{channels}/adaptation.jsonl').read_text().splitlines()[1:]
-        rows[channels] = [
-            (row['kind'], row['confusion']) for row in map(json.loads, lines) if row['iter'] == 0
-        ]
+        found = read_history(tmp_path / f'work{channels}').rows
+        rows[channels] = [(row['kind'], row['confusion']) for row in found if row['iter'] == 0]
     assert [kind for kind, _ in rows[1]] == ['source', 'validation']
     assert rows[1] == rows[2]
     assert np.count_nonzero(rows[1][1][1]) == 4
