@@ -153,9 +153,6 @@ def assert_not_recorded(cfg: Config, reason: str) -> dict[str, float]:
     return metrics
 
 
-# The config of a test
-
-
 def enabled(model: dict, evaluator: object) -> Config:
     cfg = Config(dict(model=model, test_evaluator=evaluator, load_from='a.pth'))
     enable_dense_crf(cfg)

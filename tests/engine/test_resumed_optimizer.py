@@ -12,22 +12,17 @@ from torch import nn
 from mmseg_deeplab_study.engine.resumed_optimizer import follow_config
 
 POLY = dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=10, by_epoch=False)
+COSINE = dict(type='CosineAnnealingLR', T_max=10, by_epoch=False)
 
 
 def make_runner(optimizer: dict | None = None, schedulers: list[dict] | None = None, **wrapper):
     model = nn.ModuleDict(dict(backbone=nn.Linear(2, 2), decode_head=nn.Linear(2, 2)))
-    config = dict(
-        optimizer={**dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4), **(optimizer or {})},
-        paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
-    )
-    optim_wrapper = build_optim_wrapper(model, config | wrapper)
-    schedulers = [
-        PARAM_SCHEDULERS.build(scheduler | dict(optimizer=optim_wrapper))
-        for scheduler in ([dict(POLY)] if schedulers is None else schedulers)
-    ]
-    return SimpleNamespace(
-        model=model, optim_wrapper=optim_wrapper, param_schedulers=schedulers, logger=Mock()
-    )
+    sgd = dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4) | (optimizer or {})
+    config = dict(optimizer=sgd, paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))
+    optim = build_optim_wrapper(model, config | wrapper)
+    given = [POLY] if schedulers is None else schedulers
+    schedulers = [PARAM_SCHEDULERS.build(scheduler | dict(optimizer=optim)) for scheduler in given]
+    return SimpleNamespace(model=model, optim_wrapper=optim, param_schedulers=schedulers, logger=Mock())
 
 
 def train(runner, iterations: int) -> list[list[float]]:
@@ -95,10 +90,8 @@ def test_settings_of_the_optimiser_are_followed_and_named(options, named, key, v
     assert named in resume(second, save(first, 4))
     assert second.optim_wrapper.optimizer.param_groups[-1][key] == value
     # What it has come to is the checkpoint's.
-    state = second.optim_wrapper.optimizer.state_dict()['state']
-    assert state[0]['momentum_buffer'].equal(
-        first.optim_wrapper.optimizer.state_dict()['state'][0]['momentum_buffer']
-    )
+    states = [runner.optim_wrapper.optimizer.state_dict()['state'] for runner in (first, second)]
+    assert states[0][0]['momentum_buffer'].equal(states[1][0]['momentum_buffer'])
 
 
 def test_learning_rate_without_a_schedule_is_the_configs():
@@ -111,24 +104,14 @@ def test_learning_rate_without_a_schedule_is_the_configs():
 @pytest.mark.parametrize(
     ('schedulers', 'named'),
     [
-        (
-            [dict(type='LinearLR', start_factor=0.1, begin=0, end=6, by_epoch=False), POLY],
-            '1 schedulers, now 2',
-        ),
+        ([dict(type='LinearLR', start_factor=0.1, end=6, by_epoch=False), POLY], '1 schedulers, now 2'),
         ([], '1 schedulers, now 0'),
-        (
-            [dict(type='CosineAnnealingLR', T_max=10, by_epoch=False)],
-            'param_scheduler.0 of another type, now Cosine',
-        ),
+        ([COSINE], 'param_scheduler.0 of another type, now Cosine'),
     ],
 )
 def test_other_schedules_are_followed_and_named(schedulers, named):
-    whole, first, second = (
-        make_runner(schedulers=schedulers),
-        make_runner(),
-        make_runner(schedulers=schedulers),
-    )
-    rates = train(whole, 9)
+    first, second = make_runner(), make_runner(schedulers=schedulers)
+    rates = train(make_runner(schedulers=schedulers), 9)
     train(first, 4)
     assert named in resume(second, save(first, 4))
     assert train(second, 5) == rates[4:]
