@@ -8,6 +8,13 @@ from PIL import Image
 
 RECORD = '{"schema_version": 1}\n'
 ROW = '{"iter": 0, "kind": "validation", "subset": "full", "mIoU": 3.0}\n'
+EXPORT = 'export_onnx config.py a.pth -o a.onnx'
+PREDICT = 'predict config.py a.pth a.png -o out'
+TUNE = 'tune_crf config.py a.pth'
+JOBS, NO_JOBS = '--jobs 2 --cluster slurm', '--jobs is not for --cluster slurm'
+MODEL = '--cfg-options model'
+NO_SIZE = f'{MODEL}.data_preprocessor.size=None'
+ROOT = 'train_dataloader.dataset.data_root'
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -37,36 +44,20 @@ def folder(make_tiny_cityscapes, make_config, write_trained, tmp_path_factory) -
         ('analyze run run/../begun --export a.pickle', 1, '--export takes the record of one run, but got 2'),
         ('analyze run -o file', 1, 'error: file/analysis.json: could not be written'),
         ('export_onnx config.py a.pth -o a.pth', 1, 'error: a.pth exists; give another file, or remove it'),
-        ('export_onnx config.py a.pth -o a.onnx --image no.png', 1, 'no.png: No such file or directory'),
-        ('export_onnx config.py a.pth -o a.onnx --size 8 64', 2, 'must be at least 32, but got 8'),
-        (
-            'export_onnx config.py a.pth -o a.onnx --cfg-options model.decode_head.num_classes=21',
-            1,
-            "it has 19 classes, and the config's head 21",
-        ),
-        (
-            'export_onnx config.py a.pth -o a.onnx --cfg-options model.data_preprocessor.size=None',
-            1,
-            'config.py has no image size; give --size HEIGHT WIDTH',
-        ),
+        (f'{EXPORT} --image no.png', 1, 'no.png: No such file or directory'),
+        (f'{EXPORT} --size 8 64', 2, 'must be at least 32, but got 8'),
+        (f'{EXPORT} {MODEL}.decode_head.num_classes=21', 1, "it has 19 classes, and the config's head 21"),
+        (f'{EXPORT} {NO_SIZE}', 1, 'config.py has no image size; give --size HEIGHT WIDTH'),
         ('predict nowhere a.pth a.png -o out', 1, 'error: config nowhere: no such file'),
         ('predict config.py nowhere a.png -o out', 1, 'error: nowhere: no such file'),
         ('predict config.py a.pth empty -o out', 1, 'error: empty: no photograph or video in this folder'),
         ('predict config.py a.pth a.png -o a.png', 2, '-o a.png is a file; give a folder'),
-        ('predict config.py a.pth a.png -o out --opacity 1.5', 2, 'must be between 0 and 1, but got 1.5'),
-        (
-            'predict config.py a.pth a.png -o out --long-side 0',
-            2,
-            '--long-side: must be at least 1, but got 0',
-        ),
-        ('predict config.py a.pth a.png -o out --device toaster', 2, "--device: 'toaster' cannot be used"),
+        (f'{PREDICT} --opacity 1.5', 2, 'must be between 0 and 1, but got 1.5'),
+        (f'{PREDICT} --long-side 0', 2, '--long-side: must be at least 1, but got 0'),
+        (f'{PREDICT} --device toaster', 2, "--device: 'toaster' cannot be used"),
         ('prepare_camvid nowhere', 1, 'error: nowhere/train.txt: no such list; expected the folder CamVid'),
-        (
-            'study x.py --jobs 2 --cluster slurm',
-            2,
-            'error: --jobs is not for --cluster slurm; set resources.array_parallelism in the study',
-        ),
-        ('demo --jobs 2 --cluster slurm', 2, '--jobs is not for --cluster slurm'),
+        (f'study x.py {JOBS}', 2, f'error: {NO_JOBS}; set resources.array_parallelism in the study'),
+        (f'demo {JOBS}', 2, NO_JOBS),
         ('prepare_camvid x --every 0', 2, '--every: must be at least 1, but got 0'),
         ('prepare_cityscapes nowhere', 1, 'error: nowhere: expected leftImg8bit_trainvaltest.zip'),
         ('prepare_cityscapes x --splits test', 2, "invalid choice: 'test'"),
@@ -77,23 +68,11 @@ def folder(make_tiny_cityscapes, make_config, write_trained, tmp_path_factory) -
         ('report run --watch-interval 0', 2, '--watch-interval must be more than 0 seconds, but got 0'),
         ('report run -o run', 2, '-o run is a folder; give the name of a file'),
         ('tune_crf config.py nowhere', 1, 'error: nowhere: no such file'),
-        ('tune_crf config.py a.pth --images 0', 2, '--images: must be at least 1, but got 0'),
-        ('tune_crf config.py a.pth --metric IoU', 2, "argument --metric: invalid choice: 'IoU'"),
-        (
-            'tune_crf config.py a.pth --cfg-options model.test_cfg.crf.sigma=3',
-            1,
-            "error: model.test_cfg.crf has no 'sigma'",
-        ),
-        (
-            'tune_crf config.py a.pth --cfg-options train_dataloader.dataset.data_root=nowhere',
-            1,
-            "error: train_dataloader.dataset.data_root: the folder 'nowhere' does not exist",
-        ),
-        (
-            'tune_crf config.py a.pth --cfg-options model.decode_head.num_classes=7',
-            1,
-            'it has 19 classes',
-        ),
+        (f'{TUNE} --images 0', 2, '--images: must be at least 1, but got 0'),
+        (f'{TUNE} --metric IoU', 2, "argument --metric: invalid choice: 'IoU'"),
+        (f'{TUNE} {MODEL}.test_cfg.crf.sigma=3', 1, "error: model.test_cfg.crf has no 'sigma'"),
+        (f'{TUNE} --cfg-options {ROOT}=nowhere', 1, f"error: {ROOT}: the folder 'nowhere' does not exist"),
+        (f'{TUNE} {MODEL}.decode_head.num_classes=7', 1, 'it has 19 classes'),
     ],
 )
 def test_refusals(run_tool: Callable, folder: Path, monkeypatch, command: str, code: int, message: str):
