@@ -19,9 +19,7 @@ V2 = ('memory.max', 'memory.current', 'inactive_file')
 def system(tmp_path):
     """A function of /proc/self/cgroup and, by folder, of each group's limit, use and inactive cache."""
 
-    def make(
-        lines: str, groups: dict[str, tuple[object, int, int]], names: tuple[str, str, str]
-    ) -> int | None:
+    def make(lines: str, groups: dict[str, tuple], names: tuple[str, str, str]) -> int | None:
         (tmp_path / 'proc/self').mkdir(parents=True)
         (tmp_path / 'proc/meminfo').write_text(MEMINFO)
         (tmp_path / 'proc/self/cgroup').write_text(lines)
@@ -41,24 +39,20 @@ def test_this_machine():
     assert available is None or 2**20 < available < os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 
+ALL = 'max'
 FIRST_VERSION = '9:name=systemd:/x\n8:cpu,cpuacct:/x\n4:memory:/job/step\n0::/\n'
 
 
 @pytest.mark.parametrize(
     ('lines', 'groups', 'names', 'expected'),
     [
-        ('0::/\n', {'': ('max', 10, 0)}, V2, 9000 * 1024),
+        ('0::/\n', {'': (ALL, 10, 0)}, V2, 9000 * 1024),
         # In a container its own group is the root.
         ('0::/\n', {'': (5000, 4000, 0)}, V2, 1000),
         # Of what is used, 2500 is page cache that the system gives up at need.
         ('0::/\n', {'': (5000, 4000, 2500)}, V2, 3500),
         # A job of SLURM: the group of its step has no limit, that of the job above it has.
-        (
-            '0::/job/step\n',
-            {'': ('max', 9, 0), 'job': (6000, 3000, 0), 'job/step': ('max', 2000, 0)},
-            V2,
-            3000,
-        ),
+        ('0::/job/step\n', {'': (ALL, 9, 0), 'job': (6000, 3000, 0), 'job/step': (ALL, 2000, 0)}, V2, 3000),
         ('0::/job/step\n', {'job': (6000, 3000, 0), 'job/step': (2500, 2000, 0)}, V2, 500),
         # The path of a container's host, of which it has the root alone.
         ('0::/docker/abc\n', {'': (5000, 4000, 0), 'other': (1, 0, 0)}, V2, 1000),
@@ -80,6 +74,9 @@ def test_free_shared_memory(tmp_path: Path):
     assert free_shared_memory(tmp_path) == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
 
 
+OPENCV = "(-4:Insufficient memory) Failed to allocate 9 bytes in function 'OutOfMemoryError'"
+
+
 @pytest.mark.parametrize(
     ('error', 'expected'),
     [
@@ -88,10 +85,7 @@ def test_free_shared_memory(tmp_path: Path):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), True),
         (RuntimeError('[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate'), True),
         (RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED'), True),
-        (
-            ValueError("(-4:Insufficient memory) Failed to allocate 9 bytes in function 'OutOfMemoryError'"),
-            True,
-        ),
+        (ValueError(OPENCV), True),
         (RuntimeError('sizes differ'), False),
     ],
 )

@@ -45,11 +45,9 @@ class Foreign:
 
 def peer_file(layout, path: Path, classes: int = 21) -> Path:
     shapes = expected_shapes(model_config(layout, classes))
-    ours = {key: torch.zeros(shape) for key, shape in shapes.items()}
-    state = export_state(ours, layout)
-    torch.save(
-        {'model_state': state, 'best_score': np.float64(0.7)} if layout.peer == 'vainf' else state, path
-    )
+    state = export_state({key: torch.zeros(shape) for key, shape in shapes.items()}, layout)
+    whole = {'model_state': state, 'best_score': np.float64(0.7)}
+    torch.save(whole if layout.peer == 'vainf' else state, path)
     return path
 
 
@@ -92,26 +90,20 @@ def test_a_peers_file_that_lacks_a_layer(tmp_path):
 
 
 COMPILED = {f'_orig_mod.{key}': value for key, value in HEAD.items()}
+OF_A_SCRIPT = {'model': COMPILED, 'args': Namespace(lr=0.1)}
 AT_40 = {'state_dict': HEAD, 'meta': {'iter': 40}}
+WITH_STATES = {**AT_40, 'random_states': []}
+WITH_OPTIMIZER = {**AT_40, 'optimizer': {}, 'message_hub': {}}
 
 
 @pytest.mark.parametrize(
     ('content', 'form'),
     [
         (HEAD, 'a bare state dict of an MMSegmentation model'),
-        (
-            {'model': COMPILED, 'args': Namespace(lr=0.1)},
-            "a training script's state dict of an MMSegmentation model",
-        ),
+        (OF_A_SCRIPT, "a training script's state dict of an MMSegmentation model"),
         (AT_40, 'an MMEngine checkpoint at iteration 40, without what --resume needs'),
-        (
-            {**AT_40, 'optimizer': {}, 'message_hub': {}},
-            'an MMEngine checkpoint at iteration 40, with what --resume needs',
-        ),
-        (
-            {**AT_40, 'random_states': []},
-            'a checkpoint of a run with this project at iteration 40, can be resumed',
-        ),
+        (WITH_OPTIMIZER, 'an MMEngine checkpoint at iteration 40, with what --resume needs'),
+        (WITH_STATES, 'a checkpoint of a run with this project at iteration 40, can be resumed'),
     ],
 )
 def test_our_own_and_mmengines(tmp_path, content, form):
@@ -147,7 +139,15 @@ def saved(content: object, save: Callable = torch.save) -> bytes:
 
 
 WHOLE = saved({'state_dict': {**HEAD, 'backbone.x': torch.ones(1000)}})
-OF_MMENGINE = {'state_dict': HEAD, 'message_hub': {'loss': HistoryBuffer([1.0], [1])}}
+BUFFER = 'mmengine.logging.history_buffer.HistoryBuffer'
+
+
+def of_mmengine() -> bytes:
+    return saved({'state_dict': HEAD, 'message_hub': {'loss': HistoryBuffer([1.0], [1])}})
+
+
+def scripted() -> bytes:
+    return saved(torch.jit.script(torch.nn.Linear(2, 2)), torch.jit.save)
 
 
 def flipped() -> bytes:
@@ -158,10 +158,8 @@ def flipped() -> bytes:
 
 def compressed() -> bytes:
     file = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(WHOLE)) as whole,
-        zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive,
-    ):
+    whole = zipfile.ZipFile(io.BytesIO(WHOLE))
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
         for name in whole.namelist():
             archive.writestr(name, whole.read(name))
     return file.getvalue()
@@ -179,16 +177,8 @@ def compressed() -> bytes:
         (flipped, 'check sum', 'again'),
         (compressed, 'refused, because it is compressed', 'ask its maker'),
         (lambda: saved([1, 2, 3]), 'expected a state dict, got list', ''),
-        (
-            lambda: saved(OF_MMENGINE),
-            'mmengine.logging.history_buffer.HistoryBuffer.*without ExactCheckpointHook',
-            'docs/troubleshooting.md',
-        ),
-        (
-            lambda: saved(torch.jit.script(torch.nn.Linear(2, 2)), torch.jit.save),
-            'model.pth: a TorchScript file',
-            r'^where you trust its maker, torch.save\(',
-        ),
+        (of_mmengine, f'{BUFFER}.*without ExactCheckpointHook', 'docs/troubleshooting.md'),
+        (scripted, 'model.pth: a TorchScript file', r'^where you trust its maker, torch.save\('),
     ],
 )
 def test_what_is_no_checkpoint(tmp_path, make, text, cure):
@@ -218,11 +208,9 @@ def findings(tmp_path) -> Callable[..., list[Finding]]:
     """A function of a data root and a source checkpoint: what is said of a config that has them."""
 
     def check(root: Path, load_from: str | Path | None) -> list[Finding]:
-        loader = dict(dataset=dict(data_root=str(root)))
-        Config(dict(train_dataloader=loader, load_from=load_from and str(load_from))).dump(
-            tmp_path / 'run.py'
-        )
-        return list(check_config(tmp_path / 'run.py'))
+        loader, path = dict(dataset=dict(data_root=str(root))), tmp_path / 'run.py'
+        Config(dict(train_dataloader=loader, load_from=load_from and str(load_from))).dump(path)
+        return list(check_config(path))
 
     return check
 
