@@ -38,8 +38,7 @@ def write(write_trained, tmp_path):
 
 
 def test_weights_and_names(cfg, write):
-    names = [f'class {i}' for i in range(19)]
-    palette = [[i, 0, 255 - i] for i in range(19)]
+    names, palette = [f'class {i}' for i in range(19)], [[i, 0, 255 - i] for i in range(19)]
     path = write(cfg, dataset_meta=dict(classes=names, palette=palette))
     model = load_model(cfg, path)
     assert not model.training
@@ -84,21 +83,16 @@ def test_another_number_of_classes_is_refused(cfg, write):
         load_model(cfg, path)
 
 
+HEAD = "the config's head"
+GIVE = r'give --cfg-options model\.decode_head\.num_classes=2 model\.decode_head\.out_channels=1; to'
+
+
 @pytest.mark.parametrize(
     ('written', 'head', 'message'),
     [
         (1, dict(num_classes=1), r'num_classes=1: .* two classes\. Give .*num_classes=2 .*out_channels=1'),
-        (
-            1,
-            dict(out_channels=2),
-            r"it has 2 classes in one channel, and the config's head 2\. .* give --cfg-options "
-            r'model\.decode_head\.num_classes=2 model\.decode_head\.out_channels=1; to',
-        ),
-        (
-            2,
-            dict(out_channels=1),
-            r"it has 2 classes, and the config's head 2 in one channel\. .*\.out_channels=2; to",
-        ),
+        (1, dict(out_channels=2), rf'it has 2 classes in one channel, and {HEAD} 2\. .* {GIVE}'),
+        (2, dict(out_channels=1), rf'it has 2 classes, and {HEAD} 2 in one channel\. .*\.out_channels=2; to'),
     ],
 )
 def test_one_channel_for_two_classes(cfg, write, written, head, message):
@@ -115,8 +109,9 @@ def test_one_channel_for_two_classes(cfg, write, written, head, message):
 def test_names_of_another_number_than_the_classes_are_refused(cfg, write):
     cfg.model.decode_head.num_classes = 3
     path = write(cfg)
-    message = r'19 class names \(road, .*\) for a head of 3 classes. Give the dat'
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(
+        ValueError, match=r'19 class names \(road, .*\) for a head of 3 classes. Give the dat'
+    ):
         load_model(cfg, path)
     cfg.val_dataloader.dataset.metainfo = dict(classes=('a', 'b', 'c'))
     assert load_model(cfg, path).dataset_meta['classes'] == ('a', 'b', 'c')

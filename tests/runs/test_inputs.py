@@ -5,21 +5,18 @@ from mmengine.config import Config
 
 from mmseg_deeplab_study.runs.inputs import check_data_roots, check_load_from
 
+NOWHERE = dict(data_root='nowhere')
 NESTED = {
-    'plain': (dict(data_root='nowhere'), 'data_root'),
-    'wrapped': (dict(type='NamedSubset', dataset=dict(data_root='nowhere')), 'dataset.data_root'),
-    'concatenated': (
-        dict(type='ConcatDataset', datasets=[dict(data_root='.'), dict(dataset=dict(data_root='nowhere'))]),
-        'datasets.1.dataset.data_root',
-    ),
+    'data_root': NOWHERE,
+    'dataset.data_root': dict(type='NamedSubset', dataset=NOWHERE),
+    'datasets.1.dataset.data_root': dict(type='ConcatDataset', datasets=[dict(data_root='.'), dict(dataset=NOWHERE)]),
 }
 
 
-@pytest.mark.parametrize('name', NESTED)
-def test_missing_data_root_says_key_folder_and_cure(tmp_path, name, monkeypatch):
+@pytest.mark.parametrize('key', NESTED)
+def test_missing_data_root_says_key_folder_and_cure(tmp_path, key, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    dataset, key = NESTED[name]
-    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+    cfg = Config(dict(train_dataloader=dict(dataset=NESTED[key])))
     key = f'train_dataloader.dataset.{key}'
     with pytest.raises(FileNotFoundError) as caught:
         check_data_roots(cfg)
@@ -93,7 +90,6 @@ def test_a_forgotten_scheme(tmp_path):
         check_load_from(str(path), '--cfg-options options.load_from=')
 
 
-# What a dataset would list
 
 
 def loader(root, split: str = 'val', **options) -> Config:
@@ -157,10 +153,7 @@ def test_data_of_a_hook_and_of_other_kinds_of_dataset(tiny_cityscapes, tmp_path)
 
 @pytest.mark.parametrize(
     ('root', 'cure'),
-    [
-        ("'nowhere'", '=DIR; docs/data.md says'),
-        ("'{{$MY_ROOT:nowhere}}'", '=DIR, or set MY_ROOT; docs/data.md'),
-    ],
+    [("'nowhere'", '=DIR; docs/data.md says'), ("'{{$MY_ROOT:nowhere}}'", '=DIR, or set MY_ROOT; docs/data.md')],
 )
 def test_a_variable_is_named_where_the_config_has_one(tmp_path, root, cure):
     path = tmp_path / 'config.py'

@@ -9,14 +9,7 @@ from mmengine.config import Config
 from mmseg_deeplab_study import get_config
 from mmseg_deeplab_study.runs import options
 from mmseg_deeplab_study.runs.config import read_config
-from mmseg_deeplab_study.runs.options import (
-    KNOWN_KEYS,
-    _taken,
-    check_options,
-    flatten,
-    merge_options,
-    places_of,
-)
+from mmseg_deeplab_study.runs.options import check_options, flatten, merge_options, places_of
 
 STUDY = 'deeplabv3_r50-os16_1xb4-200_voc2cityscapes-768x768'
 CAMVID = 'deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid'
@@ -96,11 +89,11 @@ def test_where_nobody_knows_what_is_read_a_near_spelling_is_a_warning(leaves, wa
 @pytest.mark.parametrize('leaf', [STUDY, CAMVID])
 def test_what_a_class_takes_is_never_refused(leaves, warned, leaf):
     content = leaves[leaf].to_dict()
-    nodes = [
-        (key, node) for key, node in places_of(content) if isinstance(node, dict) and '_scope_' not in key
-    ]
-    nodes = [(key, node) for key, node in nodes if key.split('.')[0] in KNOWN_KEYS - {'data_preprocessor'}]
-    keys = [f'{key}.{name}' for key, node in nodes for name in _taken(key, node) or ()]
+    known = options.KNOWN_KEYS - {'data_preprocessor'}
+    keys = []
+    for key, node in places_of(content):
+        if isinstance(node, dict) and '_scope_' not in key and key.split('.')[0] in known:
+            keys += [f'{key}.{name}' for name in options._taken(key, node) or ()]
     check_options(dict.fromkeys(keys, 1), 'leaf.py', content)
     assert warned == []
     for part in ('loss_decode.class_weight', 'loss_decode.loss_name', 'backbone.output_stride'):
@@ -152,14 +145,13 @@ def test_what_code_of_the_user_s_own_reads_is_in_the_config():
     assert merged.to_dict() == dict(mine=dict(names=['b']), number=6)
 
 
+ROOT = 'dataloader.dataset.data_root'
+
+
 @pytest.mark.parametrize(
     ('leaf', 'key', 'places'),
     [
-        (
-            CAMVID,
-            'data_root',
-            ', '.join(f'{n}_dataloader.dataset.data_root' for n in ('train', 'val', 'test')),
-        ),
+        (CAMVID, 'data_root', ', '.join(f'{n}_{ROOT}' for n in ('train', 'val', 'test'))),
         (CAMVID, 'crop_size', 'train_dataloader.dataset.pipeline.2.crop_size'),
         (STUDY, 'norm_cfg.type', 'model.decode_head.norm_cfg'),
         (STUDY, 'train_pipeline.2.crop_size', 'train_dataloader.dataset.dataset.pipeline'),
@@ -209,17 +201,9 @@ def test_nested_options_are_checked_too_and_left_as_they_are(leaves):
 
 def test_options_are_merged_at_once(leaves):
     """As by MMSeg's --cfg-options: ``_delete_`` leaves the other options, in any order."""
-    cfg = Config(leaves[STUDY].to_dict())
-    merge_options(
-        cfg,
-        {
-            'val_evaluator.type': 'IoUMetric',
-            'val_evaluator.iou_metrics': 'mIoU',
-            'val_evaluator._delete_': True,
-        },
-        STUDY,
-    )
-    assert cfg.val_evaluator == dict(type='IoUMetric', iou_metrics='mIoU')
+    metric = {'type': 'IoUMetric', 'iou_metrics': 'mIoU', '_delete_': True}
+    merged = merge(leaves[STUDY], {f'val_evaluator.{key}': value for key, value in metric.items()})
+    assert merged.val_evaluator == dict(type='IoUMetric', iou_metrics='mIoU')
 
 
 def test_every_tool_reads_its_config_so(tmp_path):
