@@ -1,3 +1,4 @@
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,14 +37,14 @@ def cityscapes(tiny_cityscapes: Callable[..., Path]) -> Path:
     return tiny_cityscapes(train=5, val=2)
 
 
-def split(root: Path, name: str = 'train', dataset: type = CityscapesDataset, **options) -> BaseSegDataset:
+def part(root: Path, name: str = 'train', **options) -> dict:
+    prefix = dict(img_path=f'leftImg8bit/{name}', seg_map_path=f'gtFine/{name}')
     # Serialising makes MMEngine collect garbage, which takes longer than the tests.
-    options.setdefault('serialize_data', False)
-    return dataset(
-        data_root=str(root),
-        data_prefix=dict(img_path=f'leftImg8bit/{name}', seg_map_path=f'gtFine/{name}'),
-        **options,
-    )
+    return dict(data_root=str(root), data_prefix=prefix, serialize_data=False) | options
+
+
+def split(root: Path, name: str = 'train', **options) -> BaseSegDataset:
+    return CityscapesDataset(**part(root, name, **options))
 
 
 def label_file(root: Path, name: str = 'train/tiny/tiny_000004') -> Path:
@@ -63,20 +64,13 @@ def paint(path: Path, *ids: int) -> None:
 def test_bad_label_map_is_named_with_its_ids(cityscapes: Path):
     path = label_file(cityscapes)
     paint(path, 0, 7, 19, 33, 255)
-    part = dict(
-        type='CityscapesDataset',
-        data_root=str(cityscapes),
-        data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
-    )
+    train = dict(type='CityscapesDataset', **part(cityscapes))
     message = rf'^{path}: label ids \[19, 33\] lie outside .* 19 classes \(0 to 18, 255 ignored\)'
-    for dataset in (
-        split(cityscapes),
-        NamedSubset(part, 'all', 1.0),
-        ConcatDataset([split(cityscapes, 'val'), split(cityscapes)]),
-    ):
+    both = ConcatDataset([split(cityscapes, 'val'), split(cityscapes)])
+    for dataset in (split(cityscapes), NamedSubset(train, 'all', 1.0), both):
         with pytest.raises(ValueError, match=message):
             count_label_pixels(dataset, 19)
-    count_label_pixels(NamedSubset(part, 'without the last', 0.8), 19)
+    count_label_pixels(NamedSubset(train, 'without the last', 0.8), 19)
 
 
 @pytest.mark.parametrize(
@@ -102,17 +96,14 @@ def test_ids_are_those_that_the_dataset_gives(cityscapes: Path, ids, options, ar
 
 
 def test_empty_dataset(cityscapes: Path):
-    folder = cityscapes / 'leftImg8bit' / 'test'
+    folder = cityscapes / 'leftImg8bit/test'
     folder.mkdir()
-    empty = split(cityscapes, 'test')
     with pytest.raises(ValueError, match=rf'CityscapesDataset found no images in {folder}'):
-        count_label_pixels(empty, 19)
+        count_label_pixels(split(cityscapes, 'test'), 19)
 
 
 def test_dataset_without_label_maps_has_none_to_check(cityscapes: Path):
-    images = CityscapesDataset(
-        data_root=str(cityscapes), data_prefix=dict(img_path='leftImg8bit/train'), test_mode=True
-    )
+    images = split(cityscapes, data_prefix=dict(img_path='leftImg8bit/train'), test_mode=True)
     assert 'seg_map_path' not in images.get_data_info(0)
     count_label_pixels(images, 19)
 
@@ -130,10 +121,9 @@ def test_written_label_map_keeps_ids_and_shows_colours(tmp_path: Path):
     assert colours[1, 0].tolist() == [119, 11, 32]  # bicycle
 
 
-# Headers: in what a pipeline loads, and as training reaches it
-
-
-LOADERS = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+LOADERS = IMAGE, LABELS = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+INSTANCES, FAR = dict(type='LoadInstances'), dict(backend_args=dict(backend='lmdb'))
+OPENCV, TIFFFILE = (dict(imdecode_backend=name) for name in ('cv2', 'tifffile'))
 
 
 def sixteen_bits(path: Path) -> None:
@@ -172,52 +162,75 @@ def test_16_bits_are_refused_behind_every_wrapper(cityscapes: Path, check, wrap,
 @both_checks
 def test_another_size_is_refused_with_both(cityscapes: Path, check):
     path = label_file(cityscapes)
-    Image.new('L', (128, 64)).save(path)
+    larger(path)
     message = rf'tiny_000004_leftImg8bit.png: 64x64 pixels, but its label map {path} has 128x64'
     with pytest.raises(ValueError, match=message):
         check(split(cityscapes))
 
 
-def test_a_loader_of_the_users_own_may_read_other_label_maps(cityscapes: Path):
-    sixteen_bits(label_file(cityscapes))
-    check_headers(split(cityscapes, pipeline=[LOADERS[0], dict(type='LoadInstances')]))
-    # And other photographs: then sizes are not compared.
-    own = [LOADERS[1]]
-    with pytest.raises(ValueError, match='mode I;16'):
-        check_headers(split(cityscapes, pipeline=own))
-    Image.new('L', (128, 64)).save(label_file(cityscapes))
-    check_headers(split(cityscapes, pipeline=own))
+def larger(path: Path) -> None:
+    Image.new('L', (128, 64)).save(path)
 
 
-def test_loaders_are_found_inside_of_test_time_augmentation(cityscapes: Path):
-    views = [[dict(type='LoadInstances')], [dict(type='PackSegInputs')]]
-    pipeline = [LOADERS[0], dict(type='TestTimeAug', transforms=views)]
-    sixteen_bits(label_file(cityscapes))
-    check_headers(split(cityscapes, pipeline=pipeline))
-    views[0][0] = LOADERS[1]
-    with pytest.raises(ValueError, match='mode I;16'):
+def with_palette(path: Path) -> None:
+    write_label_map(path, np.zeros((64, 64)), CITYSCAPES['palette'])
+
+
+def one_bit(path: Path) -> None:
+    Image.fromarray(np.resize(np.array([False, True]), (64, 64))).save(path)
+
+
+def views(load: dict) -> list[dict]:
+    """Loaders inside of test-time augmentation."""
+    return [IMAGE, dict(type='TestTimeAug', transforms=[[load], [dict(type='PackSegInputs')]])]
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'pipeline', 'message'),
+    [
+        # A loader of the user's own may read other label maps.
+        (sixteen_bits, [IMAGE, INSTANCES], None),
+        (sixteen_bits, views(INSTANCES), None),
+        (sixteen_bits, views(LABELS), 'mode I;16'),
+        # And other photographs: then sizes are not compared.
+        (sixteen_bits, [LABELS], 'mode I;16'),
+        (larger, [LABELS], None),
+        # OpenCV would read the colours of a palette.
+        (with_palette, LOADERS, None),
+        (with_palette, [IMAGE, LABELS | OPENCV], r'mode P, expected ids in one channel of 8 bits \(mode L\)'),
+        # Of 1 bit it reads 0 and 255; tifffile reads no PNG.
+        (one_bit, [IMAGE, LABELS | OPENCV], 'a label map of mode 1, expected'),
+        (one_bit, [IMAGE, LABELS | TIFFFILE], 'a label map of mode 1, expected'),
+        # Files of another backend are left out.
+        (Path.unlink, [IMAGE, LABELS | FAR], None),
+    ],
+)
+def test_what_a_label_map_may_be_is_up_to_its_loader(cityscapes: Path, spoil, pipeline, message):
+    spoil(label_file(cityscapes))
+    with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
         check_headers(split(cityscapes, pipeline=pipeline))
 
 
-def test_opencv_would_read_the_colours_of_a_palette(cityscapes: Path):
-    write_label_map(label_file(cityscapes), np.zeros((64, 64)), CITYSCAPES['palette'])
-    check_headers(split(cityscapes, pipeline=LOADERS))
-    opencv = [LOADERS[0], dict(type='LoadAnnotations', imdecode_backend='cv2')]
-    with pytest.raises(ValueError, match=r'mode P, expected ids in one channel of 8 bits \(mode L\)'):
-        check_headers(split(cityscapes, pipeline=opencv))
+@pytest.mark.parametrize('load', [dict(ignore_empty=True), TIFFFILE, FAR])
+def test_photographs_that_a_loader_may_do_without_or_reads_otherwise(cityscapes: Path, load: dict):
+    photograph_file(cityscapes).write_bytes(b'')
+    check_headers(split(cityscapes, pipeline=[IMAGE | load, LABELS]))
 
 
-def test_files_of_another_backend_are_left_out(cityscapes: Path):
+def test_absent_label_maps_are_named_unless_of_another_backend(cityscapes: Path):
     label_file(cityscapes).unlink()
-    with pytest.raises(FileNotFoundError, match=f'^{label_file(cityscapes)}: no label map for '):
-        check_headers(split(cityscapes, pipeline=LOADERS))
-    with pytest.raises(FileNotFoundError):
-        check_headers(split(cityscapes, backend_args=dict(backend='local')))
-    far = dict(backend_args=dict(backend='lmdb'))
-    check_headers(split(cityscapes, pipeline=[LOADERS[0], LOADERS[1] | far]))
+    for options in (dict(pipeline=LOADERS), dict(backend_args=dict(backend='local'))):
+        with pytest.raises(FileNotFoundError, match=f'^{label_file(cityscapes)}: no label map for '):
+            check_headers(split(cityscapes, **options))
     dataset = split(cityscapes)
-    dataset.backend_args = far['backend_args']
+    dataset.backend_args = FAR['backend_args']
     check_headers(dataset)
+
+
+def test_a_label_map_of_1_bit_is_counted(cityscapes: Path):
+    one_bit(label_file(cityscapes))
+    pixels = count_label_pixels(split(cityscapes, pipeline=LOADERS), 19)
+    assert pixels.labelled[4, :3].tolist() == [2048, 2048, 0]
 
 
 @pytest.mark.parametrize('pipeline', [LOADERS, LOADERS[:1]], ids=['with label maps', 'without'])
@@ -227,15 +240,6 @@ def test_a_photograph_that_was_cut_is_named(cityscapes: Path, length: int, pipel
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ValueError, match=rf'^{path}: damaged photograph \(.*\); copy, unpack or download it'):
         check_headers(split(cityscapes, pipeline=pipeline))
-
-
-@pytest.mark.parametrize(
-    'load',
-    [dict(ignore_empty=True), dict(imdecode_backend='tifffile'), dict(backend_args=dict(backend='lmdb'))],
-)
-def test_photographs_that_a_loader_may_do_without_or_reads_otherwise(cityscapes: Path, load: dict):
-    photograph_file(cityscapes).write_bytes(b'')
-    check_headers(split(cityscapes, pipeline=[LOADERS[0] | load, LOADERS[1]]))
 
 
 def test_a_repeated_photograph_is_listed_once(cityscapes: Path):
@@ -248,7 +252,7 @@ def test_a_repeated_photograph_is_listed_once(cityscapes: Path):
 
 def test_a_photograph_that_is_resized_before_its_label_map_is_loaded(cityscapes: Path):
     """In training both must fit after it; what is evaluated is compared in the photograph's own size."""
-    resized = [LOADERS[0], dict(type='Resize', scale=(32, 32)), LOADERS[1]]
+    resized = [IMAGE, dict(type='Resize', scale=(32, 32)), LABELS]
     for number in range(5):
         Image.new('L', (32, 32)).save(label_file(cityscapes, f'train/tiny/tiny_{number:06d}'))
     dataset = split(cityscapes, pipeline=resized)
@@ -258,18 +262,6 @@ def test_a_photograph_that_is_resized_before_its_label_map_is_loaded(cityscapes:
     for other, trained in ((resized, False), (LOADERS, True), (LOADERS[::-1], True)):
         with pytest.raises(ValueError, match='64x64 pixels, but its label map .* has 32x32; .*likewise'):
             check_headers(split(cityscapes, pipeline=other), trained)
-
-
-def test_a_label_map_of_1_bit(cityscapes: Path):
-    ids = np.resize(np.array([False, True]), (64, 64))
-    Image.fromarray(ids).save(label_file(cityscapes))
-    pixels = count_label_pixels(split(cityscapes, pipeline=LOADERS), 19)
-    assert pixels.labelled[4, :3].tolist() == [2048, 2048, 0]
-    # OpenCV reads 0 and 255, tifffile no PNG.
-    for backend in ('cv2', 'tifffile'):
-        other = [LOADERS[0], LOADERS[1] | dict(imdecode_backend=backend)]
-        with pytest.raises(ValueError, match='a label map of mode 1, expected'):
-            check_headers(split(cityscapes, pipeline=other))
 
 
 @pytest.fixture
@@ -306,7 +298,7 @@ def test_a_quarter_turn_fits_where_the_pipeline_ignores_it(tiny_cityscapes, warn
     with pytest.raises(ValueError, match=rf'^{path}: 48x64 pixels \(EXIF orientation 6\), but its label map'):
         check_headers(split(root, pipeline=LOADERS))
     stored = dict(type='LoadImageFromFile', color_type='color_ignore_orientation')
-    check_headers(split(root, pipeline=[stored, LOADERS[1]]))
+    check_headers(split(root, pipeline=[stored, LABELS]))
     assert len(warnings) == 1
 
 
@@ -327,13 +319,9 @@ def test_every_label_map_of_a_kind_is_counted(cityscapes: Path):
     for number in range(5):
         paint(label_file(cityscapes, f'train/tiny/tiny_{number:06d}'), 0, 19 + number)
     first, last = (label_file(cityscapes, f'train/tiny/tiny_00000{number}') for number in (0, 4))
-    with pytest.raises(
-        ValueError, match=rf'^{first}: label ids \[19\] .*; likewise .*, {last}; these are labelIds'
-    ):
+    message = rf'^{first}: label ids \[19\] .*; likewise .*, {last}; these are labelIds'
+    with pytest.raises(ValueError, match=message):
         count_label_pixels(split(cityscapes), 19)
-
-
-# Pixels
 
 
 def test_pixels_of_each_image(cityscapes: Path):
