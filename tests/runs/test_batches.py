@@ -38,14 +38,7 @@ class Images:
         return dict(inputs=torch.zeros(3, 8, 8, dtype=torch.uint8), data_samples=labels)
 
 
-def make_runner(
-    head: str = 'ours',
-    images: int = 5,
-    batch: int = 4,
-    sampler: type = DefaultSampler,
-    norm: str = 'BN',
-    **options,
-) -> SimpleNamespace:
+def make_runner(head='ours', images=5, batch=4, sampler=DefaultSampler, norm='BN', **options):
     norm_cfg = dict(type=norm, num_groups=2) if norm == 'GN' else dict(type=norm) if norm else None
     config = dict(HEADS[head], in_channels=8, channels=4, num_classes=3, norm_cfg=norm_cfg)
     dataset = Images(images)
@@ -69,20 +62,12 @@ def test_one_image_before_a_pooling_branch(head, images, batch, said):
 @pytest.mark.parametrize(
     'options',
     [
-        dict(images=6),
-        dict(drop_last=True),
-        dict(sampler=InfiniteSampler),
-        dict(head='FCNHead'),
-        dict(norm='GN'),
-        dict(norm=''),
-        dict(norm='SyncBN'),
+        *(dict(images=6), dict(drop_last=True), dict(sampler=InfiniteSampler), dict(head='FCNHead')),
+        *(dict(norm=norm) for norm in ('GN', '', 'SyncBN')),
     ],
 )
 def test_batches_that_every_norm_takes(options):
     check_batches(make_runner(**options))
-
-
-# Shared memory
 
 
 def make_loaders(images: int = 20, batch: int = 2, **options) -> dict[str, DataLoader]:
@@ -95,12 +80,11 @@ def free(monkeypatch) -> Callable[..., None]:
     """A function that sets the bytes of shared memory that are free to each rank, of this machine if one."""
 
     def set_free(*ranks: int | None, hosts: Sequence[str] = ('node', 'node')) -> None:
-        # The others' loaders are as this rank's.
-        monkeypatch.setattr(
-            batches,
-            'all_gather_object',
-            lambda mine: [(host, size, mine[2]) for host, size in zip(hosts, ranks, strict=False)],
-        )
+        def gather(mine: tuple) -> list[tuple]:
+            # The others' loaders are as this rank's.
+            return [(host, size, mine[2]) for host, size in zip(hosts, ranks, strict=False)]
+
+        monkeypatch.setattr(batches, 'all_gather_object', gather)
         monkeypatch.setattr(batches, 'free_shared_memory', lambda: ranks[0])
 
     return set_free

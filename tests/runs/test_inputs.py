@@ -9,7 +9,9 @@ NOWHERE = dict(data_root='nowhere')
 NESTED = {
     'data_root': NOWHERE,
     'dataset.data_root': dict(type='NamedSubset', dataset=NOWHERE),
-    'datasets.1.dataset.data_root': dict(type='ConcatDataset', datasets=[dict(data_root='.'), dict(dataset=NOWHERE)]),
+    'datasets.1.dataset.data_root': dict(
+        type='ConcatDataset', datasets=[dict(data_root='.'), dict(dataset=NOWHERE)]
+    ),
 }
 
 
@@ -90,8 +92,6 @@ def test_a_forgotten_scheme(tmp_path):
         check_load_from(str(path), '--cfg-options options.load_from=')
 
 
-
-
 def loader(root, split: str = 'val', **options) -> Config:
     prefix = dict(img_path=f'leftImg8bit/{split}', seg_map_path=f'gtFine/{split}')
     options |= dict(_scope_='mmseg')  # of a base that is read by its package
@@ -153,7 +153,10 @@ def test_data_of_a_hook_and_of_other_kinds_of_dataset(tiny_cityscapes, tmp_path)
 
 @pytest.mark.parametrize(
     ('root', 'cure'),
-    [("'nowhere'", '=DIR; docs/data.md says'), ("'{{$MY_ROOT:nowhere}}'", '=DIR, or set MY_ROOT; docs/data.md')],
+    [
+        ("'nowhere'", '=DIR; docs/data.md says'),
+        ("'{{$MY_ROOT:nowhere}}'", '=DIR, or set MY_ROOT; docs/data.md'),
+    ],
 )
 def test_a_variable_is_named_where_the_config_has_one(tmp_path, root, cure):
     path = tmp_path / 'config.py'

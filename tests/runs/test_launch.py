@@ -11,13 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from mmseg_deeplab_study.runs import launch
-from mmseg_deeplab_study.runs.launch import (
-    enable_amp,
-    enable_ranks,
-    leave_ranks,
-    load_config,
-    prepare_work_dir,
-)
+from mmseg_deeplab_study.runs.launch import enable_amp, enable_ranks, load_config, prepare_work_dir
 
 
 def flags(config: Path, **given: object) -> argparse.Namespace:
@@ -70,10 +64,8 @@ def test_local_rank_of_the_environment_goes_first(config, monkeypatch, before, a
 
 def test_missing_config(tmp_path):
     (tmp_path / 'nowhere_else.py').touch()
-    for path, what in (
-        (tmp_path / 'nowhere.py', r"no such file; did you mean 'nowhere_else.py'\?"),
-        (tmp_path, 'a folder; expected a file NAME.py'),
-    ):
+    mistyped = r"no such file; did you mean 'nowhere_else.py'\?"
+    for path, what in ((tmp_path / 'nowhere.py', mistyped), (tmp_path, 'a folder; expected a file NAME.py')):
         with pytest.raises(FileNotFoundError, match=f'^config {path}: {what}$'):
             load_config(flags(path))
 
@@ -106,9 +98,6 @@ def test_amp_refuses_another_wrapper():
     assert cfg.optim_wrapper.type == 'ApexOptimWrapper'
 
 
-# What it finds in its folder
-
-
 @pytest.fixture
 def resumable(tmp_path: Path) -> Callable[[str], tuple[Config, Path]]:
     """A function of a run's folder that leaves a checkpoint of seed 3 there; its config and that file."""
@@ -116,24 +105,27 @@ def resumable(tmp_path: Path) -> Callable[[str], tuple[Config, Path]]:
     def make(folder: str = 'work') -> tuple[Config, Path]:
         path = tmp_path / folder / 'iter_5.pth'
         path.parent.mkdir(parents=True)
-        meta = dict(iter=5, seed=3)
-        torch.save(dict(meta=meta, state_dict={}, optimizer={}, message_hub={}), path)
+        torch.save(dict(meta=dict(iter=5, seed=3), state_dict={}, optimizer={}, message_hub={}), path)
         return Config(dict(work_dir=str(path.parent), load_from='source.pth', randomness=dict(seed=0))), path
 
     return make
+
+
+def prepare(cfg: Config, resume: bool = True, overwrite: bool = False, **seed) -> Path | None:
+    return prepare_work_dir(cfg, resume=resume, overwrite=overwrite, **seed)
 
 
 def test_a_resumed_run_has_the_seed_it_was_begun_with(resumable, monkeypatch):
     """And not the config's: MMEngine shuffles the data by that before it looks at the checkpoint's."""
     cfg, path = resumable()
     with pytest.raises(ValueError, match=r'--seed 5: the run in .*work was begun with seed 3; leave'):
-        prepare_work_dir(cfg, resume=True, overwrite=False, seed=5)
+        prepare(cfg, seed=5)
     mapped, load = [], torch.load
     monkeypatch.setattr(
         torch, 'load', lambda *args, **more: mapped.append(more['mmap']) or load(*args, **more)
     )
     for seed in (None, 3):
-        assert prepare_work_dir(cfg, resume=True, overwrite=False, seed=seed) == path
+        assert prepare(cfg, seed=seed) == path
         assert cfg.randomness.seed == 3
     # The config that is kept with the run says where the run came from.
     assert cfg.load_from == 'source.pth' and 'resume' not in cfg
@@ -143,20 +135,20 @@ def test_a_resumed_run_has_the_seed_it_was_begun_with(resumable, monkeypatch):
 
 def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(resumable):
     cfg, path = resumable()
-    assert prepare_work_dir(cfg, resume=True, overwrite=True) == path
+    assert prepare(cfg, overwrite=True) == path
     path.write_bytes(b'')
-    assert prepare_work_dir(cfg, resume=True, overwrite=True) is None
+    assert prepare(cfg, overwrite=True) is None
     with pytest.raises(ValueError, match='none of its 1 checkpoints can be .*the file is empty'):
-        prepare_work_dir(cfg, resume=True, overwrite=False)
+        prepare(cfg)
     with pytest.raises(FileExistsError, match=r'iter_5\.pth is a checkpoint of an earlier run'):
-        prepare_work_dir(cfg, resume=False, overwrite=False)
+        prepare(cfg, resume=False)
 
 
 def test_a_resume_that_finds_nothing_says_that_it_starts_from_zero(tmp_path, monkeypatch):
     log = Mock()
     monkeypatch.setattr(launch, 'warn', log)
     cfg = Config(dict(work_dir=str(tmp_path / 'mistyped')))
-    assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
+    assert prepare(cfg) is None
     (message,) = log.call_args.args
     assert message == f'resume: nothing to resume from in {cfg.work_dir}, so the run starts from zero'
 
@@ -167,12 +159,12 @@ def test_resume_of_a_config_looks_into_its_own_folder(tmp_path, resumable):
     (tmp_path / 'b').mkdir()
     (tmp_path / 'b/last_checkpoint').write_text(str(theirs))
     # With load_from, MMEngine resumes from that.
-    assert prepare_work_dir(cfg, resume=False, overwrite=False) is None and cfg.resume
+    assert prepare(cfg, resume=False) is None and cfg.resume
     cfg.load_from = None
-    assert prepare_work_dir(cfg, resume=False, overwrite=False) is None and not cfg.resume
+    assert prepare(cfg, resume=False) is None and not cfg.resume
     cfg.resume = True
     mine = shutil.copy(theirs, tmp_path / 'b')
-    assert prepare_work_dir(cfg, resume=False, overwrite=False) == Path(mine) and not cfg.resume
+    assert prepare(cfg, resume=False) == Path(mine) and not cfg.resume
 
 
 def test_checkpoints_that_are_saved_elsewhere_are_the_run_s(tmp_path, resumable):
@@ -180,9 +172,9 @@ def test_checkpoints_that_are_saved_elsewhere_are_the_run_s(tmp_path, resumable)
     cfg.work_dir = str(tmp_path / 'work')
     (tmp_path / 'work').mkdir()
     (tmp_path / 'work/last_checkpoint').write_text(str(path))
-    assert prepare_work_dir(cfg, resume=True, overwrite=False) is None
+    assert prepare(cfg) is None
     cfg.default_hooks = dict(checkpoint=dict(out_dir=str(tmp_path / 'out')))
-    assert prepare_work_dir(cfg, resume=True, overwrite=False) == path
+    assert prepare(cfg) == path
 
 
 @pytest.mark.parametrize(
@@ -229,7 +221,7 @@ def test_a_single_process_goes_on(monkeypatch):
     end = Mock()
     for module, name in ((launch.atexit, '_run_exitfuncs'), (launch.os, '_exit')):
         monkeypatch.setattr(module, name, end)
-    leave_ranks()
+    launch.leave_ranks()
     assert not end.called
 
 

@@ -13,16 +13,7 @@ import torch
 from mmseg_deeplab_study.checkpoints.safe_loading import load_plain
 from mmseg_deeplab_study.runs import work_dir as module
 from mmseg_deeplab_study.runs.history import FILE_NAME, HistoryWriter
-from mmseg_deeplab_study.runs.work_dir import (
-    LOCK_NAME,
-    claim_work_dir,
-    clear_work_dir,
-    find_checkpoint,
-    refuse_recorded,
-    remove_unbegun,
-)
-
-# One run in a folder
+from mmseg_deeplab_study.runs.work_dir import LOCK_NAME, claim_work_dir, find_checkpoint, refuse_recorded
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +91,7 @@ def test_a_refused_run_leaves_nothing_of_what_it_made(tmp_path):
     (tmp_path / 'shared/another').touch()
     (tmp_path / 'begun' / FILE_NAME).touch()
     (tmp_path / 'saved/iter_0.pth').touch()
-    remove_unbegun()
+    module.remove_unbegun()
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.glob('**/*') if path.name != LOCK_NAME}
     kept = {'shared', 'shared/another', 'begun', 'saved', 'old'}
     assert left == {*kept, 'begun/log', f'begun/{FILE_NAME}', 'saved/log', 'saved/iter_0.pth', 'old/log'}
@@ -141,17 +132,11 @@ def test_a_file_in_place_of_the_folder(tmp_path):
         claim_work_dir(tmp_path / 'work' / 'sub')
 
 
-# A checkpoint to go on from
-
-
 def save(folder: Path, iteration: int, name: str | None = None, age: float = 0.0, **changes) -> Path:
-    content = {
-        'meta': {'iter': iteration},
-        'state_dict': {'weight': torch.full((64,), 0.12345)},
-        'optimizer': {'lr': 0.1},
-        'message_hub': {},
-        **changes,
-    }
+    state = {'weight': torch.full((64,), 0.12345)}
+    content = (
+        dict(meta={'iter': iteration}, state_dict=state, optimizer={'lr': 0.1}, message_hub={}) | changes
+    )
     path = folder / (name or f'iter_{iteration}.pth')
     path.parent.mkdir(exist_ok=True)
     torch.save({key: value for key, value in content.items() if value is not None}, path)
@@ -163,7 +148,6 @@ def save(folder: Path, iteration: int, name: str | None = None, age: float = 0.0
 def log(monkeypatch) -> list[tuple[str, str]]:
     """Levels and messages of what is logged."""
     records = []
-
     monkeypatch.setattr(module, 'print_log', lambda message, logger: records.append(('INFO', message)))
     monkeypatch.setattr(module, 'warn', lambda message: records.append(('WARNING', message)))
     return records
@@ -257,11 +241,8 @@ def test_a_copied_run_has_its_own_checkpoints_alone(tmp_path, monkeypatch, log, 
     Path('b/iter_10.pth').unlink(missing_ok=True)
     log.clear()
     assert find_checkpoint('b', out_dir) == Path('b/iter_5.pth')
-    assert log[0] == (
-        'WARNING',
-        f'Skipped on resume: b/last_checkpoint names {newest}, a checkpoint of another folder. Is the '
-        'run a copy?',
-    )
+    said = f'b/last_checkpoint names {newest}, a checkpoint of another folder. Is the run a copy?'
+    assert log[0] == ('WARNING', f'Skipped on resume: {said}')
     # Nothing is better than another run's.
     Path('b/iter_5.pth').unlink()
     assert find_checkpoint('b', out_dir) is None
@@ -276,7 +257,7 @@ def test_a_checkpoint_that_last_checkpoint_names_is_looked_at_once(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    'content', [b'', b'/nowhere/iter_99.pth', bytes(60), b'\xff\xfe\x00', b'.', b'x' * 300]
+    'content', [b'', b'/nowhere/iter_9.pth', bytes(60), b'\xff\xfe\x00', b'.', b'x' * 300]
 )
 def test_stale_or_garbled_last_checkpoint_does_not_matter(tmp_path, content):
     good = save(tmp_path, 20)
@@ -301,9 +282,6 @@ def test_no_flipped_bit_stops_the_search(tmp_path):
             assert all(value.equal(content[key]) for key, value in expected.items()), place
         else:
             assert str(path) in module._problem(path)
-
-
-# A record
 
 
 def record(folder: Path, *iterations: int) -> Path:
@@ -341,10 +319,9 @@ def test_checkpoints_of_an_earlier_run_are_refused_too(tmp_path):
 def test_header_alone_is_nothing_lost(tmp_path, torn):
     refuse_recorded(tmp_path)
     path = record(tmp_path)
-    path.write_bytes(path.read_bytes() + torn)
-    refuse_recorded(tmp_path)
-    path.write_bytes(b'')
-    refuse_recorded(tmp_path)
+    for content in (path.read_bytes() + torn, b''):
+        path.write_bytes(content)
+        refuse_recorded(tmp_path)
 
 
 @pytest.mark.parametrize('content', ['somebody worked for this\n', '{"schema_version": 99}\n', 'no line end'])
@@ -364,7 +341,7 @@ def test_clearing_deletes_what_a_run_is_known_by_and_nothing_else(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     for _ in range(2):  # the second time there is nothing left to delete
-        clear_work_dir(str(tmp_path))
+        module.clear_work_dir(str(tmp_path))
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*') if path.is_file()}
     assert left == set(kept)
     assert not (tmp_path / 'snapshots').exists()
@@ -379,7 +356,7 @@ def test_record_goes_last_so_that_a_cut_clearing_is_not_taken_for_a_fresh_folder
 
     monkeypatch.setattr(shutil, 'rmtree', cut_off)
     with pytest.raises(KeyboardInterrupt):
-        clear_work_dir(tmp_path)
+        module.clear_work_dir(tmp_path)
     assert not (tmp_path / 'iter_20.pth').exists()
     with pytest.raises(FileExistsError, match='already holds'):
         refuse_recorded(tmp_path)
