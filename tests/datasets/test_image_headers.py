@@ -125,9 +125,6 @@ def test_lossy_label_map(content: bytes, tmp_path: Path):
         label_size(path)
 
 
-# Photographs
-
-
 def write_photograph(path: Path, orientation: int, late: bool = False) -> None:
     """64x48 pixels; ``late``: a PNG whose EXIF stands after the pixels, as some tools write it."""
     exif = Image.Exif()
@@ -195,9 +192,6 @@ def test_warning_of_orientations():
     assert cure.startswith('look whether their label maps fit')
 
 
-# Files that are cut or damaged
-
-
 @pytest.mark.parametrize(
     ('what', 'size_of', 'whole'),
     [
@@ -261,9 +255,6 @@ def test_decoding_finds_what_headers_do_not_show(tmp_path: Path):
         label_ids(path)
 
 
-# What is said
-
-
 def test_a_file_that_is_not_there(tmp_path: Path):
     photograph = write(tmp_path / 'a_leftImg8bit.png', noise('PNG'))
     label = '/gtFine/val/a/a_gtFine_labelTrainIds.png'
@@ -284,6 +275,7 @@ def test_what_is_not_looked_at_may_be_anything(tmp_path: Path):
     assert check_pair(photograph, label, same_size=False) == 1
 
 
+PREPARE = 'python tools/prepare_cityscapes.py /d -o /d'
 OTHER_IDS = 'write the class ids, with 255 for what is to be ignored; a palette only shows them'
 
 
@@ -294,7 +286,7 @@ OTHER_IDS = 'write the class ids, with 255 for what is to be ignored; a palette 
         (
             'gtFine/val/a_gtFine_labelTrainIds.png',
             [0, 33],
-            'these are labelIds: delete them and run python tools/prepare_cityscapes.py /d -o /d',
+            f'these are labelIds: delete them and run {PREPARE}',
         ),
         ('a_gtFine_labelTrainIds.png', [200], OTHER_IDS),
         ('2007.png', [21], OTHER_IDS),

@@ -66,10 +66,7 @@ def test_declared_channels_and_strides_hold(name, size):
 
 @pytest.mark.parametrize(
     ('name', 'kind', 'side', 'options'),
-    [
-        ('swin', SwinTransformer, 224, {'img_size': 224}),
-        ('vit', VisionTransformer, 64, {'out_type': 'raw'}),
-    ],
+    [('swin', SwinTransformer, 224, {'img_size': 224}), ('vit', VisionTransformer, 64, {'out_type': 'raw'})],
 )
 def test_maps_are_mmpretrains_own_at_the_trained_size(name, kind, side, options):
     backbone, out_indices, *_ = NETWORKS[name]

@@ -113,9 +113,6 @@ def test_start_replaces_what_is_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-# Rows and their choice
-
-
 def test_row_has_its_keys_in_order_and_plain_numbers():
     scores = {'mIoU': 50.0, 'class_iou': {'road': 50.0}}
     made = make_row(5, Kind.VALIDATION, SubsetName.FULL, scores, np.array([[3, 1]]), 2, 0.5)
@@ -144,9 +141,6 @@ def test_rows_are_selected_by_kind_and_subset_in_the_order_of_iterations():
     assert history.select('source') == [source]
     assert history.select('forgetting', 'voc') == [forgetting]
     assert history.select('forgetting', 'full') == history.select('test') == []
-
-
-# Going on with a record
 
 
 def test_resume_cuts_the_rows_after_the_iteration_and_the_torn_line(tmp_path):

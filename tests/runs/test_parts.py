@@ -51,11 +51,7 @@ def test_configs_of_ours_pass(name):
         ('optim_wrapper.optimizer.lr', [0, 1], r'=\[0, 1\]: expected float or Tensor, but got list'),
         ('param_scheduler.0.power', 'high', "='high': expected float, but got str"),
         ('default_hooks.checkpoint.interval', 'often', "='often': expected int, but got str"),
-        (
-            'train_dataloader.dataset.pipeline.2.crop_size',
-            '64',
-            "='64': expected int or tuple, but got str",
-        ),
+        ('train_dataloader.dataset.pipeline.2.crop_size', '64', "='64': expected int or tuple, but got str"),
         ('train_cfg.val_interval', 0, ' must be at least 1, but got 0'),
         ('train_cfg.val_interval', None, ' must be at least 1, but got None'),
     ],

@@ -1,7 +1,4 @@
-crop_size = (
-    512,
-    1024,
-)
+crop_size = (512, 1024)
 custom_hooks = [
     dict(
         source=[
@@ -55,11 +52,7 @@ custom_hooks = [
         type='AdaptationHook',
     ),
 ]
-custom_imports = dict(
-    imports=[
-        'mmseg_deeplab_study',
-    ]
-)
+custom_imports = dict(imports=['mmseg_deeplab_study'])
 data_root = 'data/cityscapes/'
 dataset_type = 'CityscapesDataset'
 default_hooks = dict(
@@ -88,14 +81,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
 )
-img_ratios = [
-    0.5,
-    0.75,
-    1.0,
-    1.25,
-    1.5,
-    1.75,
-]
+img_ratios = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
 load_from = 'w/source.pth'
 log_level = 'INFO'
 log_processor = dict(by_epoch=False)
@@ -106,28 +92,11 @@ model = dict(
         type='AtrousBackbone',
     ),
     data_preprocessor=dict(
-        mean=[
-            127.5,
-            127.5,
-            127.5,
-        ],
-        size=(
-            64,
-            64,
-        ),
-        std=[
-            127.5,
-            127.5,
-            127.5,
-        ],
-        type='SegDataPreProcessor',
+        mean=[127.5, 127.5, 127.5], size=(64, 64), std=[127.5, 127.5, 127.5], type='SegDataPreProcessor'
     ),
     decode_head=dict(
         channels=16,
-        dilations=(
-            1,
-            2,
-        ),
+        dilations=(1, 2),
         dropout_ratio=0.1,
         in_channels=32,
         in_index=0,
@@ -148,9 +117,7 @@ optim_wrapper = dict(
     type='OptimWrapper',
 )
 optimizer = dict(_scope_='mmseg', lr=0.01, momentum=0.9, type='SGD', weight_decay=0.0005)
-param_scheduler = [
-    dict(begin=0, by_epoch=False, end=4, eta_min=0, power=0.9, type='PolyLR'),
-]
+param_scheduler = [dict(begin=0, by_epoch=False, end=4, eta_min=0, power=0.9, type='PolyLR')]
 randomness = dict(seed=0)
 resume = False
 test_cfg = None
@@ -158,15 +125,7 @@ test_dataloader = None
 test_evaluator = None
 test_pipeline = [
     dict(_scope_='mmseg', type='LoadImageFromFile'),
-    dict(
-        _scope_='mmseg',
-        keep_ratio=True,
-        scale=(
-            2048,
-            1024,
-        ),
-        type='Resize',
-    ),
+    dict(_scope_='mmseg', keep_ratio=True, scale=(2048, 1024), type='Resize'),
     dict(_scope_='mmseg', type='LoadAnnotations'),
     dict(_scope_='mmseg', type='PackSegInputs'),
 ]
@@ -177,11 +136,7 @@ train_dataloader = dict(
         _scope_='mmseg',
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
         data_root='w/tiny_cityscapes',
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
         serialize_data=False,
         type='CityscapesDataset',
     ),
@@ -192,28 +147,8 @@ train_dataloader = dict(
 train_pipeline = [
     dict(_scope_='mmseg', type='LoadImageFromFile'),
     dict(_scope_='mmseg', type='LoadAnnotations'),
-    dict(
-        _scope_='mmseg',
-        keep_ratio=True,
-        ratio_range=(
-            0.5,
-            2.0,
-        ),
-        scale=(
-            2048,
-            1024,
-        ),
-        type='RandomResize',
-    ),
-    dict(
-        _scope_='mmseg',
-        cat_max_ratio=0.75,
-        crop_size=(
-            512,
-            1024,
-        ),
-        type='RandomCrop',
-    ),
+    dict(_scope_='mmseg', keep_ratio=True, ratio_range=(0.5, 2.0), scale=(2048, 1024), type='RandomResize'),
+    dict(_scope_='mmseg', cat_max_ratio=0.75, crop_size=(512, 1024), type='RandomCrop'),
     dict(_scope_='mmseg', prob=0.5, type='RandomFlip'),
     dict(_scope_='mmseg', type='PhotoMetricDistortion'),
     dict(_scope_='mmseg', type='PackSegInputs'),
@@ -236,12 +171,8 @@ tta_pipeline = [
                 dict(direction='horizontal', prob=0.0, type='RandomFlip'),
                 dict(direction='horizontal', prob=1.0, type='RandomFlip'),
             ],
-            [
-                dict(type='LoadAnnotations'),
-            ],
-            [
-                dict(type='PackSegInputs'),
-            ],
+            [dict(type='LoadAnnotations')],
+            [dict(type='PackSegInputs')],
         ],
         type='TestTimeAug',
     ),
@@ -253,11 +184,7 @@ val_dataloader = dict(
         _scope_='mmseg',
         data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
         data_root='w/tiny_cityscapes',
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
         serialize_data=False,
         type='CityscapesDataset',
     ),
@@ -290,15 +217,8 @@ val_evaluator = dict(
     ],
     type='AdaptationMetric',
 )
-vis_backends = [
-    dict(_scope_='mmseg', type='LocalVisBackend'),
-]
+vis_backends = [dict(_scope_='mmseg', type='LocalVisBackend')]
 visualizer = dict(
-    _scope_='mmseg',
-    name='visualizer',
-    type='SegLocalVisualizer',
-    vis_backends=[
-        dict(type='LocalVisBackend'),
-    ],
+    _scope_='mmseg', name='visualizer', type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
 )
 work_dir = 'w/run'
