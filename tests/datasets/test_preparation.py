@@ -1,6 +1,5 @@
 """What is made of downloads: small ones with every id, and every way in which one can be wrong."""
 
-import hashlib
 import io
 import os
 import sys
@@ -23,6 +22,7 @@ from mmseg_deeplab_study.datasets.downloads import (
     plan_cityscapes,
 )
 from mmseg_deeplab_study.datasets.preparation import check_split, prepare, remarks
+from mmseg_deeplab_study.digests import file_digest
 
 CLASSES = CityscapesDataset.METAINFO['classes']
 SHAPE = (12, 20)
@@ -30,8 +30,6 @@ PLACES = {
     'train': ('bonn/bonn_000000_000019', 'ulm/ulm_000001_000019'),
     'val': ('lindau/lindau_000002_000019',),
 }
-
-
 # The files of the one frame of val.
 PHOTOGRAPH = 'leftImg8bit/val/lindau/lindau_000002_000019_leftImg8bit.png'
 LABEL_IDS = 'gtFine/val/lindau/lindau_000002_000019_gtFine_labelIds.png'
@@ -109,9 +107,7 @@ def state(root: Path) -> dict[str, tuple]:
     found = {}
     for path in sorted(root.rglob('*')):
         if path.is_symlink() or path.is_file():
-            content = (
-                os.readlink(path) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
-            )
+            content = os.readlink(path) if path.is_symlink() else file_digest(path)
             found[path.relative_to(root).as_posix()] = (content, path.lstat().st_mtime_ns)
     return found
 
@@ -145,16 +141,12 @@ def camvid(tmp_path: Path) -> Path:
     return write_camvid(tmp_path / 'CamVid')
 
 
-# Tables
-
-
 def test_cityscapes_train_ids_are_the_places_of_mmsegs_classes():
     from cityscapesscripts.helpers.labels import labels
 
     table = cityscapes_train_ids()
-    assert {CLASSES[table[label.id]]: label.name for label in labels if not label.ignoreInEval} == {
-        name: name for name in CLASSES
-    }
+    found = {CLASSES[table[label.id]]: label.name for label in labels if not label.ignoreInEval}
+    assert found == {name: name for name in CLASSES}
     assert {int(table[label.id]) for label in labels if label.ignoreInEval and label.id >= 0} == {255}
     # 0 to 33; a license plate's -1 is no id that a file can have
     assert np.flatnonzero(table >= 0).tolist() == list(range(34))
@@ -165,9 +157,6 @@ def test_camvid_train_ids():
     assert camvid_train_ids()[:12].tolist() == [10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18, 255]
     assert (camvid_train_ids()[12:] == -1).all()
     assert len(CAMVID_CLASSES) == 12
-
-
-# What comes out
 
 
 def test_cityscapes(cityscapes: Path, tmp_path: Path):
@@ -344,10 +333,9 @@ def test_damaged_member(tmp_path: Path, kind: str, compression: int):
     """Neither it nor anything of its frame is left in the folder."""
     source = write_zips(tmp_path / 'zipped', cityscapes_files(), compression)
     path = source / f'{kind}_trainvaltest.zip'
-    member = next(name for name in ZipFile(path).namelist() if 'lindau' in name)
     with ZipFile(path) as archive:
-        info = archive.getinfo(member)
-    content = bytearray(path.read_bytes())
+        info = next(info for info in archive.infolist() if 'lindau' in info.filename)
+    content, member = bytearray(path.read_bytes()), info.filename
     # The local header has 30 bytes and the name.
     middle = info.header_offset + 30 + len(member) + info.compress_size // 2
     content[middle : middle + 8] = bytes(byte ^ 0xFF for byte in content[middle : middle + 8])
@@ -355,10 +343,7 @@ def test_damaged_member(tmp_path: Path, kind: str, compression: int):
     out, message = tmp_path / 'out', rf'^{path}/{member}: damaged \(.*\); download the archive again'
     with pytest.raises(ValueError, match=message):
         prepare(plan_cityscapes(source), out)
-    left = [name for name in state(out) if 'lindau' in name]
-    assert left == (
-        [] if kind == 'gtFine' else ['gtFine/val/' + PLACES['val'][0] + '_gtFine_labelTrainIds.png']
-    )
+    assert [name for name in state(out) if 'lindau' in name] == ([] if kind == 'gtFine' else [LABELS])
     # With a good archive it goes on where it stopped.
     write_zips(source, cityscapes_files())
     train, val = prepare(plan_cityscapes(source), out)
@@ -380,6 +365,10 @@ def flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
+def unknown_ids(_: bytes) -> bytes:
+    return png(np.array([[0, 34, 255]], np.uint8))
+
+
 @pytest.mark.parametrize('write', [write_folder, write_zips])
 @pytest.mark.parametrize(
     ('name', 'change', 'message'),
@@ -390,11 +379,7 @@ def flipped(content: bytes) -> bytes:
             for cut in (4, 60, -40)
         ),
         (PHOTOGRAPH, flipped, r'damaged photograph \(broken PNG'),
-        (
-            LABEL_IDS,
-            lambda _: png(np.array([[0, 34, 255]], np.uint8)),
-            r'label ids \[34, 255\] are none of its dataset, which has \[0, 1, ',
-        ),
+        (LABEL_IDS, unknown_ids, r'label ids \[34, 255\] are none of its dataset, which has \[0, 1, '),
         (LABEL_IDS, lambda _: photograph(0), 'a label map of mode RGB, expected ids in one channel of 8'),
     ],
 )
@@ -409,10 +394,8 @@ def test_file_that_is_wrong(tmp_path: Path, write: Callable, name: str, change: 
 
 def test_sizes_that_differ(camvid: Path, tmp_path: Path):
     Image.fromarray(np.zeros((6, 20), np.uint8)).save(camvid / 'trainannot/train_00002.png')
-    message = (
-        r'leftImg8bit/train/camvid/train_00002_leftImg8bit.png: 20x12 pixels, but its label map '
-        r'.*train_00002_gtFine_labelTrainIds.png has 20x6'
-    )
+    photograph, label = 'leftImg8bit/train/camvid/train_00002_leftImg8bit', 'train_00002_gtFine_labelTrainIds'
+    message = rf'{photograph}.png: 20x12 pixels, but its label map .*{label}.png has 20x6'
     for _ in range(2):  # also where nothing is left to write
         with pytest.raises(ValueError, match=message):
             prepare(plan_camvid(camvid), tmp_path / 'out')
