@@ -23,6 +23,7 @@ FAMILIES = {
     'mobilenet_v2': (dict(type='mmpretrain.MobileNetV2'), (0, 1, 2, 4, 6)),
     'mobilenet_v2-0.5': (dict(type='mmpretrain.MobileNetV2', widen_factor=0.5), (0, 1, 2, 4, 6)),
 }
+both = pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
 each_family = pytest.mark.parametrize('family', FAMILIES)
 
 
@@ -52,14 +53,8 @@ def norms(model: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def statistics(model: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: value.clone()
-        for name, value in model.state_dict().items()
-        if name.endswith(('running_mean', 'running_var'))
-    }
-
-
-# What it declares --------------------------------------------------------------------------------
+    ends = ('running_mean', 'running_var')
+    return {name: value.clone() for name, value in model.state_dict().items() if name.endswith(ends)}
 
 
 @pytest.mark.parametrize(
@@ -78,9 +73,6 @@ def test_golden_declaration(backbone: dict, channels: tuple, strides: tuple):
     assert (model.out_channels, model.out_strides) == (channels, strides)
 
 
-# What it computes --------------------------------------------------------------------------------
-
-
 @each_family
 def test_output_stride_32_is_mmpretrain_itself(family: str):
     backbone, out_indices = FAMILIES[family]
@@ -92,9 +84,6 @@ def test_output_stride_32_is_mmpretrain_itself(family: str):
     with torch.no_grad():
         for expected, actual in zip(peer(x), model(x), strict=True):
             assert torch.equal(expected, actual)
-
-
-# What it keeps of mmpretrain's ---------------------------------------------------------------------
 
 
 @each_family
@@ -111,11 +100,10 @@ def test_state_dict_is_mmpretrains_without_the_later_stages(family: str):
     assert list(ours) == list(expected)
 
 
-@pytest.mark.parametrize(
-    'backbone',
-    [R18, MOBILE, dict(type='mmpretrain.ConvNeXt', arch='atto')],
-    ids=['resnet', 'mobilenet', 'convnext'],
-)
+CONVNEXT = dict(type='mmpretrain.ConvNeXt', arch='atto')
+
+
+@pytest.mark.parametrize('backbone', [R18, MOBILE, CONVNEXT], ids=['resnet', 'mobilenet', 'convnext'])
 def test_negative_out_indices_count_from_the_end(backbone: dict):
     count = 8 if backbone is MOBILE else 4
     networks = []
@@ -153,7 +141,7 @@ def test_copies_and_pickles_are_independent_and_work(twin_of):
     assert not twin.train().bn1.training and not model.network.training
 
 
-@pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
+@both
 def test_sync_bn_conversion_reaches_what_forward_uses(backbone: dict):
     model = randomise(build(backbone, output_stride=8, frozen_stages=1)).train()
     x = images(33, 33, batch=2)
@@ -168,11 +156,8 @@ def test_sync_bn_conversion_reaches_what_forward_uses(backbone: dict):
     assert moved == {name for name in before if not name.startswith(stem)}
 
 
-# Options -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize('norm_eval', [True, False])
-@pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
+@both
 def test_norm_eval_keeps_every_statistic(backbone: dict, norm_eval: bool):
     model = build(backbone, norm_eval=norm_eval).train()
     assert model.training and all(norm.training != norm_eval for norm in norms(model).values())
@@ -214,7 +199,7 @@ def test_frozen_stages_do_not_move(backbone: dict, frozen_stages: int, frozen: t
         assert parameter.requires_grad != name.startswith(frozen), name
 
 
-@pytest.mark.parametrize('backbone', [R18, MOBILE], ids=['resnet', 'mobilenet'])
+@both
 @pytest.mark.parametrize('inside', [False, True], ids=['alone', 'inside a segmentor'])
 def test_init_cfg_loads_a_classifier(backbone: dict, inside: bool, tmp_path: Path):
     weights = randomise(MODELS.build(backbone)).state_dict()
@@ -245,9 +230,6 @@ def test_without_init_cfg_mmpretrain_initialises():
     assert not model.layer1[0].bn2.weight.any() and model.layer1[0].bn1.weight.eq(1).all()
     found, fan_out = model.layer4[1].conv2.weight.std().item(), 512 * 3 * 3
     assert found == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
-
-
-# Errors --------------------------------------------------------------------------------------------
 
 
 def error_cases() -> Iterator[tuple[dict, dict, str]]:
