@@ -83,7 +83,6 @@ def test_unwrap_works_in_place_and_leaves_what_is_bare():
         before = dict(checkpoint)
         assert unwrap(checkpoint) is state
         assert checkpoint == before
-
     wrapped = prefixed('_orig_mod.')
     checkpoint = {'model': wrapped, 'epoch': 3}
     assert list(unwrap(checkpoint)) == list(checkpoint['state_dict']) == list(BARE)
@@ -97,7 +96,6 @@ def test_mmengine_s_own_path_reads_them(key: str | None, tmp_path: Path):
     torch.save({key: state, 'args': {'lr': 0.1}} if key else state, tmp_path / 'a.pth')
 
     checkpoint = CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'), map_location='cpu')
-
     assert list(checkpoint['state_dict'] if key else checkpoint) == list(BARE)
 
 

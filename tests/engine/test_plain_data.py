@@ -15,7 +15,6 @@ def test_numpy_becomes_python_and_tensors():
         {'score': np.float64(1.5), 'count': np.int64(3), 'ids': np.array([1, 2]), 'names': np.array(['a'])},
         no_drop,
     )
-
     assert type(plain['score']) is float and plain['score'] == 1.5
     assert type(plain['count']) is int and plain['count'] == 3
     assert torch.equal(plain['ids'], torch.tensor([1, 2]))
@@ -24,15 +23,12 @@ def test_numpy_becomes_python_and_tensors():
 
 def test_keeps_plain_data_and_containers():
     data = {'a': [1, (2.0, 'x')], 'b': {'c': None, 'd': True}, 't': torch.zeros(2)}
-
     assert to_plain(data, no_drop) == data
 
 
 def test_history_buffers_come_back_the_same():
     buffer = HistoryBuffer([1.0, 2.5], [1, 2], max_length=7)
-
     back = rebuild_buffers(to_plain({'log_scalars': {'loss': buffer}}, no_drop))['log_scalars']['loss']
-
     assert isinstance(back, HistoryBuffer)
     assert np.array_equal(back.data[0], [1.0, 2.5]) and np.array_equal(back.data[1], [1, 2])
     assert back.max_length == 7
@@ -41,7 +37,6 @@ def test_history_buffers_come_back_the_same():
 
 def test_says_what_it_leaves_out():
     dropped = []
-
     assert to_plain({'hub': [object()]}, dropped.append) == {'hub': [None]}
     assert dropped == ["left out of the checkpoint, because not plain data: <class 'object'>"]
 
@@ -54,9 +49,7 @@ def test_saved_file_loads_with_weights_only(tmp_path):
     torch.save(checkpoint, tmp_path / 'stock.pth')
     with pytest.raises(Exception, match='weights_only|Weights only'):
         torch.load(tmp_path / 'stock.pth', weights_only=True)
-
     torch.save(to_plain(checkpoint, no_drop), tmp_path / 'plain.pth')
     loaded = rebuild_buffers(torch.load(tmp_path / 'plain.pth', weights_only=True))
-
     assert loaded['meta']['hook_msgs']['best_score'] == 24.0
     assert loaded['message_hub']['log_scalars']['train/loss'].current() == 1.0

@@ -10,7 +10,6 @@ def test_resume_from_another_checkpoint_than_load_from(make_config, tiny_citysca
     cfg.load_from = 'source.pth'
     runner = Runner.from_cfg(cfg)
     assert (is_resuming(runner), is_resumed(runner), loaded_from(runner)) == (False, False, 'source.pth')
-
     resume_from(runner, tmp_path / 'iter_5.pth')
     assert (is_resuming(runner), loaded_from(runner)) == (True, str(tmp_path / 'iter_5.pth'))
     assert not is_resumed(runner)  # nothing is loaded yet
