@@ -145,13 +145,9 @@ class ForkingServer:
         # Each child has one thread, as the tests share their cores, and an allocator as nobody has set it.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith('MALLOC_')}
         self._environment = {**inherited, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
-        self._process = subprocess.Popen(
-            [sys.executable, str(script), *modules],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=self._environment,
-        )
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, str(script), *modules]
+        self._process = subprocess.Popen(command, env=self._environment, **pipes)
 
     def ask(self, **job: Any) -> int:
         self._process.stdin.write(json.dumps(job, default=str) + '\n')
@@ -293,44 +289,33 @@ def write_segnet(shared: Path) -> Callable[[Path], None]:
 ADAPTATION = Path(__file__).resolve().parents[1] / 'configs/_base_/adaptation.py'
 
 
-@cache
-def _adaptation() -> Config:
-    return Config.fromfile(ADAPTATION)
+@pytest.fixture(scope='session')
+def make_config() -> Callable[[Path, Path], Config]:
+    """A function of a data root, as `tiny_cityscapes` makes it, and a work_dir: the config of a tiny real
+    run, with the base that every adaptation has, a record and no source checkpoint: ten iterations of a
+    DeepLabV3 on MobileNetV2 x0.35, validated every five."""
+    base = Config.fromfile(ADAPTATION)
 
-
-def _tiny_run(root: Path, work_dir: Path) -> Config:
-    """Ten iterations of a DeepLabV3 on MobileNetV2 x0.35 from nothing, validated every five."""
-    cfg = deepcopy(_adaptation())
-    train = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
-    loader = dict(num_workers=0, persistent_workers=False)
-    # Serialising makes MMEngine collect garbage, a fifth of a run as short as these.
-    data = dict(data_root=str(root), serialize_data=False)
-    cfg.merge_from_dict(
-        dict(
-            model=dict(
-                type='StudyEncoderDecoder',
-                data_preprocessor=dict(
-                    type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3, size=(64, 64)
-                ),
-                backbone=dict(
-                    type='AtrousBackbone',
-                    backbone=dict(type='mmpretrain.MobileNetV2', widen_factor=0.35),
-                    out_indices=(6,),
-                ),
-                decode_head=dict(
-                    type='DeepLabV3Head',
-                    in_channels=112,
-                    in_index=0,
-                    channels=16,
-                    dilations=(1, 2),
-                    dropout_ratio=0.1,
-                    num_classes=19,
-                    norm_cfg=dict(type='BN'),
-                    loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False),
-                ),
-                train_cfg=dict(),
-                test_cfg=dict(mode='whole', output='labels'),
-            ),
+    def make(root: Path, work_dir: Path) -> Config:
+        cfg = deepcopy(base)
+        train = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+        loader = dict(num_workers=0, persistent_workers=False)
+        # Serialising makes MMEngine collect garbage, a fifth of a run as short as these.
+        data = dict(data_root=str(root), serialize_data=False)
+        preprocessor = dict(type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3, size=(64, 64))
+        network = dict(type='mmpretrain.MobileNetV2', widen_factor=0.35)
+        head = dict(type='DeepLabV3Head', in_channels=112, in_index=0, channels=16, dilations=(1, 2))
+        head |= dict(dropout_ratio=0.1, num_classes=19, norm_cfg=dict(type='BN'))
+        model = dict(
+            type='StudyEncoderDecoder',
+            data_preprocessor=preprocessor,
+            backbone=dict(type='AtrousBackbone', backbone=network, out_indices=(6,)),
+            decode_head=dict(head, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False)),
+            train_cfg=dict(),
+            test_cfg=dict(mode='whole', output='labels'),
+        )
+        changes = dict(
+            model=model,
             train_dataloader=dict(batch_size=2, dataset=dict(pipeline=train, **data), **loader),
             val_dataloader=dict(dataset=dict(pipeline=train, **data), **loader),
             optim_wrapper=dict(optimizer=dict(lr=0.05)),
@@ -338,19 +323,13 @@ def _tiny_run(root: Path, work_dir: Path) -> Config:
             default_hooks=dict(checkpoint=dict(interval=10, save_best=None)),
             randomness=dict(seed=0),
         )
-    )
-    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
-    cfg.custom_hooks = [dict(type='AdaptationHook')]
-    cfg.work_dir = str(work_dir)
-    cfg.load_from = None
-    return cfg
+        cfg.merge_from_dict(changes)
+        cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+        cfg.custom_hooks = [dict(type='AdaptationHook')]
+        cfg.work_dir, cfg.load_from = str(work_dir), None
+        return cfg
 
-
-@pytest.fixture(scope='session')
-def make_config() -> Callable[[Path, Path], Config]:
-    """A function of a data root, as `tiny_cityscapes` makes it, and a work_dir: the config of a tiny real
-    run, with the base that every adaptation has, a record and no source checkpoint."""
-    return _tiny_run
+    return make
 
 
 def _liven(model: torch.nn.Module) -> None:
@@ -365,48 +344,23 @@ def _liven(model: torch.nn.Module) -> None:
                 tensor.uniform_(0.8, 1.2)
 
 
-def _trained(cfg: Config, path: Path, **meta) -> dict:
-    from mmseg.registry import MODELS
-    from mmseg.utils import register_all_modules
-
-    register_all_modules()
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
-    _liven(model)
-    checkpoint = dict(state_dict=model.state_dict(), meta=meta)
-    torch.save(checkpoint, path)
-    return checkpoint
-
-
 @pytest.fixture(scope='session')
 def write_trained() -> Callable[..., dict]:
     """A function of a config as of `make_config` and a file: writes, and returns, a checkpoint of random
     weights that give more than one label; other arguments are its meta."""
-    return _trained
-
-
-def _with_every_row(cfg: Config, folder: Path) -> None:
-    # Not above: mmseg can be imported only behind our own package.
     from mmseg.registry import MODELS
-    from mmseg.utils import get_classes, register_all_modules
+    from mmseg.utils import register_all_modules
 
-    source = ['background', *get_classes('cityscapes')]
-    model = deepcopy(cfg.model)
-    model.decode_head.num_classes = len(source)
-    register_all_modules()
-    torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(model).state_dict()), folder / 'source.pth')
-    cfg.load_from = str(folder / 'source.pth')
-    cfg.custom_hooks = [
-        dict(type='HeadTransferHook', source=source, target='cityscapes'),
-        dict(
-            type='AdaptationHook',
-            forgetting=dict(dataloader=cfg.val_dataloader.to_dict(), interval=2),
-            snapshots=2,
-        ),
-    ]
-    cfg.val_evaluator.source = source
-    cfg.val_cfg = dict(type='ProbeValLoop', probe=2, full_interval=2)
+    def write(cfg: Config, path: Path, **meta) -> dict:
+        register_all_modules()
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model)
+        _liven(model)
+        checkpoint = dict(state_dict=model.state_dict(), meta=meta)
+        torch.save(checkpoint, path)
+        return checkpoint
+
+    return write
 
 
 @pytest.fixture(scope='session')
@@ -414,12 +368,39 @@ def with_every_row() -> Callable[[Config, Path], None]:
     """Makes a config of `make_config` record every kind of row: the source's own view, forgetting, the whole
     set and a probe of 2 images. The source model, drawn at random and written to the folder given, knows
     Cityscapes' classes and background; its validation set is the target's."""
-    return _with_every_row
+    # Not above: mmseg can be imported only behind our own package.
+    from mmseg.registry import MODELS
+    from mmseg.utils import get_classes, register_all_modules
+
+    def change(cfg: Config, folder: Path) -> None:
+        source = ['background', *get_classes('cityscapes')]
+        model = deepcopy(cfg.model)
+        model.decode_head.num_classes = len(source)
+        register_all_modules()
+        torch.manual_seed(0)
+        torch.save(dict(state_dict=MODELS.build(model).state_dict()), folder / 'source.pth')
+        cfg.load_from = str(folder / 'source.pth')
+        forgetting = dict(dataloader=cfg.val_dataloader.to_dict(), interval=2)
+        cfg.custom_hooks = [
+            dict(type='HeadTransferHook', source=source, target='cityscapes'),
+            dict(type='AdaptationHook', forgetting=forgetting, snapshots=2),
+        ]
+        cfg.val_evaluator.source = source
+        cfg.val_cfg = dict(type='ProbeValLoop', probe=2, full_interval=2)
+
+    return change
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
+def voc_tflite(shared: Path) -> Path:
+    """TensorFlow's weights of PASCAL VOC, which tools read as ``tflite://FILE``."""
+    return shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
+
+
+@pytest.fixture(scope='module')
 def one_thread() -> Iterator[None]:
-    """Small networks on a busy machine: threads that wait for one another can cost thirty times more."""
+    """Small networks on a busy machine: threads that wait for one another can cost thirty times more. For
+    the module, because what has been trained once lives as long."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -42,7 +42,7 @@ def test_a_config_that_asks_for_its_base(tmp_path):
     assert cfg.model == ours.model
 
 
-def test_model(shared, tmp_path):
+def test_model(voc_tflite, tmp_path):
     cfg = get_config(LEAF)
     register_all_modules()
     state = MODELS.build(cfg.model).state_dict()
@@ -54,4 +54,4 @@ def test_model(shared, tmp_path):
     assert not model.training
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     with pytest.raises(ValueError, match="it has 21 classes, and the config's head 19"):
-        get_model(LEAF, f'tflite://{shared}/data/voc_weights/deeplabv3_257_mv_gpu.tflite')
+        get_model(LEAF, f'tflite://{voc_tflite}')

@@ -24,23 +24,18 @@ CONFIG = Path(__file__).parents[2] / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5
 
 
 @pytest.fixture(scope='session')
-def weights(shared: Path) -> Path:
-    return shared / 'data' / 'voc_weights' / 'deeplabv3_257_mv_gpu.tflite'
-
-
-@pytest.fixture(scope='session')
-def constants(weights: Path) -> dict[str, np.ndarray]:
-    return read_constants(weights)
+def constants(voc_tflite: Path) -> dict[str, np.ndarray]:
+    return read_constants(voc_tflite)
 
 
 @pytest.fixture
-def model(weights: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+def model(voc_tflite: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     """The shipped config's model with the file's 21 classes and weights."""
     monkeypatch.setenv('CAMVID_ROOT', 'not-read')
     cfg = Config.fromfile(CONFIG)
     cfg.model.decode_head.num_classes = 21
     model = MODELS.build(cfg.model)
-    load_checkpoint(model, f'tflite://{weights}', strict=True)
+    load_checkpoint(model, f'tflite://{voc_tflite}', strict=True)
     return model.eval()
 
 
@@ -63,16 +58,12 @@ def test_logits_are_litert_s(model: nn.Module, shared: Path):
 def test_padded_channels_stay_zero_in_training(model: nn.Module, constants: dict[str, np.ndarray]):
     # Of constants that are all ones, what is 0 was padded.
     ones = convert_state_dict({name: np.ones_like(value) for name, value in constants.items()})
-    padded = {
-        name: value == 0
-        for name, value in ones.items()
-        if name.endswith(('conv.weight', 'bn.bias')) and (value == 0).any()
-    }
+    zeros = {name: value == 0 for name, value in ones.items() if name.endswith(('conv.weight', 'bn.bias'))}
+    padded = {name: mask for name, mask in zeros.items() if mask.any()}
     # Stage 2 has 24 * 0.5 = 12 channels where mmpretrain has 16; times 6 in between, 72 and 96.
     assert padded['backbone.layer2.0.conv.2.bn.bias'].sum() == 16 - 12
     assert padded['backbone.layer2.1.conv.1.conv.weight'].sum() == (96 - 72) * 3 * 3
     assert 'backbone.layer7.0.conv.2.conv.weight' not in padded
-
     torch.manual_seed(0)
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -106,26 +97,26 @@ def test_constants_are_not_mutated(constants: dict[str, np.ndarray]):
     assert all(np.array_equal(constants[name], value) for name, value in before.items())
 
 
-def test_through_mmengines_loader(weights: Path):
-    checkpoint = CheckpointLoader.load_checkpoint(f'tflite://{weights}', map_location='cpu')
+def test_through_mmengines_loader(voc_tflite: Path):
+    checkpoint = CheckpointLoader.load_checkpoint(f'tflite://{voc_tflite}', map_location='cpu')
     assert set(checkpoint) == {'state_dict', 'meta'}
     assert checkpoint['meta']['source_format'] == 'tflite'
-    assert checkpoint['meta']['source_digest'] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert checkpoint['meta']['source_digest'] == hashlib.sha256(voc_tflite.read_bytes()).hexdigest()
     classes = checkpoint['meta']['dataset_meta']['classes']
     assert classes == resolve_classes('voc')
     assert len(checkpoint['state_dict']['decode_head.conv_seg.weight']) == len(classes)
     assert all(value.device.type == 'cpu' for value in checkpoint['state_dict'].values())
 
 
-def test_other_places(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    state = load_from_tflite(f'tflite://{weights}', map_location='meta')['state_dict']
+def test_other_places(voc_tflite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    state = load_from_tflite(f'tflite://{voc_tflite}', map_location='meta')['state_dict']
     assert {value.device.type for value in state.values()} == {'meta'}
     monkeypatch.setenv('HOME', str(tmp_path))
-    shutil.copy(weights, tmp_path / 'deeplab.tflite')
+    shutil.copy(voc_tflite, tmp_path / 'deeplab.tflite')
     assert load_from_tflite('tflite://~/deeplab.tflite')['state_dict']
     monkeypatch.setitem(sys.modules, 'tflite', None)
     with pytest.raises(ImportError, match='flatbuffer schema: pip install tflite$'):
-        load_from_tflite(f'tflite://{weights}')
+        load_from_tflite(f'tflite://{voc_tflite}')
 
 
 @pytest.mark.parametrize('content', [b'', b'TFL', b'PK\x03\x04' + bytes(100), b'\x80\x02}q\x00.'])
@@ -146,8 +137,8 @@ def test_no_tflite_file(content: bytes, tmp_path: Path):
         load_from_tflite(f'tflite://{path}')
 
 
-def test_cut_file(weights: Path, tmp_path: Path):
-    data = weights.read_bytes()
+def test_cut_file(voc_tflite: Path, tmp_path: Path):
+    data = voc_tflite.read_bytes()
     path = tmp_path / 'cut.tflite'
     # Some bytes at the end may be padding; a thousand are not.
     cuts = np.random.default_rng(0).integers(0, len(data) - 1000, 40)
@@ -157,10 +148,10 @@ def test_cut_file(weights: Path, tmp_path: Path):
             load_from_tflite(f'tflite://{path}')
 
 
-def test_damaged_file(weights: Path, tmp_path: Path):
+def test_damaged_file(voc_tflite: Path, tmp_path: Path):
     """The reader refuses a damaged file or gives tensors of the right shapes."""
-    data = weights.read_bytes()
-    state = load_from_tflite(f'tflite://{weights}')['state_dict']
+    data = voc_tflite.read_bytes()
+    state = load_from_tflite(f'tflite://{voc_tflite}')['state_dict']
     shapes = {name: value.shape for name, value in state.items()}
     path = tmp_path / 'damaged.tflite'
     random = np.random.default_rng(0)
@@ -184,9 +175,8 @@ def test_damaged_file(weights: Path, tmp_path: Path):
 def test_another_network(constants: dict[str, np.ndarray]):
     first = 'MobilenetV2/expanded_conv_3/expand/weights'
     fewer = {name: value for name, value in constants.items() if name not in (first, 'aspp0/weights')}
-    with pytest.raises(
-        ValueError, match=rf"not a mobile DeepLabV3 .*: 2 tensors are missing, first \['{first}'"
-    ):
+    message = rf"not a mobile DeepLabV3 .*: 2 tensors are missing, first \['{first}'"
+    with pytest.raises(ValueError, match=message):
         convert_state_dict(fewer)
     # 16 stem and block groups: 1 + 2 + 16 * 3 convolutions and 4 of the head, each a kernel and a bias.
     with pytest.raises(ValueError, match=r': 110 tensors are missing, first .*MobilenetV2/Conv/weights'):
@@ -210,11 +200,9 @@ def test_another_shape(constants: dict[str, np.ndarray], name: str, shape: tuple
         convert_state_dict({**constants, f'{name}/weights': np.zeros(shape, np.float32)})
 
 
-def test_another_label_space(
-    weights: Path, constants: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
-):
+def test_another_label_space(voc_tflite: Path, constants: dict, monkeypatch: pytest.MonkeyPatch):
     names = ('logits/semantic/weights', 'logits/semantic/Conv2D_bias')
     cityscapes = {**constants, **{name: constants[name][:19] for name in names}}
     monkeypatch.setattr(tflite, 'read_constants', lambda path: cityscapes)
-    with pytest.raises(ValueError, match=rf'^{weights}: expected 21 PASCAL VOC classes, got 19'):
-        load_from_tflite(f'tflite://{weights}')
+    with pytest.raises(ValueError, match=rf'^{voc_tflite}: expected 21 PASCAL VOC classes, got 19'):
+        load_from_tflite(f'tflite://{voc_tflite}')

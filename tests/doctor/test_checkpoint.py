@@ -51,14 +51,13 @@ def peer_file(layout, path: Path, classes: int = 21) -> Path:
     return path
 
 
-def test_the_published_tflite_model(shared, tmp_path):
-    path = shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
-    finding = look_at(path)
+def test_the_published_tflite_model(voc_tflite, tmp_path):
+    finding = look_at(voc_tflite)
     assert finding.level == 'ok'
     assert '21 classes (as many as PASCAL VOC has)' in finding.text
     assert 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8' in finding.text
-    assert finding.text.endswith(f'load_from=tflite://{path}')
-    (tmp_path / 'cut.tflite').write_bytes(path.read_bytes()[:100000])
+    assert finding.text.endswith(f'load_from=tflite://{voc_tflite}')
+    (tmp_path / 'cut.tflite').write_bytes(voc_tflite.read_bytes()[:100000])
     finding = look_at(tmp_path / 'cut.tflite')
     assert finding.level == 'error' and 'damaged or cut short' in finding.text and 'again' in finding.cure
 
@@ -189,12 +188,11 @@ def test_what_is_no_checkpoint(tmp_path, make, text, cure):
     assert re.search(text, finding.text) and re.search(cure, finding.cure)
 
 
-def test_a_scheme_before_a_path(shared, tmp_path):
-    path = shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
-    [finding] = check_checkpoint(f'tflite://{path}')
-    assert finding.level == 'ok' and finding.text.endswith(f'load_from=tflite://{path}')
-    finding, wrong = check_checkpoint(f'vainf://{path}')
-    assert finding.level == 'ok' and wrong.level == 'error' and wrong.cure == f'load_from=tflite://{path}'
+def test_a_scheme_before_a_path(voc_tflite, tmp_path):
+    [finding] = check_checkpoint(f'tflite://{voc_tflite}')
+    assert finding.level == 'ok' and finding.text.endswith(f'load_from=tflite://{voc_tflite}')
+    finding, wrong = check_checkpoint(f'vainf://{voc_tflite}')
+    assert (finding.level, wrong.level, wrong.cure) == ('ok', 'error', f'load_from=tflite://{voc_tflite}')
     for scheme in SCHEMES.values():
         [finding] = check_checkpoint(f'{scheme}{tmp_path}/absent.pth')
         assert finding.level == 'error' and finding.text == f'{tmp_path}/absent.pth: no such file'
@@ -261,8 +259,7 @@ def test_a_config_where_the_package_cannot_be_imported(findings, tmp_path, monke
     assert finding.level == 'warning' and 'mmseg_deeplab_study cannot be imported' in finding.text
 
 
-def test_a_config_without_the_scheme(shared, findings, tmp_path):
-    path = shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
-    finding = findings(tmp_path, path)[-1]
-    assert finding.level == 'error' and finding.cure == f'load_from=tflite://{path}'
-    assert [finding.level for finding in findings(tmp_path, f'tflite://{path}')] == ['ok', 'ok']
+def test_a_config_without_the_scheme(voc_tflite, findings, tmp_path):
+    finding = findings(tmp_path, voc_tflite)[-1]
+    assert finding.level == 'error' and finding.cure == f'load_from=tflite://{voc_tflite}'
+    assert [finding.level for finding in findings(tmp_path, f'tflite://{voc_tflite}')] == ['ok', 'ok']

@@ -63,10 +63,9 @@ def test_it_runs_without_anything(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_good_environment_as_json_with_a_checkpoint(shared, tmp_path):
+def test_a_good_environment_as_json_with_a_checkpoint(voc_tflite):
     """The package is left out when Python looks for the module, and whole once a checkpoint is read."""
-    path = shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
-    done = run(MODULE, '--json', '--checkpoint', str(path))
+    done = run(MODULE, '--json', '--checkpoint', str(voc_tflite))
     found = {item['check']: item for item in json.loads(done.stdout)}
     assert found['import']['level'] == found['OpenCV']['level'] == found['checkpoint']['level'] == 'ok'
     assert set(found['import']) == {'level', 'check', 'text', 'cure'}

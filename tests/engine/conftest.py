@@ -2,18 +2,12 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-import torch
 from mmengine.logging import MMLogger
 
 
 @pytest.fixture(autouse=True, scope='module')
-def quick_start() -> Iterator[None]:
-    """Threads wait for one another, which costs more than a tiny run. For the module, because what has been
-    trained once lives as long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def quick_start(one_thread) -> None:
+    """Most of what is tested here trains."""
 
 
 @pytest.fixture

@@ -65,10 +65,10 @@ def test_any_segmentor_refines_where_the_config_asks_for_it(cfg, write):
     assert cfg.model.type == 'EncoderDecoder'
 
 
-def test_real_weights_bring_vocs_classes_and_colours(shared):
+def test_real_weights_bring_vocs_classes_and_colours(voc_tflite):
     cfg = get_config('deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid')
     cfg.model.decode_head.num_classes = 21
-    meta = load_model(cfg, f'tflite://{shared}/data/voc_weights/deeplabv3_257_mv_gpu.tflite').dataset_meta
+    meta = load_model(cfg, f'tflite://{voc_tflite}').dataset_meta
     assert (meta['classes'], meta['palette']) == (tuple(get_classes('voc')), get_palette('voc'))
 
 
@@ -109,9 +109,8 @@ def test_one_channel_for_two_classes(cfg, write, written, head, message):
 def test_names_of_another_number_than_the_classes_are_refused(cfg, write):
     cfg.model.decode_head.num_classes = 3
     path = write(cfg)
-    with pytest.raises(
-        ValueError, match=r'19 class names \(road, .*\) for a head of 3 classes. Give the dat'
-    ):
+    message = r'19 class names \(road, .*\) for a head of 3 classes. Give the dat'
+    with pytest.raises(ValueError, match=message):
         load_model(cfg, path)
     cfg.val_dataloader.dataset.metainfo = dict(classes=('a', 'b', 'c'))
     assert load_model(cfg, path).dataset_meta['classes'] == ('a', 'b', 'c')

@@ -5,19 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmseg.structures import SegDataSample
 from PIL import Image
 from torch import Tensor
 
+from mmseg_deeplab_study import get_config
 from mmseg_deeplab_study.inference.trained_model import load_model
 from mmseg_deeplab_study.models import dense_crf
 from mmseg_deeplab_study.models.dense_crf import BACKENDS, DEEPLABV2_RESNET101, DenseCRF, build_dense_crf
 
-CAMVID = (
-    Path(__file__).resolve().parents[2]
-    / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
-)
+CAMVID = 'deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid'
 SETTINGS = {
     'DeepLabV2': {},
     'narrow': dict(bilateral_sigma_xy=30, bilateral_sigma_rgb=5, bilateral_weight=3),
@@ -63,12 +60,12 @@ def drawn_image(height: int, width: int, seed: int = 0) -> Tensor:
 
 
 @pytest.fixture(scope='module')
-def photographs(shared: Path) -> list[tuple[Tensor, Tensor]]:
+def photographs(shared: Path, voc_tflite: Path) -> list[tuple[Tensor, Tensor]]:
     """Real photographs of VOC, 513x513, and what TensorFlow's weights say of them: (21, H, W), (3, H, W)."""
-    cfg = Config.fromfile(CAMVID)
+    cfg = get_config(CAMVID)
     cfg.model.decode_head.num_classes = 21
     cfg.test_dataloader.dataset.type = 'PascalVOCDataset'
-    model = load_model(cfg, f'tflite://{shared}/data/voc_weights/deeplabv3_257_mv_gpu.tflite')
+    model = load_model(cfg, f'tflite://{voc_tflite}')
     files = sorted((shared / 'data/voc_samples').rglob('*.jpg'))
     assert len(files) == 3
     found = []

@@ -40,16 +40,24 @@ def trained(make_config, write_trained, tmp_path) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-def test_real_weights_give_tensorflows_logits(run, shared):
+def test_real_weights_give_tensorflows_logits(run, shared, voc_tflite):
     """The graph alone, from pixels, against what LiteRT computes from the file it was made of."""
     import onnx
 
-    weights = shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
     golden = np.load(shared / 'golden/tflite_deeplabv3_257_mv_gpu.npz')
     Image.fromarray(golden['voc_bird_image'].astype(np.uint8)).save('bird.png')
     options = ['--cfg-options', 'model.decode_head.num_classes=21', 'model.data_preprocessor.test_cfg=None']
     code, output, errors = run(
-        CAMVID, f'tflite://{weights}', '-o', 'voc.onnx', '--size', 257, 257, '--image', 'bird.png', *options
+        CAMVID,
+        f'tflite://{voc_tflite}',
+        '-o',
+        'voc.onnx',
+        '--size',
+        257,
+        257,
+        '--image',
+        'bird.png',
+        *options,
     )
     assert (code, errors) == (0, '')
     assert '1x257x257: largest difference' in output and 'labels agree on 100.00 %' in output
@@ -62,7 +70,7 @@ def test_real_weights_give_tensorflows_logits(run, shared):
     assert metadata == {
         'classes': list(get_classes('voc')),
         'palette': [list(colour) for colour in get_palette('voc')],
-        'checkpoint_digest': file_digest(weights),
+        'checkpoint_digest': file_digest(voc_tflite),
     }
 
 

@@ -100,9 +100,8 @@ def test_a_picture_that_fails_is_named_and_the_others_are_predicted(run, monkeyp
     assert (code, output.count('Wrote')) == (1, 2)
     assert f'error: folder/2.png: {line}' in errors
     assert 'error: 1 of 3 inputs could not be predicted' in errors and 'Traceback' not in errors
-    assert {path.name for path in Path('out').iterdir()} == {
-        f'{name}_{kind}' for name in '13' for kind in ('overlay.jpg', 'labels.png')
-    }
+    written = {f'{name}_{kind}' for name in '13' for kind in ('overlay.jpg', 'labels.png')}
+    assert {path.name for path in Path('out').iterdir()} == written
 
 
 def test_a_picture_and_a_video_that_cannot_be_resized(run):
@@ -166,9 +165,9 @@ def test_a_note_on_images_much_larger_than_the_configs(run):
     assert Image.open('out2/a_labels.png').size == (200, 40)
 
 
-def test_real_weights_on_a_real_photograph(run, shared):
+def test_real_weights_on_a_real_photograph(run, shared, voc_tflite):
     (sheep,) = shared.glob('data/voc_samples/VOCdevkit/*/JPEGImages/sample_000023.jpg')
-    model = (CAMVID, f'tflite://{shared}/data/voc_weights/deeplabv3_257_mv_gpu.tflite')
+    model = (CAMVID, f'tflite://{voc_tflite}')
     options = ['--cfg-options', 'model.decode_head.num_classes=21']
     assert run(sheep, '-o', 'out', *options, model=model)[0] == 0
     labels = np.asarray(Image.open('out/sample_000023_labels.png'))

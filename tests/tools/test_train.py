@@ -22,14 +22,14 @@ TRAIN = REPO / 'tools/train.py'
 CAMVID = REPO / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
 # Not in the validation photographs, whether predicted or not; README.md of the shared material.
 ABSENT = ('wall', 'traffic light', 'terrain', 'rider', 'truck', 'bus', 'train', 'motorcycle')
+STRIDE = 'model.backbone.output_stride'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def start(script: Path, *argv: object, cwd: Path, **env: str) -> subprocess.CompletedProcess:
     """A real process: what a user starts first, and stock MMSegmentation's own tool."""
-    environment = {**os.environ, 'PYTHONWARNINGS': 'ignore', **env}
-    command = [sys.executable, str(script), *map(str, argv)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400)
+    options = dict(env={**os.environ, 'PYTHONWARNINGS': 'ignore', **env}, capture_output=True, text=True)
+    return subprocess.run([sys.executable, script, *map(str, argv)], cwd=cwd, timeout=400, **options)
 
 
 def options(*more: str) -> list[str]:
@@ -39,8 +39,8 @@ def options(*more: str) -> list[str]:
 
 
 @pytest.fixture(scope='session')
-def weights(shared: Path) -> str:
-    return f'tflite://{shared / "data/voc_weights/deeplabv3_257_mv_gpu.tflite"}'
+def weights(voc_tflite: Path) -> str:
+    return f'tflite://{voc_tflite}'
 
 
 @pytest.fixture(scope='session')
@@ -60,21 +60,16 @@ def run(weights, camvid, tmp_path_factory) -> Path:
 
 def test_record_of_the_real_weights(run, weights):
     history = read_history(run)
-    assert [(row['iter'], row['kind']) for row in history.rows] == [
-        (0, 'source'),
-        (0, 'validation'),
-        (5, 'validation'),
-    ]
+    kinds = [(0, 'source'), (0, 'validation'), (5, 'validation')]
+    assert [(row['iter'], row['kind']) for row in history.rows] == kinds
     assert history.header['load_from'] == weights
     # Measured independently: car 72.7, person 12.0, bicycle 3.2 (shared/facts.md).
     view = {name: round(iou, 1) for name, iou in history.rows[0]['class_iou'].items() if iou}
     assert view == {'car': 72.7, 'person': 12.0, 'bicycle': 3.2}
     first = history.validations[0]
     # The head transfer keeps those logits and leaves fewer rivals.
-    assert first['class_iou']['car'] >= 60
-    assert first['class_iou']['person'] >= 10
-    assert first['class_iou']['bicycle'] >= 2
-    assert first['mIoU'] >= 8
+    iou = first['class_iou']
+    assert iou['car'] >= 60 and iou['person'] >= 10 and iou['bicycle'] >= 2 and first['mIoU'] >= 8
     # Of all heirs of background only the first, road, wins pixels: the others score 0.
     assert first['class_iou']['road'] > 20
     unseen = set(history.header['target_classes']) - set(history.header['seen_classes']) - {'road'}
@@ -114,9 +109,8 @@ def test_files_of_a_run(run):
     assert (run / 'iter_5.pth').is_file()
     assert len(list((run / 'snapshots/000005').iterdir())) == 4
     assert len(list((run / 'snapshots/reference').iterdir())) == 8
-    rules = {
-        row['target']: row['rule'] for row in json.loads((run / 'head_transfer.json').read_text())['rows']
-    }
+    rows = json.loads((run / 'head_transfer.json').read_text())['rows']
+    rules = {row['target']: row['rule'] for row in rows}
     assert (rules['car'], rules['motorcycle'], rules['road']) == ('exact', 'alias', 'background')
 
 
@@ -169,11 +163,7 @@ def test_data_that_are_wrong(forked, tmp_path, weights, few_photographs, damage,
 @pytest.mark.parametrize(
     ('argv', 'root', 'message'),
     [
-        (
-            ['--cfg-options', 'model.backbone.output_stride=4'],
-            None,
-            'output_stride must be one of (8, 16, 32)',
-        ),
+        (['--cfg-options', f'{STRIDE}=4'], None, 'output_stride must be one of (8, 16, 32)'),
         (['--load-from', '/x/a,b.pth'], None, 'error: load_from=/x/a,b.pth: no such file'),
         (['--load-from', 'tflite://a b.tflite'], None, 'error: load_from=tflite://a b.tflite: no such file'),
         (['--cfg-options', 'load_from=2026'], None, 'error: load_from=2026: no such file'),
