@@ -92,18 +92,6 @@ def test_source_without_background():
     assert plan_rows(('car',), ('road', 'car'), matches, unmatched='zero')[0].rule == 'zero'
 
 
-@pytest.mark.parametrize(
-    ('rules', 'message'),
-    [
-        (dict(matched='keep'), "matched must be one of copy, reinit, but got 'keep'"),
-        (dict(unmatched='none'), "unmatched must be one of background, random, zero, but got 'none'"),
-    ],
-)
-def test_unknown_rule(rules, message):
-    with pytest.raises(ValueError, match=message):
-        plan_rows(SOURCE, TARGET, MATCHES, **rules)
-
-
 # background's row is (0, 1), car's (10, 11), motorbike's (20, 21); their biases are 0.5, 1.5, 2.5
 @pytest.mark.parametrize(
     ('rule', 'expected', 'biases'),
