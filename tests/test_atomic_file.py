@@ -23,9 +23,6 @@ def disk_full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-# What is written
-
-
 @pytest.mark.parametrize('data', [b'', b'new', bytes(range(256)) * 4096])
 def test_content_is_whole_and_no_temporary_is_left(tmp_path, data):
     path = tmp_path / 'a' / 'b' / 'file'
@@ -78,9 +75,6 @@ def test_file_is_on_the_disk_before_it_has_its_name_and_then_the_folder_is(tmp_p
     assert calls == ['fsync 5 bytes', 'replace file', 'fsync folder']
 
 
-# What happens when it cannot be written
-
-
 class FullDisk(io.FileIO):
     """Takes half of what it is given, and then no more."""
 
@@ -107,9 +101,7 @@ def failing_replace(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize('old', [b'old', None])
 @pytest.mark.parametrize('fail', [failing_write, failing_fsync, failing_replace])
-def test_what_was_there_stays_and_no_temporary(
-    tmp_path, monkeypatch, fail: Callable[[pytest.MonkeyPatch], None], old: bytes | None
-):
+def test_what_was_there_stays_and_no_temporary(tmp_path, monkeypatch, fail: Callable, old: bytes | None):
     path = tmp_path / 'file'
     if old is not None:
         path.write_bytes(old)
@@ -134,9 +126,6 @@ def test_what_is_no_fault_of_the_disk_is_not_explained_as_one(tmp_path):
     with pytest.raises(TypeError, match='bytes-like'):
         write_atomically(tmp_path / 'file', 'text')
     assert not (tmp_path / 'file').exists()
-
-
-# MMEngine's way to it
 
 
 def test_checkpoints_are_written_by_it(tmp_path, monkeypatch):

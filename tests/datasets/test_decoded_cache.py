@@ -16,12 +16,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmseg_deeplab_study.datasets import decoded_cache
-from mmseg_deeplab_study.datasets.decoded_cache import (
-    DecodedFiles,
-    keep_decoded,
-    keep_labels_as_read,
-    parse_size,
-)
+from mmseg_deeplab_study.datasets.decoded_cache import keep_decoded, keep_labels_as_read
 from mmseg_deeplab_study.datasets.subsets import NamedSubset
 
 PIPELINE = [
@@ -30,8 +25,6 @@ PIPELINE = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
-
-
 OPTIONS = dict(data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'), pipeline=PIPELINE)
 
 
@@ -46,9 +39,8 @@ def root(tiny_cityscapes: Callable[..., Path]) -> Path:
 
 
 def build(root: Path, pipeline: list[dict] = PIPELINE, **options) -> BaseSegDataset:
-    return CityscapesDataset(
-        **{**OPTIONS, **options, 'pipeline': copy.deepcopy(pipeline)}, data_root=str(root)
-    )
+    options = OPTIONS | options | dict(pipeline=copy.deepcopy(pipeline))
+    return CityscapesDataset(**options, data_root=str(root))
 
 
 def assert_same(found: dict, expected: dict) -> None:
@@ -60,11 +52,11 @@ def assert_same(found: dict, expected: dict) -> None:
 
 def test_sizes():
     sizes = {'4GB': 2**32, '500 MB': 500 * 2**20, '1.5gb': 3 * 2**29, '64KB': 2**16, '1TB': 2**40}
-    assert {size: parse_size(size) for size in sizes} == sizes
+    assert {size: decoded_cache.parse_size(size) for size in sizes} == sizes
     for size in ('4', '4 G', 'GB', '-1GB', 4, '4GB of it'):
         message = f"a size must be a number and KB, MB, GB or TB, as in '4GB', but got {size!r}"
         with pytest.raises(ValueError, match=re.escape(message)):
-            parse_size(size)
+            decoded_cache.parse_size(size)
 
 
 @pytest.mark.parametrize('options', [{}, dict(reduce_zero_label=True)], ids=['plain', 'reduce_zero_label'])
@@ -195,7 +187,7 @@ def test_a_file_that_changed_since_is_read_anew(root):
 
 
 def test_other_pixels_than_there_is_room_for():
-    files = DecodedFiles({'a': 12, 'b': 4})
+    files = decoded_cache.DecodedFiles({'a': 12, 'b': 4})
     files.put('a', np.zeros((2, 2, 3), np.float32))
     files.put('a', np.zeros((2, 2), np.uint8))
     files.put('c', np.zeros((2, 2), np.uint8))

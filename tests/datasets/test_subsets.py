@@ -61,9 +61,8 @@ def test_count_is_rounded_down(total: int, fraction: float, count: int):
     subset = many(total, fraction)
     assert len(subset) == count
     # The first ones by name, although the dataset lists them backwards.
-    assert [subset.get_data_info(i)['img_path'] for i in range(count)] == [
-        f'/data/img_{i:05d}.png' for i in range(count)
-    ]
+    found = [subset.get_data_info(i)['img_path'] for i in range(count)]
+    assert found == [f'/data/img_{i:05d}.png' for i in range(count)]
 
 
 @DATASETS.register_module()
@@ -96,9 +95,8 @@ def test_a_dataset_that_does_not_name_its_images(read: Callable[[], Any], messag
 
 
 def test_subset_of_cityscapes(tiny_cityscapes: Callable[..., Path]):
-    subset = DATASETS.build(
-        dict(type='NamedSubset', dataset=train_split(tiny_cityscapes(train=5)), name='most', fraction=0.85)
-    )
+    train = train_split(tiny_cityscapes(train=5))
+    subset = DATASETS.build(dict(type='NamedSubset', dataset=train, name='most', fraction=0.85))
     assert len(subset) == 4  # int(5 * 0.85) = int(4.25)
     names = [f'tiny_{i:06d}_leftImg8bit.png' for i in range(4)]
     assert image_list(subset) == names

@@ -80,24 +80,18 @@ def test_names_of_outputs(files):
 
 def test_inputs_of_one_stem(files):
     inputs = files('x/a/1.jpg', 'x/b/1.jpg', 'x/b/1.PNG', 'x/2.jpg', 'y/3.jpg', 'y/3.png')
-    assert [job.overlay.name for job in plan_jobs(inputs, Path('out'))] == [
-        'a_1.jpg_overlay.jpg',
-        'b_1.jpg_overlay.jpg',
-        'b_1.PNG_overlay.jpg',
-        '2_overlay.jpg',
-        '3.jpg_overlay.jpg',
-        '3.png_overlay.jpg',
-    ]
+    stems = ('a_1.jpg', 'b_1.jpg', 'b_1.PNG', '2', '3.jpg', '3.png')
+    expected = [f'{stem}_overlay.jpg' for stem in stems]
+    assert [job.overlay.name for job in plan_jobs(inputs, Path('out'))] == expected
+
+
+MEETING = ('a/1.jpg', 'b/1.jpg', 'c/a_1.jpg.png')
 
 
 @pytest.mark.parametrize(
     ('inputs', 'out', 'message'),
     [
-        (
-            ('a/1.jpg', 'b/1.jpg', 'c/a_1.jpg.png'),
-            'out',
-            r'c/a_1.jpg.png and a/1.jpg would both be written to out/a_1.jpg_o',
-        ),
+        (MEETING, 'out', r'c/a_1.jpg.png and a/1.jpg would both be written to out/a_1.jpg_o'),
         (('1.jpg', '1_overlay.jpg'), '.', '1_overlay.jpg is an input, and a prediction would overwrite it'),
     ],
 )
@@ -146,8 +140,7 @@ def test_pictures_are_written_in_rgb(tmp_path):
 
 
 def test_a_picture_larger_than_jpeg_takes(tmp_path):
-    with pytest.raises(
-        ValueError, match='a.jpg: a picture of 65501x1 pixels, but JPEG takes at most 65500 a side'
-    ):
+    message = 'a.jpg: a picture of 65501x1 pixels, but JPEG takes at most 65500 a side'
+    with pytest.raises(ValueError, match=message):
         write_picture(tmp_path / 'a.jpg', np.zeros((1, 65501, 3), np.uint8))
     write_picture(tmp_path / 'a.jpg', np.zeros((1, 65500, 3), np.uint8))

@@ -150,15 +150,14 @@ def test_colours_come_in_the_original_size(crf_config):
     assert (images.float() - doubled).abs().max() <= 0.5
 
 
+SINGLE = dict(num_classes=2, out_channels=1, threshold=0.5)
+
+
 @pytest.mark.parametrize(
     ('options', 'head', 'message'),
     [
         (dict(crf=dict(sigma_xy=3)), {}, "model.test_cfg.crf has no 'sigma_xy'"),
-        (
-            dict(crf=dict()),
-            dict(num_classes=2, out_channels=1, threshold=0.5),
-            'a single logit for two classes, .*: give decode_head.out_channels=2',
-        ),
+        (dict(crf=dict()), SINGLE, 'a single logit for two classes, .*: give decode_head.out_channels=2'),
         (dict(segmentor='Nothing'), {}, "segmentor='Nothing' is not a segmentor of MMSegmentation"),
         (dict(segmentor='DeepLabV3Head'), {}, "segmentor='DeepLabV3Head' is not a segmentor of MMSeg"),
     ],

@@ -32,9 +32,6 @@ def draw_maps(seed: int, size: tuple[int, int] = (37, 52)) -> tuple[np.ndarray, 
     return prediction, label
 
 
-# The references
-
-
 def slow_distance(labels: np.ndarray) -> np.ndarray:
     places = np.stack(np.mgrid[: labels.shape[0], : labels.shape[1]], axis=-1).reshape(-1, 2)
     flat = labels.ravel()
@@ -69,9 +66,6 @@ def slow_trimap(pairs, classes: int, width: int) -> list[float | None]:
             shared[c] += (band & (prediction == c) & (label == c)).sum()
             union[c] += (band & ((prediction == c) | (label == c))).sum()
     return [100 * s / u if u else None for s, u in zip(shared, union, strict=True)]
-
-
-# Values
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -133,9 +127,6 @@ def test_width_of_the_bands():
     assert boundary_width((1024, 2048), 0.02) == 46
     assert boundary_width((1024, 2048), 0.005) == 11
     assert boundary_width((10, 10), 0.02) == 1
-
-
-# The metric
 
 
 def make_sample(prediction, label, **fields) -> dict:
