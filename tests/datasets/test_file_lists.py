@@ -7,33 +7,19 @@ from mmengine import fileio
 
 from mmseg_deeplab_study.datasets.file_lists import list_files
 
-NAMES = (
-    'city/b.png',
-    'city/a.png',
-    'city/._a.png',
-    'city/.hidden.png',
-    'city/c.PNG',
-    'city/d.jpg',
-    'city/.png',
-    '.folder/in_hidden.png',
-    'folder.png/inside.png',
-    'deep/er/x.png',
-    'top.png',
-)
+CITY = ('b.png', 'a.png', '._a.png', '.hidden.png', 'c.PNG', 'd.jpg', '.png')
+NAMES = (*(f'city/{name}' for name in CITY), '.folder/in_hidden.png', 'folder.png/inside.png')
+NAMES = (*NAMES, 'deep/er/x.png', 'top.png')
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """What macOS, editors and links make of a data root."""
-    elsewhere = tmp_path / 'elsewhere'
-    for root, names in (
-        (tmp_path / 'root', NAMES),
-        (elsewhere, ('linked.png', '._linked.png', 'in/side.png')),
-    ):
-        for name in names:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).touch()
-    root = tmp_path / 'root'
+    root, elsewhere = tmp_path / 'root', tmp_path / 'elsewhere'
+    linked = [elsewhere / name for name in ('linked.png', '._linked.png', 'in/side.png')]
+    for path in (*(root / name for name in NAMES), *linked):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     (root / 'city_link').symlink_to(elsewhere)
     (root / 'file_link.png').symlink_to(elsewhere / 'linked.png')
     (root / 'link_to_nothing.png').symlink_to(elsewhere / 'gone.png')

@@ -20,6 +20,11 @@ def label_of(root: Path, split: str = 'val', number: int = 0) -> Path:
     return root / f'gtFine/{split}/tiny/tiny_{number:06d}_gtFine_labelTrainIds.png'
 
 
+@pytest.fixture
+def root(tiny_cityscapes) -> Path:
+    return tiny_cityscapes()
+
+
 def photograph_of(root: Path, number: int = 0, split: str = 'val') -> Path:
     return root / f'leftImg8bit/{split}/tiny/tiny_{number:06d}_leftImg8bit.png'
 
@@ -47,8 +52,7 @@ def test_pascal_voc_from_any_of_its_folders(shared, folder):
     assert 'no images of train' in missing[0] and 'aug.txt' in missing[1] and texts(found, 'error') == []
 
 
-def test_ids_outside_are_one_finding(tiny_cityscapes):
-    root = tiny_cityscapes()
+def test_ids_outside_are_one_finding(root):
     write_ids(label_of(root, 'train', 1), 0, 19, 200)
     write_ids(label_of(root, 'train', 3), 18, 255, 200)
     found = list(check_data_root(root))
@@ -62,27 +66,23 @@ def test_ids_outside_are_one_finding(tiny_cityscapes):
     assert 'val: all ids in 0 to 18 and 255' in texts(found, 'ok')
 
 
-def test_images_without_a_label_map(tiny_cityscapes):
-    root = tiny_cityscapes()
+def test_images_without_a_label_map(root):
     label_of(root).unlink()
     found = list(check_data_root(root))
     [error] = [finding for finding in found if finding.level == 'error']
-    photograph = root / 'leftImg8bit/val/tiny/tiny_000000_leftImg8bit.png'
-    assert error.text == f'{label_of(root)}: no label map for {photograph}'
+    assert error.text == f'{label_of(root)}: no label map for {photograph_of(root)}'
     assert error.cure == f'make them with python tools/prepare_cityscapes.py {root} -o {root}'
     assert 'val: 3 images, 2 label maps' in texts(found, 'ok')
 
 
-def test_a_test_split_needs_no_label_maps(tiny_cityscapes):
-    root = tiny_cityscapes()
+def test_a_test_split_needs_no_label_maps(root):
     shutil.copytree(root / 'leftImg8bit/val', root / 'leftImg8bit/test')
     found = list(check_data_root(root))
     assert texts(found, 'info') == ['test: 3 images, 0 label maps'] and texts(found, 'error') == []
 
 
-def test_faults_are_listed_by_kind(tiny_cityscapes):
+def test_faults_are_listed_by_kind(root):
     """Also of a split that has no label maps."""
-    root = tiny_cityscapes()
     shutil.copytree(root / 'leftImg8bit/val', root / 'leftImg8bit/test')
     Image.new('RGB', (4, 4)).save(label_of(root, number=0))
     Image.new('I;16', (4, 4)).save(label_of(root, number=1))
@@ -92,9 +92,8 @@ def test_faults_are_listed_by_kind(tiny_cityscapes):
     found = list(check_data_root(root))
     damaged, wrong = (finding for finding in found if finding.level == 'error')
     # Of one kind the first is described.
-    assert damaged.text == (
-        f'{cut[0]}: damaged photograph (cut short: a PNG without its end); likewise {cut[1]}, {cut[2]}'
-    )
+    reason = 'damaged photograph (cut short: a PNG without its end)'
+    assert damaged.text == f'{cut[0]}: {reason}; likewise {cut[1]}, {cut[2]}'
     assert damaged.cure == 'copy, unpack or download it again'
     assert wrong.text.startswith(f'{label_of(root, number=0)}: a label map of mode RGB, expected ids in one')
     assert wrong.text.endswith(f'; likewise {label_of(root, number=1)}')
@@ -138,11 +137,7 @@ def test_no_data_root(tmp_path):
         assert finding.level == 'error' and finding.cure.startswith(cure)
 
 
-# The same files as training reads
-
-
-def test_companions_of_macos_and_links(tiny_cityscapes, tmp_path):
-    root = tiny_cityscapes()
+def test_companions_of_macos_and_links(root, tmp_path):
     for path in [*root.rglob('*.png')]:
         path.with_name(f'._{path.name}').write_bytes(b'\0\5\x16\7')
     for folder in (root / 'leftImg8bit/val/tiny', root / 'gtFine/train'):
@@ -153,8 +148,7 @@ def test_companions_of_macos_and_links(tiny_cityscapes, tmp_path):
     assert 'val: 3 images, 3 label maps' in texts(found, 'ok')
 
 
-def test_deep_decodes_photographs(tiny_cityscapes):
-    root = tiny_cityscapes()
+def test_deep_decodes_photographs(root):
     content = bytearray(photograph_of(root).read_bytes())
     content[len(content) // 2] ^= 1
     photograph_of(root).write_bytes(content)
@@ -163,8 +157,7 @@ def test_deep_decodes_photographs(tiny_cityscapes):
     assert error.startswith(f'{photograph_of(root)}: damaged photograph (broken PNG')
 
 
-def test_photographs_of_another_name(tiny_cityscapes):
-    root = tiny_cityscapes()
+def test_photographs_of_another_name(root):
     for path in (root / 'leftImg8bit/val').rglob('*.png'):
         path.rename(path.with_suffix('.jpg'))
     found = list(check_data_root(root))
@@ -178,15 +171,13 @@ def test_photographs_of_another_name(tiny_cityscapes):
 
 
 @pytest.mark.parametrize(('split', 'level'), [('train', 'warning'), ('val', 'error')])
-def test_a_split_that_is_not_there(tiny_cityscapes, split, level):
-    root = tiny_cityscapes()
+def test_a_split_that_is_not_there(root, split, level):
     shutil.rmtree(root / 'leftImg8bit' / split)
     found = list(check_data_root(root))
     assert texts(found, level) == [f'{root}: no images of {split}']
 
 
-def test_without_pillow_files_are_counted(tiny_cityscapes, monkeypatch):
-    root = tiny_cityscapes()
+def test_without_pillow_files_are_counted(root, monkeypatch):
     label_of(root).unlink()
     monkeypatch.setitem(sys.modules, 'PIL', None)
     found = list(check_data_root(root))

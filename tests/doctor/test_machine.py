@@ -16,9 +16,8 @@ Usage = namedtuple('Usage', 'total used free')
 def test_the_last_line_of_an_error_comes_from_a_process_of_its_own():
     assert machine.last_error('pass') is None
     assert machine.last_error('raise ImportError("libX: cannot open")') == 'ImportError: libX: cannot open'
-    assert (
-        machine.last_error('import os, signal; os.kill(os.getpid(), signal.SIGSEGV)') == 'ended by signal 11'
-    )
+    crash = 'import os, signal; os.kill(os.getpid(), signal.SIGSEGV)'
+    assert machine.last_error(crash) == 'ended by signal 11'
     assert machine.last_error('raise SystemExit(3)') == 'ended with status 3'
 
 
@@ -79,11 +78,10 @@ def test_a_gpu_that_torch_does_not_find(monkeypatch, tmp_path):
 
 
 def test_devices_with_a_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
-    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda i: 'Some GPU')
     properties = namedtuple('Properties', 'total_memory')(24 * 2**30)
-    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda i: properties)
+    gpu = dict(is_available=lambda: True, device_count=lambda: 1, get_device_name=lambda i: 'Some GPU')
+    for name, function in (gpu | dict(get_device_properties=lambda i: properties)).items():
+        monkeypatch.setattr(torch.cuda, name, function)
     assert [finding.text for finding in machine.check_devices()] == ['cuda:0 Some GPU, 24.0 GB']
 
 

@@ -49,10 +49,19 @@ def test_frames_and_rate(tmp_path, suffix):
     assert [path.name for path in out.parent.iterdir()] == ['b.mp4']
 
 
-def test_what_is_no_video(tmp_path):
-    (tmp_path / 'a.mp4').write_bytes(b'no video')
-    with pytest.raises(ValueError, match='a.mp4: cannot be read as a video'):
-        paint_video(tmp_path / 'a.mp4', tmp_path / 'b.mp4', lambda frame: frame)
+@pytest.mark.parametrize(
+    ('source', 'out', 'width', 'error', 'message'),
+    [
+        ('none.mp4', 'b.mp4', 48, ValueError, 'none.mp4: cannot be read as a video'),
+        ('a.mp4', 'a.mp4/b.mp4', 48, OSError, 'a.mp4/b.mp4: could not be written'),
+        ('a.mp4', 'b.mp4', 9000, ValueError, 'frames of 9000x32 pixels are too large for MPEG-4'),
+    ],
+)
+def test_what_cannot_be_read_or_written(tmp_path, source, out, width, error, message):
+    write_video(tmp_path / 'a.mp4')
+    (tmp_path / 'none.mp4').write_bytes(b'no video')
+    with pytest.raises(error, match=message):
+        paint_video(tmp_path / source, tmp_path / out, lambda frame: np.zeros((32, width, 3), np.uint8))
 
 
 def test_a_cut_video_is_refused(tmp_path, monkeypatch):
@@ -84,15 +93,3 @@ def test_nothing_is_left_of_a_failure(tmp_path):
         paint_video(source, tmp_path / 'b.mp4', Mock(side_effect=RuntimeError('out of memory')))
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.mp4', 'b.mp4']
     assert (tmp_path / 'b.mp4').read_bytes() == b'before'
-
-
-def test_a_folder_that_cannot_be_written_to(tmp_path):
-    source = write_video(tmp_path / 'a.mp4')
-    with pytest.raises(OSError, match='a.mp4/b.mp4: could not be written'):
-        paint_video(source, source / 'b.mp4', lambda frame: frame)
-
-
-def test_pictures_larger_than_mpeg_takes(tmp_path):
-    source = write_video(tmp_path / 'a.mp4')
-    with pytest.raises(ValueError, match='frames of 9000x32 pixels are too large for MPEG-4'):
-        paint_video(source, tmp_path / 'b.mp4', lambda frame: np.zeros((32, 9000, 3), np.uint8))

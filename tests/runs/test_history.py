@@ -143,17 +143,6 @@ def test_rows_are_selected_by_kind_and_subset_in_the_order_of_iterations():
     assert history.select('forgetting', 'full') == history.select('test') == []
 
 
-def test_resume_cuts_the_rows_after_the_iteration_and_the_torn_line(tmp_path):
-    writer = write(tmp_path)
-    with writer.path.open('a') as file:
-        file.write('{"iter": 15')
-    resumed = writer.resume(5, closing='full')
-    assert resumed == ({'schema_version': SCHEMA_VERSION, **HEADER}, [row(0), row(5)])
-    writer.append(row(10, mIoU=20.0))
-    assert read_history(tmp_path).rows == [row(0), row(5), row(10, mIoU=20.0)]
-    assert list(tmp_path.iterdir()) == [writer.path]
-
-
 SOURCE, FORGETTING = dict(kind='source'), dict(kind='forgetting', subset='probe')
 FULL, PROBE = dict(subset='full'), dict(subset='probe')
 
