@@ -24,19 +24,16 @@ def test_a_base():
 
 
 def test_an_unknown_name_says_the_nearest():
-    message = (
-        r"'_base_/adaption.py' is none of the \d+ configs of this package; "
-        r"the nearest is '_base_/adaptation.py'"
-    )
+    nearest = "the nearest is '_base_/adaptation.py'"
+    message = rf"'_base_/adaption.py' is none of the \d+ configs of this package; {nearest}"
     with pytest.raises(FileNotFoundError, match=message):
         config_path('_base_/adaption.py')
 
 
 def test_a_config_that_asks_for_its_base(tmp_path):
     path = tmp_path / 'mine.py'
-    path.write_text(
-        f"_base_ = __import__('mmseg_deeplab_study').config_path('{LEAF}')\ntrain_cfg = dict(max_iters=7)\n"
-    )
+    base = f"_base_ = __import__('mmseg_deeplab_study').config_path('{LEAF}')\n"
+    path.write_text(f'{base}train_cfg = dict(max_iters=7)\n')
     cfg, ours = Config.fromfile(path), get_config(LEAF)
     assert cfg.train_cfg.max_iters == 7
     assert cfg.model == ours.model
@@ -45,11 +42,8 @@ def test_a_config_that_asks_for_its_base(tmp_path):
 def test_model(voc_tflite, tmp_path):
     cfg = get_config(LEAF)
     register_all_modules()
-    state = MODELS.build(cfg.model).state_dict()
-    torch.save(
-        dict(state_dict=state, meta=dict(dataset_meta=dict(classes=get_classes('cityscapes')))),
-        tmp_path / 'x.pth',
-    )
+    state, meta = MODELS.build(cfg.model).state_dict(), dict(classes=get_classes('cityscapes'))
+    torch.save(dict(state_dict=state, meta=dict(dataset_meta=meta)), tmp_path / 'x.pth')
     model = get_model(LEAF, str(tmp_path / 'x.pth'))
     assert not model.training
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())

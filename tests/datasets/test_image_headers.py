@@ -310,9 +310,8 @@ def test_ten_files_of_a_kind_are_listed(count: int, more: str):
     [error] = by_kind(errors)
     assert error.text.startswith('0: damaged label map (empty)') and error.text.endswith(more)
     assert len(error.text.partition('likewise ')[2].split(', ')) == max(1, min(count, 10) - 1)
-    with pytest.raises(
-        ValueError, match=rf'^0: damaged label map \(empty\).*{more}; copy, unpack or download'
-    ):
+    message = rf'^0: damaged label map \(empty\).*{more}; copy, unpack or download'
+    with pytest.raises(ValueError, match=message):
         refuse(errors)
 
 

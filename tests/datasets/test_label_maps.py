@@ -286,9 +286,8 @@ def test_orientations_are_warned_of_once(cityscapes: Path, warnings: list[str]):
     turn(photograph_file(cityscapes), 6)
     count_label_pixels(RepeatDataset(split(cityscapes), 2), 19)
     (warning,) = warnings
-    assert warning.startswith(
-        f'2 of 5 photographs have an EXIF orientation other than 1, first {first} (3): '
-    )
+    said = f'2 of 5 photographs have an EXIF orientation other than 1, first {first} (3): '
+    assert warning.startswith(said)
 
 
 def test_a_quarter_turn_fits_where_the_pipeline_ignores_it(tiny_cityscapes, warnings: list[str]):

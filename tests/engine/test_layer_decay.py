@@ -10,14 +10,11 @@ from mmseg.utils import register_all_modules
 from torch import nn
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+VIT = dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96)
+SWIN = dict(embed_dims=24, depths=[1, 2], num_heads=[1, 2])
 BACKBONES = {
-    'vit': dict(
-        type='mmpretrain.VisionTransformer',
-        arch=dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96),
-    ),
-    'swin': dict(
-        type='mmpretrain.SwinTransformer', arch=dict(embed_dims=24, depths=[1, 2], num_heads=[1, 2])
-    ),
+    'vit': dict(type='mmpretrain.VisionTransformer', arch=VIT),
+    'swin': dict(type='mmpretrain.SwinTransformer', arch=SWIN),
     'mit': dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 2, 1, 1], num_heads=[1, 2, 5, 8]),
     'convnext': dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1] * 4, channels=[8] * 4)),
     # These two do not say their depths.
@@ -65,15 +62,9 @@ def build(name: str) -> nn.Module:
 
 
 def groups_of(model: nn.Module, **paramwise) -> dict[str, dict]:
-    wrapper = build_optim_wrapper(
-        model,
-        dict(
-            type='OptimWrapper',
-            optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.05),
-            constructor='LayerDecayOptimWrapperConstructor',
-            paramwise_cfg=dict(layer_decay_rate=0.5, **paramwise),
-        ),
-    )
+    config = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.05))
+    config['constructor'] = 'LayerDecayOptimWrapperConstructor'
+    wrapper = build_optim_wrapper(model, config | dict(paramwise_cfg=dict(layer_decay_rate=0.5, **paramwise)))
     return {group['param_name']: group for group in wrapper.optimizer.param_groups}
 
 
@@ -104,10 +95,9 @@ def test_the_configs_recipe_spares_all_of_one_dimension_and_positions(name):
     groups = build_optim_wrapper(model, recipe).optimizer.param_groups
     decays = {group['param_name']: group['weight_decay'] for group in groups}
     positions = ('cls_token', 'pos_embed', 'relative_position_bias_table')
-    spared = [
-        key for key, parameter in model.named_parameters() if parameter.ndim == 1 or key.endswith(positions)
-    ]
-    assert decays == {key: 0 if key in spared else 0.01 for key, _ in model.named_parameters()}
+    parameters = dict(model.named_parameters())
+    spared = [key for key, value in parameters.items() if value.ndim == 1 or key.endswith(positions)]
+    assert decays == {key: 0 if key in spared else 0.01 for key in parameters}
     # Not by their names alone: biases inside of torch's attention, scales of ConvNeXt.
     expected = {'mit': 'in_proj_bias', 'convnext': 'gamma', 'vit': 'pos_embed', 'swin': 'bias_table'}[name]
     assert any(key.endswith(expected) for key in spared)

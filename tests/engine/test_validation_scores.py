@@ -29,9 +29,8 @@ def test_best_scores_that_there_are(key):
 )
 def test_a_best_score_that_no_validation_gives(key, meant):
     unknown = key if isinstance(key, str) else key[-1]
-    with pytest.raises(
-        ValueError, match=f'save_best={unknown!r} is no score of a validation{meant} Expected one of mIoU,'
-    ):
+    message = f'save_best={unknown!r} is no score of a validation{meant} Expected one of mIoU,'
+    with pytest.raises(ValueError, match=message):
         best_by(key)
     # Whose scores only it knows.
     best_by(key, SimpleNamespace(prefix=None))

@@ -16,9 +16,6 @@ from mmseg_deeplab_study.models.crf_segmentors import refining_model
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 
-# The search
-
-
 class Hill:
     """A score with one top, that counts what it is asked."""
 
@@ -47,9 +44,6 @@ def test_finds_the_top_of_a_hill(weight, xy, rgb):
 def test_a_flat_score_ends():
     first = dict(bilateral_weight=3, bilateral_sigma_xy=30, bilateral_sigma_rgb=3)
     assert search(lambda setting: 1.0) == (first, 1.0)
-
-
-# The trials
 
 
 @pytest.fixture(scope='module')
@@ -82,9 +76,8 @@ def test_images_are_of_the_training_split_whole_and_evenly_spaced(trained, trial
 
 
 def test_an_image_that_cannot_be_scored_is_named(trials, monkeypatch):
-    monkeypatch.setattr(
-        trials._model, 'test_step', Mock(side_effect=torch.cuda.OutOfMemoryError('CUDA out of'))
-    )
+    full = Mock(side_effect=torch.cuda.OutOfMemoryError('CUDA out of'))
+    monkeypatch.setattr(trials._model, 'test_step', full)
     message = r'tiny_000000_\S+: cannot be scored \(OutOfMemoryError: CUDA out of'
     with pytest.raises(ValueError, match=message):
         trials.evaluate(None)

@@ -56,12 +56,10 @@ class SlowLattice:
         for direction in range(self.d + 1):
             step = np.full(self.d + 1, -1)
             step[direction] = self.d
-            table = {
-                corner: value
-                + 0.5
-                * sum(table.get(tuple(int(v) for v in np.add(corner, sign * step)), 0) for sign in (-1, 1))
-                for corner, value in table.items()
-            }
+            before, table = table, {}
+            for corner, value in before.items():
+                sides = (tuple(int(v) for v in np.add(corner, sign * step)) for sign in (-1, 1))
+                table[corner] = value + 0.5 * sum(before.get(side, 0) for side in sides)
         return np.stack([sum(weight * table[corner] for corner, weight in place) for place in self.places])
 
 

@@ -11,14 +11,10 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
 
-SWIN = dict(
-    type='mmpretrain.SwinTransformer', arch=dict(embed_dims=12, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
-)
-VIT = dict(
-    type='mmpretrain.VisionTransformer',
-    arch=dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96),
-    img_size=64,
-)
+SWIN = dict(embed_dims=12, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
+SWIN = dict(type='mmpretrain.SwinTransformer', arch=SWIN)
+VIT = dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96)
+VIT = dict(type='mmpretrain.VisionTransformer', arch=VIT, img_size=64)
 MIT = dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8])
 NETWORKS = {
     'swin': (SWIN, (0, 1, 2, 3), (12, 24, 48, 96), (4, 8, 16, 32)),
@@ -84,10 +80,8 @@ def test_maps_are_mmpretrains_own_at_the_trained_size(name, kind, side, options)
 
 
 def test_the_published_sizes_of_networks():
-    for kind, arch, channels, stride in (
-        ('SwinTransformer', 'tiny', 768, 32),
-        ('VisionTransformer', 'deit-small', 384, 16),
-    ):
+    swin, deit = ('SwinTransformer', 'tiny', 768, 32), ('VisionTransformer', 'deit-small', 384, 16)
+    for kind, arch, channels, stride in (swin, deit):
         network = adapted(dict(type=f'mmpretrain.{kind}', arch=arch))
         assert (network.out_channels, network.out_strides) == ((channels,), (stride,))
 
@@ -146,14 +140,13 @@ def test_the_segmentor_evaluates_them_as_mmsegs_does(name):
         assert expected.std(dim=(1, 2)).max() > 1e-3 * scale
 
 
+RESNET, NO_SUPPORT = dict(type='mmpretrain.ResNet', depth=50), 'TransformerBackbone does not support'
+
+
 @pytest.mark.parametrize(
     ('backbone', 'out_indices', 'message'),
     [
-        (
-            dict(type='mmpretrain.ResNet', depth=50),
-            (2,),
-            "TransformerBackbone does not support type='mmpretrain.ResNet' .*; supported: mmpretrain.SwinTr",
-        ),
+        (RESNET, (2,), f"{NO_SUPPORT} type='mmpretrain.ResNet' .*; supported: mmpretrain.SwinTr"),
         (dict(VIT, out_type='raw'), (2,), r"\['out_type'\] in backbone=.*: set by TransformerBackbone"),
         (VIT, (), r'out_indices must be numbers, such as .* but got \(\)'),
         (VIT, (0, 1), r'out_indices must end with 2 or -1, the last of mmpretrain.VisionTran'),

@@ -214,7 +214,6 @@ def test_every_tool_reads_its_config_so(tmp_path):
         read_config(str(path), {'loadfrom': 'a.pth'})
     # None merges what a command line says by itself.
     repository = Path(__file__).resolve().parents[2]
-    texts = [
-        path.read_text() for folder in ('tools', 'mmseg*') for path in repository.glob(f'{folder}/**/*.py')
-    ]
+    paths = [*repository.glob('tools/**/*.py'), *repository.glob('mmseg*/**/*.py')]
+    texts = [path.read_text() for path in paths]
     assert texts and not [text for text in texts if 'merge_from_dict(args.cfg_options' in text]

@@ -23,7 +23,6 @@ def test_images_that_cannot_be_told_by_name():
     with pytest.raises(ValueError, match=r"snapshots: 'a' is the name of several of the images"):
         choose_images(paths, 3)
     assert choose_images(paths, ['b']) == ['/data/night/b.png']
-    with pytest.raises(
-        ValueError, match=r"no validation image is called 'z'; there are 2, first \['a', 'b'\]"
-    ):
+    message = r"no validation image is called 'z'; there are 2, first \['a', 'b'\]"
+    with pytest.raises(ValueError, match=message):
         choose_images(['a.png', 'b.png'], ['a', 'z'])

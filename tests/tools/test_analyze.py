@@ -27,9 +27,8 @@ def validation(iteration: int, miou: float | None, seen=None, unseen=None, **cla
 
 
 # What tells one experiment from another.
-DIGESTS = {key: {'digest': key} for key in ('source_checkpoint', 'validation', 'train')} | {
-    'config_digest': 'c'
-}
+DIGESTS = {key: {'digest': key} for key in ('source_checkpoint', 'validation', 'train')}
+DIGESTS['config_digest'] = 'c'
 
 
 def write_record(folder: Path, rows: list[dict], name: str = 'adaptation.jsonl', **header) -> Path:

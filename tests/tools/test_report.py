@@ -50,19 +50,14 @@ def test_a_run_without_a_validation_is_left_out_and_named(run, tmp_path):
 def test_watch_follows_a_run_to_its_end(run, tmp_path, monkeypatch):
     """Each pause is a moment at which the run goes on: it begins, validates at 0, is cut off, ends."""
     folder, out = tmp_path / 'run', tmp_path / 'page.html'
-    moments = iter(
-        [
-            lambda: write_record(folder, {}),
-            lambda: HistoryWriter(folder / FILE_NAME).append(row(0, 5.0)),
-            lambda: None,
-            lambda: HistoryWriter(folder / FILE_NAME).append(row(10, 20.0)),
-        ]
-    )
-    pauses = []
+    pauses, writer = [], HistoryWriter(folder / FILE_NAME)
 
     def sleep(seconds: float) -> None:
         pauses.append(seconds)
-        next(moments)()
+        if len(pauses) == 1:
+            write_record(folder, {})
+        elif len(pauses) != 3:
+            writer.append(row(0, 5.0) if len(pauses) == 2 else row(10, 20.0))
 
     monkeypatch.setattr('time.sleep', sleep)
     code, output, errors = run(folder, '-o', out, '--watch', '--watch-interval', '3')
