@@ -11,9 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmengine.structures import PixelData
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 
 from mmseg_deeplab_study.checkpoints import conversion, layouts, torchvision, vainf
 from mmseg_deeplab_study.checkpoints.classifier_rows import plan_rows, transfer_head
@@ -51,7 +49,6 @@ def scheme(layout: layouts.Layout) -> str:
 @pytest.mark.slow
 def test_parity_table_of_all_golden_logits(shared: Path, run_tool):
     code, out, err = run_tool('parity', '--golden', shared / 'golden')
-
     assert code == 0, out + err
     files = list((shared / 'golden').glob('*.keys.json'))
     assert files and all(file.name.removesuffix('.keys.json') in out for file in files)
@@ -64,9 +61,8 @@ def test_torchvision_itself_gives_the_same_logits(layout: layouts.Layout, auxili
     peer_file(layout, tmp_path / 'peer.pth', auxiliary=auxiliary)
     found = compare_with_peer(tmp_path / 'peer.pth', conversion.load_any(tmp_path / 'peer.pth')).splitlines()
     heads = ['decode_head', 'auxiliary_head'][: 1 + auxiliary]
-    assert [line.split()[:3] for line in found] == [
-        [layout.name, head, f'{size}:'] for size in ('65x97', '128x160') for head in heads
-    ]
+    expected = [[layout.name, head, f'{size}:'] for size in ('65x97', '128x160') for head in heads]
+    assert [line.split()[:3] for line in found] == expected
     for line in found:
         assert line.endswith('of the largest logit, labels agree on 100.00 %')
         assert float(re.search(r'largest difference (\S+) of', line)[1]) < 1e-4
@@ -76,10 +72,8 @@ def test_torchvision_itself_gives_the_same_logits(layout: layouts.Layout, auxili
 @each_layout
 def test_round_trip_gives_identical_tensors(layout: layouts.Layout, tmp_path: Path):
     theirs = peer_file(layout, tmp_path / 'peer.pth', auxiliary=layout.auxiliary is not None)
-
     checkpoint = CheckpointLoader.load_checkpoint(f'{scheme(layout)}{tmp_path}/peer.pth', map_location='cpu')
     back, found = conversion.to_peer(checkpoint['state_dict'], layout.peer)
-
     assert found is layout
     back = back['model_state'] if layout.peer == 'vainf' else back
     assert list(back) == list(theirs)
@@ -94,9 +88,7 @@ def test_readers_take_what_other_scripts_wrap_around(tmp_path: Path):
     wrapped = {f'_orig_mod.module.{key}': value for key, value in state.items()}
     wrapped['_orig_mod.n_averaged'] = torch.tensor(3)
     torch.save({'model': wrapped, 'epoch': 3, 'args': argparse.Namespace(lr=0.02)}, tmp_path / 'script.pth')
-
     checkpoint = CheckpointLoader.load_checkpoint(f'vainf://{tmp_path}/script.pth')
-
     assert set(checkpoint['state_dict']) == set(our_state(V3_MOBILE))
     found = conversion.load_any(tmp_path / 'script.pth')
     assert found['meta']['source_format'] == 'vainf deeplabv3_mobilenet'
@@ -108,10 +100,8 @@ def test_missing_surplus_and_misshapen_keys_are_listed(tmp_path: Path):
     state['other.weight'] = torch.ones(1)
     state['classifier.classifier.1.weight'] = torch.ones(2, 2)
     torch.save(state, tmp_path / 'bad.pth')
-
     with pytest.raises(ValueError) as error:
         CheckpointLoader.load_checkpoint(f'vainf://{tmp_path}/bad.pth')
-
     for part in (
         'bad.pth',
         "1 keys are missing, first ['backbone.conv1.conv.weight']",
@@ -132,7 +122,6 @@ def test_missing_surplus_and_misshapen_keys_are_listed(tmp_path: Path):
 )
 def test_other_content_is_refused(data: object, message: str, tmp_path: Path):
     torch.save(data, tmp_path / 'other.pth')
-
     with pytest.raises(ValueError, match=message):
         CheckpointLoader.load_checkpoint(f'tvseg://{tmp_path}/other.pth')
 
@@ -140,17 +129,14 @@ def test_other_content_is_refused(data: object, message: str, tmp_path: Path):
 def test_number_of_classes_decides_the_label_space(tmp_path: Path):
     peer_file(V3_MOBILE, tmp_path / '19.pth', num_classes=19)
     peer_file(V3_MOBILE, tmp_path / '5.pth', num_classes=5)
-
     nineteen = CheckpointLoader.load_checkpoint(f'vainf://{tmp_path}/19.pth')
     five = CheckpointLoader.load_checkpoint(f'vainf://{tmp_path}/5.pth')
-
     assert nineteen['meta']['dataset_meta']['classes'][0] == 'road'
     assert 'dataset_meta' not in five['meta']
 
 
 def test_to_peer_refuses_what_the_peer_has_not():
     state = our_state(V3_MOBILE) | {'neck.weight': torch.ones(1)}
-
     with pytest.raises(ValueError, match=r'torchvision has no architecture .*deeplabv3_resnet50'):
         conversion.to_peer(state, 'torchvision')
 
@@ -178,43 +164,31 @@ def test_config_that_is_printed_fits(source: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('source', PEERS)
-def test_leaf_trains_two_iterations_from_a_file_of_its_peer(source: str, tmp_path: Path):
+def test_leaf_takes_a_file_of_its_peer(source: str, tmp_path: Path):
     layout = next(layout for layout in ALL if f'{layout.peer} {layout.name}' == source)
     peer_file(layout, tmp_path / 'peer.pth', auxiliary=layout.auxiliary is not None)
     checkpoint = CheckpointLoader.load_checkpoint(f'{scheme(layout)}{tmp_path}/peer.pth')
     (leaf,) = (REPO / 'configs').glob(f'{conversion.CONFIGS[source]}_*voc2cityscapes*.py')
-
-    two_iterations(leaf, checkpoint['state_dict'])
+    assert_takes(leaf, checkpoint['state_dict'])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['deeplabv3', 'deeplabv3plus'])
-def test_leaf_trains_two_iterations_from_a_file_of_mmsegs_zoo(name: str):
+def test_leaf_takes_a_file_of_mmsegs_zoo(name: str):
     (leaf,) = (REPO / 'configs' / name).glob(f'{name}_r50-d8_*voc2cityscapes*.py')
     model = copy.deepcopy(read(leaf).model)
     model.decode_head.num_classes = model.auxiliary_head.num_classes = 21
+    assert_takes(leaf, MODELS.build(model).state_dict())
 
-    two_iterations(leaf, MODELS.build(model).state_dict())
 
-
-def two_iterations(leaf: Path, source_state: dict) -> None:
-    """Carry the head over to Cityscapes, load every key, and train on a tiny random batch."""
+def assert_takes(leaf: Path, source_state: dict) -> None:
+    """Carry the head over to Cityscapes and load every key; test_configs.py trains the leaf."""
     voc, cityscapes = resolve_classes('voc'), resolve_classes('cityscapes')
     rows = plan_rows(voc, cityscapes, match_classes(voc, cityscapes))
     state, heads = transfer_head(source_state, voc, rows)
     model = MODELS.build(read(leaf).model)
     assert heads == ['decode_head', 'auxiliary_head'][: 1 + model.with_auxiliary_head]
     model.load_state_dict(state, strict=True)
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
-    label = torch.randint(19, (1, 33, 33), generator=torch.Generator().manual_seed(0))
-    samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for _ in range(2)]
-    for _ in range(2):
-        loss, _ = model.parse_losses(model.loss(torch.randn(2, 3, 33, 33), samples))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        assert torch.isfinite(loss)
 
 
 def test_tool_says_what_it_does_not_find(tmp_path: Path, run_tool):
@@ -225,19 +199,15 @@ def test_tool_says_what_it_does_not_find(tmp_path: Path, run_tool):
             f'error: {path}: {what} (seen from {Path.cwd()}); expected a checkpoint of MMSeg, VainF, '
             'torchvision or TensorFlow Lite, give its path\n'
         )
-    for name, shown in (
-        ('vainf:///no.pth', '/no.pth'),
-        ('https://example.org/a.pth', 'https://example.org/a.pth'),
-    ):
+    for name in ('vainf:///no.pth', 'https://example.org/a.pth'):
         _, _, err = run_tool('convert_checkpoint', name, tmp_path / 'ours.pth')
-        assert err.startswith(f'error: {shown}: no such file')
+        assert err.startswith(f'error: {name.removeprefix("vainf://")}: no such file')
 
 
 @pytest.mark.slow
 def test_tool_converts_there_and_back(tmp_path: Path, run_tool):
     layout = torchvision.LAYOUTS[0]
     theirs = peer_file(layout, tmp_path / 'tv.pth', auxiliary=True)
-
     code, out, err = run_tool('convert_checkpoint', tmp_path / 'tv.pth', tmp_path / 'ours.pth', '--verify')
     assert code == 0, err
     assert 'torchvision deeplabv3_resnet50' in out and 'labels agree on 100.00 %' in out
