@@ -59,16 +59,10 @@ def test_loss_that_is_not_finite_ends_training_with_the_record_intact(run, tmp_p
 
 @pytest.mark.parametrize(
     ('iteration', 'interval', 'saved'),
-    [
-        (5, 5, ['iter_0.pth']),
-        (10, 5, ['iter_0.pth', 'iter_5.pth']),
-        # They are looked at before a validation too.
-        (5, 1000, ['iter_0.pth']),
-    ],
+    # They are looked at before a validation too.
+    [(5, 5, ['iter_0.pth']), (10, 5, ['iter_0.pth', 'iter_5.pth']), (5, 1000, ['iter_0.pth'])],
 )
-def test_weights_that_are_not_finite_are_neither_saved_nor_recorded(
-    run, tmp_path, iteration, interval, saved
-):
+def test_weights_that_are_not_finite_are_not_kept(run, tmp_path, iteration, interval, saved):
     """The loss is finite to the end: they come with the last update before a validation."""
     message = f'^iteration {iteration}: decode_head.conv_seg.weight is not fin'
     with pytest.raises(FloatingPointError, match=message):
@@ -77,9 +71,7 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_recorded(
     assert max(row['iter'] for row in read_history(tmp_path / 'work').rows) == iteration - 5
 
 
-def test_checkpoint_of_a_run_that_failed_is_refused(
-    run, tmp_path, write_trained, make_tiny_cityscapes, make_config
-):
+def test_checkpoint_of_a_run_that_failed_is_refused(run, tmp_path, write_trained, make_config):
     path = tmp_path / 'spoilt.pth'
     checkpoint = write_trained(make_config(tmp_path, tmp_path), path)
     checkpoint['state_dict']['decode_head.conv_seg.bias'][0] = float('nan')
@@ -100,9 +92,8 @@ def test_a_loss_of_another_rank_ends_this_one_too(monkeypatch):
     monkeypatch.setattr(check_finite, 'all_reduce', lambda loss: loss.add_(float('nan')))
     wrapper = SimpleNamespace(get_lr=lambda: {'lr': [0.1]})
     runner, loss = SimpleNamespace(optim_wrapper=wrapper, work_dir='work'), torch.tensor(0.5)
-    with pytest.raises(
-        FloatingPointError, match='^iteration 3: the loss is nan, at learning rates up to 0.1'
-    ):
+    message = '^iteration 3: the loss is nan, at learning rates up to 0.1'
+    with pytest.raises(FloatingPointError, match=message):
         check_finite.CheckFiniteHook().after_train_iter(runner, 2, outputs={'loss': loss})
     assert loss == 0.5
 

@@ -99,9 +99,8 @@ def check_pictures(folder: Path) -> None:
 
 
 def test_tests_of_other_images_are_not_recorded(tested):
-    tested.test_dataloader.dataset.data_prefix.update(
-        img_path='leftImg8bit/train', seg_map_path='gtFine/train'
-    )
+    prefix = dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
+    tested.test_dataloader.dataset.data_prefix = prefix
     assert_not_recorded(tested, 'the test images are not those that the run was validated on')
 
 

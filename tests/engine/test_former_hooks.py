@@ -61,25 +61,18 @@ def test_no_other_hook_is_left_out(former):
 
 def test_refuse_a_hook_whose_own_part_would_be_lost(former):
     former.default_hooks.checkpoint.type = OwnCheckpointHook
-    with pytest.raises(
-        ValueError, match='Hook got OwnCheckpointHook, expected CheckpointHook: derive yours from Exact'
-    ):
+    message = 'Hook got OwnCheckpointHook, expected CheckpointHook: derive yours from Exact'
+    with pytest.raises(ValueError, match=message):
         Runner.from_cfg(former).call_hook('before_run')
 
 
 def test_epochs_have_plain_checkpoints_too(former, warnings):
     del former.default_hooks.exact_resume
-    former.merge_from_dict(
-        dict(
-            custom_hooks=[],
-            train_dataloader=dict(sampler=dict(type='DefaultSampler')),
-            train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1),
-            default_hooks=dict(checkpoint=dict(by_epoch=True, interval=1)),
-            val_dataloader=None,
-            val_cfg=None,
-            val_evaluator=None,
-        )
-    )
+    epochs = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)
+    loader, checkpoints = dict(sampler=dict(type='DefaultSampler')), dict(by_epoch=True, interval=1)
+    former.merge_from_dict(dict(custom_hooks=[], train_dataloader=loader, train_cfg=epochs))
+    former.merge_from_dict(dict.fromkeys(('val_dataloader', 'val_cfg', 'val_evaluator')))
+    former.default_hooks.checkpoint.update(checkpoints)
     Runner.from_cfg(former).train()
     checkpoint = Path(former.work_dir) / 'epoch_1.pth'
     assert torch.load(checkpoint, weights_only=True)['meta']['epoch'] == 1
@@ -96,7 +89,5 @@ def test_a_recorded_run_warns_of_another_checkpoint_hook(kind, count):
     runner = Mock(hooks=[kind(interval=5)])
     warn_of_checkpoints(runner)
     assert runner.logger.warning.call_count == count
-    for call in runner.logger.warning.call_args_list:
-        assert (
-            'default_hooks.checkpoint is a OwnCheckpointHook, expected an ExactCheckpointHook' in call.args[0]
-        )
+    said = 'default_hooks.checkpoint is a OwnCheckpointHook, expected an ExactCheckpointHook'
+    assert all(said in call.args[0] for call in runner.logger.warning.call_args_list)

@@ -49,9 +49,8 @@ def test_show_dir_has_every_image(forked, cfg, write_trained, tmp_path):
 
 def test_refuses_label_maps_of_16_bits(forked, cfg, tmp_path):
     """MMSeg casts them to uint8, after which no metric sees it. The checkpoint is not looked for yet."""
-    label = (
-        Path(cfg.test_dataloader.dataset.data_root) / 'gtFine/val/tiny/tiny_000001_gtFine_labelTrainIds.png'
-    )
+    root = Path(cfg.test_dataloader.dataset.data_root)
+    label = root / 'gtFine/val/tiny/tiny_000001_gtFine_labelTrainIds.png'
     Image.fromarray(np.asarray(Image.open(label)).astype(np.uint16) * 256).save(label)
     cfg.dump(tmp_path / 'config.py')
     found = forked.run(TOOLS / 'test.py', 'config.py', 'a.pth', cwd=tmp_path)
