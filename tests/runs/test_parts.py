@@ -93,53 +93,42 @@ def test_part_of_a_loop(leaf, absent, missing):
 OWN = "A class of your own needs custom_imports=dict(imports=['ITS.MODULE'])"
 
 
-@pytest.mark.parametrize(
-    ('place', 'options', 'message'),
-    [
-        (
-            'custom_hooks.1',
-            {'type': 'AdaptionHook'},
-            f".type='AdaptionHook': nothing of that name is registered; did you mean 'AdaptationHook'? {OWN}",
-        ),
-        (
-            'custom_hooks.1',
-            {'check_label': True},
-            ": AdaptationHook takes no 'check_label'; did you mean 'check_labels'? It takes check_labels, "
-            'forgetting, snapshots',
-        ),
-        (
-            'model.decode_head',
-            {'norm_cfg': dict(_delete_=True, type='Nothing')},
-            f".norm_cfg.type='Nothing': nothing of that name is registered. {OWN}",
-        ),
-        (
-            'model.decode_head',
-            {'dropout_ratio': 2},
-            ' (DeepLabV3Head): dropout probability has to be between 0 and 1, but got 2',
-        ),
-        (
-            'model.backbone',
-            {'output_stride': 7},
-            ' (AtrousBackbone): output_stride must be one of (8, 16, 32), but got 7',
-        ),
-        (
-            'model.backbone',
-            {'backbone.depth': 50},
-            ".backbone: mmpretrain.MobileNetV2 takes no 'depth'. It takes act_cfg, conv_cfg, frozen_stages, ",
-        ),
-        ('val_evaluator', {'source': 'vok'}, " (AdaptationMetric): unknown label space 'vok'"),
-        (
-            'train_dataloader.dataset.pipeline.2',
-            {'crop_size': (0, 64)},
-            ' (RandomCrop): AssertionError at `assert crop_size[0] > 0',
-        ),
-    ],
-)
-def test_the_part_that_an_error_comes_from(leaf, place, options, message):
-    cfg = changed(leaf, {f'{place}.{key}': value for key, value in options.items()})
+# By the place, what is changed in it, and to what.
+ERRORS = {
+    ('custom_hooks.1', 'type', 'AdaptionHook'): (
+        f".type='AdaptionHook': nothing of that name is registered; did you mean 'AdaptationHook'? {OWN}"
+    ),
+    ('custom_hooks.1', 'check_label', True): (
+        ": AdaptationHook takes no 'check_label'; did you mean 'check_labels'? It takes check_labels, "
+        'forgetting, snapshots'
+    ),
+    ('model.decode_head', 'norm_cfg', 'Nothing'): (
+        f".norm_cfg.type='Nothing': nothing of that name is registered. {OWN}"
+    ),
+    ('model.decode_head', 'dropout_ratio', 2): (
+        ' (DeepLabV3Head): dropout probability has to be between 0 and 1, but got 2'
+    ),
+    ('model.backbone', 'output_stride', 7): (
+        ' (AtrousBackbone): output_stride must be one of (8, 16, 32), but got 7'
+    ),
+    ('model.backbone', 'backbone.depth', 50): (
+        ".backbone: mmpretrain.MobileNetV2 takes no 'depth'. It takes act_cfg, conv_cfg, frozen_stages, "
+    ),
+    ('val_evaluator', 'source', 'vok'): " (AdaptationMetric): unknown label space 'vok'",
+    ('train_dataloader.dataset.pipeline.2', 'crop_size', (0, 64)): (
+        ' (RandomCrop): AssertionError at `assert crop_size[0] > 0'
+    ),
+}
+
+
+@pytest.mark.parametrize(('change', 'message'), ERRORS.items())
+def test_the_part_that_an_error_comes_from(leaf, change, message):
+    place, key, value = change
+    value = dict(_delete_=True, type=value) if key == 'norm_cfg' else value
+    cfg = changed(leaf, {f'{place}.{key}': value})
     part, (first, *keys) = cfg, place.split('.')
-    for key in (first, *keys):
-        part = part[int(key)] if key.isdigit() else part[key]
+    for name in (first, *keys):
+        part = part[int(name)] if name.isdigit() else part[name]
     registries = dict(custom_hooks=HOOKS, model=MODELS, val_evaluator=METRICS, train_dataloader=TRANSFORMS)
     init_default_scope('mmseg')
     with pytest.raises(Exception) as caught:  # noqa: PT011

@@ -26,9 +26,8 @@ def runner(first: object, size: tuple | None = (16, 16), **head: object) -> Simp
     model = nn.Module()
     model.data_preprocessor = SegDataPreProcessor(mean=[0.0] * 3, std=[1.0] * 3, size=size)
     loss = dict(type='mmseg.CrossEntropyLoss', **head.pop('loss', {}))
-    model.decode_head = FCNHead(
-        in_channels=4, channels=4, num_convs=1, num_classes=5, loss_decode=loss, **head
-    )
+    size = dict(in_channels=4, channels=4, num_convs=1, num_classes=5)
+    model.decode_head = FCNHead(loss_decode=loss, **size, **head)
     loader = SimpleNamespace(dataset=[first] if first else [], collate_fn=pseudo_collate)
     return SimpleNamespace(model=model, train_dataloader=loader)
 
@@ -40,7 +39,15 @@ def test_what_can_be_learnt_from_passes_and_nothing_is_drawn():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def unlabelled() -> dict:
+    return dict(sample(), data_samples=SegDataSample())
+
+
 PIPELINE = 'train_dataloader: the pipeline of its dataset'
+LOAD = '.*LoadAnnotations.* after .*FromFile.*'
+TAKE = 'model.data_preprocessor cannot take'
+NO_LOSS = 'model.decode_head: no loss of the first training image'
+WEIGHTS = dict(class_weight=[1.0, 2.0])
 
 
 @pytest.mark.parametrize(
@@ -49,26 +56,14 @@ PIPELINE = 'train_dataloader: the pipeline of its dataset'
         (lambda: runner(None), rf'{PIPELINE} stops at the first image: IndexError: list index out of range'),
         (lambda: runner({'img': 0}), rf"{PIPELINE} gives no 'inputs', but \['img'\]: end .*PackSegInputs'\)"),
         (lambda: runner((1, 2)), rf"{PIPELINE} gives no 'inputs', but tuple: end .*PackSegInputs'\)"),
-        (
-            lambda: runner(dict(sample(), data_samples=SegDataSample())),
-            rf'{PIPELINE} gives no labels \(gt_sem_seg\): put .*LoadAnnotations.* after .*FromFile.*',
-        ),
+        (lambda: runner(unlabelled()), rf'{PIPELINE} gives no labels \(gt_sem_seg\): put {LOAD}'),
         (
             lambda: runner(sample(channels=4)),
-            r'model.data_preprocessor cannot take what .* of shape \(4, 16, 16\): The size of tensor .*',
+            rf'{TAKE} what .* of shape \(4, 16, 16\): The size of tensor .*',
         ),
-        (
-            lambda: runner(sample(), size=None),
-            r'model.data_preprocessor cannot take .*: only one of size and size_divisor .*',
-        ),
-        (
-            lambda: runner(sample(), loss=dict(class_weight=[1.0, 2.0])),
-            r'model.decode_head: no loss of the first training image: weight tensor .* num_classes \(5\).*',
-        ),
-        (
-            lambda: runner(sample(), ignore_index=0),
-            'model.decode_head: no loss of the first training image: Target 255 is out of bounds. See its .*',
-        ),
+        (lambda: runner(sample(), size=None), f'{TAKE} .*: only one of size and size_divisor .*'),
+        (lambda: runner(sample(), loss=WEIGHTS), rf'{NO_LOSS}: weight tensor .* num_classes \(5\).*'),
+        (lambda: runner(sample(), ignore_index=0), f'{NO_LOSS}: Target 255 is out of bounds. See its .*'),
     ],
 )
 def test_refused(run, message):
