@@ -87,12 +87,6 @@ def test_hook_rewrites_the_checkpoint_that_is_being_loaded(tmp_path):
     assert runner.model.backbone[0].weight.equal(before['backbone.0.weight'])
 
 
-def test_hook_takes_a_bare_state_dict(tmp_path):
-    checkpoint = source_checkpoint()['state_dict']
-    make_hook().after_load_checkpoint(make_runner(tmp_path), checkpoint)
-    assert len(checkpoint['decode_head.conv_seg.bias']) == 4
-
-
 @pytest.mark.parametrize('key', ['state_dict', 'model', None])
 def test_hook_unwraps_what_a_script_saved(tmp_path, key):
     """MMEngine goes on with the same dict, and strips nothing but ``module.``."""

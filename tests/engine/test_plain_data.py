@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
@@ -39,17 +38,3 @@ def test_says_what_it_leaves_out():
     dropped = []
     assert to_plain({'hub': [object()]}, dropped.append) == {'hub': [None]}
     assert dropped == ["left out of the checkpoint, because not plain data: <class 'object'>"]
-
-
-def test_saved_file_loads_with_weights_only(tmp_path):
-    checkpoint = {
-        'meta': {'hook_msgs': {'best_score': np.float64(24.0)}},
-        'message_hub': {'log_scalars': {'train/loss': HistoryBuffer([1.0], [1])}, 'runtime_info': {}},
-    }
-    torch.save(checkpoint, tmp_path / 'stock.pth')
-    with pytest.raises(Exception, match='weights_only|Weights only'):
-        torch.load(tmp_path / 'stock.pth', weights_only=True)
-    torch.save(to_plain(checkpoint, no_drop), tmp_path / 'plain.pth')
-    loaded = rebuild_buffers(torch.load(tmp_path / 'plain.pth', weights_only=True))
-    assert loaded['meta']['hook_msgs']['best_score'] == 24.0
-    assert loaded['message_hub']['log_scalars']['train/loss'].current() == 1.0
