@@ -15,6 +15,8 @@ from mmseg_deeplab_study.engine import DecodedCacheHook
 from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
 from mmseg_deeplab_study.runs.history import read_history
 
+NOT_KEPT = 'Decoded validation images are not kept in memory'
+
 
 def train(cfg) -> tuple[list[dict], str]:
     """Two iterations: rows of the record, without their seconds, and the log."""
@@ -54,35 +56,29 @@ def test_too_little_memory_is_said(root, make_config, tmp_path):
     cfg = make_config(root, tmp_path / 'work')
     cfg.default_hooks.decoded_cache.cache = '10KB'
     _, log = train(cfg)
-    assert (
-        'Decoded validation images are not kept in memory: 3 images and label maps would take 0.00 GB, '
-        'more than 0.00 GB' in log
+    why = '3 images and label maps would take 0.00 GB, more than 0.00 GB'
+    assert f'{NOT_KEPT}: {why}' in log
+
+
+def runner_of(dataset, said: list[str]) -> SimpleNamespace:
+    """As much of a Runner as the hook asks; what is logged goes to ``said``."""
+    spawn = multiprocessing.get_context('spawn')
+    return SimpleNamespace(
+        val_loop=object(),
+        val_dataloader=SimpleNamespace(dataset=dataset, num_workers=2, multiprocessing_context=spawn),
+        val_evaluator=Evaluator([AdaptationMetric()]),
+        logger=SimpleNamespace(info=said.append),
     )
-
-
-class _Runner:
-    """As much of a Runner as the hook asks; it keeps what is logged."""
-
-    val_loop = object()
-
-    def __init__(self, dataset):
-        spawn = multiprocessing.get_context('spawn')
-        self.val_dataloader = SimpleNamespace(dataset=dataset, num_workers=2, multiprocessing_context=spawn)
-        self.val_evaluator = Evaluator([AdaptationMetric()])
-        self.said = []
-        self.logger = SimpleNamespace(info=self.said.append)
 
 
 def test_spawned_workers_cannot_share(root, make_config, tmp_path):
     dataset = DATASETS.build(make_config(root, tmp_path).val_dataloader.dataset)
-    runner = _Runner(dataset)
+    said = []
+    runner = runner_of(dataset, said)
     hook = HOOKS.build(dict(type='DecodedCacheHook'))
     hook.before_train(runner)
     hook.before_train(runner)  # as a second runner.train() does
-    assert runner.said == [
-        'Decoded validation images are not kept in memory: its workers are not forked: mp_start_method is '
-        "not 'fork'"
-    ]
+    assert said == [f"{NOT_KEPT}: its workers are not forked: mp_start_method is not 'fork'"]
     assert not any(isinstance(transform, LoadDecoded) for transform in dataset.pipeline.transforms)
     # Labels are small all the same.
     assert dataset[0]['data_samples'].gt_sem_seg.data.dtype == torch.uint8

@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 from mmseg_deeplab_study.datasets.palettes import UNLABELLED
-from mmseg_deeplab_study.inference.overlay import (
-    PAPER,
-    Entry,
-    largest_first,
-    legend_entries,
-    paint,
-    with_legend,
-)
+from mmseg_deeplab_study.inference import overlay
+from mmseg_deeplab_study.inference.overlay import PAPER, Entry, paint, with_legend
 
 PALETTE = [(200, 0, 0), (0, 100, 0), (0, 0, 40)]
 CLASSES = ['road', 'car', 'sky']
@@ -33,14 +27,10 @@ def test_sizes_must_be_equal():
 
 
 def test_shares_and_order():
-    entries = legend_entries(np.array([[1, 1, 1, 0], [1, 1, 1, 255]], np.uint8), CLASSES, PALETTE)
+    entries = overlay.legend_entries(np.array([[1, 1, 1, 0], [1, 1, 1, 255]], np.uint8), CLASSES, PALETTE)
     # of 8 pixels: 1 road, 6 cars, and one without a class
-    assert entries == [
-        Entry('road', (200, 0, 0), 0.125),
-        Entry('car', (0, 100, 0), 0.75),
-        Entry('sky', (0, 0, 40), 0.0),
-    ]
-    assert [entry.name for entry in largest_first(entries)] == ['car', 'road']
+    assert entries == [Entry(*entry) for entry in zip(CLASSES, PALETTE, (0.125, 0.75, 0.0), strict=True)]
+    assert [entry.name for entry in overlay.largest_first(entries)] == ['car', 'road']
 
 
 def test_legend_is_below_and_shows_the_colours():

@@ -39,12 +39,8 @@ def build(config: ConfigDict) -> nn.Module:
 
 @pytest.fixture
 def both(model_config) -> Callable[..., tuple[StudyEncoderDecoder, nn.Module]]:
-    """Ours and MMSeg's, with the same weights, evaluating."""
-
-    def pair(**changes) -> tuple[StudyEncoderDecoder, nn.Module]:
-        return with_the_stock(build(model_config(**changes)), model_config(**changes))
-
-    return pair
+    """A function that builds ours and MMSeg's, with the same weights, evaluating."""
+    return lambda **changes: with_the_stock(build(model_config(**changes)), model_config(**changes))
 
 
 def with_the_stock(ours: nn.Module, config: ConfigDict) -> tuple[nn.Module, nn.Module]:

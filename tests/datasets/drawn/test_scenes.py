@@ -9,20 +9,12 @@ import pytest
 from mmseg.utils import get_palette
 from PIL import Image
 
+from mmseg_deeplab_study.datasets.drawn import scenes
 from mmseg_deeplab_study.datasets.drawn.objects import THINGS
-from mmseg_deeplab_study.datasets.drawn.scenes import (
-    IGNORE_INDEX,
-    SHARED,
-    draw_object_photo,
-    draw_street_scene,
-    get_classes,
-    label_ids,
-    write_cityscapes_like,
-    write_voc_like,
-)
+from mmseg_deeplab_study.datasets.drawn.scenes import IGNORE_INDEX, SHARED, get_classes
 
-DRAWERS = {'voc': draw_object_photo, 'cityscapes': draw_street_scene}
-WRITERS = {'voc': write_voc_like, 'cityscapes': write_cityscapes_like}
+DRAWERS = {'voc': scenes.draw_object_photo, 'cityscapes': scenes.draw_street_scene}
+WRITERS = {'voc': scenes.write_voc_like, 'cityscapes': scenes.write_cityscapes_like}
 both = pytest.mark.parametrize('dataset', DRAWERS)
 
 
@@ -54,12 +46,12 @@ def test_shapes_and_label_space(dataset, size):
 
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_all_classes_are_in_24_street_scenes(split):
-    labels = [draw_street_scene(0, split, index)[1] for index in range(24)]
+    labels = [scenes.draw_street_scene(0, split, index)[1] for index in range(24)]
     assert classes_in(labels, 'cityscapes') == set(get_classes('cityscapes'))
 
 
 def test_shared_classes_are_frequent_among_many_in_the_photos():
-    photos = [classes_in([draw_object_photo(0, 'train', index)[1]], 'voc') for index in range(42)]
+    photos = [classes_in([scenes.draw_object_photo(0, 'train', index)[1]], 'voc') for index in range(42)]
     for name in SHARED:  # 42 photos are two rounds of 21, and a round has 14 / 6 turns of each
         assert sum(name in photo for photo in photos) >= 4, name
     assert len(set().union(*photos) - {'background', *SHARED}) >= 4
@@ -71,7 +63,7 @@ def test_shared_classes_are_drawn_by_the_same_code(monkeypatch, dataset):
     for name in (*SHARED, 'rider'):  # a rider is a person in the source set
         monkeypatch.setitem(THINGS, name, replace(THINGS[name], draw=lambda pen, rng: None))
     labels = np.stack([DRAWERS[dataset](0, 'val', index, (48, 64))[1] for index in range(21)])
-    assert not np.isin(labels, [label_ids(dataset)[name] for name in SHARED]).any()
+    assert not np.isin(labels, [scenes.label_ids(dataset)[name] for name in SHARED]).any()
 
 
 @both
@@ -90,34 +82,31 @@ def test_arguments_out_of_range(dataset, arguments, message):
 
 
 def test_voc_layout(tmp_path):
-    base = write_voc_like(tmp_path / 'voc', train=2, val=1)
+    base = scenes.write_voc_like(tmp_path / 'voc', train=2, val=1)
     assert base == tmp_path / 'voc' / 'VOCdevkit' / 'VOC2012'
-    lists = base / 'ImageSets' / 'Segmentation'
-    names = {split: (lists / f'{split}.txt').read_text().split() for split in ('train', 'val')}
-    assert [len(names['train']), len(names['val'])] == [2, 1]
-    for split, index in (('train', 0), ('train', 1), ('val', 0)):
-        name = names[split][index]
-        assert Image.open(base / 'JPEGImages' / f'{name}.jpg').size == (96, 96)
-        label = Image.open(base / 'SegmentationClass' / f'{name}.png')
-        assert label.mode == 'P'
-        assert label.getpalette()[: 21 * 3] == sum(get_palette('voc'), [])
-        np.testing.assert_array_equal(np.array(label), draw_object_photo(0, split, index)[1])
+    for split, count in (('train', 2), ('val', 1)):
+        names = (base / f'ImageSets/Segmentation/{split}.txt').read_text().split()
+        assert len(names) == count
+        for index, name in enumerate(names):
+            assert Image.open(base / 'JPEGImages' / f'{name}.jpg').size == (96, 96)
+            label = Image.open(base / 'SegmentationClass' / f'{name}.png')
+            assert label.mode == 'P'
+            assert label.getpalette()[: 21 * 3] == sum(get_palette('voc'), [])
+            np.testing.assert_array_equal(np.array(label), scenes.draw_object_photo(0, split, index)[1])
 
 
 def test_cityscapes_layout(tmp_path):
-    root = write_cityscapes_like(tmp_path / 'streets', train=2, val=1, seed=4)
+    root = scenes.write_cityscapes_like(tmp_path / 'streets', train=2, val=1, seed=4)
     assert root == tmp_path / 'streets'
     for split, count in (('train', 2), ('val', 1)):
         images = sorted((root / 'leftImg8bit' / split).glob('*/*_leftImg8bit.png'))
         assert len(images) == count
         for index, path in enumerate(images):
-            city = path.parent.name
-            stem = f'{city}_{index:06d}_000019'
+            stem = f'{path.parent.name}_{index:06d}_000019'
             assert path.name == f'{stem}_leftImg8bit.png'
-            truth = root / 'gtFine' / split / city / f'{stem}_gtFine_labelTrainIds.png'
-            image, label = draw_street_scene(4, split, index)
-            np.testing.assert_array_equal(np.array(Image.open(path)), image)
-            np.testing.assert_array_equal(np.array(Image.open(truth)), label)
+            truth = root / 'gtFine' / split / path.parent.name / f'{stem}_gtFine_labelTrainIds.png'
+            for file, expected in zip((path, truth), scenes.draw_street_scene(4, split, index), strict=True):
+                np.testing.assert_array_equal(np.array(Image.open(file)), expected)
 
 
 @both
