@@ -2,12 +2,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from mmengine.config import Config
 from mmengine.logging import MMLogger
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick_start(one_thread) -> None:
-    """Most of what is tested here trains."""
 
 
 @pytest.fixture
@@ -30,3 +26,9 @@ def warnings(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(MMLogger, 'handle', keep)
     return messages
+
+
+@pytest.fixture
+def config(tiny_cityscapes, make_config, tmp_path) -> Config:
+    """Of a tiny run, whose work_dir is ``tmp_path / 'work'``."""
+    return make_config(tiny_cityscapes(), tmp_path / 'work')

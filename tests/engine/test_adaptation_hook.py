@@ -25,11 +25,6 @@ STEMS = [f'tiny_{i:06d}_leftImg8bit' for i in range(3)]
 SEEN = ['person', 'car', 'bus', 'train', 'motorcycle', 'bicycle']
 
 
-@pytest.fixture
-def config(tiny_cityscapes, make_config, tmp_path: Path) -> Config:
-    return make_config(tiny_cityscapes(), tmp_path / 'work')
-
-
 class Witness(Hook):
     """Keeps the predictions by iteration and image, the losses, and where the random numbers are."""
 
@@ -84,9 +79,6 @@ def read_scalars(work_dir: str) -> dict[int, dict]:
 def read_label(root: Path, stem: str) -> np.ndarray:
     name = stem.replace('leftImg8bit', 'gtFine_labelTrainIds')
     return np.asarray(Image.open(root / 'gtFine/val/tiny' / f'{name}.png'))
-
-
-# What a run leaves
 
 
 @pytest.fixture(scope='module')
@@ -243,9 +235,6 @@ def test_validation_alone_records_nothing(config):
     assert not (Path(runner.work_dir) / 'snapshots').exists()
 
 
-# What it refuses, before training
-
-
 def relabel(cfg: Config, split: str, value: int) -> Path:
     path = Path(cfg.train_dataloader.dataset.data_root) / f'gtFine/{split}/tiny'
     path /= 'tiny_000001_gtFine_labelTrainIds.png'
@@ -353,9 +342,6 @@ def test_labels_are_not_read_beforehand_if_not_asked_for(config):
     # The metric meets it, and names it too.
     with pytest.raises(ValueError, match=r'tiny_000001_gtFine_labelTrainIds\.png: label ids must be'):
         train(config)
-
-
-# Going on with a record
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Losses and weights that are not finite, in real runs of a tiny model."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -31,16 +30,14 @@ class Spoil(Hook):
 
 
 @pytest.fixture
-def run(make_tiny_cityscapes, make_config, tmp_path):
-    """Trains with something spoilt; returns the work_dir."""
+def run(config):
+    """Trains with something spoilt."""
 
-    def train(what: str, iteration: int, **options) -> Path:
-        cfg = make_config(make_tiny_cityscapes(tmp_path / 'data'), tmp_path / 'work')
-        cfg.merge_from_dict({'default_hooks.checkpoint.interval': 5, **options})
-        runner = Runner.from_cfg(cfg)
+    def train(what: str, iteration: int, **options) -> None:
+        config.merge_from_dict({'default_hooks.checkpoint.interval': 5, **options})
+        runner = Runner.from_cfg(config)
         runner.register_hook(Spoil(what, iteration))
         runner.train()
-        return tmp_path / 'work'
 
     return train
 

@@ -41,16 +41,15 @@ def tested(trained, tmp_path) -> Config:
     return cfg
 
 
-def test_training_refuses_it_and_says_what_it_would_cost(tiny_cityscapes, make_config, tmp_path):
-    cfg = make_config(tiny_cityscapes(), tmp_path / 'work')
-    cfg.model.test_cfg.crf = dict()
+def test_training_refuses_it_and_says_what_it_would_cost(config, tmp_path):
+    config.model.test_cfg.crf = dict()
     message = (
         r'model.test_cfg.crf: refining an image of 64x64 takes about \d+\.\d s here, so 3 images at each of '
         r'3 validations would take \d+:\d\d:\d\d. Train without it .*crf=None.*tools/test.py CONFIG '
         'CHECKPOINT --crf'
     )
     with pytest.raises(ValueError, match=message):
-        Runner.from_cfg(cfg).train()
+        Runner.from_cfg(config).train()
     assert not (tmp_path / 'work' / FILE_NAME).exists()
 
 

@@ -124,13 +124,11 @@ def test_checkpoints_keep_the_source_s_classifier(run):
 
 
 @pytest.mark.slow
-def test_the_source_s_view_in_sliding_windows(tiny_cityscapes, make_config, with_every_row, tmp_path):
-    config = make_config(tiny_cityscapes(), tmp_path / 'work')
-    with_every_row(config, tmp_path)
+def test_the_source_s_view_in_sliding_windows(config):
     config.model.test_cfg = dict(mode='slide', crop_size=(48, 48), stride=(16, 16))
     config.train_cfg.max_iters = 1
     Runner.from_cfg(config).train()
-    assert read_history(tmp_path / 'work').rows[0]['kind'] == 'source'
+    assert read_history(config.work_dir).rows[0]['kind'] == 'source'
 
 
 def test_no_source_checkpoint_no_view_of_it(tiny_cityscapes, make_config, tmp_path):
@@ -143,8 +141,7 @@ def test_no_source_checkpoint_no_view_of_it(tiny_cityscapes, make_config, tmp_pa
 
 
 @pytest.fixture
-def config(tiny_cityscapes, make_config, with_every_row, tmp_path):
-    config = make_config(tiny_cityscapes(val=3), tmp_path / 'work')
+def config(config, with_every_row, tmp_path) -> Config:
     with_every_row(config, tmp_path)
     config.val_cfg = dict(type='ValLoop')
     config.train_cfg.update(max_iters=7, val_interval=2)

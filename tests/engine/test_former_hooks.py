@@ -18,12 +18,11 @@ class OwnCheckpointHook(CheckpointHook):
 
 
 @pytest.fixture
-def former(make_config, tiny_cityscapes, tmp_path) -> Config:
-    cfg = make_config(tiny_cityscapes(), tmp_path / 'work')
-    cfg.default_hooks.checkpoint.type = 'CheckpointHook'
-    cfg.default_hooks.plain_checkpoint = dict(type='PlainCheckpointHook')
-    cfg.default_hooks.exact_resume = dict(type='ExactResumeHook')
-    return cfg
+def former(config) -> Config:
+    config.default_hooks.checkpoint.type = 'CheckpointHook'
+    config.default_hooks.plain_checkpoint = dict(type='PlainCheckpointHook')
+    config.default_hooks.exact_resume = dict(type='ExactResumeHook')
+    return config
 
 
 def test_say_what_to_set_and_give_its_checkpoints(former, warnings):
