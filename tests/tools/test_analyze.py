@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,6 @@ from mmseg_deeplab_study.evaluation.seeds import Estimate
 from mmseg_deeplab_study.report.analysis_text import fall
 
 QUOTED = 'person\'s "bike", old'
-
-
-@pytest.fixture
-def run(run_tool):
-    """A function that runs the tool and returns its exit code, its output and its errors."""
-    return partial(run_tool, 'analyze')
 
 
 def validation(iteration: int, miou: float | None, seen=None, unseen=None, **classes) -> dict:
@@ -72,8 +65,8 @@ def cells(output: str, *start: str) -> list[str]:
     return next(line for line in lines if line[: len(start)] == list(start))
 
 
-def test_tables_of_one_run(run, tmp_path):
-    code, output, errors = run(write_run(tmp_path / 'r50'))
+def test_tables_of_one_run(run_tool, tmp_path):
+    code, output, errors = run_tool('analyze', write_run(tmp_path / 'r50'))
     assert (code, errors) == (0, '')
     assert output.startswith('r50\n')
     # drop 13 - 4; dip 10 - 4; area (10 * (10 + 4) / 2 + 20 * (4 + 24) / 2) / 30 = (70 + 280) / 30 = 11.67
@@ -98,8 +91,8 @@ def test_tables_of_one_run(run, tmp_path):
     ) in output
 
 
-def test_thresholds(run, tmp_path):
-    output = run(write_run(tmp_path / 'r50'), '--iou', '9', '--share', '0.1')[1]
+def test_thresholds(run_tool, tmp_path):
+    output = run_tool('analyze', write_run(tmp_path / 'r50'), '--iou', '9', '--share', '0.1')[1]
     assert 'iterations to 9 % ' in output and 'to 10 % of best' in output
     assert cells(output, 'road')[-2:] == ['10', '10']  # 9.0 >= 9; 3.0 < 5 <= 9.0
     assert cells(output, QUOTED)[-2:] == ['30', '30']
@@ -108,8 +101,8 @@ def test_thresholds(run, tmp_path):
     assert figures['iterations_to_0.5_of_best'] == 30
 
 
-def test_json_and_csv_of_one_run(run, tmp_path):
-    output = run(write_run(tmp_path / 'r50', seed=7, experiment='e'))[1]
+def test_json_and_csv_of_one_run(run_tool, tmp_path):
+    output = run_tool('analyze', write_run(tmp_path / 'r50', seed=7, experiment='e'))[1]
     path = tmp_path / 'r50' / 'analysis.json'
     assert f'Wrote {path}\n' in output and f'Wrote {path.with_suffix(".csv")}\n' in output
     content = strict_json(path)
@@ -138,9 +131,9 @@ def test_json_and_csv_of_one_run(run, tmp_path):
     assert numbers == {(s, m): v for s, measures in figures.items() for m, v in measures.items()}
 
 
-def test_seeds_of_one_experiment(run, tmp_path):
+def test_seeds_of_one_experiment(run_tool, tmp_path):
     folders = [write_run(tmp_path / f'seed{s}', seed=s, more=4.0 * s) for s in range(2)]
-    code, output, _ = run(*folders)
+    code, output, _ = run_tool('analyze', *folders)
     assert code == 0
     assert output.startswith('mean of seed0, seed1 [95 % interval of the mean, n = 2]\n')
     assert cells(output, 'mIoU', 'seed1')[3:7] == ['14.0', '4.0 (10)', '9.0', '10.0']
@@ -164,46 +157,46 @@ def test_seeds_of_one_experiment(run, tmp_path):
     assert (float(row['low']), float(row['high'])) == (start['low'], start['high'])
 
 
-def test_classes_of_several_seeds_stand_by_their_mean(run, tmp_path):
+def test_classes_of_several_seeds_stand_by_their_mean(run_tool, tmp_path):
     # half its best: x at 10 and 30, mean 20; y at 20 and 0, mean 10, though later than x under seed 0
     curves = [{'x': (0, 18, 18, 18), 'y': (0, 0, 18, 18)}, {'x': (0, 0, 0, 18), 'y': (18, 18, 18, 18)}]
     folders = []
     for seed, classes in enumerate(curves):
         rows = [validation(10 * k, 1.0, **{n: c[k] for n, c in classes.items()}) for k in range(4)]
         folders.append(write_record(tmp_path / f'seed{seed}', rows, seed=seed, **DIGESTS))
-    output = run(*folders)[1]
+    output = run_tool('analyze', *folders)[1]
     # s / sqrt(2) = 10, times 12.7062
     assert cells(output, 'x')[-1] == '20.0 [-107.1, 147.1]'
     assert cells(output, 'y')[-1] == '10.0 [-117.1, 137.1]'
     assert output.index('| y ') < output.index('| x ')
 
 
-def test_a_figure_that_some_seeds_do_not_have(run, tmp_path):
+def test_a_figure_that_some_seeds_do_not_have(run_tool, tmp_path):
     # both start at 10 and fall to 4; a is back at 24, b ends at 9
     folders = [write_run(tmp_path / 'a', seed=0), write_run(tmp_path / 'b', seed=1, last=9.0)]
-    output = run(*folders)[1]
+    output = run_tool('analyze', *folders)[1]
     assert cells(output, 'mIoU', 'mean')[7] == '30.0 (1 of 2)'
     (group,) = strict_json(tmp_path / 'analysis.json')['groups']
     recovery = group['figures']['mIoU']['recovery_iter']
     assert recovery == {'mean': 30.0, 'low': None, 'high': None, 'count': 1, 'seeds': 2}
 
 
-def test_runs_of_two_experiments(run, tmp_path):
+def test_runs_of_two_experiments(run_tool, tmp_path):
     folders = [write_run(tmp_path / 'r50'), write_run(tmp_path / 'm2', config_digest='other', last=30.0)]
-    output = run(*folders)[1]
+    output = run_tool('analyze', *folders)[1]
     assert output.index('r50\n') < output.index('m2\n') and 'mean of' not in output
     assert '\nSide by side\nmIoU (%) at its best: m2 30.0, r50 24.0.\n' in output
     assert output.count('One seed says nothing about variance') == 1
-    assert 'Side by side' not in run(folders[0])[1]
+    assert 'Side by side' not in run_tool('analyze', folders[0])[1]
     content = strict_json(tmp_path / 'analysis.json')
     assert [found['name'] for found in content['runs']] == ['r50', 'm2'] and content['groups'] == []
 
 
-def test_a_record_that_knows_little(run, tmp_path):
+def test_a_record_that_knows_little(run_tool, tmp_path):
     """One validation at iteration 5, with an mIoU and nothing else, and a header without a class."""
     rows = [{'iter': 5, 'kind': 'validation', 'subset': 'full', 'mIoU': 7.25}]
     folder = write_record(tmp_path / 'old', rows)
-    code, output, _ = run(folder)
+    code, output, _ = run_tool('analyze', folder)
     assert code == 0
     assert cells(output, 'mIoU') == ['mIoU', '-', '-', '7.2 (5)', '-', '-', '-', '7.2 (5)', '7.2', '7.2']
     assert cells(output, 'mIoU.seen') == ['mIoU.seen', *'---------']
@@ -214,59 +207,59 @@ def test_a_record_that_knows_little(run, tmp_path):
     assert 'old,,mIoU,dip,,,,' in lines
 
 
-def test_nulls_everywhere(run, tmp_path):
+def test_nulls_everywhere(run_tool, tmp_path):
     nulls = {'aAcc': None, 'mIoU.seen': None, 'class_iou': None, 'interval': None}
     kinds = [('source', 'full'), ('forgetting', 'full'), ('validation', 'full'), ('validation', 'probe')]
     rows = [{'iter': 0, 'kind': kind, 'subset': subset, 'mIoU': None, **nulls} for kind, subset in kinds]
     rows += [validation(5, 3.0, road=None), {**rows[-1], 'iter': 5, 'mIoU': 4.0}]
     header = dict.fromkeys(('target_classes', 'seen_classes', 'validation', 'source_checkpoint', 'seed'))
-    code, output, _ = run(write_record(tmp_path / 'r', rows, **header))
+    code, output, _ = run_tool('analyze', write_record(tmp_path / 'r', rows, **header))
     assert code == 0
     assert cells(output, 'road') == ['road', *'---------']
     assert 'probe: mIoU off by 1.0 points' in output and 'at 0 of 0' in output
 
 
-def test_record_files(run, tmp_path):
+def test_record_files(run_tool, tmp_path):
     folder = write_run(tmp_path / 'r50')
     write_record(folder, [validation(5, 3.0)], name='study.jsonl')
     # The first and last are one.
-    assert run(folder / 'adaptation.jsonl', folder / 'study.jsonl', folder)[0] == 0
+    assert run_tool('analyze', folder / 'adaptation.jsonl', folder / 'study.jsonl', folder)[0] == 0
     content = strict_json(folder / 'analysis.json')
     assert [found['name'] for found in content['runs']] == ['r50', 'study.jsonl']
 
 
-def test_out_replaces_what_is_there(run, tmp_path):
+def test_out_replaces_what_is_there(run_tool, tmp_path):
     folder, out = write_run(tmp_path / 'r50'), tmp_path / 'new' / 'folder'
     before = sorted(folder.iterdir())
     for _ in range(2):
-        assert run(folder, '--out', out)[0] == 0
+        assert run_tool('analyze', folder, '--out', out)[0] == 0
         assert sorted(path.name for path in out.iterdir()) == ['analysis.csv', 'analysis.json']
         assert strict_json(out / 'analysis.json')['runs'] and sorted(folder.iterdir()) == before
         (out / 'analysis.json').write_text('old')
 
 
-def test_the_study_s_pickle_beside_a_run(run, tmp_path):
+def test_the_study_s_pickle_beside_a_run(run_tool, tmp_path):
     """Out by --export, in as a run of its own, with the run it came from in one figure."""
     work_dir, old, figure = write_run(tmp_path / 'r50'), tmp_path / 'snapshot.pickle', tmp_path / 'both.png'
     classes = list(get_classes('cityscapes'))
     scores = ((0, 7.0), (5, 10.0), (10, 12.5))
     rows = [{**validation(i, m, **dict.fromkeys(classes, m)), 'aAcc': 2 * m} for i, m in scores]
     new = write_record(tmp_path / 'new', rows, target_classes=classes, seen_classes=['car'])
-    code, out, _ = run(new, '--export', old, '--out', tmp_path)
+    code, out, _ = run_tool('analyze', new, '--export', old, '--out', tmp_path)
     assert code == 0 and f'Wrote {old}' in out
     # The layout has no iteration 0.
-    code, out, _ = run(old, work_dir, '--figure', figure, '--out', tmp_path)
+    code, out, _ = run_tool('analyze', old, work_dir, '--figure', figure, '--out', tmp_path)
     assert code == 0 and f'Wrote {figure}' in out and figure.stat().st_size > 0
     found = json.loads((tmp_path / 'analysis.json').read_text())
     assert {'snapshot.pickle', 'r50'} <= {entry['name'] for entry in found['runs']}
     assert re.search(r'mIoU +\| +- \| +- \| +10\.0 \(5\) .* 12\.5 \(10\)', out), out
 
 
-def test_the_probe_shows_a_dip_between_two_validations_of_the_whole_set(run, tmp_path):
+def test_the_probe_shows_a_dip_between_two_validations_of_the_whole_set(run_tool, tmp_path):
     rows = [validation(0, 9.0), validation(50, 20.0)]
     probed = ((0, 9.0), (15, 5.0), (30, 9.5), (50, 21.0))
     rows += [{**validation(i, m), 'subset': 'probe'} for i, m in probed]
-    output = run(write_record(tmp_path / 'run', rows))[1]
+    output = run_tool('analyze', write_record(tmp_path / 'run', rows))[1]
     # 9 - 5 at 15, back at 30; the whole set was not looked at then
     assert cells(output, 'probe/mIoU')[1:8] == ['-', '9.0', '5.0 (15)', '-', '4.0', '30', '21.0 (50)']
     assert 'probe/mIoU' in strict_json(tmp_path / 'run/analysis.json')['runs'][0]['figures']
@@ -286,12 +279,12 @@ SCORED = '{"iter": 0, "kind": "validation", "subset": "full", "mIoU": 3.0}\n'
         (BEGUN + 2 * SCORED, r'bad: mIoU: iterations must ascend, but got \[0, 0\]'),
     ],
 )
-def test_records_that_cannot_be_read(run, tmp_path, content, message):
+def test_records_that_cannot_be_read(run_tool, tmp_path, content, message):
     write_run(tmp_path / 'good')
     (tmp_path / 'bad').mkdir()
     if content is not None:
         (tmp_path / 'bad' / 'adaptation.jsonl').write_text(content)
-    code, output, errors = run(tmp_path / 'good', tmp_path / 'bad')
+    code, output, errors = run_tool('analyze', tmp_path / 'good', tmp_path / 'bad')
     assert (code, output, errors.count('\n')) == (1, '', 1)
     assert re.search(f'^error: .*{message}', errors)
     assert not list(tmp_path.glob('**/analysis.*'))
@@ -307,11 +300,11 @@ def lacking(iteration: int, car: float, person: float, bus: float | None) -> dic
     return row | {'confusion': [list(map(int, counted)) for counted in counts]}
 
 
-def test_means_over_the_labelled_classes_come_first_where_the_set_lacks_some(run, tmp_path):
+def test_means_over_the_labelled_classes_come_first_where_the_set_lacks_some(run_tool, tmp_path):
     rows = [lacking(0, 40.0, 20.0, 0.0), lacking(5, 36.0, 24.0, 0.0), lacking(10, 38.0, 22.0, None)]
     names = ['road', 'person', 'car', 'bus']
     folder = write_record(tmp_path / 'run', rows, target_classes=names, seen_classes=names[1:])
-    code, output, _ = run(folder)
+    code, output, _ = run_tool('analyze', folder)
     assert code == 0
     # of car and person 30 at all three; with bus 20, 20 and then 30: a rise that is none
     seen = ['-', '30.0', '30.0 (0)', '-', '0.0', '-', '30.0 (0)', '30.0', '30.0']
@@ -323,15 +316,15 @@ def test_means_over_the_labelled_classes_come_first_where_the_set_lacks_some(run
     figures = strict_json(folder / 'analysis.json')['runs'][0]['figures']
     assert figures['mIoU.labelled']['last'] == 40.0 and figures['IoU.bus']['last'] is None
     # Where all classes are labelled, they are not shown.
-    assert '.labelled' not in run(write_run(tmp_path / 'whole'))[1]
+    assert '.labelled' not in run_tool('analyze', write_run(tmp_path / 'whole'))[1]
 
 
-def test_a_run_without_a_source_model(run, tmp_path):
+def test_a_run_without_a_source_model(run_tool, tmp_path):
     folder = write_run(tmp_path / 'r50', source_checkpoint=None)
     record = folder / 'adaptation.jsonl'
     lines = record.read_text().splitlines(keepends=True)
     record.write_text(''.join(line for line in lines if '"source"' not in line))
-    output = run(folder)[1]
+    output = run_tool('analyze', folder)[1]
     assert output.startswith('r50\nno source model: training began without a source checkpoint\n')
     assert 'lead of the seen classes' not in output
     assert cells(output, 'car')[1] == cells(output, 'road')[1] == '-'
@@ -341,9 +334,9 @@ def test_a_run_without_a_source_model(run, tmp_path):
     assert found['figures']['seen_lead'] == dict.fromkeys(('iterations', 'seen_iter', 'unseen_iter'))
 
 
-def test_half_of_a_small_best_is_no_event(run, tmp_path):
+def test_half_of_a_small_best_is_no_event(run_tool, tmp_path):
     rows = [validation(5 * k, 30.0, 9.0, 20.0, person=2.9 - k, car=50.0) for k in range(2)]
-    output = run(write_record(tmp_path / 'run', rows, target_classes=['person', 'car']))[1]
+    output = run_tool('analyze', write_record(tmp_path / 'run', rows, target_classes=['person', 'car']))[1]
     assert cells(output, 'person')[-1] == '-' and cells(output, 'car')[-1] == '0'
     assert 'lead of the seen classes: - iterations (half their best at -, the unseen at 0)' in output
 

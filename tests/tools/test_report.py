@@ -1,18 +1,10 @@
 """tools/report.py: what it writes, and what it says of runs that it cannot show."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from mmseg_deeplab_study.runs.history import FILE_NAME, HistoryWriter, make_row, read_history
-
-
-@pytest.fixture
-def run(run_tool):
-    """A function that runs the tool and returns its exit code, its output and its errors."""
-    return partial(run_tool, 'report')
 
 
 def write_record(folder: Path, scores: dict[int, float | None], max_iters: int = 10) -> Path:
@@ -29,9 +21,9 @@ def row(iteration: int, score: float | None) -> dict:
     return make_row(iteration, 'validation', 'full', scores, np.array([[5]]), 1, 0.1)
 
 
-def test_page_and_figures(run, tmp_path):
+def test_page_and_figures(run_tool, tmp_path):
     folder, out = write_record(tmp_path / 'run', {0: 5.0, 10: 20.0}), tmp_path / 'new' / 'page.html'
-    code, output, errors = run(folder, '-o', out, '--figures', tmp_path / 'figures')
+    code, output, errors = run_tool('report', folder, '-o', out, '--figures', tmp_path / 'figures')
     assert (code, errors) == (0, '')
     assert output.startswith(f'Wrote {out} (')
     assert out.read_text().startswith('<!DOCTYPE html>')
@@ -40,27 +32,32 @@ def test_page_and_figures(run, tmp_path):
     assert all(path.stat().st_size > 0 for path in written)
 
 
-def test_a_run_without_a_validation_is_left_out_and_named(run, tmp_path):
+def test_a_run_without_a_validation_is_left_out_and_named(run_tool, tmp_path):
     folders = [write_record(tmp_path / 'a', {0: 5.0}), write_record(tmp_path / 'b', {})]
-    code, output, errors = run(*folders, '-o', tmp_path / 'page.html')
+    code, output, errors = run_tool('report', *folders, '-o', tmp_path / 'page.html')
     assert code == 0 and (tmp_path / 'page.html').exists()
     assert errors == 'warning: b has no validation with an mIoU yet and is left out\n'
 
 
-def test_watch_follows_a_run_to_its_end(run, tmp_path, monkeypatch):
+def test_watch_follows_a_run_to_its_end(run_tool, tmp_path, monkeypatch):
     """Each pause is a moment at which the run goes on: it begins, validates at 0, is cut off, ends."""
     folder, out = tmp_path / 'run', tmp_path / 'page.html'
-    pauses, writer = [], HistoryWriter(folder / FILE_NAME)
+    moments = iter(
+        [
+            lambda: write_record(folder, {}),
+            lambda: HistoryWriter(folder / FILE_NAME).append(row(0, 5.0)),
+            lambda: None,
+            lambda: HistoryWriter(folder / FILE_NAME).append(row(10, 20.0)),
+        ]
+    )
+    pauses = []
 
     def sleep(seconds: float) -> None:
         pauses.append(seconds)
-        if len(pauses) == 1:
-            write_record(folder, {})
-        elif len(pauses) != 3:
-            writer.append(row(0, 5.0) if len(pauses) == 2 else row(10, 20.0))
+        next(moments)()
 
     monkeypatch.setattr('time.sleep', sleep)
-    code, output, errors = run(folder, '-o', out, '--watch', '--watch-interval', '3')
+    code, output, errors = run_tool('report', folder, '-o', out, '--watch', '--watch-interval', '3')
     assert code == 0 and pauses == [3.0] * 4
     assert output.count(f'Wrote {out}') == 2
     assert errors.count('waiting: ') == 2
