@@ -7,9 +7,10 @@ from mmengine import fileio
 
 from mmseg_deeplab_study.datasets.file_lists import list_files
 
-CITY = ('b.png', 'a.png', '._a.png', '.hidden.png', 'c.PNG', 'd.jpg', '.png')
-NAMES = (*(f'city/{name}' for name in CITY), '.folder/in_hidden.png', 'folder.png/inside.png')
-NAMES = (*NAMES, 'deep/er/x.png', 'top.png')
+NAMES = (
+    *(f'city/{name}' for name in ('b.png', 'a.png', '._a.png', '.hidden.png', 'c.PNG', 'd.jpg', '.png')),
+    *('.folder/in_hidden.png', 'folder.png/inside.png', 'deep/er/x.png', 'top.png'),
+)
 
 
 @pytest.fixture

@@ -287,9 +287,6 @@ def test_lists_with_empty_lines_and_those_of_another_system(camvid: Path):
     assert len(plan_camvid(camvid).frames['train']) == 5
 
 
-# Downloads that are wrong
-
-
 def test_missing_package(extracted: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, 'cityscapesscripts.helpers.labels', None)
     with pytest.raises(ImportError, match='own scripts: pip install cityscapesScripts$'):
@@ -420,9 +417,6 @@ def test_camvid_that_is_wrong(camvid: Path, name: str, text: str | None, message
     error = FileNotFoundError if text is None else ValueError
     with pytest.raises(error, match=f'^{camvid}/{name}{message}'):
         plan_camvid(camvid)
-
-
-# What is in the way
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def test_missing_config(tmp_path):
             load_config(flags(path))
 
 
+MPI_RANK = 'OMPI_COMM_WORLD_RANK'
 AMP = dict(type='AmpOptimWrapper', loss_scale=512.0)
 
 
@@ -120,17 +121,15 @@ def test_a_resumed_run_has_the_seed_it_was_begun_with(resumable, monkeypatch):
     cfg, path = resumable()
     with pytest.raises(ValueError, match=r'--seed 5: the run in .*work was begun with seed 3; leave'):
         prepare(cfg, seed=5)
-    mapped, load = [], torch.load
-    monkeypatch.setattr(
-        torch, 'load', lambda *args, **more: mapped.append(more['mmap']) or load(*args, **more)
-    )
+    watched = Mock(side_effect=torch.load)
+    monkeypatch.setattr(torch, 'load', watched)
     for seed in (None, 3):
         assert prepare(cfg, seed=seed) == path
         assert cfg.randomness.seed == 3
     # The config that is kept with the run says where the run came from.
     assert cfg.load_from == 'source.pth' and 'resume' not in cfg
     # Tensors are left to the runner: the sums are checked, the rest is read from the file's map.
-    assert mapped == [True] * 4
+    assert [call.kwargs['mmap'] for call in watched.call_args_list] == [True] * 4
 
 
 def test_overwrite_beside_resume_is_for_where_nothing_can_be_resumed(resumable):
@@ -227,11 +226,7 @@ def test_a_single_process_goes_on(monkeypatch):
 
 @pytest.mark.parametrize(
     ('launcher', 'variable', 'starter'),
-    [
-        ('pytorch', 'RANK', 'torchrun'),
-        ('slurm', 'SLURM_PROCID', 'srun'),
-        ('mpi', 'OMPI_COMM_WORLD_RANK', 'mpirun'),
-    ],
+    [('pytorch', 'RANK', 'torchrun'), ('slurm', 'SLURM_PROCID', 'srun'), ('mpi', MPI_RANK, 'mpirun')],
 )
 def test_a_launcher_that_has_not_started_the_process(config, monkeypatch, launcher, variable, starter):
     monkeypatch.delenv(variable, raising=False)

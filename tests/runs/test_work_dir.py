@@ -134,9 +134,8 @@ def test_a_file_in_place_of_the_folder(tmp_path):
 
 def save(folder: Path, iteration: int, name: str | None = None, age: float = 0.0, **changes) -> Path:
     state = {'weight': torch.full((64,), 0.12345)}
-    content = (
-        dict(meta={'iter': iteration}, state_dict=state, optimizer={'lr': 0.1}, message_hub={}) | changes
-    )
+    content = dict(meta={'iter': iteration}, state_dict=state, optimizer={'lr': 0.1}, message_hub={})
+    content |= changes
     path = folder / (name or f'iter_{iteration}.pth')
     path.parent.mkdir(exist_ok=True)
     torch.save({key: value for key, value in content.items() if value is not None}, path)
