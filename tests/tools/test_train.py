@@ -114,26 +114,13 @@ def test_files_of_a_run(run):
     assert (rules['car'], rules['motorcycle'], rules['road']) == ('exact', 'alias', 'background')
 
 
-@pytest.fixture
-def few_photographs(camvid, tmp_path) -> Path:
-    """A data root of two photographs to train on and two to validate on, to be damaged."""
-    root = tmp_path / 'data'
-    for split in ('train', 'val'):
-        for kind, pattern in (('leftImg8bit', '*_leftImg8bit.png'), ('gtFine', '*_labelTrainIds.png')):
-            folder = root / kind / split / 'camvid'
-            folder.mkdir(parents=True)
-            for path in sorted((Path(camvid) / kind / split / 'camvid').glob(pattern))[:2]:
-                shutil.copyfile(path, folder / path.name)
-    return root
-
-
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
 def give_a_wrong_id(path: Path) -> None:
     label = np.array(Image.open(path))
-    label[100, 100:105] = 33
+    label[10, 10:15] = 33
     Image.fromarray(label).save(path)
 
 
@@ -150,11 +137,12 @@ def remove_split(path: Path) -> None:
         (remove_split, 'leftImg8bit/val', [], "val_dataloader.dataset.data_prefix.img_path: '"),
     ],
 )
-def test_data_that_are_wrong(forked, tmp_path, weights, few_photographs, damage, place, extra, message):
-    bad = sorted((few_photographs / place / 'camvid').iterdir())[1]
+def test_data_that_are_wrong(forked, tmp_path, weights, tiny_cityscapes, damage, place, extra, message):
+    root = tiny_cityscapes(train=2, val=2)
+    bad = sorted((root / place / 'tiny').iterdir())[1]
     damage(bad)
     argv = [CAMVID, '--work-dir', tmp_path / 'work', *options(f'load_from={weights}', *extra)]
-    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': str(few_photographs)})
+    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': str(root)})
     assert done.returncode == 1 and done.stderr.count('\n') == 1
     assert done.stderr.startswith(f'error: {message.format(bad)}')
     assert not (tmp_path / 'work' / FILE_NAME).exists()
