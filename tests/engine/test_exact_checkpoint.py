@@ -62,21 +62,20 @@ class Terminate(Hook):
             signal.raise_signal(signal.SIGTERM)
 
 
-class LoadsNothing(Hook):
-    """Has a batch that is loaded fail the run."""
-
-    priority = 'VERY_HIGH'
-
-    def before_train(self, runner) -> None:
-        runner.train_loop.dataloader_iterator = iter(())
-
-
 def train(cfg: Config, *hooks: Hook) -> Runner:
     runner = Runner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)
     runner.train()
     return runner
+
+
+def hook(point: str, action: Callable, priority: str = 'NORMAL') -> Hook:
+    """A hook that calls a function at one point of a run."""
+    made = Hook()
+    setattr(made, point, action)
+    made.priority = priority
+    return made
 
 
 class Run(NamedTuple):
@@ -151,14 +150,19 @@ def load(path: Path) -> dict:
     return torch.load(path, weights_only=True)
 
 
+def states_in(folder: Path | str, iteration: int) -> dict:
+    """The random states of the one process in a run's checkpoint."""
+    states = load(Path(folder) / f'iter_{iteration}.pth')[RANDOM_STATES]
+    assert isinstance(states, list) and len(states) == 1
+    return states[0]
+
+
 def spoil(checkpoint: Path, folder: Path, key: str, change: Callable[[object], object]) -> Path:
     """The checkpoint in a copy of its folder, with one entry changed, or left out where that gives None."""
     shutil.copytree(checkpoint.parent, folder)
     content = load(checkpoint)
-    content[key] = change(content[key])
-    torch.save(
-        {name: value for name, value in content.items() if value is not None}, folder / checkpoint.name
-    )
+    changed = change(content.pop(key))
+    torch.save(content if changed is None else content | {key: changed}, folder / checkpoint.name)
     return folder / checkpoint.name
 
 
@@ -182,21 +186,15 @@ class Look(Hook):
         self.handlers.append(signal.getsignal(signal.SIGTERM))
 
 
-class Add(Hook):
-    """Has a checkpoint hold what torch refuses to load."""
-
-    priority = 'VERY_LOW'
-
-    def before_save_checkpoint(self, runner, checkpoint) -> None:
-        checkpoint['added'] = {'score': np.float64(1.5)}
-
-
 @pytest.fixture(scope='module')
 def short(config, tmp_path_factory) -> tuple[Look, Path]:
     """A run of one iteration."""
     cfg, seen = config(tmp_path_factory.mktemp('short') / 'work'), Look()
     cfg.train_cfg.max_iters = 1
-    train(cfg, Add(), seen)
+    # What torch refuses to load.
+    score = {'score': np.float64(1.5)}
+    add = hook('before_save_checkpoint', lambda _, checkpoint: checkpoint.update(added=score), 'VERY_LOW')
+    train(cfg, add, seen)
     return seen, Path(cfg.work_dir)
 
 
@@ -223,34 +221,27 @@ def test_sigterm_ends_the_process_again_after_training(short):
 
 def test_checkpoints_hold_the_states_of_one_process(whole):
     assert sorted(path.name for path in whole.work_dir.glob('*.pth')) == [f'iter_{i}.pth' for i in (0, 10, 5)]
-    states = [load(whole.work_dir / f'iter_{i}.pth')[RANDOM_STATES] for i in (0, 5, 10)]
-    for one in states:
-        assert isinstance(one, list) and len(one) == 1
-        assert {'python', 'numpy', 'torch'} <= set(one[0])
+    first, second, last = (states_in(whole.work_dir, i) for i in (0, 5, 10))
+    assert all({'python', 'numpy', 'torch'} <= set(states) for states in (first, second, last))
     # Dropout draws from torch, augmentation from NumPy.
-    assert not states[0][0]['torch'].equal(states[1][0]['torch'])
-    keys, position = zip(*(one[0]['numpy'][1:3] for one in states[:2]), strict=True)
+    assert not first['torch'].equal(second['torch'])
+    keys, position = zip(first['numpy'][1:3], second['numpy'][1:3], strict=True)
     assert not keys[0].equal(keys[1]) or position[0] != position[1]
 
 
-class Draw(Hook):
-    """Something that draws before training."""
-
-    def before_train(self, runner) -> None:
-        random.random()
-        np.random.rand(3)
-        torch.rand(3)
+def draw(_: Runner) -> None:
+    random.random()
+    np.random.rand(3)
+    torch.rand(3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('iteration', 'hooks'), [(0, []), (5, [Draw()])], ids=['0', '5'])
+@pytest.mark.parametrize(('iteration', 'hooks'), [(0, []), (5, [hook('before_train', draw)])], ids=['0', '5'])
 def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(resume, whole, warnings, iteration, hooks):
     run = resume(whole.work_dir / f'iter_{iteration}.pth', *hooks)
     assert_same_end(run, whole, since=iteration)
     assert not [message for message in warnings if 'random' in message]
-    resumed, states = (
-        load(folder / 'iter_10.pth')[RANDOM_STATES][0] for folder in (run.work_dir, whole.work_dir)
-    )
+    resumed, states = states_in(run.work_dir, 10), states_in(whole.work_dir, 10)
     assert resumed['torch'].equal(states['torch'])
     assert resumed['python'] == states['python']
     assert resumed['numpy'][1].equal(states['numpy'][1]) and resumed['numpy'][2:] == states['numpy'][2:]
@@ -274,16 +265,11 @@ def test_states_of_a_source_checkpoint_are_another_runs(config, whole, tmp_path)
     cfg, witness = config(tmp_path / 'work'), Witness()
     cfg.load_from, cfg.train_cfg.max_iters = str(whole.work_dir / 'iter_5.pth'), 1
     train(cfg, witness)
-    states, expected = (
-        load(Path(folder) / 'iter_0.pth')[RANDOM_STATES][0] for folder in (cfg.work_dir, whole.work_dir)
-    )
+    states, expected = states_in(cfg.work_dir, 0), states_in(whole.work_dir, 0)
     assert states['torch'].equal(expected['torch'])
     assert states['numpy'][1].equal(expected['numpy'][1]) and states['numpy'][2:] == expected['numpy'][2:]
     assert witness.batches == {1: whole.batches[1]}
     assert witness.losses[1] != whole.losses[1]
-
-
-# SIGTERM
 
 
 @pytest.mark.slow
@@ -308,9 +294,6 @@ def test_terminated_run_ends_with_143_and_goes_on_as_if_it_had_not(
     assert rows == [i for i in (0, 5, 10) if i < iteration]
     run = resume(tmp_path / f'work/iter_{saved}.pth')
     assert_same_end(run, whole, since=saved)
-
-
-# Gradient accumulation
 
 
 @pytest.fixture(scope='module')
@@ -388,7 +371,10 @@ def test_a_schedule_that_has_ended_is_said(config, tmp_path, warnings):
 
 
 def test_a_finished_run_says_so_and_loads_nothing(resume, whole, warnings):
-    run = resume(whole.work_dir / 'iter_10.pth', LoadsNothing())
+    def fail_if_a_batch_is_loaded(runner: Runner) -> None:
+        runner.train_loop.dataloader_iterator = iter(())
+
+    run = resume(whole.work_dir / 'iter_10.pth', hook('before_train', fail_if_a_batch_is_loaded, 'VERY_HIGH'))
     assert not run.batches and run.rows == whole.rows
     assert warnings[-1] == (
         'The run is at its end, at iteration 10 of train_cfg.max_iters=10: nothing was left to train. To '
