@@ -35,10 +35,8 @@ class TwoSeeds:
         )
 
     def marks(self) -> dict[str, dict]:
-        found = sorted(self.folder.glob('*/seed*/run.json'))
-        return {
-            f'{path.parent.parent.name}/{path.parent.name}': json.loads(path.read_text()) for path in found
-        }
+        runs = sorted(path.parent for path in self.folder.glob('*/seed*/run.json'))
+        return {f'{run.parent.name}/{run.name}': json.loads((run / 'run.json').read_text()) for run in runs}
 
     def wait_for(self, condition: Callable[[dict[str, dict]], bool], seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds
@@ -76,9 +74,8 @@ class Runs:
 
     def start(self, workers: int, work_dir: Path, *argv: str, kill: tuple[str, int] | None = None):
         more = {'patch': [KILL_POINTS, *kill]} if kill else {}
-        return self.forked.start(
-            TOOLS / 'train.py', self.configs[workers], '--work-dir', work_dir, *argv, cwd=self.folder, **more
-        )
+        command = [TOOLS / 'train.py', self.configs[workers], '--work-dir', work_dir, *argv]
+        return self.forked.start(*command, cwd=self.folder, **more)
 
     def resumes(self, workers: int, work_dir: Path) -> None:
         done = self.start(workers, work_dir, '--resume').wait()

@@ -69,10 +69,8 @@ def terminated_in_training(at: int) -> None:
 
     def asked_to_end(self, batch) -> None:
         if self.iter == at:
-            group = f'-{os.getpgid(0)}'
-            subprocess.run(
-                ['setsid', 'sh', '-c', f'kill -TERM {os.getpid()}; kill -TERM {group}'], check=True
-            )
+            command = f'kill -TERM {os.getpid()}; kill -TERM -{os.getpgid(0)}'
+            subprocess.run(['setsid', 'sh', '-c', command], check=True)
         run_iter(self, batch)
 
     IterBasedTrainLoop.run_iter = asked_to_end

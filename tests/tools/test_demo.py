@@ -12,12 +12,9 @@ from mmseg_deeplab_study.runs.history import read_history
 def run(run_tool, tmp_path, monkeypatch):
     """A function that runs the demonstration in tmp_path and returns its exit code and its output."""
 
-    def call(*arguments) -> tuple[int, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv('OMP_NUM_THREADS', '1')  # the tests share their machine
-        return run_tool('demo', *arguments)[:2]
-
-    return call
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')  # the tests share their machine
+    return lambda *arguments: run_tool('demo', *arguments)[:2]
 
 
 @pytest.mark.slow
