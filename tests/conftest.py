@@ -93,6 +93,20 @@ def run_tool(load_tool, monkeypatch, capsys) -> Callable[..., tuple[int, str, st
 
 
 @pytest.fixture(scope='session', autouse=True)
+def one_thread() -> None:
+    """Small networks on a busy machine: threads that wait for one another can cost thirty times more."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def registered() -> None:
+    # Not above: mmseg can be imported only behind our own package.
+    from mmseg.utils import register_all_modules
+
+    register_all_modules()
+
+
+@pytest.fixture(scope='session', autouse=True)
 def runs_of_their_own() -> Iterator[None]:
     """Gives each Runner of the tests a name of its own, and leaves the text of its config as it is.
 
@@ -349,10 +363,8 @@ def write_trained() -> Callable[..., dict]:
     """A function of a config as of `make_config` and a file: writes, and returns, a checkpoint of random
     weights that give more than one label; other arguments are its meta."""
     from mmseg.registry import MODELS
-    from mmseg.utils import register_all_modules
 
     def write(cfg: Config, path: Path, **meta) -> dict:
-        register_all_modules()
         torch.manual_seed(0)
         model = MODELS.build(cfg.model)
         _liven(model)
@@ -368,15 +380,13 @@ def with_every_row() -> Callable[[Config, Path], None]:
     """Makes a config of `make_config` record every kind of row: the source's own view, forgetting, the whole
     set and a probe of 2 images. The source model, drawn at random and written to the folder given, knows
     Cityscapes' classes and background; its validation set is the target's."""
-    # Not above: mmseg can be imported only behind our own package.
     from mmseg.registry import MODELS
-    from mmseg.utils import get_classes, register_all_modules
+    from mmseg.utils import get_classes
 
     def change(cfg: Config, folder: Path) -> None:
         source = ['background', *get_classes('cityscapes')]
         model = deepcopy(cfg.model)
         model.decode_head.num_classes = len(source)
-        register_all_modules()
         torch.manual_seed(0)
         torch.save(dict(state_dict=MODELS.build(model).state_dict()), folder / 'source.pth')
         cfg.load_from = str(folder / 'source.pth')
@@ -395,13 +405,3 @@ def with_every_row() -> Callable[[Config, Path], None]:
 def voc_tflite(shared: Path) -> Path:
     """TensorFlow's weights of PASCAL VOC, which tools read as ``tflite://FILE``."""
     return shared / 'data/voc_weights/deeplabv3_257_mv_gpu.tflite'
-
-
-@pytest.fixture(scope='module')
-def one_thread() -> Iterator[None]:
-    """Small networks on a busy machine: threads that wait for one another can cost thirty times more. For
-    the module, because what has been trained once lives as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmseg.utils import register_all_modules
 
 from mmseg_deeplab_study.runs.history import read_history
 
@@ -20,9 +19,8 @@ EARLIER = Path(__file__).parent / 'data/run_of_0.1.0'
 
 
 @pytest.mark.slow
-def test_a_run_of_an_earlier_version_is_resumed(make_tiny_cityscapes, tmp_path, monkeypatch, one_thread):
+def test_a_run_of_an_earlier_version_is_resumed(make_tiny_cityscapes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    register_all_modules()
     make_tiny_cityscapes(tmp_path / 'w')
     run = tmp_path / 'w/run'
     run.mkdir()

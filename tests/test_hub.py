@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
-from mmseg.utils import get_classes, register_all_modules
+from mmseg.utils import get_classes
 
 from mmseg_deeplab_study import config_path, get_config, get_model
 
@@ -41,7 +41,6 @@ def test_a_config_that_asks_for_its_base(tmp_path):
 
 def test_model(voc_tflite, tmp_path):
     cfg = get_config(LEAF)
-    register_all_modules()
     state, meta = MODELS.build(cfg.model).state_dict(), dict(classes=get_classes('cityscapes'))
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=meta)), tmp_path / 'x.pth')
     model = get_model(LEAF, str(tmp_path / 'x.pth'))

@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
-from mmseg.utils import register_all_modules
 
 from mmseg_deeplab_study.datasets.drawn.scenes import write_voc_like
 from mmseg_deeplab_study.runs.history import read_history
@@ -22,11 +21,6 @@ PAIRS = {
     for leaf in sorted(CONFIGS.rglob('*_voc2cityscapes-768x768.py'))
     if (match := re.match(r'(?!deeplabv3(?:plus)?_(?:r50|mobilenet))(.*)_1xb4-200_', leaf.name))
 }
-
-
-@pytest.fixture(autouse=True)
-def quiet(one_thread):
-    register_all_modules()
 
 
 def test_every_model_has_its_source_stage():
@@ -47,14 +41,10 @@ SIDE = 32
 
 
 @pytest.fixture(scope='module')
-def drawn_cityscapes(tmp_path_factory, make_tiny_cityscapes) -> Path:
-    return make_tiny_cityscapes(tmp_path_factory.mktemp('cityscapes'), val=1)
-
-
-@pytest.fixture(scope='module')
-def drawn_voc(tmp_path_factory) -> Path:
-    """Drawn objects in PASCAL VOC's layout, of a size that nothing divides."""
-    return write_voc_like(tmp_path_factory.mktemp('voc'), train=4, val=1, size=(50, 67))
+def drawn(tmp_path_factory, make_tiny_cityscapes) -> tuple[Path, Path]:
+    """Drawn objects in PASCAL VOC's layout, of a size that nothing divides, and scenes in Cityscapes'."""
+    voc = write_voc_like(tmp_path_factory.mktemp('voc'), train=4, val=1, size=(50, 67))
+    return voc, make_tiny_cityscapes(tmp_path_factory.mktemp('cityscapes'), val=1)
 
 
 def two_iterations(cfg: Config, root: Path, work_dir: Path) -> Runner:
@@ -104,22 +94,19 @@ def train(runner: Runner) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', PAIRS)
-def test_two_iterations_of_each_stage(name, drawn_voc, drawn_cityscapes, tmp_path):
+def test_two_iterations_of_each_stage(name, drawn, tmp_path):
     target, source = (Config.fromfile(path) for path in PAIRS[name])
-    train(two_iterations(source, drawn_voc, tmp_path / 'source'))
+    train(two_iterations(source, drawn[0], tmp_path / 'source'))
     target.load_from = str(tmp_path / 'source/iter_2.pth')
     # Nothing is loaded from it.
     target.default_hooks.checkpoint = None
-    runner = two_iterations(target, drawn_cityscapes, tmp_path / 'work')
+    runner = two_iterations(target, drawn[1], tmp_path / 'work')
     before = {key: value.clone() for key, value in runner.model.backbone.state_dict().items()}
     train(runner)
 
     rows = read_history(tmp_path / 'work').rows
-    assert [(row['kind'], row['iter']) for row in rows] == [
-        ('source', 0),
-        ('validation', 0),
-        ('validation', 2),
-    ]
+    kinds = [('source', 0), ('validation', 0), ('validation', 2)]
+    assert [(row['kind'], row['iter']) for row in rows] == kinds
     classifier = runner.model.decode_head.conv_seg.weight
     assert classifier.shape[0] == 19 and torch.isfinite(classifier).all()
     # What was loaded, and not what was drawn: of the source's backbone to within two small steps.

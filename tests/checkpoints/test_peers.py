@@ -18,8 +18,6 @@ from mmseg_deeplab_study.checkpoints.classifier_rows import plan_rows, transfer_
 from mmseg_deeplab_study.checkpoints.parity import compare_with_peer
 from mmseg_deeplab_study.datasets.label_spaces import match_classes, resolve_classes
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 REPO = Path(__file__).resolve().parents[2]
 ALL = [*vainf.LAYOUTS, *torchvision.LAYOUTS]
 each_layout = pytest.mark.parametrize('layout', ALL, ids=lambda layout: f'{layout.peer}-{layout.name}')

@@ -18,8 +18,6 @@ from mmseg_deeplab_study.checkpoints import load_from_tflite, tflite
 from mmseg_deeplab_study.checkpoints.tflite import convert_state_dict, read_constants, to_conv_weight
 from mmseg_deeplab_study.datasets.label_spaces import resolve_classes
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 CONFIG = Path(__file__).parents[2] / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
 
 

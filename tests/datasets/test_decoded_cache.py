@@ -11,7 +11,6 @@ import pytest
 import torch
 from mmengine.dataset import Compose, ConcatDataset, pseudo_collate
 from mmseg.datasets import BaseSegDataset, CityscapesDataset
-from mmseg.utils import register_all_modules
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -26,11 +25,6 @@ PIPELINE = [
     dict(type='PackSegInputs'),
 ]
 OPTIONS = dict(data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'), pipeline=PIPELINE)
-
-
-@pytest.fixture(autouse=True)
-def registered():
-    register_all_modules()
 
 
 @pytest.fixture

@@ -9,27 +9,15 @@ from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmseg.datasets import BaseSegDataset, CityscapesDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
-from mmseg.utils import register_all_modules
 from PIL import Image
 from torch.utils.data import TensorDataset
 
 from mmseg_deeplab_study.datasets import label_maps
 from mmseg_deeplab_study.datasets.decoded_cache import keep_decoded
-from mmseg_deeplab_study.datasets.label_maps import (
-    LabelPixels,
-    check_headers,
-    count_label_pixels,
-    pixel_warnings,
-    write_label_map,
-)
+from mmseg_deeplab_study.datasets.label_maps import check_headers, count_label_pixels, write_label_map
 from mmseg_deeplab_study.datasets.subsets import NamedSubset
 
 CITYSCAPES = CityscapesDataset.METAINFO
-
-
-@pytest.fixture(autouse=True, scope='module')
-def registered() -> None:
-    register_all_modules()
 
 
 @pytest.fixture
@@ -354,8 +342,8 @@ ONE_CLASS = (
     ],
 )
 def test_pixel_warnings(labelled, ignored, ignore_index, expected):
-    pixels = LabelPixels(np.array(labelled), np.array(ignored))
-    assert pixel_warnings('train', pixels, ['road', 'car'], ignore_index) == expected
+    pixels = label_maps.LabelPixels(np.array(labelled), np.array(ignored))
+    assert label_maps.pixel_warnings('train', pixels, ['road', 'car'], ignore_index) == expected
 
 
 def test_a_dataset_of_another_kind():

@@ -6,7 +6,6 @@ import pytest
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmseg.registry import MODELS
-from mmseg.utils import register_all_modules
 from torch import nn
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -47,11 +46,6 @@ POWERS = {
     },
     'convnext': {'downsample_layers.0.0.weight': 7, 'stages.0.0.norm.weight': 6, 'stages.3.0.norm.weight': 1},
 }
-
-
-@pytest.fixture(autouse=True)
-def quiet(one_thread):
-    register_all_modules()
 
 
 def build(name: str) -> nn.Module:

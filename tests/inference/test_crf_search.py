@@ -13,8 +13,6 @@ from mmseg_deeplab_study.inference.crf_search import RANGES, Trials, coarse_tria
 from mmseg_deeplab_study.inference.trained_model import load_model
 from mmseg_deeplab_study.models.crf_segmentors import refining_model
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 class Hill:
     """A score with one top, that counts what it is asked."""

@@ -8,17 +8,10 @@ import torch
 from mmseg.utils import get_classes, get_palette
 
 from mmseg_deeplab_study import get_config
-from mmseg_deeplab_study.inference.trained_model import (
-    class_colours,
-    dataset_meta,
-    dataset_to_test,
-    image_size,
-    load_checkpoint,
-    load_model,
-)
+from mmseg_deeplab_study.inference import trained_model
+from mmseg_deeplab_study.inference.trained_model import class_colours, dataset_to_test, image_size, load_model
 
 CITYSCAPES = tuple(get_classes('cityscapes'))
-pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture
@@ -169,7 +162,7 @@ def test_code_is_not_run(cfg, write, tmp_path, monkeypatch):
 @pytest.mark.parametrize('scheme', ['https', 'torchvision', 'open-mmlab', 's3'])
 def test_other_schemes_are_refused(scheme):
     with pytest.raises(ValueError, match=r'expected a file, or tflite://, tvseg://, vainf:// before a f'):
-        load_checkpoint(f'{scheme}://resnet50')
+        trained_model.load_checkpoint(f'{scheme}://resnet50')
 
 
 def test_dataset_inside_of_wrappers(cfg):
@@ -177,7 +170,7 @@ def test_dataset_inside_of_wrappers(cfg):
     cfg.test_dataloader = dict(dataset=dict(type='NamedSubset', dataset=inner))
     assert dataset_to_test(cfg).type == 'CityscapesDataset'
     cfg.test_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[inner, {}]))
-    assert dataset_meta(cfg)['classes'] == CITYSCAPES
+    assert trained_model.dataset_meta(cfg)['classes'] == CITYSCAPES
     cfg.test_dataloader = cfg.val_dataloader = None
     with pytest.raises(ValueError, match='no test_dataloader with a dataset'):
         dataset_to_test(cfg)

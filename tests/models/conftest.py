@@ -2,18 +2,12 @@ from collections.abc import Callable
 
 import pytest
 from mmengine.config import ConfigDict
-from mmseg.utils import register_all_modules
 
 BACKBONES = {
     'mobilenet-v2': (dict(type='mmpretrain.MobileNetV2', widen_factor=0.35), (6,), 112),
     'resnet-18': (dict(type='mmpretrain.ResNet', depth=18), (3,), 512),
     'mobilenet-v3': (dict(type='mmpretrain.MobileNetV3', arch='small_075'), (12,), 432),
 }
-
-
-@pytest.fixture(autouse=True)
-def quiet(one_thread) -> None:
-    register_all_modules()
 
 
 @pytest.fixture(scope='session')

@@ -24,7 +24,7 @@ class Network(nn.Module):
 
 
 @pytest.fixture
-def network(one_thread) -> nn.Module:
+def network() -> nn.Module:
     torch.manual_seed(0)
     network = Network().eval().double()
     for norm in network.modules():

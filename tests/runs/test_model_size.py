@@ -2,9 +2,7 @@
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmseg.registry import MODELS
-from mmseg.utils import register_all_modules
 from torch import nn
 
 from mmseg_deeplab_study.runs.header import describe_model
@@ -35,16 +33,13 @@ def test_by_hand():
 def test_resnet50_is_as_published():
     """torchvision gives 25,557,032 parameters and 4.09 GFLOPS (multiply-adds) at 224x224, the classifier's
     2,049,000 and 0.002 among them."""
-    register_all_modules()
     found = describe_model(Toy(MODELS.build(dict(type='mmpretrain.ResNet', depth=50))), 224, 224)
     assert found['parameters'] == 25_557_032 - 2_049_000
     assert found['multiply_adds'] / 1e9 == pytest.approx(4.09, abs=0.01)
 
 
 def test_the_segmentor_stays_as_it_is(make_config, tmp_path):
-    register_all_modules()
-    cfg: Config = make_config(tmp_path, tmp_path)
-    model = MODELS.build(cfg.model).train()
+    model = MODELS.build(make_config(tmp_path, tmp_path).model).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     found = describe_model(model, 64, 64)
     assert found['multiply_adds'] > found['parameters'] > 0

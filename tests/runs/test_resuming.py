@@ -5,7 +5,7 @@ from mmengine.runner import Runner
 from mmseg_deeplab_study.runs.resuming import is_resumed, is_resuming, loaded_from, resume_from
 
 
-def test_resume_from_another_checkpoint_than_load_from(make_config, tiny_cityscapes, tmp_path, one_thread):
+def test_resume_from_another_checkpoint_than_load_from(make_config, tiny_cityscapes, tmp_path):
     cfg = make_config(tiny_cityscapes(), tmp_path / 'work')
     cfg.load_from = 'source.pth'
     runner = Runner.from_cfg(cfg)

@@ -18,8 +18,6 @@ from mmseg_deeplab_study.inference.onnx_export import OnnxNetwork
 CAMVID = config_path('deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid')
 STEP = 4  # golden logits hold every 4th pixel
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture
 def run(run_tool, tmp_path, monkeypatch):
@@ -47,18 +45,8 @@ def test_real_weights_give_tensorflows_logits(run, shared, voc_tflite):
     golden = np.load(shared / 'golden/tflite_deeplabv3_257_mv_gpu.npz')
     Image.fromarray(golden['voc_bird_image'].astype(np.uint8)).save('bird.png')
     options = ['--cfg-options', 'model.decode_head.num_classes=21', 'model.data_preprocessor.test_cfg=None']
-    code, output, errors = run(
-        CAMVID,
-        f'tflite://{voc_tflite}',
-        '-o',
-        'voc.onnx',
-        '--size',
-        257,
-        257,
-        '--image',
-        'bird.png',
-        *options,
-    )
+    written = ['-o', 'voc.onnx', '--size', 257, 257, '--image', 'bird.png']
+    code, output, errors = run(CAMVID, f'tflite://{voc_tflite}', *written, *options)
     assert (code, errors) == (0, '')
     assert '1x257x257: largest difference' in output and 'labels agree on 100.00 %' in output
     assert 'Wrote voc.onnx' in output

@@ -16,8 +16,6 @@ MODEL = '--cfg-options model'
 NO_SIZE = f'{MODEL}.data_preprocessor.size=None'
 ROOT = 'train_dataloader.dataset.data_root'
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def folder(make_tiny_cityscapes, make_config, write_trained, tmp_path_factory) -> Path:

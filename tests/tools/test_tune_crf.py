@@ -9,8 +9,6 @@ from mmengine.config import Config
 
 from mmseg_deeplab_study.inference import tune_crf
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def trained(make_tiny_cityscapes, make_config, write_trained, tmp_path_factory) -> tuple[str, str]:
