@@ -263,14 +263,21 @@ GIVES = 'but the backbone gives'
         (dict(test_cfg=dict(output='logits')), "output must be one of labels, full, but got 'logits'"),
         (dict(test_cfg=dict(mode='hole')), "test_cfg.mode must be one of whole, slide, but got 'hole'"),
         (dict(test_cfg=dict(mode='slide', stride=8)), "^test_cfg.mode='slide' needs crop_size, such as"),
-        (dict(in_channels=5), rf'^decode_head.in_channels=5, {GIVES} \[\d+\] at in_index=\d: give'),
-        (dict(in_index=4), f'^decode_head.in_index=4, {GIVES} . feature maps: see its out_indices'),
+        (
+            dict(of_head=dict(in_channels=5)),
+            rf'^decode_head.in_channels=5, {GIVES} \[\d+\] at in_index=\d: give',
+        ),
+        (
+            dict(of_head=dict(in_index=4)),
+            f'^decode_head.in_index=4, {GIVES} . feature maps: see its out_indices',
+        ),
     ],
 )
 def test_unknown_options(changes, message, model_config):
-    of_head = 'decode_head' in message
-    config = model_config(**({} if of_head else changes))
-    config.decode_head.update(changes if of_head else {})
+    changes = dict(changes)
+    head = changes.pop('of_head', {})
+    config = model_config(**changes)
+    config.decode_head.update(head)
     with pytest.raises(ValueError, match=message):
         build(config)
 

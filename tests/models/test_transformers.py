@@ -11,10 +11,10 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
 
-SWIN = dict(embed_dims=12, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
-SWIN = dict(type='mmpretrain.SwinTransformer', arch=SWIN)
-VIT = dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96)
-VIT = dict(type='mmpretrain.VisionTransformer', arch=VIT, img_size=64)
+SWIN_ARCH = dict(embed_dims=12, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
+SWIN = dict(type='mmpretrain.SwinTransformer', arch=SWIN_ARCH)
+VIT_ARCH = dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96)
+VIT = dict(type='mmpretrain.VisionTransformer', arch=VIT_ARCH, img_size=64)
 MIT = dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8])
 NETWORKS = {
     'swin': (SWIN, (0, 1, 2, 3), (12, 24, 48, 96), (4, 8, 16, 32)),

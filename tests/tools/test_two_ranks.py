@@ -14,7 +14,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
-from mmseg.utils import register_all_modules
 
 from mmseg_deeplab_study.checkpoints.safe_loading import load_plain
 from mmseg_deeplab_study.engine.resumed_optimizer import UPDATES
@@ -35,14 +34,12 @@ def start(forked) -> Callable[..., str]:
             free.bind(('localhost', 0))
             port = free.getsockname()[1]
         address = {'MASTER_ADDR': 'localhost', 'MASTER_PORT': str(port), 'WORLD_SIZE': str(ranks)}
-        runs = [
-            forked.start(
-                *(TRAIN, *argv, *(['--launcher', 'pytorch'] if ranks > 1 else [])),
-                cwd=folder,
-                env={**address, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} if ranks > 1 else {},
-            )
-            for rank in range(ranks)
-        ]
+        if ranks == 1:
+            runs = [forked.start(TRAIN, *argv, cwd=folder)]
+        else:
+            launched, places = (TRAIN, *argv, '--launcher', 'pytorch'), map(str, range(ranks))
+            environments = [address | {'RANK': rank, 'LOCAL_RANK': rank} for rank in places]
+            runs = [forked.start(*launched, cwd=folder, env=env) for env in environments]
         done = [run.wait() for run in runs]
         errors = ''.join(run.stderr for run in done)
         assert [run.returncode for run in done] == list(codes or [0] * ranks), errors
@@ -98,7 +95,6 @@ def test_the_same_integers(start, config, together, tmp_path):
 def with_statistics(cfg: Config, path: Path) -> Path:
     """A checkpoint whose batch norm knows the size of its inputs: with that of a new network the signal dies
     out, and what is left of it is rounding."""
-    register_all_modules()
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -170,19 +166,13 @@ def test_what_slurm_is_asked_for(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\necho "$@"\n')
     srun.chmod(0o755)
-    env = {
-        **os.environ,
-        'PATH': f'{tmp_path}:{os.environ["PATH"]}',
-        'GPUS': '16',
-        'SRUN_ARGS': '--qos=high --time=60',
-    }
+    env = os.environ | {'GPUS': '16', 'SRUN_ARGS': '--qos=high --time=60'}
+    env['PATH'] = f'{tmp_path}:{os.environ["PATH"]}'
     command = ['bash', str(TRAIN.with_name('slurm_train.sh')), 'gpu', 'mine', 'leaf.py', '--amp']
     done = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert done.stdout.split() == [
-        *('--partition=gpu', '--job-name=mine', '--gres=gpu:8', '--ntasks=16', '--ntasks-per-node=8'),
-        *('--cpus-per-task=5', '--kill-on-bad-exit=1', '--qos=high', '--time=60', 'python', '-u'),
-        *(str(TRAIN), 'leaf.py', '--launcher', 'slurm', '--amp'),
-    ]
+    placed = '--partition=gpu --job-name=mine --gres=gpu:8 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=5'
+    run = f'--kill-on-bad-exit=1 --qos=high --time=60 python -u {TRAIN} leaf.py --launcher slurm --amp'
+    assert done.stdout == f'{placed} {run}\n'
 
 
 def test_resumed_on_two_ranks(start, config, together, tmp_path):
