@@ -24,29 +24,30 @@ SHARED = {
 }
 
 
-def test_voc_to_cityscapes_shares_exactly_six():
-    matches = match_classes(VOC, CITYSCAPES)
-    assert matches == SHARED
-    assert list(matches) == list(SHARED)  # in the target's order
+NEAR = dict(approximate=True)
+CLASS_MAP = {'truck': 'bus', 'person': None, 'rider': 'cat', 'car': 'car'}
+MAPPED = SHARED | {name: Match(source, 'class_map') for name, source in CLASS_MAP.items()}
+MAPPED.pop('person')
 
 
-def test_cityscapes_to_voc():
-    matches = match_classes(CITYSCAPES, VOC)
-    assert matches == {m.source: Match(name, m.kind) for name, m in SHARED.items()}
-
-
-def test_approximate_adds_rider():
-    rider = Match('person', 'approximate')
-    assert match_classes(VOC, CITYSCAPES, approximate=True) == {**SHARED, 'rider': rider}
-    # Not where the source has no person; and an exact match goes before.
-    assert match_classes(['car'], ['rider'], approximate=True) == {}
-    matches = match_classes(['rider', 'person'], ['rider'], approximate=True)
-    assert matches == {'rider': Match('rider', 'exact')}
-
-
-def test_exact_goes_before_alias():
-    assert match_classes(['pedestrian', 'person'], ['person']) == {'person': Match('person', 'exact')}
-    assert match_classes(['pedestrian'], ['person']) == {'person': Match('pedestrian', 'alias')}
+@pytest.mark.parametrize(
+    ('source', 'target', 'options', 'expected'),
+    [
+        (VOC, CITYSCAPES, {}, SHARED),
+        (CITYSCAPES, VOC, {}, {m.source: Match(name, m.kind) for name, m in SHARED.items()}),
+        (VOC, CITYSCAPES, NEAR, {**SHARED, 'rider': Match('person', 'approximate')}),
+        # Not where the source has no person; and an exact match goes before, as before an alias.
+        (['car'], ['rider'], NEAR, {}),
+        (['rider', 'person'], ['rider'], NEAR, {'rider': Match('rider', 'exact')}),
+        (['pedestrian', 'person'], ['person'], {}, {'person': Match('person', 'exact')}),
+        (['pedestrian'], ['person'], {}, {'person': Match('pedestrian', 'alias')}),
+        (VOC, CITYSCAPES, dict(class_map=CLASS_MAP) | NEAR, MAPPED),
+    ],
+)
+def test_matches(source, target, options, expected):
+    matches = match_classes(source, target, **options)
+    assert matches == expected
+    assert list(matches) == [name for name in target if name in matches]
 
 
 @pytest.mark.parametrize('group', ALIASES, ids=lambda group: '-'.join(sorted(group)))
@@ -54,13 +55,6 @@ def test_aliases_go_both_ways(group: set[str]):
     for one in group:
         for other in group - {one}:
             assert match_classes(['sky', one], [other]) == {other: Match(one, 'alias')}
-
-
-def test_class_map_overrides_names():
-    class_map = {'truck': 'bus', 'person': None, 'rider': 'cat', 'car': 'car'}
-    matches = match_classes(VOC, CITYSCAPES, class_map, approximate=True)
-    mapped = {name: Match(source, 'class_map') for name, source in class_map.items() if source}
-    assert matches == {name: match for name, match in {**SHARED, **mapped}.items() if name != 'person'}
 
 
 @pytest.mark.parametrize(
