@@ -21,13 +21,10 @@ def mmseg_scope() -> Iterator[None]:
 
 
 def train_split(root: Path, **options) -> dict:
-    return dict(
-        type='CityscapesDataset',
-        data_root=str(root),
-        data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
-        **options,
-    )
+    prefix = dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+    split = dict(data_root=str(root), data_prefix=prefix, pipeline=pipeline, **options)
+    return dict(type='CityscapesDataset', **split)
 
 
 @DATASETS.register_module()
@@ -115,8 +112,8 @@ def test_subset_of_cityscapes(tiny_cityscapes: Callable[..., Path]):
 def test_images_are_named_without_their_root(tiny_cityscapes: Callable[..., Path], serialize_data: bool):
     root = tiny_cityscapes(train=5)
     # Another city, before the first.
-    shutil.copytree(root / 'leftImg8bit/val/tiny', root / 'leftImg8bit/train/aachen')
-    shutil.copytree(root / 'gtFine/val/tiny', root / 'gtFine/train/aachen')
+    for kind in ('leftImg8bit', 'gtFine'):
+        shutil.copytree(root / kind / 'val/tiny', root / kind / 'train/aachen')
     found = image_list(NamedSubset(train_split(root, serialize_data=serialize_data), 'part', 0.85))
     # int(8 * 0.85) = int(6.8)
     assert found == [

@@ -25,14 +25,8 @@ for name in {names!r}:
 
 def run(command: list[str], *arguments: str, block: Path | None = None) -> subprocess.CompletedProcess:
     path = os.pathsep.join(map(str, filter(None, (block, REPO))))
-    return subprocess.run(
-        [sys.executable, *command, *arguments],
-        cwd=REPO,
-        env={**os.environ, 'PYTHONPATH': path},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    options = dict(env={**os.environ, 'PYTHONPATH': path}, capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, *command, *arguments], cwd=REPO, **options)
 
 
 def without(folder: Path, *names: str) -> Path:

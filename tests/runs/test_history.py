@@ -247,13 +247,10 @@ SQUARE = [[9, 1, 2], [4, 3, 1], [0, 0, 0]]  # no pixel is labelled bus
 
 
 def test_an_older_row_gets_its_means_over_the_labelled_classes(tmp_path):
-    found = older_record(
-        tmp_path,
-        {},
-        dict(class_iou=IOU, confusion=SQUARE),
-        dict(kind='source', class_iou=IOU, confusion=[[9, 1], [4, 3], [0, 0]]),
-        dict(kind='crf', class_iou=IOU, confusion=SQUARE, unrefined={'class_iou': {**IOU, 'road': 50.0}}),
-    )
+    scored = dict(class_iou=IOU, confusion=SQUARE)
+    source = dict(kind='source', class_iou=IOU, confusion=[[9, 1], [4, 3], [0, 0]])
+    refined = dict(scored, kind='crf', unrefined={'class_iou': {**IOU, 'road': 50.0}})
+    found = older_record(tmp_path, {}, scored, source, refined)
     means = {'mIoU.labelled': 45.0, 'mIoU.seen.labelled': 30.0, 'mIoU.unseen.labelled': 60.0}
     for read in found:
         assert {key: read[key] for key in means} == means

@@ -23,16 +23,12 @@ class TwoSeeds:
 
     def start(self, *arguments: object) -> subprocess.Popen:
         command = [TOOLS / 'study.py', self.path, '--work-dir', self.folder, *arguments]
-        return subprocess.Popen(
-            [sys.executable, '-W', 'ignore', *map(str, command)],
-            cwd=self.path.parent,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            # Whoever runs the tests may ignore it, as a shell does for what it starts in the background.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        command = [sys.executable, '-W', 'ignore', *map(str, command)]
+        options = dict(cwd=self.path.parent, env={**os.environ, 'OMP_NUM_THREADS': '1'}, text=True)
+        options |= dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        # Whoever runs the tests may ignore it, as a shell does for what it starts in the background.
+        options['preexec_fn'] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(command, **options)
 
     def marks(self) -> dict[str, dict]:
         runs = sorted(path.parent for path in self.folder.glob('*/seed*/run.json'))
