@@ -7,7 +7,7 @@ from ..evaluation.metrics.scores import MEAN_IOUS
 from ..evaluation.seeds import Estimate, estimate_difference, estimate_over_seeds
 from ..runs.history import Kind
 from .analysis import Group, MeasuredRun, Value, leading, mean
-from .analysis_text import count, fall, percent
+from .analysis_text import count, percent
 
 SIDE_BY_SIDE = 'Side by side'
 ONE_SEED = 'One seed says nothing about variance: another may order the experiments differently.'
@@ -132,7 +132,9 @@ def _answer(
     last, whole = length_of(groups[0].runs[0])
     end = 'at the end' if last >= whole else f'at iteration {last} of {whole}'
     text = text.format(score=subject, end=end)
-    show = count if 'iter' in measure else fall if 'drop' in measure else percent
+    show = count if 'iter' in measure else percent
+    if 'drop' in measure and show(found[0].value).startswith('-'):
+        text += ' (below 0: a rise)'
     values = ', '.join(f'{label(answer.group)} {show(answer.value)}' for answer in found)
     yield f'{"; ".join([f"{text}: {values}", *_hedges(*found)])}.', found
 

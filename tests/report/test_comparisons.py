@@ -88,6 +88,10 @@ def test_forgetting():
         untracked=record(curve),
     )
     assert found == ["Points of mIoU lost on the source's data at the end: b 2.5, a 10.0.", ONE_SEED]
+    rises = record(curve, forgetting={0: 20.0, 5: 22.0})
+    assert compared(a=record(curve, forgetting={0: 30.0, 5: 20.0}), b=rises)[0] == (
+        "Points of mIoU lost on the source's data at the end (below 0: a rise): b -2.0, a 10.0."
+    )
 
 
 def test_the_drop_from_the_source_s_view():
@@ -97,7 +101,8 @@ def test_the_drop_from_the_source_s_view():
         history.rows.append(source)
     # 7.3 - 1.2 at once, as with a new head; 7.3 - 9
     found = compared(new=new, old=old)
-    assert found[1] == "Points of mIoU from the source's view down to the lowest: old rise 1.7, new 6.1."
+    start = "Points of mIoU from the source's view down to the lowest (below 0: a rise): "
+    assert found[1] == f'{start}old -1.7, new 6.1.'
 
 
 def test_recovery():
