@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmarks import setups
 from benchmarks.measure import alternate, keep_memory, peak_growth
 from mmseg_deeplab_study.engine import DecodedCacheHook
-from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import confusion_matrix
+from mmseg_deeplab_study.evaluation.metrics.confusion import confusion_matrix
 from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 
 
@@ -93,7 +93,7 @@ def _differences(runners: Mapping[str, Runner], batches: list[dict]) -> dict[str
     for name, runner in runners.items():
         found = [sample.pred_sem_seg.data.flatten() for b in batches for sample in runner.model.val_step(b)]
         labels[name] = torch.cat(found).to(torch.uint8)
-        counts = confusion_matrix(labels[name], truth, len(classes))
+        counts = confusion_matrix(labels[name].numpy(), truth.numpy(), len(classes))
         miou[name] = scores_from_confusion(counts, classes, ())['mIoU']
     return {
         name: {

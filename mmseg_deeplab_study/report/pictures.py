@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..datasets.palettes import UNLABELLED, colour_table
+from ..evaluation.metrics.confusion import confusion_matrix
 from ..evaluation.metrics.scores import scores_from_confusion
 
 # Missing, or cut short: Pillow says so in any of these ways. ValueError also says: of another label space.
@@ -77,25 +78,11 @@ def read_palette(path: Path) -> list[str]:
     return [f'#{bytes(channels[i : i + 3]).hex()}' for i in range(0, len(channels), 3)]
 
 
-def _count(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
-    # confusion_matrix of AdaptationMetric, without torch, which takes longer to import than a page to make.
-    if prediction.shape != truth.shape:
-        raise ValueError(f'pictures of one image have the sizes {prediction.shape} and {truth.shape}')
-    if max(prediction.max(), truth.max()) > 255:
-        raise ValueError('there are ids above 255')
-    pairs = 256 * truth.astype(np.intp) + prediction
-    counts = np.bincount(pairs.ravel(), minlength=256**2).reshape(256, 256)
-    counts[255] = 0  # without a label
-    if counts[classes:].any() or counts[:, classes:].any():
-        raise ValueError(f'there are ids beyond the {classes} classes')
-    return counts[:classes, :classes]
-
-
 def image_miou(prediction: Path, truth: Path, classes: Sequence[str], score: str = 'mIoU') -> float | None:
     """A mean IoU in percent of one label map; None if it cannot be counted."""
     try:
         maps = [np.asarray(Image.open(path)) for path in (prediction, truth)]
-        return scores_from_confusion(_count(*maps, len(classes)), classes, ())[score]
+        return scores_from_confusion(confusion_matrix(*maps, len(classes)), classes, ())[score]
     except UNREADABLE:
         # A picture that was cut short, or one of another size or label space than the truth.
         return None

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mmseg_deeplab_study.datasets.label_maps import write_label_map
 from mmseg_deeplab_study.datasets.palettes import UNLABELLED
-from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import confusion_matrix
+from mmseg_deeplab_study.evaluation.metrics.confusion import confusion_matrix
 from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 from mmseg_deeplab_study.report.pictures import (
     choose_iterations,
@@ -70,7 +69,7 @@ def test_miou_of_an_image_is_that_of_the_metric(tmp_path):
     prediction[(prediction == 255) & (label != 255)] = 1  # no class, but only where no label is
     write_label_map(tmp_path / 'truth.png', label, PALETTE)
     write_label_map(tmp_path / 'predicted.png', prediction, PALETTE)
-    counts = confusion_matrix(torch.tensor(prediction), torch.tensor(label), 3)
+    counts = confusion_matrix(prediction, label, 3)
     expected = scores_from_confusion(counts, 'abc', ())['mIoU']
     assert image_miou(tmp_path / 'predicted.png', tmp_path / 'truth.png', 'abc') == expected
 

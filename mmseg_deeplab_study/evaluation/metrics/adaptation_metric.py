@@ -2,57 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 from mmseg.registry import METRICS
-from torch import Tensor
 
 from ...datasets.label_spaces import Match, match_classes, resolve_classes, seen_matches
-from .ids import IDS, check_ids, outside, to_uint8
+from .confusion import confusion_matrix
 from .per_image import PerImageMetric
 from .scores import flat_scalars, scores_from_confusion
 from .sparse import SparseCounts, add_sparse, to_sparse
-
-_EXACT = 2**24  # pixels; OpenCV returns its counts as float32, which has every integer up to this
-
-
-def confusion_matrix(
-    prediction: Tensor,
-    label: Tensor,
-    num_classes: int,
-    ignore_index: int = 255,
-    num_predicted: int | None = None,
-) -> np.ndarray:
-    """Count pixels by true (row) and predicted (column) class.
-
-    ``prediction`` and ``label``, integers of one shape such as (H, W), give an int64 array ``(num_classes,
-    num_predicted)``; predictions are of another label space if ``num_predicted`` is given, else of the
-    labels'. Pixels labelled ``ignore_index`` do not count. uint8 is read as it is, without a copy.
-
-    Raises:
-        ValueError: the shapes differ, an id is outside its label space, or there are more than 256 classes.
-    """
-    if prediction.shape != label.shape:
-        raise ValueError(
-            f'prediction and label must have one shape, but got {tuple(prediction.shape)} and '
-            f'{tuple(label.shape)}'
-        )
-    columns = num_classes if num_predicted is None else num_predicted
-    check_ids(max(num_classes, columns), ignore_index)
-    flat = [
-        to_uint8(ids, name, number, ignore_index).reshape(-1)
-        for name, ids, number in (('label', label, num_classes), ('prediction', prediction, columns))
-    ]
-    joint = np.zeros((IDS, IDS), np.int64)
-    for start in range(0, len(flat[0]), _EXACT):
-        part = [ids[start : start + _EXACT] for ids in flat]
-        joint += cv2.calcHist(part, [0, 1], None, [IDS, IDS], [0, IDS, 0, IDS]).astype(np.int64)
-    joint[ignore_index] = 0
-    for name, axis, number in (('label', 1, num_classes), ('prediction', 0, columns)):
-        present = np.flatnonzero(joint.any(axis=axis))
-        if len(present) and present[-1] >= number:
-            raise ValueError(outside(name, number, ignore_index, present[0], present[-1]))
-    return joint[:num_classes, :columns].copy()
 
 
 class ConfusionMetric(PerImageMetric):
@@ -90,7 +47,7 @@ class ConfusionMetric(PerImageMetric):
         """How many images were counted."""
         return 0 if self.counts is None else len(self.counts)
 
-    def count(self, prediction: Tensor, label: Tensor) -> SparseCounts:
+    def count(self, prediction: np.ndarray, label: np.ndarray) -> SparseCounts:
         """The confusion matrix of one image."""
         num_classes, num_predicted = self.shape
         return to_sparse(confusion_matrix(prediction, label, num_classes, self.ignore_index, num_predicted))

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from mmseg.registry import METRICS
-from torch import Tensor
 
-from .ids import check_ids, outside, to_uint8
+from .confusion import as_uint8, check_counts, check_ids
 from .per_image import PerImageMetric
 from .scores import mean_known, scores_from_confusion
 from .sparse import SparseCounts, add_sparse, to_sparse
@@ -56,21 +55,18 @@ def count_boundaries(
     widths: Sequence[int] = WIDTHS,
     ignore_index: int = 255,
 ) -> BoundaryCounts:
-    """Count one image's pixels along boundaries, from maps (H, W) in uint8.
+    """Count one image's pixels along boundaries, from maps (H, W).
 
     Raises:
-        ValueError: the shapes differ, or an id is neither a class nor ``ignore_index`` of the label.
+        ValueError: the shapes differ, an id is neither a class nor ``ignore_index`` of the label, or there
+            are more than 256 classes.
     """
-    if prediction.shape != label.shape:
-        raise ValueError(
-            f'prediction and label must have one shape, but got {prediction.shape} and {label.shape}'
-        )
+    check_ids(num_classes, ignore_index)
+    label, prediction = as_uint8(label, prediction, num_classes, ignore_index, num_classes)
     valid = label != ignore_index
     prediction = np.where(valid, prediction, np.uint8(ignore_index))
     for name, ids in (('label', label), ('prediction', prediction)):
-        present = np.flatnonzero(np.bincount(ids[valid]))
-        if len(present) and present[-1] >= num_classes:
-            raise ValueError(outside(name, num_classes, ignore_index, present[0], present[-1]))
+        check_counts(name, np.bincount(ids[valid]), num_classes, ignore_index)
     apart = distance_to_change(label)
     # Boundary IoU takes the edge of the image for a boundary, a trimap does not.
     inside = apart > (width := boundary_width(label.shape, dilation_ratio))
@@ -160,17 +156,11 @@ class BoundaryMetric(PerImageMetric):
         self.dilation_ratio = dilation_ratio
         self.widths = widths
 
-    def count(self, prediction: Tensor, label: Tensor) -> BoundaryCounts:
+    def count(self, prediction: np.ndarray, label: np.ndarray) -> BoundaryCounts:
         """Count one image's pixels along boundaries."""
         num_classes = len(self.dataset_meta['classes'])
-        check_ids(num_classes, self.ignore_index)
         return count_boundaries(
-            to_uint8(prediction, 'prediction', num_classes, self.ignore_index),
-            to_uint8(label, 'label', num_classes, self.ignore_index),
-            num_classes,
-            self.dilation_ratio,
-            self.widths,
-            self.ignore_index,
+            prediction, label, num_classes, self.dilation_ratio, self.widths, self.ignore_index
         )
 
     def compute_metrics(self, results: list[BoundaryCounts]) -> dict[str, float]:

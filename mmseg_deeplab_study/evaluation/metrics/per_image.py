@@ -4,10 +4,10 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from mmengine.evaluator import BaseMetric
-from torch import Tensor
 
-from .ids import check_ids
+from .confusion import check_ids
 
 
 class PerImageMetric(BaseMetric):
@@ -35,20 +35,20 @@ class PerImageMetric(BaseMetric):
         self.counts: list | None = None
 
     @abstractmethod
-    def count(self, prediction: Tensor, label: Tensor) -> Any:
+    def count(self, prediction: np.ndarray, label: np.ndarray) -> Any:
         """Count one image's pixels, from integers (H, W)."""
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count the images of a batch."""
         for sample in data_samples:
-            prediction, label = maps_of(sample, self.predictions)
+            maps = _maps_of(sample, self.predictions)
             try:
-                self.results.append(self.count(prediction, label))
+                self.results.append(self.count(*maps))
             except ValueError as error:
                 raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
 
 
-def maps_of(sample: Mapping[str, Any], predictions: str) -> tuple[Tensor, Tensor]:
+def _maps_of(sample: Mapping[str, Any], predictions: str) -> list[np.ndarray]:
     """Prediction and label (H, W) of a data sample as an Evaluator passes it.
 
     Raises:
@@ -61,4 +61,4 @@ def maps_of(sample: Mapping[str, Any], predictions: str) -> tuple[Tensor, Tensor
     ):
         if name not in sample:
             raise ValueError(f'{sample.get("img_path")}: no {name} to count: {hint}')
-    return tuple(sample[name]['data'].squeeze(0) for name in (predictions, 'gt_sem_seg'))
+    return [sample[name]['data'].squeeze(0).cpu().numpy() for name in (predictions, 'gt_sem_seg')]
