@@ -41,6 +41,32 @@ class ProbeAgreement(NamedTuple):
     inside: int
 
 
+class SeenLead(NamedTuple):
+    """Iterations by which the seen classes are earlier, negative if they are later::
+
+        iterations = unseen_iter - seen_iter,  each min {i : s_i >= max_k s_k / 2} of its mean
+
+    None for a mean that is not known, or whose best is below ``MIN_BEST``. Means are ``over_labelled``.
+    """
+
+    iterations: int | None
+    seen_iter: int | None
+    unseen_iter: int | None
+
+
+class FromSource(NamedTuple):
+    """A score against the source model's own, in percentage points; None where either is not known.
+
+    ``source`` is that score in percent, ``gap`` is it less iteration 0's: what the head transfer took away.
+    ``source_drop`` is it less ``min s_i``, negative for a curve that never fell below it. ``Adaptation.dip``
+    is the fall from iteration 0, which the head transfer may have brought down already.
+    """
+
+    source: float | None
+    gap: float | None
+    source_drop: float | None
+
+
 class ClassTiming(NamedTuple):
     """When a class reached half its best IoU; ``seen`` is None where not known."""
 
@@ -69,20 +95,12 @@ def unlabelled_classes(history: History) -> list[str]:
     ]
 
 
-def seen_lead(validations: Sequence[Mapping[str, Any]]) -> int | None:
-    """Iterations by which the seen classes are earlier, negative if they are later::
-
-        half(mIoU.unseen) - half(mIoU.seen),  half(s) = min {i : s_i >= max_k s_k / 2}
-
-    None if a mean is not known or its best is below ``MIN_BEST``. Means are ``over_labelled``.
-    """
-    seen, unseen = (half_of_mean(validations, part) for part in ('seen', 'unseen'))
-    return None if seen is None or unseen is None else unseen - seen
-
-
-def half_of_mean(validations: Sequence[Mapping[str, Any]], part: str) -> int | None:
-    """``half_iteration`` of the mean of the ``'seen'`` or ``'unseen'`` classes."""
-    return half_iteration(validations, over_labelled(validations, f'mIoU.{part}'))
+def seen_lead(validations: Sequence[Mapping[str, Any]]) -> SeenLead:
+    """When the means over the seen and the unseen classes are at half their best."""
+    seen, unseen = (
+        half_iteration(validations, over_labelled(validations, f'mIoU.{part}')) for part in ('seen', 'unseen')
+    )
+    return SeenLead(None if seen is None or unseen is None else unseen - seen, seen, unseen)
 
 
 def has_no_source(history: History) -> bool:
@@ -125,25 +143,13 @@ def source_row(history: History) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def source_gap(history: History, score: str = 'mIoU') -> float | None:
-    """The source's own score less iteration 0's: what the head transfer took away.
-
-    In percentage points; None if either is not known.
-    """
+def compare_source(history: History, score: str = 'mIoU') -> FromSource:
+    """A score of the untouched source model, and how the curve begins and falls against it."""
     source = find_score(source_row(history) or {}, score)
-    starts = [find_score(row, score) for row in history.validations if row['iter'] == 0]
-    return None if source is None or not starts or starts[0] is None else source - starts[0]
-
-
-def source_drop(history: History, score: str = 'mIoU') -> float | None:
-    """How far the score fell below the source's own: that less ``min s_i``.
-
-    In percentage points; negative where it never did, None if either is not known. ``Adaptation.dip`` is the
-    fall from iteration 0, which the head transfer may have brought down already.
-    """
-    source = find_score(source_row(history) or {}, score)
-    curve = score_curve(rows_with(history.validations, score), score)
-    return None if source is None or not curve else source - min(value for _, value in curve)
+    curve = dict(score_curve(history.validations, score))
+    if source is None or not curve:
+        return FromSource(source, None, None)
+    return FromSource(source, source - curve[0] if 0 in curve else None, source - min(curve.values()))
 
 
 def summarise_forgetting(history: History) -> Forgetting | None:
@@ -166,7 +172,7 @@ def compare_probe(history: History) -> ProbeAgreement | None:
 
     None if there is no such iteration.
     """
-    full = dict(score_curve(rows_with(history.validations, 'mIoU')))
+    full = dict(score_curve(history.validations, 'mIoU'))
     probe = [r for r in rows_with(history.probed, 'mIoU') if r['iter'] in full]
     if not probe:
         return None

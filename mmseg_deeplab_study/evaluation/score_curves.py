@@ -21,9 +21,9 @@ _PARTS = {CLASS_PREFIX: 'class_iou', BOUNDARY_CLASS_PREFIX: 'class_biou', TRIMAP
 class Adaptation(NamedTuple):
     """An adaptation in figures: scores in percent, iterations in updates done.
 
-    ``start`` is None where iteration 0 does not have the score; ``recovery_iter`` is None then, for a curve
-    that never fell, and for one that has not come back; ``last`` is None where the last validation does not
-    have the score.
+    ``start`` is None where iteration 0 does not have the score; ``dip`` (``start - lowest``) and
+    ``recovery_iter`` are None then, the latter also for a curve that never fell, and for one that has not
+    come back; ``last`` is None where the last validation does not have the score.
     """
 
     start: float | None
@@ -34,11 +34,8 @@ class Adaptation(NamedTuple):
     last_iter: int
     best: float
     best_iter: int
-
-    @property
-    def dip(self) -> float | None:
-        """How far the score fell below its start, in points: ``start - lowest``."""
-        return None if self.start is None else self.start - self.lowest
+    dip: float | None
+    area: float
 
 
 def find_score(row: Mapping[str, Any], score: str) -> float | None:
@@ -53,10 +50,6 @@ def find_score(row: Mapping[str, Any], score: str) -> float | None:
     return row.get(score)
 
 
-def _score_names(row: Mapping[str, Any]) -> set[str]:
-    return {*row, *(prefix + name for prefix, part in _PARTS.items() for name in row.get(part) or ())}
-
-
 def boundary_score_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the boundary scores that rows have: BIoU and trimaps, narrowest first."""
     widths = sorted({int(width) for row in rows for width in row.get('trimap') or {}})
@@ -68,18 +61,9 @@ def rows_with(rows: Sequence[Mapping[str, Any]], score: str) -> list[Mapping[str
     return [row for row in rows if find_score(row, score) is not None]
 
 
-def score_curve(validations: Sequence[Mapping[str, Any]], score: str = 'mIoU') -> list[tuple[int, float]]:
-    """The points (iteration, score in percent) of a history's validations.
-
-    ``score`` is as for ``find_score``. A validation where it is null or missing has no point.
-
-    Raises:
-        KeyError: there are validations, and none has such a score.
-    """
-    if validations and not any(score in _score_names(row) for row in validations):
-        first = validations[0]
-        raise KeyError(f'iteration {first["iter"]} has no score {score!r}; it has {sorted(first)}')
-    return [(row['iter'], find_score(row, score)) for row in rows_with(validations, score)]
+def score_curve(rows: Sequence[Mapping[str, Any]], score: str) -> list[tuple[int, float]]:
+    """The points (iteration, score in percent) of the rows that have a score."""
+    return [(row['iter'], find_score(row, score)) for row in rows_with(rows, score)]
 
 
 def summarise_adaptation(validations: Sequence[Mapping[str, Any]], score: str = 'mIoU') -> Adaptation:
@@ -91,10 +75,11 @@ def summarise_adaptation(validations: Sequence[Mapping[str, Any]], score: str = 
         recovery_iter = min {i > lowest_iter : s_i >= s_0}   if lowest < s_0
         best          = max s_i              at the first i that has it
         last          = s_i                  at the last validation, None if it is null there
+        dip           = s_0 - lowest
+        area          = area_under_curve
 
     Raises:
-        KeyError: there are validations, and none has such a score.
-        ValueError: all are null, or the iterations do not ascend.
+        ValueError: no validation has the score, or the iterations do not ascend.
     """
     curve = score_curve(validations, score)
     iterations = [i for i, _ in curve]
@@ -118,6 +103,8 @@ def summarise_adaptation(validations: Sequence[Mapping[str, Any]], score: str = 
         last_iter=validations[-1]['iter'],
         best=best,
         best_iter=best_iter,
+        dip=None if start is None else start - lowest,
+        area=area_under_curve(curve),
     )
 
 
@@ -127,12 +114,7 @@ def area_under_curve(curve: Curve) -> float:
         sum_k (i_{k+1} - i_k) (s_k + s_{k+1}) / 2  /  (i_last - i_first)
 
     Of a single point it is the score.
-
-    Raises:
-        ValueError: the curve has no point.
     """
-    if not curve:
-        raise ValueError('the area under a curve needs at least one point, but got none')
     if len(curve) == 1:
         return curve[0][1]
     steps = zip(curve, curve[1:], strict=False)
@@ -168,10 +150,10 @@ def iterations_to_share(curve: Curve, share: float = 0.5) -> int | None:
 
 def half_iteration(validations: Sequence[Mapping[str, Any]], score: str) -> int | None:
     """``iterations_to_share`` of a half, for a score that validations may lack."""
-    return iterations_to_share(score_curve(rows_with(validations, score), score))
+    return iterations_to_share(score_curve(validations, score))
 
 
 def over_labelled(rows: Sequence[Mapping[str, Any]], score: str) -> str:
     """The name of a mean IoU over labelled classes; ``score`` itself if no row has it."""
     labelled = f'{score}.labelled'
-    return labelled if rows_with(rows, labelled) else score
+    return labelled if score_curve(rows, labelled) else score

@@ -135,21 +135,16 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
     rows, probed = history.validations, history.probed
     if not rows_with(rows, 'mIoU'):
         raise ValueError(f'expected a validation with an mIoU, but none of {len(rows)} has one')
-    source_row, figures = adaptation.source_row(history) or {}, {}
+    figures: dict[str, dict[str, float | None]] = {}
     classes = (CLASS_PREFIX + name for name in adaptation.class_names(history))
     for score in (*SCORES, *score_curves.boundary_score_names(rows), *classes):
-        source = {
-            'source': score_curves.find_score(source_row, score),
-            'gap': adaptation.source_gap(history, score),
-            'source_drop': adaptation.source_drop(history, score),
-        }
-        figures[score] = {**source, **_measure_rows(rows, score, iou, share)}
+        source = adaptation.compare_source(history, score)._asdict()
+        figures[score] = source | _measure_rows(rows, score, iou, share)
     for score in SCORES if probed else ():
         # The source's own view is of the whole set.
-        none = dict.fromkeys(source)
-        figures[f'{SubsetName.PROBE}/{score}'] = {**none, **_measure_rows(probed, score, iou, share)}
-    halves = {f'{part}_iter': adaptation.half_of_mean(rows, part) for part in ('seen', 'unseen')}
-    lead = {'iterations': adaptation.seen_lead(rows), **halves}
+        none = dict.fromkeys(adaptation.FromSource._fields)
+        figures[f'{SubsetName.PROBE}/{score}'] = none | _measure_rows(probed, score, iou, share)
+    lead = adaptation.seen_lead(rows)._asdict()
     figures['seen_lead'] = dict.fromkeys(lead) if adaptation.has_no_source(history) else lead
     forgotten, agreement = adaptation.summarise_forgetting(history), adaptation.compare_probe(history)
     figures['forgetting'] = forgotten._asdict() if forgotten else {}
@@ -160,13 +155,10 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
 def _measure_rows(
     validations: Sequence[Mapping[str, Any]], score: str, iou: float, share: float
 ) -> dict[str, float | None]:
-    rows = rows_with(validations, score)
-    curve = score_curve(rows, score)
-    found = score_curves.summarise_adaptation(validations, score) if rows else None
+    curve = score_curve(validations, score)
+    found = score_curves.summarise_adaptation(validations, score)._asdict() if curve else None
     return {
-        **(found._asdict() if found else dict.fromkeys(Adaptation._fields)),
-        'dip': found.dip if found else None,
-        'area': score_curves.area_under_curve(curve) if curve else None,
+        **(found or dict.fromkeys(Adaptation._fields)),
         HALF: score_curves.iterations_to_share(curve, 0.5),
         to_share(share): score_curves.iterations_to_share(curve, share),
         to_iou(iou): score_curves.iterations_to(curve, iou),
@@ -201,7 +193,7 @@ def as_json(analysis: Analysis) -> str:
             **{key: run.history.header.get(key) for key in HEADER},
             'classes_early_to_late': [t._asdict() for t in adaptation.classes_early_to_late(run.history)],
             'no_source': run.no_source,
-            'curves': {s: score_curve(rows_with(run.history.validations, s), s) for s in SCORES},
+            'curves': {s: score_curve(run.history.validations, s) for s in SCORES},
             'figures': run.figures,
         }
         for run in analysis.runs

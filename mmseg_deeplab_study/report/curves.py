@@ -69,7 +69,7 @@ def curves(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
 
 def marks(run: MeasuredRun, score: str) -> dict[int, int]:
     """The first iteration at each of the study's mIoU, by the score that leads."""
-    curve = score_curve(rows_with(run.history.validations, score), score)
+    curve = score_curve(run.history.validations, score)
     found = {threshold: iterations_to(curve, threshold) for threshold in THRESHOLDS}
     return {threshold: iteration for threshold, iteration in found.items() if iteration is not None}
 

@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from ..atomic_file import write_atomically
 from ..datasets.palettes import UNLABELLED, colour_table
 from ..evaluation.adaptation import class_names
-from ..evaluation.score_curves import rows_with, score_curve, summarise_adaptation
+from ..evaluation.score_curves import score_curve, summarise_adaptation
 from .analysis import Analysis, Group, MeasuredRun, leading
 from .comparisons import SHOWN, label
 from .curves import COLOURS, marks, series_csv
@@ -70,7 +70,7 @@ def adaptation_figure(analysis: Analysis, title: str = '') -> Figure:
     for run, colour in zip(analysis.runs, cycle(COLOURS)):  # noqa: B905
         rows = [run.history.validations] * len(scores) + [run.history.probed]
         for given, score, (style, width, suffix) in zip(rows, (*scores, 'mIoU'), LINES, strict=True):
-            if curve := score_curve(rows_with(given, score), score):
+            if curve := score_curve(given, score):
                 look = dict(color=colour, linewidth=width, label=run.name + suffix)
                 axes.plot(*zip(*curve, strict=True), style, **look)
         miou = run.figures[scores[0]]
@@ -172,7 +172,7 @@ def curves_figure(analysis: Analysis) -> Figure:
 
 
 def _draw_group(axes: Axes, group: Group, place: int, score: str) -> Line2D | None:
-    curves = [dict(score_curve(rows_with(run.history.validations, score), score)) for run in group.runs]
+    curves = [dict(score_curve(run.history.validations, score)) for run in group.runs]
     iterations = sorted(set.intersection(*map(set, curves)))
     if not iterations:
         return None
@@ -198,7 +198,7 @@ def _column_titles(run: MeasuredRun, last: int, score: str) -> dict[int, str]:
         reached.setdefault(iteration, []).append(f'{threshold / 100:g}')
     titles = {iteration: f'{score} {", ".join(texts)}' for iteration, texts in reached.items()}
     if last not in titles:
-        scores = dict(score_curve(rows_with(run.history.validations, score), score))
+        scores = dict(score_curve(run.history.validations, score))
         # One that only a probe was validated at has no mIoU of the whole set.
         titles[last] = f'last, {score} {scores[last] / 100:.2f}' if last in scores else 'last'
     return {iteration: f'{titles[iteration]}\n(iteration {iteration})' for iteration in sorted(titles)}

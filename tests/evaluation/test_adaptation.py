@@ -6,11 +6,10 @@ from mmseg_deeplab_study.evaluation.adaptation import (
     class_names,
     classes_early_to_late,
     compare_probe,
+    compare_source,
     has_no_source,
     seen_classes,
     seen_lead,
-    source_drop,
-    source_gap,
     source_row,
     summarise_forgetting,
     unlabelled_classes,
@@ -28,24 +27,24 @@ def row(iteration: int, kind: str = 'validation', subset: str = 'full', **scores
 def test_lead_of_the_seen_classes():
     seen, unseen = (4.0, 15.0, 28.0, 30.0), (0.0, 2.0, 9.0, 20.0)
     rows = [row(5 * k, seen=s, unseen=u) for k, (s, u) in enumerate(zip(seen, unseen, strict=True))]
-    assert seen_lead(rows) == 10  # half of 20 at 15, half of 30 at 5
+    assert seen_lead(rows).iterations == 10  # half of 20 at 15, half of 30 at 5
     swapped = [row(r['iter'], seen=r['mIoU.unseen'], unseen=r['mIoU.seen']) for r in rows]
-    assert seen_lead(swapped) == -10
+    assert seen_lead(swapped).iterations == -10
 
 
 @pytest.mark.parametrize('unseen', [{}, {'unseen': None}, {'unseen': 0.0}, {'unseen': 9.9}])
 def test_no_lead_where_a_mean_is_not_there_or_small(unseen):
-    assert seen_lead([row(0, seen=30.0, **unseen), row(5, seen=40.0, **unseen)]) is None
+    assert seen_lead([row(0, seen=30.0, **unseen), row(5, seen=40.0, **unseen)]) == (None, 0, None)
 
 
 def test_the_lead_is_that_of_the_labelled_classes():
     # over all classes the seen are at half their best at 5, because of those that nobody labelled
     seen, labelled, unseen = (9.0, 20.0, 30.0), (28.0, 28.0, 30.0), (0.0, 0.0, 20.0)
     rows = [row(5 * k, seen=s, unseen=u) for k, (s, u) in enumerate(zip(seen, unseen, strict=True))]
-    assert seen_lead(rows) == 5
+    assert seen_lead(rows).iterations == 5
     for line, s in zip(rows, labelled, strict=True):
         line.update({'mIoU.seen.labelled': s, 'mIoU.unseen.labelled': line['mIoU.unseen']})
-    assert seen_lead(rows) == 10
+    assert seen_lead(rows).iterations == 10
 
 
 def test_classes_early_to_late():
@@ -84,9 +83,9 @@ def test_the_source_s_own_view():
     rows = [source, row(0, mIoU=12.5, class_iou={'car': 71.0, 'road': 30.0}), row(5, mIoU=1.0)]
     history = History({}, rows)
     assert source_row(history) is source
-    assert source_gap(history) == 7.5  # 20 - 12.5
-    assert source_gap(history, 'IoU.car') == -1.0
-    assert source_gap(history, 'IoU.road') is None
+    assert compare_source(history).gap == 7.5  # 20 - 12.5
+    assert compare_source(history, 'IoU.car').gap == -1.0
+    assert compare_source(history, 'IoU.road').gap is None
 
 
 def test_the_drop_from_the_source_s_view_and_the_dip_from_iteration_0():
@@ -95,29 +94,27 @@ def test_the_drop_from_the_source_s_view_and_the_dip_from_iteration_0():
     curve = ((1.2, 0.0), (1.0, 0.0), (8.0, 48.0))
     rows += [row(5 * k, mIoU=m, class_iou={'car': c}) for k, (m, c) in enumerate(curve)]
     history = History({}, rows)
-    assert source_drop(history) == pytest.approx(6.3)  # 7.3 - 1.0
+    assert compare_source(history).source_drop == pytest.approx(6.3)  # 7.3 - 1.0
     assert summarise_adaptation(history.validations).dip == pytest.approx(0.2)  # 1.2 - 1.0
-    assert source_drop(history, 'IoU.car') == 72.7
+    assert compare_source(history, 'IoU.car').source_drop == 72.7
     assert summarise_adaptation(history.validations, 'IoU.car').dip == 0
     # Never below it: 5.0 - 7.3.
     above = History({}, [row(0, 'source', mIoU=5.0), row(0, mIoU=7.5), row(5, mIoU=7.25)])
-    assert source_drop(above) == -2.25
+    assert compare_source(above).source_drop == -2.25
 
 
 @pytest.mark.parametrize(
-    ('figure', 'rows'),
+    ('rows', 'expected'),
     [
-        (source_drop, [row(0, mIoU=12.5)]),
-        (source_drop, [row(0, 'source', mIoU=None), row(0, mIoU=12.5)]),
-        (source_drop, [row(0, 'source', mIoU=3.0), row(0, mIoU=None)]),
-        (source_gap, [row(0, mIoU=12.5)]),
-        (source_gap, [row(0, 'source', mIoU=20.0), row(5, mIoU=12.5)]),
-        (source_gap, [row(0, 'source', mIoU=20.0), row(0, mIoU=None)]),
-        (source_gap, [row(0, 'source', mIoU=20.0), row(0, subset='probe', mIoU=12.5)]),
+        ([row(0, mIoU=12.5)], (None, None, None)),
+        ([row(0, 'source', mIoU=None), row(0, mIoU=12.5)], (None, None, None)),
+        ([row(0, 'source', mIoU=20.0), row(5, mIoU=12.5)], (20.0, None, 7.5)),
+        ([row(0, 'source', mIoU=20.0), row(0, mIoU=None)], (20.0, None, None)),
+        ([row(0, 'source', mIoU=20.0), row(0, subset='probe', mIoU=12.5)], (20.0, None, None)),
     ],
 )
-def test_no_drop_and_no_gap_without_both_ends(figure, rows):
-    assert figure(History({}, rows)) is None
+def test_no_gap_and_no_drop_without_both_ends(rows, expected):
+    assert compare_source(History({}, rows)) == expected
 
 
 @pytest.mark.parametrize(
@@ -144,49 +141,57 @@ def test_without_a_source_model_nothing_was_seen(header, rows, expected):
         ([[5, 0, 0], [0, 5, 0], [0, 0, 0]], {'bus': 0.0}, ['bus']),  # predicted by the source model
         ([[5, 0, 0], [0, 5, 0], [0, 0, 0]], {'bus': None}, []),
         ([[5, 0, 0], [4, 0, 0], [1, 0, 0]], {'car': 0.0, 'bus': 0.0}, []),  # all are labelled
-        (None, {}, []),  # not known
     ],
 )
 def test_classes_that_are_predicted_and_never_labelled(matrix, source, expected):
     rows = [row(0, 'source', class_iou=source), row(0, confusion=matrix)]
     assert unlabelled_classes(History({'target_classes': ['road', 'car', 'bus']}, rows)) == expected
-    for header, matrix in (({'target_classes': ['road']}, [[1, 2]]), ({}, [[1]])):
-        assert unlabelled_classes(History(header, [row(0, confusion=matrix)])) == []
 
 
-def forgetting(*scores: tuple[int, float | None], more: float = 0.0) -> list[dict]:
-    """Rows of forgetting; with ``more``, that much more over the labelled classes."""
-    rows = [row(iteration, 'forgetting', mIoU=score) for iteration, score in scores]
-    return [line | ({'mIoU.labelled': line['mIoU'] + more} if more else {}) for line in rows]
+def test_unlabelled_classes_are_not_known_without_a_matrix():
+    assert unlabelled_classes(History({'target_classes': ['road']}, [row(0, mIoU=1.0)])) == []
+    assert unlabelled_classes(History({'target_classes': ['road']}, [row(0, confusion=[[1, 2]])])) == []
+    assert unlabelled_classes(History({}, [row(0, confusion=[[1]])])) == []
 
 
-@pytest.mark.parametrize(
-    ('rows', 'expected'),
-    [
-        # written late and out of order, and at fewer iterations than the validations
-        (forgetting((40, 48.0), (0, 60.0), (20, 30)), (60.0, 48.0, 40, 12.0)),
-        (forgetting((0, 40.0), (5, 30.0), more=20), (60.0, 50.0, 5, 10.0)),
-        (forgetting((0, 40.0), (5, None)), (40.0, None, 5, None)),
-        (forgetting((5, 50.0)), (None, 50.0, 5, None)),
-        ([*forgetting((0, None)), row(0, mIoU=1.0)], None),
-    ],
-)
-def test_forgetting(rows, expected):
-    assert summarise_forgetting(History({}, rows)) == expected
+def test_forgetting():
+    # written late and out of order, and at fewer iterations than the validations
+    rows = [row(40, 'forgetting', mIoU=48.0), row(0, 'forgetting', mIoU=60.0), row(20, 'forgetting', mIoU=30)]
+    assert summarise_forgetting(History({}, rows)) == (60.0, 48.0, 40, 12.0)
+
+
+def test_forgetting_over_the_labelled_classes():
+    rows = [row(i, 'forgetting', mIoU=m, **{'mIoU.labelled': m + 20}) for i, m in ((0, 40.0), (5, 30.0))]
+    assert summarise_forgetting(History({}, rows)) == (60.0, 50.0, 5, 10.0)
+
+
+def test_forgetting_that_is_null_at_the_end():
+    rows = [row(0, 'forgetting', mIoU=40.0), row(5, 'forgetting', mIoU=None)]
+    assert summarise_forgetting(History({}, rows)) == (40.0, None, 5, None)
+
+
+def test_forgetting_without_its_start_or_altogether():
+    assert summarise_forgetting(History({}, [row(5, 'forgetting', mIoU=50.0)])) == (None, 50.0, 5, None)
+    assert summarise_forgetting(History({}, [row(0, 'forgetting', mIoU=None), row(0, mIoU=1.0)])) is None
 
 
 def test_probe_against_full():
-    full = {0: 10.0, 5: 20.0, 10: 30.0, 15: 40.0, 20: 50.0}
-    probe = {
-        0: (11.0, [10.0, 13.0]),  # off by 1; 10 lies on the edge
-        5: (16.0, [12.0, 19.0]),  # off by 4; 20 outside
-        10: (29.0, None),  # off by 1, no interval
-        12: (99.0, [0.0, 100.0]),  # no full validation there
-        15: (42.0, [None, None]),  # off by 2
-        20: (None, None),
-    }
-    rows = [row(i, mIoU=score) for i, score in full.items()]
-    rows += [row(i, subset='probe', mIoU=m, interval={'mIoU': ends}) for i, (m, ends) in probe.items()]
+    rows = [
+        row(0, mIoU=10.0),
+        row(5, mIoU=20.0),
+        row(10, mIoU=30.0),
+        row(15, mIoU=40.0),
+        row(0, subset='probe', mIoU=11.0, interval={'mIoU': [10.0, 13.0]}),  # off by 1; 10 lies on the edge
+        row(5, subset='probe', mIoU=16.0, interval={'mIoU': [12.0, 19.0]}),  # off by 4; 20 outside
+        row(10, subset='probe', mIoU=29.0, interval={'mIoU': None}),  # off by 1, no interval
+        row(12, subset='probe', mIoU=99.0, interval={'mIoU': [0.0, 100.0]}),  # no full validation there
+        row(15, subset='probe', mIoU=42.0, interval={'mIoU': [None, None]}),  # off by 2
+        row(20, mIoU=50.0),
+        row(20, subset='probe', mIoU=None),
+    ]
     # mean of 1, 4, 1, 2 is 2
     assert compare_probe(History({}, rows)) == (4, 4.0, 2.0, 2, 1)
+
+
+def test_no_probe():
     assert compare_probe(History({}, [row(0, mIoU=1.0), row(5, subset='probe', mIoU=1.0)])) is None
