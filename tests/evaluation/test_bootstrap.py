@@ -20,29 +20,28 @@ def random_counts(images: int, seed: int = 0, classes: int = 4) -> np.ndarray:
     return rng.integers(0, 1000, (images, classes, classes)) * shown * confused
 
 
-def slow_interval(counts, samples, seed, level) -> dict:
+def slow_interval(counts) -> dict:
     """One resample at a time."""
     n = len(counts)
-    draws = np.random.default_rng(seed).multinomial(n, [1 / n] * n, samples)
+    draws = np.random.default_rng(0).multinomial(n, [1 / n] * n, 1000)
     scores = []
     for draw in draws:
         images = [counts[i] for i, times in enumerate(draw) for _ in range(times)]
         assert len(images) == n
         scores.append(scores_from_confusion(np.sum(images, axis=0), CLASSES, SEEN))
-    intervals, ends = {}, [50 * (1 - level), 50 * (1 + level)]
+    intervals = {}
     for key in KEYS:
         values = [s[key] for s in scores if s[key] is not None]
-        intervals[key] = list(np.percentile(values, ends)) if values else None
+        intervals[key] = list(np.percentile(values, [2.5, 97.5])) if values else None
     return intervals
 
 
 @pytest.mark.parametrize('images', [2, 3, 12])
 @pytest.mark.parametrize('seed', [0, 7])
-@pytest.mark.parametrize('level', [0.95, 0.5])
-def test_equals_the_loop_with_the_same_draws(images, seed, level):
+def test_equals_the_loop_with_the_same_draws(images, seed):
     counts = random_counts(images, seed)
-    found = bootstrap_interval(counts, CLASSES, SEEN, 200, seed, level)
-    expected = slow_interval(counts, 200, seed, level)
+    found = bootstrap_interval(counts, CLASSES, SEEN)
+    expected = slow_interval(counts)
     assert list(found) == KEYS
     for key in KEYS:
         assert found[key] == pytest.approx(expected[key], rel=1e-12), key
@@ -54,7 +53,7 @@ def test_the_loop_meets_absent_classes():
     counts[0, 0, 0] = counts[1, 1, 1] = 10
     counts[1, 1, 2] = 30
     # Resamples: both images, or twice the first (road 100), or twice the second (person 10/40, car 0/30).
-    found = bootstrap_interval(counts, CLASSES, SEEN, 400, level=0.999)
+    found = bootstrap_interval(counts, CLASSES, SEEN)
     assert found['mIoU'] == [12.5, 100.0]
     assert found['mIoU.seen'] == [12.5, 12.5]  # not where neither is there
     assert found['mIoU.unseen'] == [100.0, 100.0]
@@ -63,9 +62,9 @@ def test_the_loop_meets_absent_classes():
 
 def test_no_resample_has_the_score():
     counts = np.zeros((3, 4, 4), np.int64)
-    assert bootstrap_interval(counts, CLASSES, SEEN, 10) == dict.fromkeys(KEYS)
+    assert bootstrap_interval(counts, CLASSES, SEEN) == dict.fromkeys(KEYS)
     counts[:, 0, 0] = 1
-    found = bootstrap_interval(counts, CLASSES, SEEN, 10)
+    found = bootstrap_interval(counts, CLASSES, SEEN)
     assert found == {'mIoU': [100.0] * 2, 'mIoU.seen': None, 'mIoU.unseen': [100.0] * 2, 'aAcc': [100.0] * 2}
     assert all(type(end) is float for end in found['mIoU'])
 
@@ -73,35 +72,14 @@ def test_no_resample_has_the_score():
 def test_is_deterministic_and_leaves_its_input_alone():
     counts = random_counts(20)
     before = counts.copy()
-    first = bootstrap_interval(counts, CLASSES, SEEN, 100)
-    assert first == bootstrap_interval(counts, CLASSES, SEEN, 100)
-    assert first != bootstrap_interval(counts, CLASSES, SEEN, 100, seed=1)
+    first = bootstrap_interval(counts, CLASSES, SEEN)
+    assert first == bootstrap_interval(counts, CLASSES, SEEN)
     assert np.array_equal(counts, before)
 
 
 def test_chunks_do_not_alter_it(monkeypatch):
     counts = random_counts(20)
-    whole = bootstrap_interval(counts, CLASSES, SEEN, 100)
+    whole = bootstrap_interval(counts, CLASSES, SEEN)
     for weights in (1, 20 * 7):
         monkeypatch.setattr(bootstrap, '_WEIGHTS', weights)
-        assert bootstrap_interval(counts, CLASSES, SEEN, 100) == whole
-
-
-@pytest.mark.parametrize('shape', [(0, 4, 4), (4, 4), (2, 3, 3), (2, 4, 3)])
-def test_matrices_that_do_not_fit(shape):
-    message = r'counts must be \(N, 4, 4\) with N at least 1, .* over 4 classes, but got \('
-    with pytest.raises(ValueError, match=message):
-        bootstrap_interval(np.zeros(shape, np.int64), CLASSES, SEEN)
-
-
-@pytest.mark.parametrize(
-    ('argument', 'message'),
-    [
-        ({'samples': 0}, 'samples must be at least 1, but got 0'),
-        ({'level': 0.0}, r'level must lie between 0 and 1, but got 0\.0'),
-        ({'level': 95}, 'level must lie between 0 and 1, but got 95'),
-    ],
-)
-def test_arguments_out_of_range(argument, message):
-    with pytest.raises(ValueError, match=message):
-        bootstrap_interval(random_counts(3), CLASSES, SEEN, **argument)
+        assert bootstrap_interval(counts, CLASSES, SEEN) == whole

@@ -66,8 +66,8 @@ def test_counts_of_images_are_small_and_give_the_interval_of_dense_ones():
     assert sum(part.nbytes for counts in metric.counts for part in counts) < 30 * 2000
     np.testing.assert_array_equal(metric.confusion, np.sum(dense, axis=0))
     matrices = (add_sparse([counts], metric.shape) for counts in metric.counts)
-    expected = bootstrap_interval(np.stack(dense), classes, metric.seen, 50)
-    assert bootstrap_interval(matrices, classes, metric.seen, 50) == expected
+    expected = bootstrap_interval(np.stack(dense), classes, metric.seen)
+    assert bootstrap_interval(matrices, classes, metric.seen) == expected
 
 
 def test_evaluates_to_flat_scalars():
