@@ -173,16 +173,13 @@ def compare_probe(history: History) -> ProbeAgreement | None:
     None if there is no such iteration.
     """
     full = dict(score_curve(history.validations, 'mIoU'))
-    probe = [r for r in rows_with(history.probed, 'mIoU') if r['iter'] in full]
-    if not probe:
+    differences, inside = [], []
+    for row in rows_with(history.probed, 'mIoU'):
+        if (score := full.get(row['iter'])) is not None:
+            differences.append(abs(row['mIoU'] - score))
+            low, high = (row.get('interval') or {}).get('mIoU') or (None, None)
+            inside += [] if None in (low, high) else [low <= score <= high]
+    if not differences:
         return None
-    differences = [abs(row['mIoU'] - full[row['iter']]) for row in probe]
-    intervals = [(full[row['iter']], (row.get('interval') or {}).get('mIoU')) for row in probe]
-    known = [(score, ends) for score, ends in intervals if ends and None not in ends]
-    return ProbeAgreement(
-        points=len(probe),
-        largest=max(differences),
-        mean=sum(differences) / len(differences),
-        intervals=len(known),
-        inside=sum(low <= score <= high for score, (low, high) in known),
-    )
+    mean = sum(differences) / len(differences)
+    return ProbeAgreement(len(differences), max(differences), mean, len(inside), sum(inside))

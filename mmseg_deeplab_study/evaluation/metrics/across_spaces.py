@@ -85,14 +85,10 @@ def forgetting_scores(
     reading = {target_name: match.source for target_name, match in matches.items()}
     shared = [name for name in source if name in reading.values()]
     square, missed = translate(confusion, source, target, reading)
-    rows = [source.index(name) for name in shared]
     every = scores_from_confusion(square, source, shared, missed)
     # Accuracies of a shared class do not depend on the other rows.
-    only = np.zeros_like(square)
-    only[rows] = square[rows]
-    off = np.zeros_like(missed)
-    off[rows] = missed[rows]
-    own = scores_from_confusion(only, source, shared, off)
+    is_shared = np.isin(source, shared)
+    own = scores_from_confusion(square * is_shared[:, None], source, shared, missed * is_shared)
     return {
         'mIoU': every['mIoU.seen'],
         'aAcc': own['aAcc'],
