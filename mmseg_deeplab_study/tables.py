@@ -1,4 +1,4 @@
-"""Tables of text, by rich: for a terminal, a log and a page."""
+"""Text for a terminal, a log and a page: tables, by rich, and durations."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -30,3 +30,10 @@ def table_text(table: Table) -> str:
     file = io.StringIO()
     Console(file=file, width=10**6, markup=False, emoji=False, highlight=False).print(table)
     return file.getvalue().rstrip('\n')
+
+
+def duration_text(seconds: float) -> str:
+    """Hours, minutes and whole seconds, as far as there are any."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{rest:02d} h' if hours else f'{minutes}:{rest:02d} min'

@@ -1,8 +1,11 @@
-"""The page of a report: one HTML file that asks for nothing beyond itself."""
+"""The page of a report: what it shows, as plain data, and how it becomes one file."""
 
 import base64
 import hashlib
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from itertools import cycle
+from statistics import median
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,9 +13,20 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from ..evaluation.adaptation import class_names
+from ..evaluation.metrics.scores import LABELLED
+from ..evaluation.score_curves import MIN_BEST
+from ..tables import table_cells
 from ..version import __version__
-from .analysis import Analysis
-from .content import page_content
+from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, unfinished
+from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, score_table
+from .comparisons import agree, best_of, label, length_of, recovery_of, same_source, task_of
+from .confusions import confusions, taken_tables
+from .curves import COLOURS, MEANS, class_values, curves
+from .film import film_strip
+from .provenance import config_differences, provenance_table, transfer_tables
+from .refined import refined
+from .sentences import sentences
 
 
 def render_page(analysis: Analysis, **options: Any) -> str:
@@ -44,3 +58,156 @@ def render_page(analysis: Analysis, **options: Any) -> str:
         ],
         **{name: Markup(script) for name, script in scripts.items()},
     )
+
+
+def page_content(
+    analysis: Analysis, frames: int = 60, width: int = 480, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What the template shows, ``notes`` before everything; ``data`` is for the script.
+
+    ``frames`` are about the pictures of a run and image in the film strip, ``width`` is theirs in pixels.
+    """
+    runs = analysis.runs
+    places = {run.name: place for place, run in enumerate(runs)}
+    lead = leading(analysis.groups)
+    strip = film_strip(runs, frames, width, lead[0])
+    matrices, thinned = confusions(runs, lead[0])
+    means = [*(lead if lead == LABELLED else ()), *MEANS]
+    return {
+        'tasks': _tasks(runs),
+        'min_best': MIN_BEST,
+        'score': lead[0],
+        'sentences': sentences(analysis),
+        'summary': _summary(analysis.groups),
+        'groups': [
+            {
+                'name': group.name,
+                'scores': table_cells(score_table(group)),
+                'classes': table_cells(class_table(group, analysis)),
+                'lines': lines(group),
+            }
+            for group in analysis.groups
+        ],
+        'class_tables': [class_values(run, means) for run in runs],
+        'taken': taken_tables(runs),
+        'transfers': transfer_tables(runs),
+        'refined': refined(runs, width),
+        'provenance': provenance_table(runs),
+        'differences': config_differences(analysis),
+        'notes': [*notes, *strip.pop('notes'), *thinned],
+        'data': {
+            'leading': lead,
+            'means': means,
+            'groups': [
+                {'name': label(group), 'runs': [places[run.name] for run in group.runs], 'colour': colour}
+                for group, colour in zip(analysis.groups, cycle(COLOURS))  # noqa: B905
+            ],
+            'runs': [curves(run, means) for run in runs],
+            'film': strip,
+            'confusions': matrices,
+        },
+    }
+
+
+def _tasks(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
+    """What adapted to what, an entry for all runs that agree in it."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        header = run.history.header
+        task = {
+            'source_classes': len(header.get('source_classes') or ()),
+            'target_classes': len(class_names(run.history)),
+            'seen': list(header.get('seen_classes') or ()),
+            'no_source': NO_SOURCE if run.no_source else '',
+            'checkpoint': (header.get('source_checkpoint') or {}).get('name'),
+            'images': sorted({row['images'] for row in run.history.validations if 'images' in row}),
+        }
+        found.setdefault(repr(task), {**task, 'names': []})['names'].append(run.name)
+    return list(found.values())
+
+
+# A title, and of each row what is shown and whether it is the best.
+Column = tuple[str, Sequence[tuple[str, bool]]]
+
+
+def _column(title: str, values: Sequence[Value], shown: Sequence[str], largest: bool | None) -> Column:
+    """``largest``: whether that is the best, None where neither end is."""
+    best = [False] * len(values) if largest is None else best_of(values, largest)
+    return title, list(zip(shown, best, strict=True))
+
+
+def _summary(groups: Sequence[Group]) -> dict[str, Any]:
+    """The experiments side by side."""
+    columns = [*_cost_columns(groups), *_score_columns(groups)]
+    cells = zip(*(cells for _, cells in columns), strict=True)
+    return {
+        'columns': [title for title, _ in columns],
+        'rows': [
+            {'name': label(group), 'seeds': group.seeds, 'state': unfinished(group), 'cells': row}
+            for group, row in zip(groups, cells, strict=True)
+        ],
+    }
+
+
+def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
+    costs = [_costs(group) for group in groups]
+    parameters, operations, times = zip(*costs, strict=True)
+    # What two runs of one model differ in is the machine's: they are compared by their common time.
+    common = [
+        time if time is None else median(t for *other, t in costs if other == model and t is not None)
+        for *model, time in costs
+    ]
+    # Only like is compared with like: images of one set, and time on one machine.
+    small = False if agree(groups, task_of) else None
+    soon = small if agree(groups, lambda run: repr(run.history.header.get('hardware'))) else None
+
+    def shown(values: Sequence[float | None], unit: float, shape: str) -> list[str]:
+        return ['-' if value is None else shape.format(value / unit) for value in values]
+
+    yield _column('parameters', parameters, shown(parameters, 1e6, '{:.2f} M'), False)
+    yield _column('multiply-adds an image', operations, shown(operations, 1e9, '{:.2f} G'), small)
+    yield _column('validation, ms an image', common, shown(times, 1, '{:.0f}'), soon)
+
+
+def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
+    def column(title: str, subject: str, measure: str, largest: bool | None) -> Column:
+        rows = [group.figures.get(subject, {}) for group in groups]
+        values, shown = [row.get(measure) for row in rows], [cell(row, measure) for row in rows]
+        return _column(title, values, shown, largest)
+
+    miou, seen, unseen = leading(groups)
+    # Only like is compared with like.
+    start = True if agree(groups, task_of) else None
+    high, low = (start, False) if start and agree(groups, length_of) else (None, None)
+    yield column("source's view", miou, 'source', start)
+    yield column('at iteration 0', miou, 'start', start)
+    yield column(SOURCE_DROP, miou, 'source_drop', low)
+    yield column(DIP, miou, 'dip', low)
+    # Who never fell has none.
+    back = [recovery_of(group, miou).value for group in groups]
+    yield _column('recovered at', back, [count(value) for value in back], None)
+    yield column('best (iteration)', miou, 'best', high)
+    yield column('last', miou, 'last', high)
+    yield column('seen classes, last', seen, 'last', high)
+    yield column('unseen classes, last', unseen, 'last', high)
+    if any('BIoU' in group.figures for group in groups):
+        yield column('Boundary IoU, last', 'BIoU', 'last', high)
+    yield column('area', miou, 'area', high)
+    yield column('lead of seen classes', 'seen_lead', 'iterations', None)
+    if any(group.figures['forgetting'] for group in groups):
+        alike = same_source(groups)
+        yield column("on the source's data, at 0", 'forgetting', 'start', start if alike else None)
+        yield column('of that forgotten', 'forgetting', 'drop', low if alike else None)
+
+
+def _costs(group: Group) -> tuple[float | None, float | None, float | None]:
+    """Parameters, multiply-adds and median milliseconds of validating an image."""
+    headers = [run.history.header for run in group.runs]
+    model = next((header['model'] for header in headers if header.get('model')), {})
+    times = [
+        1000 * row['seconds'] / row['images']
+        for run in group.runs
+        for row in run.history.validations
+        if row.get('seconds') and row.get('images')
+    ]
+    return model.get('parameters'), model.get('multiply_adds'), median(times) if times else None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..runs.history import flat_recipe
-from ..tables import Cells
+from ..tables import Cells, duration_text
 from .analysis import Analysis, MeasuredRun
 from .comparisons import label
 
@@ -50,20 +50,14 @@ def _facts(run: MeasuredRun) -> dict[str, str]:
     training = run.folder.training_seconds()
     seconds = [row['seconds'] for row in run.history.rows if row.get('seconds') is not None]
     facts |= {
-        'time training, about': None if training is None else _duration(training),
-        'time evaluating': _duration(sum(seconds)) if seconds else None,
+        'time training, about': None if training is None else duration_text(round(training)),
+        'time evaluating': duration_text(round(sum(seconds))) if seconds else None,
         'hardware': header.get('hardware'),
         'processes': header.get('world_size'),
         'versions': ', '.join(f'{name} {value}' for name, value in (header.get('versions') or {}).items())
         or None,
     }
     return {key: '-' if value is None else str(value) for key, value in facts.items()}
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours}:{minutes:02d}:{seconds:02d} h' if hours else f'{minutes}:{seconds:02d} min'
 
 
 def config_differences(analysis: Analysis) -> Cells:

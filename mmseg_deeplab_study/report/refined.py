@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..evaluation.adaptation import class_names
-from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
+from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS, mean_known
 from ..evaluation.score_curves import BOUNDARY_CLASS_PREFIX, CLASS_PREFIX, boundary_score_names, find_score
 from ..runs.history import Kind
 from .analysis import MeasuredRun
@@ -28,21 +28,18 @@ def _entry(run: MeasuredRun, row: Row, width: int) -> dict[str, Any]:
     without = row.get('unrefined') or {}
     scores = [*(LABELLED if run.unlabelled else ()), *MEAN_IOUS, *boundary_score_names([row])]
     classes = class_names(run.history)
+
+    def compared(score: str) -> tuple[str, str, str]:
+        return _compared(find_score(without, score), find_score(row, score))
+
     return {
         'name': f'{run.name}, iteration {row["iter"]}',
         'parameters': ', '.join(f'{key} {value}' for key, value in (row.get('crf') or {}).items()),
         'seconds': percent(row['seconds'] / row['images']) if row.get('images') else '-',
         'images': row.get('images'),
-        'scores': [
-            *_same_classes(without, row),
-            *((score, *_compared(find_score(without, score), find_score(row, score))) for score in scores),
-        ],
+        'scores': [*_same_classes(without, row), *((score, *compared(score)) for score in scores)],
         'classes': [
-            (
-                name,
-                *_compared(*(find_score(part, CLASS_PREFIX + name) for part in (without, row))),
-                *_compared(*(find_score(part, BOUNDARY_CLASS_PREFIX + name) for part in (without, row))),
-            )
+            (name, *compared(CLASS_PREFIX + name), *compared(BOUNDARY_CLASS_PREFIX + name))
             for name in classes
         ],
         'pictures': _pictures(run.folder, row['iter'], len(classes), width),
@@ -54,13 +51,13 @@ def _same_classes(without: Row, row: Row) -> list[tuple[str, ...]]:
 
     A class that is predicted and never labelled is 0 in mIoU, and in it no more without its last pixel.
     """
-    both = [
+    one, other = (
         {k: v for k, v in (part.get('class_iou') or {}).items() if v is not None} for part in (without, row)
-    ]
-    shared = both[0].keys() & both[1].keys()
-    if not shared or both[0].keys() == both[1].keys():
+    )
+    shared = sorted(one.keys() & other.keys())
+    if one.keys() == other.keys() or not shared:
         return []
-    means = (sum(part[name] for name in sorted(shared)) / len(shared) for part in both)
+    means = (mean_known([part[name] for name in shared]) for part in (one, other))
     return [('mIoU, same classes', *_compared(*means))]
 
 

@@ -1,7 +1,7 @@
 """The runs of a report: their records, and what else is in their work_dirs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,12 @@ def name_runs(paths: Sequence[Path]) -> list[str]:
     return [str(Path(*name)) for name in names]
 
 
+def training_logs(folder: Path, tail: int | None = None) -> Iterator[list[dict[str, Any]]]:
+    """What MMEngine logged of iterations, an item per attempt, the last first; as ``read_objects``."""
+    for path in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
+        yield [row for row in read_objects(path, tail) if 'lr' in row and 'time' in row]
+
+
 class RunFolder:
     """A run's record, and pictures and tables beside it, which may be missing."""
 
@@ -78,11 +84,8 @@ class RunFolder:
 
     def training_seconds(self) -> float | None:
         """Iterations times their mean time in MMEngine's logs; None where there is none."""
-        times: dict[int, float] = {}
-        for path in sorted(self.folder.glob('*/vis_data/scalars.json')):
-            for row in read_objects(path):
-                if 'lr' in row and 'time' in row:
-                    times[row.get('step', 0)] = row['time']
+        attempts = reversed(list(training_logs(self.folder)))
+        times = {row.get('step', 0): row['time'] for logged in attempts for row in logged}
         rows = self.history.select(Kind.VALIDATION)
         return sum(times.values()) / len(times) * rows[-1]['iter'] if times and rows else None
 

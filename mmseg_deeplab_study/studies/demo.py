@@ -19,10 +19,10 @@ from ..report.page import render_page
 from ..report.paper import draw_adaptation
 from ..report.runs import RunFolder
 from ..runs.history import read_history
-from ..tables import table_text
+from ..tables import duration_text, table_text
 from .carry_out import carry_out_study
 from .plan import Study, StudyRun, read_study
-from .progress import console, duration_text
+from .progress import console
 
 SOURCE_SIZE, TARGET_SIZE = (96, 96), (96, 192)
 DRAWN = 'drawn data (not photographs): its scores show how a network adapts, not how good it is'

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..tables import duration_text
 from .state import RunState
 
 COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'blocked': 'red', 'queued': 'yellow'}
@@ -70,10 +71,3 @@ def make_table(states: Mapping[str, RunState], title: str) -> Table:
     for name, state in states.items():
         table.add_row(name, Text(state.status, COLOURS.get(state.status, '')), *_figures(state))
     return table
-
-
-def duration_text(seconds: float) -> str:
-    """Hours, minutes and seconds, as far as there are any."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours}:{minutes:02d}:{rest:02d} h' if hours else f'{minutes}:{rest:02d} min'

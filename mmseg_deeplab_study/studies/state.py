@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..atomic_file import write_atomically
 from ..json_lines import read_objects
+from ..report.runs import training_logs
 from ..runs.history import FILE_NAME, Kind
 from ..runs.work_dir import is_claimed
 from .plan import StudyRun
@@ -108,7 +109,8 @@ def look(run: StudyRun) -> RunState:
     """How far a run is; what only a cluster knows is not in it."""
     mark = read_mark(run)
     record = [row for row in read_objects(run.folder / FILE_NAME, TAIL) if 'iter' in row]
-    logged = _training_rows(run.folder)
+    # Of the last attempt that came to an iteration.
+    logged = next(filter(None, training_logs(run.folder, TAIL)), [])
     iteration = logged[-1]['step'] if logged else record[-1]['iter'] if record else None
     if (code := mark.get('exit_code')) is not None:
         status = 'failed' if code else 'done'
@@ -122,14 +124,6 @@ def look(run: StudyRun) -> RunState:
     miou = scored[-1]['mIoU'] if scored else None
     left = (run.max_iters - iteration) * _pace(logged, record) if logged and status == 'running' else None
     return RunState(status, iteration, run.max_iters, miou, left)
-
-
-def _training_rows(folder: Path) -> list[dict[str, Any]]:
-    """What MMEngine logged of the iterations of the last attempt that came to any."""
-    for path in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
-        if rows := [row for row in read_objects(path, TAIL) if 'lr' in row and 'time' in row]:
-            return rows
-    return []
 
 
 def _pace(logged: Sequence[Mapping[str, Any]], record: Sequence[Mapping[str, Any]]) -> float:

@@ -19,7 +19,7 @@ from PIL import Image
 from mmseg_deeplab_study.report import film
 from mmseg_deeplab_study.report.analysis_text import class_table, score_table
 from mmseg_deeplab_study.report.confusions import right_answers
-from mmseg_deeplab_study.report.content import page_content
+from mmseg_deeplab_study.report.page import page_content
 from mmseg_deeplab_study.report.runs import read_runs
 from mmseg_deeplab_study.runs.history import History
 from mmseg_deeplab_study.runs.study_record import write_study_record

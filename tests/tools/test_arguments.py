@@ -16,7 +16,7 @@ from mmseg.registry import HOOKS
 from mmseg_deeplab_study.datasets.downloads import CAMVID_COUNTS, CITYSCAPES_COUNTS
 from mmseg_deeplab_study.evaluation.metrics.boundary_metric import WIDTHS
 from mmseg_deeplab_study.hub import config_path
-from mmseg_deeplab_study.report.content import page_content
+from mmseg_deeplab_study.report.page import page_content
 from mmseg_deeplab_study.runs.config import read_config
 from mmseg_deeplab_study.runs.history import FILE_NAME
 from mmseg_deeplab_study.studies.demo import QUICK_OPTIONS

@@ -1,6 +1,5 @@
-"""Pixels counted by true and predicted class, in numpy and OpenCV: torch is slow to import."""
+"""Pixels counted by true and predicted class, for a report too, which imports no torch."""
 
-import cv2
 import numpy as np
 
 IDS = 256  # of uint8, as MMSeg reads label maps
@@ -23,6 +22,9 @@ def confusion_matrix(
     Raises:
         ValueError: the shapes differ, an id is outside its label space, or there are more than 256 classes.
     """
+    # A report without pictures needs none of it.
+    import cv2
+
     columns = num_classes if num_predicted is None else num_predicted
     check_ids(max(num_classes, columns), ignore_index)
     maps = [ids.reshape(-1) for ids in as_uint8(label, prediction, num_classes, ignore_index, columns)]
