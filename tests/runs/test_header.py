@@ -1,4 +1,4 @@
-"""What is in the header of a record: digests that tell recipes apart and nothing else."""
+"""What is in the header of a record: digests that tell recipes apart, and what a model costs."""
 
 import hashlib
 from pathlib import Path
@@ -8,8 +8,16 @@ from unittest.mock import Mock
 import pytest
 import torch
 from mmengine.config import Config
+from mmseg.registry import MODELS
+from mmseg.utils import register_all_modules
+from torch import nn
 
-from mmseg_deeplab_study.runs.header import check_continuation, config_digest, describe_checkpoint
+from mmseg_deeplab_study.runs.header import (
+    check_continuation,
+    config_digest,
+    describe_checkpoint,
+    describe_model,
+)
 
 ADAPTATION = Path(__file__).resolve().parents[2] / 'configs/_base_/adaptation.py'
 
@@ -83,3 +91,56 @@ def test_settings_that_differ_are_named():
         'adaptation.jsonl was begun with other settings, which its header keeps: optim_wrapper.lr 0.1, now '
         '0.2; hooks.0.x missing, now null; world_size 1, now 2'
     )
+
+
+# What a model costs, against sums by hand and the published figures of a network
+
+
+class Toy(nn.Module):
+    def __init__(self, backbone: nn.Module | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone or nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+        self.auxiliary_head = nn.Conv2d(8, 19, 1)
+        self.conv_seg = nn.Identity() if backbone else nn.Conv2d(8, 19, 1)
+
+    def forward(self, inputs: torch.Tensor, mode: str) -> torch.Tensor:
+        assert mode == 'tensor'
+        return self.conv_seg(self.backbone(inputs))
+
+
+def test_parameters_and_multiply_adds_by_hand():
+    assert describe_model(Toy(), 32, 64) == {
+        # 3*3*3*8 + 8*19 + 19
+        'parameters': 216 + 152 + 19,
+        # 16*32 pixels, each 3*3*3*8 and 8*19
+        'multiply_adds': 512 * (216 + 152),
+        'input': [32, 64],
+    }
+
+
+def test_resnet50_is_as_published():
+    """torchvision gives 25,557,032 parameters and 4.09 GFLOPS (multiply-adds) at 224x224, the classifier's
+    2,049,000 and 0.002 among them."""
+    register_all_modules()
+    found = describe_model(Toy(MODELS.build(dict(type='mmpretrain.ResNet', depth=50))), 224, 224)
+    assert found['parameters'] == 25_557_032 - 2_049_000
+    assert found['multiply_adds'] / 1e9 == pytest.approx(4.09, abs=0.01)
+
+
+def test_the_segmentor_stays_as_it_is(make_config, tmp_path):
+    register_all_modules()
+    model = MODELS.build(make_config(tmp_path, tmp_path).model).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    found = describe_model(model, 64, 64)
+    assert found['multiply_adds'] > found['parameters'] > 0
+    assert model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_what_cannot_run_on_shapes(caplog):
+    class Looks(Toy):
+        def forward(self, inputs: torch.Tensor, mode: str) -> torch.Tensor:
+            return inputs if inputs.max() > 0 else super().forward(inputs, mode)
+
+    found = describe_model(Looks(), 8, 8)
+    assert found['parameters'] == 387 and found['multiply_adds'] is None
