@@ -24,23 +24,24 @@ def row(iteration: int, kind: str = 'validation', subset: str = 'full', **scores
     return {'iter': iteration, 'kind': kind, 'subset': subset, **scores}
 
 
+def leading(seen: tuple[float, ...], unseen: tuple[float, ...]) -> list[dict]:
+    return [row(5 * k, seen=s, unseen=u) for k, (s, u) in enumerate(zip(seen, unseen, strict=True))]
+
+
 def test_lead_of_the_seen_classes():
-    seen, unseen = (4.0, 15.0, 28.0, 30.0), (0.0, 2.0, 9.0, 20.0)
-    rows = [row(5 * k, seen=s, unseen=u) for k, (s, u) in enumerate(zip(seen, unseen, strict=True))]
-    assert seen_lead(rows).iterations == 10  # half of 20 at 15, half of 30 at 5
-    swapped = [row(r['iter'], seen=r['mIoU.unseen'], unseen=r['mIoU.seen']) for r in rows]
-    assert seen_lead(swapped).iterations == -10
+    early, late = (4.0, 15.0, 28.0, 30.0), (0.0, 2.0, 9.0, 20.0)
+    assert seen_lead(leading(early, late)) == (10, 5, 15)  # half of 20 at 15, half of 30 at 5
+    assert seen_lead(leading(late, early)) == (-10, 15, 5)
 
 
 @pytest.mark.parametrize('unseen', [{}, {'unseen': None}, {'unseen': 0.0}, {'unseen': 9.9}])
 def test_no_lead_where_a_mean_is_not_there_or_small(unseen):
-    assert seen_lead([row(0, seen=30.0, **unseen), row(5, seen=40.0, **unseen)]) == (None, 0, None)
+    assert seen_lead([row(i, seen=30.0, **unseen) for i in (0, 5)]) == (None, 0, None)
 
 
 def test_the_lead_is_that_of_the_labelled_classes():
     # over all classes the seen are at half their best at 5, because of those that nobody labelled
-    seen, labelled, unseen = (9.0, 20.0, 30.0), (28.0, 28.0, 30.0), (0.0, 0.0, 20.0)
-    rows = [row(5 * k, seen=s, unseen=u) for k, (s, u) in enumerate(zip(seen, unseen, strict=True))]
+    labelled, rows = (28.0, 28.0, 30.0), leading((9.0, 20.0, 30.0), (0.0, 0.0, 20.0))
     assert seen_lead(rows).iterations == 5
     for line, s in zip(rows, labelled, strict=True):
         line.update({'mIoU.seen.labelled': s, 'mIoU.unseen.labelled': line['mIoU.unseen']})
@@ -154,25 +155,26 @@ def test_unlabelled_classes_are_not_known_without_a_matrix():
     assert unlabelled_classes(History({}, [row(0, confusion=[[1]])])) == []
 
 
-def test_forgetting():
-    # written late and out of order, and at fewer iterations than the validations
-    rows = [row(40, 'forgetting', mIoU=48.0), row(0, 'forgetting', mIoU=60.0), row(20, 'forgetting', mIoU=30)]
-    assert summarise_forgetting(History({}, rows)) == (60.0, 48.0, 40, 12.0)
-
-
-def test_forgetting_over_the_labelled_classes():
-    rows = [row(i, 'forgetting', mIoU=m, **{'mIoU.labelled': m + 20}) for i, m in ((0, 40.0), (5, 30.0))]
-    assert summarise_forgetting(History({}, rows)) == (60.0, 50.0, 5, 10.0)
-
-
-def test_forgetting_that_is_null_at_the_end():
-    rows = [row(0, 'forgetting', mIoU=40.0), row(5, 'forgetting', mIoU=None)]
-    assert summarise_forgetting(History({}, rows)) == (40.0, None, 5, None)
-
-
-def test_forgetting_without_its_start_or_altogether():
-    assert summarise_forgetting(History({}, [row(5, 'forgetting', mIoU=50.0)])) == (None, 50.0, 5, None)
-    assert summarise_forgetting(History({}, [row(0, 'forgetting', mIoU=None), row(0, mIoU=1.0)])) is None
+@pytest.mark.parametrize(
+    ('rows', 'expected'),
+    [
+        # written late and out of order, and at fewer iterations than the validations
+        (
+            [row(i, 'forgetting', mIoU=m) for i, m in ((40, 48.0), (0, 60.0), (20, 30.0))],
+            (60.0, 48.0, 40, 12.0),
+        ),
+        # over the labelled classes
+        (
+            [row(i, 'forgetting', mIoU=m, **{'mIoU.labelled': m + 20}) for i, m in ((0, 40.0), (5, 30.0))],
+            (60.0, 50.0, 5, 10.0),
+        ),
+        ([row(0, 'forgetting', mIoU=40.0), row(5, 'forgetting', mIoU=None)], (40.0, None, 5, None)),
+        ([row(5, 'forgetting', mIoU=50.0)], (None, 50.0, 5, None)),
+        ([row(0, 'forgetting', mIoU=None), row(0, mIoU=1.0)], None),
+    ],
+)
+def test_forgetting(rows, expected):
+    assert summarise_forgetting(History({}, rows)) == expected
 
 
 def test_probe_against_full():
@@ -191,7 +193,4 @@ def test_probe_against_full():
     ]
     # mean of 1, 4, 1, 2 is 2
     assert compare_probe(History({}, rows)) == (4, 4.0, 2.0, 2, 1)
-
-
-def test_no_probe():
     assert compare_probe(History({}, [row(0, mIoU=1.0), row(5, subset='probe', mIoU=1.0)])) is None

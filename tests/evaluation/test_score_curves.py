@@ -17,46 +17,40 @@ def validations(*scores: float | None, score: str = 'mIoU') -> list[dict]:
     return [{'iter': 5 * k, score: value} for k, value in enumerate(scores)]
 
 
-def test_a_curve_that_dips_and_recovers():
-    #      iteration     0     5    10    15    20    25
-    rows = validations(11.0, 8.0, 6.5, 10.9, 11.5, 11.2)
-    found = summarise_adaptation(rows)
-    assert (found.start, found.last, found.last_iter) == (11.0, 11.2, 25)
-    assert (found.lowest, found.lowest_iter) == (6.5, 10)
-    assert found.dip == 4.5  # 11.0 - 6.5
-    assert found.recovery_iter == 20  # 10.9 at 15 is still below 11.0
-    assert (found.best, found.best_iter) == (11.5, 20)
-
-
-def test_reaching_the_start_exactly_is_a_recovery():
-    assert summarise_adaptation(validations(10.0, 9.0, 10.0)).recovery_iter == 10
-
-
-def test_a_curve_that_never_falls_has_no_dip_and_nothing_to_recover():
-    found = summarise_adaptation(validations(3.0, 3.0, 7.0))
-    assert (found.dip, found.lowest, found.lowest_iter, found.recovery_iter) == (0.0, 3.0, 0, None)
-
-
-def test_a_curve_that_has_not_come_back():
-    found = summarise_adaptation(validations(10.0, 4.0, 9.5))
-    assert (found.dip, found.recovery_iter) == (6.0, None)
-
-
-def test_coming_back_before_the_lowest_point_does_not_count():
-    #       0 falls to 8 at 5, is back at 10, falls to 6 at 15, is back for good at 25
-    rows = validations(10.0, 8.0, 11.0, 6.0, 9.0, 10.5)
-    found = summarise_adaptation(rows)
-    assert (found.lowest_iter, found.recovery_iter) == (15, 25)
-
-
-def test_the_first_of_equal_extremes_counts():
-    found = summarise_adaptation(validations(5.0, 2.0, 2.0, 8.0, 8.0))
-    assert (found.lowest_iter, found.best_iter) == (5, 15)
+@pytest.mark.parametrize(
+    ('scores', 'expected'),
+    [
+        # it dips by 11.0 - 6.5 and recovers: 10.9 at 15 is still below 11.0
+        (
+            (11.0, 8.0, 6.5, 10.9, 11.5, 11.2),
+            dict(start=11.0, lowest=6.5, lowest_iter=10, dip=4.5, recovery_iter=20)
+            | dict(best=11.5, best_iter=20, last=11.2, last_iter=25),
+        ),
+        # reaching the start exactly is a recovery
+        ((10.0, 9.0, 10.0), dict(recovery_iter=10)),
+        # it never falls: no dip, and nothing to recover
+        ((3.0, 3.0, 7.0), dict(dip=0.0, lowest=3.0, lowest_iter=0, recovery_iter=None)),
+        # it has not come back
+        ((10.0, 4.0, 9.5), dict(dip=6.0, recovery_iter=None)),
+        # coming back at 10, before the lowest point, does not count
+        ((10.0, 8.0, 11.0, 6.0, 9.0, 10.5), dict(lowest_iter=15, recovery_iter=25)),
+        # the first of equal extremes counts
+        ((5.0, 2.0, 2.0, 8.0, 8.0), dict(lowest_iter=5, best_iter=15)),
+        # a class that nobody predicts any more is null, and not what it last was
+        ((4.0, 0.0, 6.0, None), dict(last=None, last_iter=15, lowest=0.0, best=6.0, best_iter=10)),
+        # a null at iteration 0 is no start
+        ((None, 4.0, 2.0), dict(start=None, dip=None, lowest=2.0, best_iter=5)),
+    ],
+)
+def test_figures_of_a_curve(scores, expected):
+    rows = validations(*scores)
+    found = summarise_adaptation(rows)._asdict()
+    assert {key: found[key] for key in expected} == expected
+    assert rows == validations(*scores)
 
 
 def test_iteration_0_alone():
-    found = summarise_adaptation(validations(5.0))
-    assert found == (5.0, 5.0, 0, None, 5.0, 0, 5.0, 0, 0.0, 5.0)
+    assert summarise_adaptation(validations(5.0)) == (5.0, 5.0, 0, None, 5.0, 0, 5.0, 0, 0.0, 5.0)
 
 
 def test_another_score_and_nulls():
@@ -65,23 +59,10 @@ def test_another_score_and_nulls():
     assert summarise_adaptation(rows, 'mIoU.unseen').last == 6.0
 
 
-def test_the_last_score_is_that_of_the_last_validation():
-    # a class that nobody predicts any more is null, and not what it last was
-    found = summarise_adaptation(validations(4.0, 0.0, 6.0, None))
-    assert (found.last, found.last_iter) == (None, 15)
-    assert (found.lowest, found.best, found.best_iter) == (0.0, 6.0, 10)
-
-
 def test_validations_that_lack_a_score():
     rows = [*validations(4.0, 2.0), {'iter': 10, 'mIoU.seen': 1.0}]
     assert score_curve(rows, 'mIoU') == [(0, 4.0), (5, 2.0)]
     assert summarise_adaptation(rows).last is None
-
-
-def test_rows_are_left_as_they_are():
-    rows = validations(4.0, 2.0)
-    summarise_adaptation(rows)
-    assert rows == validations(4.0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +88,6 @@ def test_without_iteration_0_there_is_nothing_to_fall_below():
     assert (found.start, found.dip, found.recovery_iter) == (None, None, None)
     assert (found.lowest, found.lowest_iter, found.best, found.best_iter) == (3.0, 10, 9.0, 15)
     assert (found.last, found.last_iter) == (9.0, 15)
-
-
-def test_a_null_at_iteration_0_is_no_start():
-    found = summarise_adaptation(validations(None, 4.0, 2.0))
-    assert (found.start, found.dip, found.lowest, found.best_iter) == (None, None, 2.0, 5)
 
 
 def test_a_class_is_a_score():
@@ -151,9 +127,7 @@ def test_iterations_to_a_share_of_the_best():
     assert iterations_to_share(curve, 1) == 10
     assert iterations_to_share([(0, 0.0), (5, 0.0)]) is None
     assert iterations_to_share([]) is None
-
-
-def test_half_of_nearly_nothing_is_no_event():
+    # half of nearly nothing is no event
     assert iterations_to_share([(0, 2.0), (5, 9.9)]) is None
     assert iterations_to_share([(0, 2.0), (5, 10.0)]) == 5
     assert iterations_to_share([(0, 2.9), (5, 2.0)], 1) is None
