@@ -41,7 +41,7 @@ class MeasuredRun(NamedTuple):
     name: str
     folder: RunFolder
     figures: Figures
-    unlabelled: Sequence[str] = ()
+    unlabelled: Sequence[str]
 
     @property
     def history(self) -> History:

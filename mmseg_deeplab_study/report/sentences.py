@@ -128,14 +128,10 @@ def _class_sentences(group: Group) -> Iterator[str]:
     run = group.runs[0]
     timings = classes_early_to_late(run.history)
     came = [timing for timing in timings if timing.half_iter is not None]
-    rows = [row.get('class_iou') or {} for row in run.history.validations]
-    validated = {name for row in rows for name, iou in row.items() if iou is not None}
-    unlabelled = run.unlabelled
-    validated -= set(unlabelled)
-    best = {name: run.figures[CLASS_PREFIX + name]['best'] for name in validated}
-    late = [timing.name for timing in timings if timing.half_iter is None and timing.name in validated]
-    never = [name for name in late if best[name] == 0]
-    little = [f'{name} ({percent(best[name])})' for name in late if best[name] > 0]
+    late = [t.name for t in timings if t.half_iter is None and t.name not in run.unlabelled]
+    bests = [(name, run.figures[CLASS_PREFIX + name]['best']) for name in late]
+    never = [name for name, best in bests if best == 0]
+    little = [f'{name} ({percent(best)})' for name, best in bests if best]
     where = f' (in {run.name})' if len(group.runs) > 1 else ''
     if len(came) > 1:
         first = ', '.join(f'{t.name} ({t.half_iter})' for t in came[:NAMED])
@@ -147,9 +143,9 @@ def _class_sentences(group: Group) -> Iterator[str]:
         yield f'Never at {MIN_BEST} %, so neither early nor late (best in brackets): {found}{where}.'
     if never:
         yield f'Never above 0: {", ".join(never)}{where}.'
-    if unlabelled:
+    if run.unlabelled:
         yield (
-            f'No pixel is labelled {", ".join(unlabelled)}: in the other means such a class counts as 0 '
+            f'No pixel is labelled {", ".join(run.unlabelled)}: in the other means such a class counts as 0 '
             f'where one pixel is predicted as it, and not at all elsewhere, so they move by that '
             f'alone{where}.'
         )
