@@ -25,6 +25,7 @@ NO_SOURCE = 'no source model: training began without a source checkpoint'
 HEADER = ('experiment', 'seed', 'config_digest', 'source_checkpoint', 'validation', 'train', 'versions')
 COLUMNS = ('run', 'seed', 'subject', 'measure', 'value', 'low', 'high', 'n')
 HALF = 'iterations_to_0.5_of_best'
+SHOWN = 0.05  # points; less than that is 0.0 on the page
 
 Value = float | Estimate | None
 Figures = Mapping[str, Mapping[str, Value]]
@@ -63,23 +64,45 @@ class MeasuredRun(NamedTuple):
         """Whether training began without a source model."""
         return adaptation.has_no_source(self.history)
 
+    def fell(self, score: str) -> bool:
+        """Whether a score fell below iteration 0's by what can be seen."""
+        return (self.figures[score]['dip'] or 0) >= SHOWN
+
 
 class Group(NamedTuple):
-    """Runs that repeat one experiment; ``figures`` are their means over seeds."""
+    """Runs that repeat one experiment; ``figures`` are those of a single run, or means over seeds."""
 
     runs: list[MeasuredRun]
     figures: Figures
 
     @property
+    def several(self) -> bool:
+        """Whether there are means: it has more than one run."""
+        return len(self.runs) > 1
+
+    @property
     def name(self) -> str:
         """The name of its only run, or what its means are of."""
         names = ', '.join(run.name for run in self.runs)
-        return names if len(self.runs) == 1 else f'mean of {names}'
+        return f'mean of {names}' if self.several else names
+
+    @property
+    def label(self) -> str:
+        """A short name: its first run's and how many more there are."""
+        return self.runs[0].name + (f' and {len(self.runs) - 1} more' if self.several else '')
 
     @property
     def seeds(self) -> int:
         """How many seeds its runs have; those without one count each for itself."""
-        return self.figures['mIoU']['last_iter'].seeds if len(self.runs) > 1 else 1
+        return self.figures['mIoU']['last_iter'].seeds if self.several else 1
+
+    @property
+    def unfinished(self) -> str:
+        """How far the runs are that are not at their end."""
+        known = [(run, run.history.header.get('max_iters')) for run in self.runs]
+        return ', '.join(
+            f'{run.name} at iteration {run.last} of {end}' for run, end in known if run.last < (end or 0)
+        )
 
 
 class Analysis(NamedTuple):
@@ -102,14 +125,6 @@ def leading(groups: Sequence[Group]) -> tuple[str, str, str]:
     return LABELLED if known and any(run.unlabelled for run in runs) else MEAN_IOUS
 
 
-def unfinished(group: Group) -> str:
-    """How far the runs are that are not at their end."""
-    known = [(run, run.history.header.get('max_iters')) for run in group.runs]
-    return ', '.join(
-        f'{run.name} at iteration {run.last} of {end}' for run, end in known if run.last < (end or 0)
-    )
-
-
 def analyse(folders: Mapping[str, RunFolder], iou: float = 20, share: float = 0.5) -> Analysis:
     """Measure runs by name, and their means where they repeat one experiment.
 
@@ -126,7 +141,7 @@ def analyse(folders: Mapping[str, RunFolder], iou: float = 20, share: float = 0.
     groups = []
     for indices in group_runs([run.history.header for run in runs]):
         members = [runs[i] for i in indices]
-        groups.append(Group(members, members[0].figures if len(members) == 1 else _means(members)))
+        groups.append(Group(members, _means(members) if len(members) > 1 else members[0].figures))
     return Analysis(groups, iou, share)
 
 
@@ -205,7 +220,7 @@ def as_json(analysis: Analysis) -> str:
             'figures': {s: {m: v._asdict() for m, v in row.items()} for s, row in group.figures.items()},
         }
         for group in analysis.groups
-        if len(group.runs) > 1
+        if group.several
     ]
     content = {'iou': analysis.iou, 'share': analysis.share, 'runs': runs, 'groups': groups}
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
@@ -224,7 +239,7 @@ def as_csv(analysis: Analysis) -> str:
                 seen = None if timing.seen is None else int(timing.seen)
                 rows.append([run.name, run.seed, CLASS_PREFIX + timing.name, 'seen', seen, *[None] * 3])
             rows += ([run.name, run.seed, *figure, *[None] * 3] for figure in _flat(run.figures))
-        if len(group.runs) > 1:
+        if group.several:
             rows += (
                 [group.name, None, subject, measure, value.mean, value.low, value.high, value.count]
                 for subject, measure, value in _flat(group.figures)

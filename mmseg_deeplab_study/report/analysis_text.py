@@ -24,7 +24,7 @@ def as_text(analysis: Analysis) -> str:
     """Tables and lines for a terminal: percentages with one decimal, ``-`` for none."""
     texts = []
     for group in analysis.groups:
-        several = f' [95 % interval of the mean, n = {group.seeds}]' if len(group.runs) > 1 else ''
+        several = f' [95 % interval of the mean, n = {group.seeds}]' if group.several else ''
         found = [group.name + several, *([NO_SOURCE] if any(run.no_source for run in group.runs) else [])]
         found += [table_text(table) for table in (score_table(group), class_table(group, analysis))]
         texts.append('\n'.join([*found, *lines(group)]))
@@ -36,19 +36,20 @@ def score_table(group: Group) -> Table:
 
     Where the set lacks classes, means over the labelled ones come first; elsewhere they are the same.
     """
-    several = len(group.runs) > 1
     columns = {**BEFORE, 'lowest (iteration)': 'lowest', **FALLS, 'recovered at': 'recovery_iter'}
     columns |= {**AFTER, 'area': 'area'}
-    names = ['%', 'run'] if several else ['%']
+    names = ['%', 'run'] if group.several else ['%']
     table = make_table([*names, *columns], left=len(names))
     means = [*LABELLED, *MEAN_IOUS] if leading([group]) == LABELLED else MEAN_IOUS
     for score in (*means, 'BIoU', *(f'{SubsetName.PROBE}/{score}' for score in means)):
         rows = [(run.name, run.figures) for run in group.runs]
-        rows += [('mean', group.figures)] if several else []
+        rows += [('mean', group.figures)] if group.several else []
         for name, figures in rows:
             if row := figures.get(score):
                 cells = (cell(row, measure) for measure in columns.values())
-                table.add_row(*(score, name)[: len(names)], *cells, end_section=several and name == 'mean')
+                table.add_row(
+                    *(score, name)[: len(names)], *cells, end_section=group.several and name == 'mean'
+                )
     return table
 
 

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 from ..evaluation.metrics.scores import MEAN_IOUS
 from ..evaluation.seeds import Estimate, estimate_difference, estimate_over_seeds
 from ..runs.history import Kind
-from .analysis import Group, MeasuredRun, Value, leading, mean
+from .analysis import SHOWN, Group, MeasuredRun, Value, leading, mean
 from .analysis_text import count, percent
 
 SIDE_BY_SIDE = 'Side by side'
 ONE_SEED = 'One seed says nothing about variance: another may order the experiments differently.'
-SHOWN = 0.05  # points; less than that is 0.0 on the page
 # What is asked of experiments of equal length: text, subject, measure, and whether the largest is first.
 # In the text ``{score}`` is the subject, or the mean IoU that leads, and ``{end}`` the end of runs.
 OF_THE_WHOLE = (
@@ -26,12 +25,6 @@ OF_THE_WHOLE = (
     ),
     ('Boundary IoU (%) {end}', 'BIoU', 'last', True),
 )
-
-
-def label(group: Group) -> str:
-    """A short name of an experiment: its first run's and how many more there are."""
-    more = len(group.runs) - 1
-    return f'{group.runs[0].name} and {more} more' if more else group.runs[0].name
 
 
 def agree(groups: Sequence[Group], key: Callable[[MeasuredRun], Any]) -> bool:
@@ -100,7 +93,7 @@ def compare(groups: Sequence[Group]) -> list[str]:
 
 
 def _names(groups: Sequence[Group]) -> str:
-    return ', '.join(map(label, groups))
+    return ', '.join(group.label for group in groups)
 
 
 def _compare_task(groups: Sequence[Group]) -> Iterator[Ordered]:
@@ -135,23 +128,18 @@ def _answer(
     show = count if 'iter' in measure else percent
     if 'drop' in measure and show(found[0].value).startswith('-'):
         text += ' (below 0: a rise)'
-    values = ', '.join(f'{label(answer.group)} {show(answer.value)}' for answer in found)
+    values = ', '.join(f'{answer.group.label} {show(answer.value)}' for answer in found)
     yield f'{"; ".join([f"{text}: {values}", *_hedges(*found)])}.', found
 
 
 def recovery_of(group: Group, score: str) -> Answer:
-    """When the runs that fell visibly were back at their start; None of those that did not fall or come."""
-
-    def recovered(run: MeasuredRun) -> int | None:
-        row = run.figures[score]
-        return row['recovery_iter'] if (row['dip'] or 0) >= SHOWN else None
-
-    return _answer_of(group, recovered)
+    """When the runs that fell were back at their start; None of those that did not fall or come."""
+    return _answer_of(group, lambda run: run.figures[score]['recovery_iter'] if run.fell(score) else None)
 
 
 def _answer_of(group: Group, figure: Callable[[MeasuredRun], float | None]) -> Answer:
     runs = [figure(run) for run in group.runs]
-    return Answer(group, estimate_over_seeds(runs, _seeds(group)) if len(runs) > 1 else runs[0], runs)
+    return Answer(group, estimate_over_seeds(runs, _seeds(group)) if group.several else runs[0], runs)
 
 
 def _recovery(groups: Sequence[Group]) -> Iterator[Ordered]:
@@ -159,18 +147,17 @@ def _recovery(groups: Sequence[Group]) -> Iterator[Ordered]:
     score = leading(groups)[0]
     found = []
     for group in groups:
-        dips = [run.figures[score]['dip'] for run in group.runs]
-        if None not in dips:
-            answer, fell = recovery_of(group, score), sum(dip >= SHOWN for dip in dips)
+        if all(run.figures[score]['dip'] is not None for run in group.runs):
+            answer, fell = recovery_of(group, score), sum(run.fell(score) for run in group.runs)
             found.append((answer, fell, fell - sum(iteration is not None for iteration in answer.runs)))
     if len({(fell / len(a.runs), away / len(a.runs), mean(a.value)) for a, fell, away in found}) < 2:
         return
     back = sorted((a for a, *_ in found if mean(a.value) is not None), key=lambda a: mean(a.value))
     parts = []
     if back:
-        when = ', '.join(f'{label(answer.group)} {count(answer.value)}' for answer in back)
+        when = ', '.join(f'{answer.group.label} {count(answer.value)}' for answer in back)
         parts.append(f'back at its start at iteration: {when}')
-    if stayed := [f'{label(a.group)} ({away} of {fell} that fell)' for a, fell, away in found if away]:
+    if stayed := [f'{a.group.label} ({away} of {fell} that fell)' for a, fell, away in found if away]:
         parts.append(f'not back: {", ".join(stayed)}')
     if above := [answer.group for answer, fell, _ in found if not fell]:
         parts.append(f'never below it: {_names(above)}')
@@ -192,12 +179,12 @@ def _hedges(leader: Answer, *others: Answer) -> list[str]:
         if paired.low == paired.high:
             # Of iterations that are multiples of the validation interval.
             interval = f'{paired.mean:.2f} in each of them, which has no interval'
-        pair = f'{label(leader.group)} less {label(other.group)}'
+        pair = f'{leader.group.label} less {other.group.label}'
         parts.append(f'{pair}, paired by n = {paired.count} seeds: {interval}')
     apart = [answer for answer in apart if not _is_of_one(answer)]
     if not apart or _is_of_one(leader):
         return parts
-    first, name = leader.value, label(leader.group)
+    first, name = leader.value, leader.group.label
     close = [a for a in apart if a.value.low <= first.high and first.low <= a.value.high]
     names = _names([answer.group for answer in close or apart])
     said = f'the 95 % interval of the mean of {name} does not overlap with {names}'

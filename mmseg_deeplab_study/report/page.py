@@ -18,9 +18,9 @@ from ..evaluation.metrics.scores import LABELLED
 from ..evaluation.score_curves import MIN_BEST
 from ..tables import table_cells
 from ..version import __version__
-from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, unfinished
+from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading
 from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, score_table
-from .comparisons import agree, best_of, label, length_of, recovery_of, same_source, task_of
+from .comparisons import agree, best_of, length_of, recovery_of, same_source, task_of
 from .confusions import confusions, taken_tables
 from .curves import COLOURS, MEANS, class_values, curves
 from .film import film_strip
@@ -48,7 +48,7 @@ def render_page(analysis: Analysis, **options: Any) -> str:
     return environment.get_template('report.html.jinja').render(
         **content,
         names=[run.name for run in analysis.runs],
-        intervals=any(len(group.runs) > 1 for group in analysis.groups),
+        intervals=any(group.several for group in analysis.groups),
         version=__version__,
         css=Markup((templates / 'report.css').read_text('utf-8')),
         json=htmlsafe_json_dumps(content['data'], ensure_ascii=False, allow_nan=False, separators=(',', ':')),
@@ -99,7 +99,7 @@ def page_content(
             'leading': lead,
             'means': means,
             'groups': [
-                {'name': label(group), 'runs': [places[run.name] for run in group.runs], 'colour': colour}
+                {'name': group.label, 'runs': [places[run.name] for run in group.runs], 'colour': colour}
                 for group, colour in zip(analysis.groups, cycle(COLOURS))  # noqa: B905
             ],
             'runs': [curves(run, means) for run in runs],
@@ -143,7 +143,7 @@ def _summary(groups: Sequence[Group]) -> dict[str, Any]:
     return {
         'columns': [title for title, _ in columns],
         'rows': [
-            {'name': label(group), 'seeds': group.seeds, 'state': unfinished(group), 'cells': row}
+            {'name': group.label, 'seeds': group.seeds, 'state': group.unfinished, 'cells': row}
             for group, row in zip(groups, cells, strict=True)
         ],
     }

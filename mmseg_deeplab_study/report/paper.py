@@ -22,7 +22,6 @@ from ..datasets.palettes import UNLABELLED, colour_table
 from ..evaluation.adaptation import class_names
 from ..evaluation.score_curves import score_curve, summarise_adaptation
 from .analysis import Analysis, Group, MeasuredRun, leading
-from .comparisons import SHOWN, label
 from .curves import COLOURS, marks, series_csv
 from .pictures import shrink
 
@@ -73,8 +72,8 @@ def adaptation_figure(analysis: Analysis, title: str = '') -> Figure:
             if curve := score_curve(given, score):
                 look = dict(color=colour, linewidth=width, label=run.name + suffix)
                 axes.plot(*zip(*curve, strict=True), style, **look)
-        miou = run.figures[scores[0]]
-        if (miou['dip'] or 0) >= SHOWN:
+        if run.fell(scores[0]):
+            miou = run.figures[scores[0]]
             axes.plot(miou['lowest_iter'], miou['lowest'], 'o', color=colour, markersize=9, fillstyle='none')
     _set_axes(axes, scores[0])
     axes.set_title(title)
@@ -181,7 +180,7 @@ def _draw_group(axes: Axes, group: Group, place: int, score: str) -> Line2D | No
     colour = COLOURS[place % len(COLOURS)]
     look = dict(linestyle=STYLES[place % len(STYLES)], marker=MARKERS[place % len(MARKERS)], color=colour)
     look |= dict(linewidth=1.2, markersize=3, markevery=max(1, len(iterations) // 10))
-    (line,) = axes.plot(iterations, means, label=textwrap.fill(label(group), 48), **look)
+    (line,) = axes.plot(iterations, means, label=textwrap.fill(group.label, 48), **look)
     if len(curves) > 1:
         axes.fill_between(iterations, [*map(min, values)], [*map(max, values)], color=colour, alpha=0.2, lw=0)
     found = summarise_adaptation([{'iter': i, 'mIoU': m} for i, m in zip(iterations, means, strict=True)])

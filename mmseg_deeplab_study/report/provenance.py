@@ -7,7 +7,6 @@ from typing import Any
 from ..runs.history import flat_recipe
 from ..tables import Cells, duration_text
 from .analysis import Analysis, MeasuredRun
-from .comparisons import label
 
 
 def transfer_tables(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
@@ -66,4 +65,4 @@ def config_differences(analysis: Analysis) -> Cells:
     flat = [dict(flat_recipe(group.runs[0].history.header['config'])) for group in groups]
     keys = list(dict.fromkeys(key for config in flat for key in config))
     rows = [[key, *(config.get(key, '-') for config in flat)] for key in keys]
-    return ['key', *map(label, groups)], [row for row in rows if len(set(row[1:])) > 1]
+    return ['key', *(group.label for group in groups)], [row for row in rows if len(set(row[1:])) > 1]

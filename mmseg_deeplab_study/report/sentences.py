@@ -1,6 +1,6 @@
 """What the figures of an analysis say, in sentences."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +10,9 @@ from ..evaluation.metrics.scores import LABELLED
 from ..evaluation.score_curves import CLASS_PREFIX, MIN_BEST
 from ..evaluation.seeds import Estimate
 from ..runs.history import History
-from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading, mean, unfinished
+from .analysis import NO_SOURCE, SHOWN, Analysis, Group, MeasuredRun, Value, leading, mean
 from .analysis_text import count, percent
-from .comparisons import SHOWN, SIDE_BY_SIDE, compare, label
+from .comparisons import SIDE_BY_SIDE, compare
 
 NAMED = 3  # classes in one sentence
 
@@ -31,7 +31,7 @@ def sentences(analysis: Analysis) -> dict[str, list[str]]:
     if compared := compare(analysis.groups):
         found[SIDE_BY_SIDE] = compared
     for group in analysis.groups:
-        found.setdefault(label(group), []).extend(_of_group(group))
+        found.setdefault(group.label, []).extend(_of_group(group))
     return found
 
 
@@ -56,8 +56,8 @@ def taken_for(view: SourceView) -> list[tuple[str, str, float]]:
 def _of_group(group: Group) -> Iterator[str]:
     score = leading([group])[0]
     miou = group.figures[score]
-    if going_on := unfinished(group):
-        yield f'Not finished: {going_on}.'
+    if group.unfinished:
+        yield f'Not finished: {group.unfinished}.'
     if any(run.no_source for run in group.runs):
         yield f'{NO_SOURCE[0].upper()}{NO_SOURCE[1:]}.'
     if score in LABELLED:
@@ -74,7 +74,7 @@ def _of_group(group: Group) -> Iterator[str]:
             points = percent(miou['source_drop'])
             yield f"From the source's view {score} drops by {points} points, to {lowest}."
     if mean(miou['start']) is not None:
-        yield _dip(miou, score) if len(group.runs) == 1 else _dips(group, score)
+        yield _dips(group, score) if group.several else _dip(group.runs[0], score)
     yield (
         f'The best {score} is {percent(miou["best"])} % at iteration {count(miou["best_iter"])}, '
         f'the last {percent(miou["last"])} %.'
@@ -84,8 +84,9 @@ def _of_group(group: Group) -> Iterator[str]:
     yield from _first_taken_for(group.runs[0])
 
 
-def _dip(miou: Mapping[str, Value], score: str) -> str:
-    if miou['dip'] < SHOWN:
+def _dip(run: MeasuredRun, score: str) -> str:
+    miou = run.figures[score]
+    if not run.fell(score):
         return f"{score} never falls below iteration 0's."
     back = miou['recovery_iter']
     reached = 'has not come back' if back is None else f'is back at iteration {back}'
@@ -96,9 +97,9 @@ def _dip(miou: Mapping[str, Value], score: str) -> str:
 
 
 def _dips(group: Group, score: str) -> str:
-    known = [miou for run in group.runs if (miou := run.figures[score])['dip'] is not None]
-    fell = [miou for miou in known if miou['dip'] >= SHOWN]
-    found = f"{score} dips below iteration 0's in {len(fell) or 'none'} of {len(known)} runs"
+    known = sum(run.figures[score]['dip'] is not None for run in group.runs)
+    fell = [run.figures[score] for run in group.runs if run.fell(score)]
+    found = f"{score} dips below iteration 0's in {len(fell) or 'none'} of {known} runs"
     if not fell:
         return f'{found}.'
     back = [miou['recovery_iter'] for miou in fell if miou['recovery_iter'] is not None]
@@ -132,7 +133,7 @@ def _class_sentences(group: Group) -> Iterator[str]:
     bests = [(name, run.figures[CLASS_PREFIX + name]['best']) for name in late]
     never = [name for name, best in bests if best == 0]
     little = [f'{name} ({percent(best)})' for name, best in bests if best]
-    where = f' (in {run.name})' if len(group.runs) > 1 else ''
+    where = f' (in {run.name})' if group.several else ''
     if len(came) > 1:
         first = ', '.join(f'{t.name} ({t.half_iter})' for t in came[:NAMED])
         later = [timing for timing in came[NAMED:] if timing.half_iter > came[NAMED - 1].half_iter]
