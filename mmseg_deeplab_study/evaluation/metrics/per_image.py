@@ -1,13 +1,19 @@
 """Metrics that keep what they count of each image."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from .confusion import check_ids
+
+# Why a sample may lack what is counted.
+_ABSENT = {
+    'pred_sem_seg': 'nothing predicted',
+    'gt_sem_seg': 'the pipeline has no LoadAnnotations, or the images no labels',
+}
 
 
 class PerImageMetric(BaseMetric):
@@ -23,8 +29,8 @@ class PerImageMetric(BaseMetric):
             the dataset.
 
     Raises:
-        ValueError: an ``ignore_index`` that no label map can hold; on evaluation, what ``count`` raises, with
-            the name of the file.
+        ValueError: an ``ignore_index`` that no label map can hold; on evaluation, a sample that lacks
+            predictions or label, and what ``count`` raises; names the file.
     """
 
     def __init__(self, ignore_index: int = 255, predictions: str = 'pred_sem_seg', **kwargs) -> None:
@@ -40,25 +46,14 @@ class PerImageMetric(BaseMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count the images of a batch."""
+        fields = (self.predictions, 'gt_sem_seg')
         for sample in data_samples:
-            maps = _maps_of(sample, self.predictions)
+            for name in fields:
+                if name not in sample:
+                    hint = _ABSENT.get(name, 'the model has no test_cfg.crf')
+                    raise ValueError(f'{sample.get("img_path")}: no {name} to count: {hint}')
+            maps = [sample[name]['data'].squeeze(0).cpu().numpy() for name in fields]
             try:
                 self.results.append(self.count(*maps))
             except ValueError as error:
                 raise ValueError(f'{sample.get("seg_map_path")}: {error}') from error
-
-
-def _maps_of(sample: Mapping[str, Any], predictions: str) -> list[np.ndarray]:
-    """Prediction and label (H, W) of a data sample as an Evaluator passes it.
-
-    Raises:
-        ValueError: it has no such predictions, or no label.
-    """
-    absent = 'nothing predicted' if predictions == 'pred_sem_seg' else 'the model has no test_cfg.crf'
-    for name, hint in (
-        (predictions, absent),
-        ('gt_sem_seg', 'the pipeline has no LoadAnnotations, or the images no labels'),
-    ):
-        if name not in sample:
-            raise ValueError(f'{sample.get("img_path")}: no {name} to count: {hint}')
-    return [sample[name]['data'].squeeze(0).cpu().numpy() for name in (predictions, 'gt_sem_seg')]
