@@ -2,24 +2,17 @@
 
 import argparse
 import json
-import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-
-import torch
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import mmseg_deeplab_study  # noqa: F401  (registers everything)
-from benchmarks import adapted, crf, growth, rounds, setups, tables, training, validation
+from benchmarks import crf, setups, tables, training, validation
 from benchmarks.measure import in_own_process, machine
 
-# What a section is measured on besides the large images: CamVid's own, or crops of the study's size.
-SIZES = {
-    'training': ['large', 'large crops'],
-    'validation': ['large', 'camvid'],
-    'memory': ['large', 'camvid'],
-    'rounds': ['large', 'camvid'],
-}
-PER_NETWORK = ('training', 'rounding', 'validation', 'memory', 'rounds')
-SECTIONS = (*PER_NETWORK, 'growth', 'adapted', 'crf')
+SECTIONS = ('training', 'rounding', 'validation', 'memory', 'rounds', 'growth', 'adapted', 'crf')
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,60 +38,49 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def tasks(args: argparse.Namespace, streets: Path) -> Iterator[tuple[str, str, Callable[[Path], Any]]]:
+    """Section, line of its table, and what measures it, given a folder for its files."""
+    for network in args.networks:
+        weights = args.results.with_name(f'{network}.pth')
+        # A step on the study's crops takes four times as long: a quarter of them will do.
+        for crop, steps, kept in ((384, args.steps, weights), (768, max(1, args.steps // 4), None)):
+            task = partial(training.steps, network, streets, number=steps, crop=crop, weights=kept)
+            yield 'training', f'{network}, {crop}x{crop}', task
+        yield 'rounding', network, partial(training.rounding, network, streets, number=args.steps)
+        for size, root in ((f'{args.height}x{2 * args.height}', streets), ('360x480', setups.camvid())):
+            key, passes = f'{network}, {size}', dict(rounds=args.rounds, weights=weights)
+            yield 'validation', key, partial(validation.passes, network, root, **passes)
+            yield 'memory', key, partial(validation.memory, network, root)
+            yield 'rounds', key, partial(training.rounds, network, root, number=3)
+    yield 'growth', validation.GROWN, partial(validation.growth, rounds=args.rounds)
+    if args.weights:
+        yield 'adapted', 'CamVid', partial(training.real_run, args.weights.absolute())
+
+
+def measure(results: Path, section: str, key: str, task: Callable[[Path], Any]) -> None:
+    """Measure one thing and add it to the results at once."""
+    with TemporaryDirectory() as folder:
+        value = task(Path(folder))
+    found = json.loads(results.read_text()) if results.exists() else {}
+    found.setdefault(section, {})[key] = value
+    found.setdefault('machines', {})[section] = machine()
+    found['dtypes'] = setups.DTYPES
+    results.write_text(json.dumps(found, indent=1))
+
+
 def main() -> None:
     """Measure section by section, then write table and picture."""
     args = parse_args()
-    path = args.results
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for section in args.only:
-        if section == 'crf' or (section == 'adapted' and args.weights is None):
-            continue
-        for network in args.networks if section in PER_NETWORK else [growth.NETWORK]:
-            for size in SIZES.get(section, ['large']):
-                in_own_process(measure, args, section, network, size)
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder:
+        streets = setups.make_streets(Path(folder), args.images, args.height)
+        for section, key, task in tasks(args, streets):
+            if section in args.only:
+                in_own_process(measure, args.results, section, key, task)
     if 'crf' in args.only and args.voc and args.weights:
         tables.write_between_marks(args.out / 'dense_crf.md', '\n'.join(crf.lines(args)))
-    if path.exists():
-        print(tables.write(json.loads(path.read_text()), args.out))
-
-
-def measure(args: argparse.Namespace, section: str, network: str, size: str) -> None:
-    """Measure one thing and add it to the results at once."""
-    path = args.results
-    weights = path.with_name(f'{network}.pth')
-    with tempfile.TemporaryDirectory() as name:
-        folder, root = Path(name), setups.camvid()
-        if size != 'camvid' and section not in ('growth', 'adapted'):
-            root = setups.make_streets(folder, args.images, args.height)
-        key = network
-        if 'camvid' in SIZES.get(section, []):
-            key += ', ' + (f'{args.height}x{2 * args.height}' if size == 'large' else '360x480')
-        if section == 'training':
-            # A step on the study's crops takes four times as long: a quarter of them will do.
-            crop, steps = (384, args.steps) if size == 'large' else (768, max(1, args.steps // 4))
-            key += f', {crop}x{crop}'
-            value = training.measure(network, root, folder, steps, crop)
-            trained = value.pop('weights')
-            if size == 'large':
-                torch.save(trained, weights)
-        elif section == 'rounding':
-            value = training.rounding(network, root, folder, args.steps)
-        elif section == 'validation':
-            trained = torch.load(weights, weights_only=True) if weights.exists() else None
-            value = validation.measure(network, root, folder, args.rounds, trained)
-        elif section == 'memory':
-            value = validation.memory(network, root, folder)
-        elif section == 'rounds':
-            value = rounds.measure(network, root, folder, 3)
-        elif section == 'growth':
-            value = growth.measure(folder, args.rounds)
-        else:
-            key, value = 'CamVid', adapted.measure(str(args.weights.absolute()), folder)
-    results = json.loads(path.read_text()) if path.exists() else {}
-    results.setdefault(section, {})[key] = value
-    results.setdefault('machines', {})[section] = machine()
-    results['dtypes'] = setups.DTYPES
-    path.write_text(json.dumps(results, indent=1))
+    if args.results.exists():
+        print(tables.write(json.loads(args.results.read_text()), args.out))
 
 
 if __name__ == '__main__':

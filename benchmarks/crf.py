@@ -18,7 +18,6 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from benchmarks import setups
-from benchmarks.adapted import LEAF
 from benchmarks.measure import alternate, in_own_process, machine, memory_mb, peak_growth
 from benchmarks.tables import markdown_table
 from mmseg_deeplab_study.engine.dense_crf import enable_dense_crf
@@ -32,7 +31,7 @@ SHOWN = ('mIoU', 'BIoU', 'trimap.1', 'trimap.2', 'trimap.4', 'trimap.8', 'trimap
 
 def voc_config(args: argparse.Namespace) -> Config:
     """A test of TensorFlow's weights on VOC's validation images, in its 21 classes."""
-    cfg = Config.fromfile(setups.ROOT / LEAF)
+    cfg = Config.fromfile(setups.LEAF)
     cfg.model.decode_head.num_classes = 21
     cfg.model.data_preprocessor.test_cfg = dict(size=(513, 513))
     loader = cfg.test_dataloader

@@ -17,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from benchmarks.setups import label_of, make_streets
+from mmseg_deeplab_study.datasets.label_maps import write_label_map
 from mmseg_deeplab_study.evaluation.metrics.scores import scores_from_confusion
 from mmseg_deeplab_study.report.analysis import analyse
 from mmseg_deeplab_study.report.page import render_page
@@ -26,6 +27,7 @@ from mmseg_deeplab_study.runs.history import FILE_NAME, HistoryWriter, Kind, Sub
 SIZES = {'validations': 1000, 'classes': 19, 'images': 8, 'seeds': 3, 'height': 1024}
 VARIANTS = 20  # label maps of each image
 SEEN = ('class 11', 'class 13')
+PALETTE = [(i, 255 - i, 13 * i % 256) for i in range(256)]
 
 
 def parse_args() -> argparse.Namespace:
@@ -62,21 +64,14 @@ def write_snapshots(folder: Path, args: argparse.Namespace) -> None:
     for photograph in sorted((streets / 'leftImg8bit/val').rglob('*.png')):
         shutil.copy(photograph, folder / 'reference' / photograph.name)
         truth = np.asarray(Image.open(label_of(photograph)).convert('L'))
-        _save(truth, folder / f'reference/{photograph.stem}_truth.png')
+        write_label_map(folder / f'reference/{photograph.stem}_truth.png', truth, PALETTE)
         for place in range(args.validations):
             path = folder / f'{5 * place:06d}' / photograph.name
             if place < VARIANTS:
-                _save(np.roll(truth, 20 * place, axis=1), path)
+                write_label_map(path, np.roll(truth, 20 * place, axis=1), PALETTE)
             else:
                 path.parent.mkdir(exist_ok=True)
                 os.link(folder / f'{5 * (place % VARIANTS):06d}' / photograph.name, path)
-
-
-def _save(ids: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    image = Image.fromarray(ids, mode='P')
-    image.putpalette([channel for i in range(256) for channel in (i, 255 - i, 13 * i % 256)])
-    image.save(path)
 
 
 def seconds_to_open(page: Path) -> float:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import mkdtemp
 
 from mmengine.config import Config
 from PIL import Image
@@ -10,6 +11,7 @@ from mmseg_deeplab_study.hardware import has_native_bfloat16
 from mmseg_deeplab_study.runs.launch import enable_amp
 
 ROOT = Path(__file__).resolve().parents[1]
+LEAF = ROOT / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
 NETWORKS = {'MobileNetV2': 'mobilenet-v2', 'ResNet-50': 'r50'}
 STOCK, STOCK_AMP = 'stock', 'stock --amp'
 # Where bfloat16 has to be emulated, it would take most of a day to measure that it is not worth it.
@@ -57,10 +59,10 @@ def make_streets(folder: Path, number: int, height: int) -> Path:
     return root
 
 
-def config(network: str, variant: str, data_root: Path, work_dir: Path, crop: int = 384) -> Config:
+def config(network: str, variant: str, data_root: Path, folder: Path, crop: int = 384) -> Config:
     """The study's run of a network on Cityscapes in one of ``DTYPES``, or with MMSeg's parts.
 
-    Without a source checkpoint: head transfer is not measured.
+    Its work_dir is a new one in ``folder``. Without a source checkpoint: head transfer is not measured.
     """
     cfg = Config.fromfile(
         ROOT / f'configs/deeplabv3/deeplabv3_{NETWORKS[network]}-os16_1xb4-200_voc2cityscapes-768x768.py'
@@ -84,7 +86,8 @@ def config(network: str, variant: str, data_root: Path, work_dir: Path, crop: in
     cfg.default_hooks.checkpoint = None
     cfg.randomness = dict(seed=0)
     cfg.log_level = 'WARNING'
-    cfg.work_dir, cfg.experiment_name = str(work_dir), work_dir.name
+    cfg.work_dir = mkdtemp(dir=folder)
+    cfg.experiment_name = Path(cfg.work_dir).name
     if variant in DTYPES:
         cfg.model.eval_dtype = variant
     else:

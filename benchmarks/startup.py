@@ -92,10 +92,9 @@ def measure(tasks: Mapping[str, Sequence[object]], rounds: int) -> dict[str, Fig
             print(f'round {number} of {rounds}: {name}', file=sys.stderr)
             found[name].append(start(*arguments))
 
-    def medians(_: Figures, *rows: Figures) -> Figures:
-        return {key: median(row[key] for row in rows) for key in rows[0]}
-
-    return {name: medians(*rows) for name, rows in found.items()}
+    return {
+        name: {key: median(row[key] for row in rows[1:]) for key in rows[0]} for name, rows in found.items()
+    }
 
 
 def make_tasks(folder: Path, weights: Path) -> dict[str, Sequence[object]]:

@@ -147,9 +147,10 @@ def _rounds(results: Results, dtypes: Sequence[str]) -> Iterable[str]:
         cells = []
         for name in (STOCK, *dtypes):
             ratio = '' if name == STOCK else f', {value[STOCK]["round"] / value[name]["round"]:.1f}x'
-            cells.append(f'{value[name]["round"]:.1f} ({value[name]["validating_percent"]:.0f} %){ratio}')
+            share = 100 * value[name]['validation'] / value[name]['round']
+            cells.append(f'{value[name]["round"]:.1f} ({share:.0f} %){ratio}')
         own = (value[name] for name in dtypes)
-        trackers = (f'{v["tracker"] * 1000:.0f} ms, {v["tracker_percent"]:.2f} %' for v in own)
+        trackers = (f'{1000 * v["tracker"]:.0f} ms, {100 * v["tracker"] / v["round"]:.2f} %' for v in own)
         rows.append([key, *cells, *trackers])
     yield from markdown_table(['', STOCK, *dtypes, *(f'tracker, {name}' for name in dtypes)], rows)
 

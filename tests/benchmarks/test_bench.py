@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmseg.utils import register_all_modules
 
-from benchmarks import growth, rounds, setups, tables, training, validation
+from benchmarks import setups, tables, training, validation
 from benchmarks.measure import alternate, in_own_process, machine, peak_growth
 
 pytestmark = pytest.mark.slow
@@ -53,17 +53,14 @@ def results(streets: Path, tmp_path_factory) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv('MALLOC_ARENA_MAX', raising=False)
         patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True), raising=False)
-        ours = setups.config(network, 'float32', streets, folder / 'run', crop=64)
-        ours.train_cfg.max_iters = 10
-        trained = training.measure(network, streets, folder, steps=2, crop=64)
-        weights = trained.pop('weights')
+        ours, weights = setups.config(network, 'float32', streets, folder, crop=64), folder / 'trained.pth'
         yield {
             'machines': {'training': machine()},
             'dtypes': setups.DTYPES,
-            'training': {network: trained},
-            'validation': {f'{network}, 64x128': validation.measure(network, streets, folder, 1, weights)},
+            'training': {network: training.steps(network, streets, folder, 2, 64, weights)},
+            'validation': {f'{network}, 64x128': validation.passes(network, streets, folder, 1, weights)},
             # Ours alone: three runs would take as long as a tenth of the suite.
-            'rounds': {network: dict.fromkeys(setups.VARIANTS, rounds.run(ours, 2))},
+            'rounds': {network: dict.fromkeys(setups.VARIANTS, training.run_rounds(ours, 2))},
         }
     torch.set_num_threads(threads)
 
@@ -138,7 +135,7 @@ def test_sections_that_take_long():
 
 def test_growth_with_classes(streets, tmp_path, monkeypatch):
     monkeypatch.setattr(setups, 'make_streets', lambda folder, number, height: streets)
-    cells = growth._by_classes(5, tmp_path, 1)
+    cells = validation._by_classes(5, tmp_path, 1)
     assert set(cells) == {'stock', 'float32', 'stock MB', 'float32 MB'}
 
 
