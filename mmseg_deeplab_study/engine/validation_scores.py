@@ -10,9 +10,9 @@ from mmengine.runner import Runner
 from ..evaluation.bootstrap import bootstrap_interval
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 from ..evaluation.metrics.boundary_metric import flat_boundary_scores
+from ..evaluation.metrics.confusion import add_sparse
 from ..evaluation.metrics.counted import Counted
 from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS, flat_scalars, scores_from_confusion
-from ..evaluation.metrics.sparse import add_sparse
 from ..runs.history import Kind, SubsetName, make_row
 
 MEANS = (*MEAN_IOUS, 'aAcc', 'mAcc', *LABELLED)

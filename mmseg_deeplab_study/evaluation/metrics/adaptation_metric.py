@@ -6,10 +6,9 @@ import numpy as np
 from mmseg.registry import METRICS
 
 from ...datasets.label_spaces import Match, match_classes, resolve_classes, seen_matches
-from .confusion import confusion_matrix
+from .confusion import SparseCounts, add_sparse, confusion_matrix, to_sparse
 from .per_image import PerImageMetric
 from .scores import flat_scalars, scores_from_confusion
-from .sparse import SparseCounts, add_sparse, to_sparse
 
 
 class ConfusionMetric(PerImageMetric):

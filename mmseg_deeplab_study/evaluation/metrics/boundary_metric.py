@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 from mmseg.registry import METRICS
 
-from .confusion import as_uint8, check_counts, check_ids
+from .confusion import SparseCounts, add_sparse, as_uint8, check_counts, check_ids, to_sparse
 from .per_image import PerImageMetric
 from .scores import mean_known, scores_from_confusion
-from .sparse import SparseCounts, add_sparse, to_sparse
 
 WIDTHS = (1, 2, 4, 8, 16, 32)
 _3X3 = np.ones((3, 3), np.uint8)

@@ -10,7 +10,7 @@ from mmseg.registry import METRICS
 
 from .adaptation_metric import AdaptationMetric
 from .boundary_metric import BoundaryMetric
-from .sparse import SparseCounts, add_sparse
+from .confusion import SparseCounts, add_sparse
 
 
 class Counted(NamedTuple):

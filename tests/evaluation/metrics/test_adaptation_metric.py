@@ -15,9 +15,8 @@ from mmseg.utils import get_classes
 from mmseg_deeplab_study.datasets.label_spaces import match_classes
 from mmseg_deeplab_study.evaluation.bootstrap import bootstrap_interval
 from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
-from mmseg_deeplab_study.evaluation.metrics.confusion import confusion_matrix
+from mmseg_deeplab_study.evaluation.metrics.confusion import add_sparse, confusion_matrix
 from mmseg_deeplab_study.evaluation.metrics.scores import LABELLED, scores_from_confusion
-from mmseg_deeplab_study.evaluation.metrics.sparse import add_sparse
 
 CITYSCAPES = tuple(get_classes('cityscapes'))
 SCORES = ('mIoU', 'aAcc', 'mAcc', 'mIoU.seen', 'mIoU.unseen', *LABELLED)
@@ -54,6 +53,9 @@ def random_maps(images: int, num_classes: int = 19, seed: int = 0) -> list[tuple
         label[torch.rand(label.shape, generator=generator) < 0.1] = 255
         maps.append((prediction.numpy(), label.numpy()))
     return maps
+
+
+# Interface
 
 
 def test_counts_of_images_are_small_and_give_the_interval_of_dense_ones():
@@ -135,38 +137,7 @@ def test_what_does_not_fit_names_the_file(prediction, label, message):
         make_metric().process({}, [make_sample(prediction, label, 'city/a_labelTrainIds.png')])
 
 
-@pytest.mark.parametrize('dtype', [np.int64, np.uint8])
-def test_confusion_matrix_exact(dtype):
-    label = np.array([[0, 0, 1], [2, 255, 1]], dtype)
-    # The ignored pixel may be predicted as anything; maps need not be contiguous.
-    prediction = np.array([[0, 0], [1, 7], [1, 1]], dtype).T
-    # row true, column predicted: 0->0, 0->1, 1->1 twice, 2->0
-    counts = confusion_matrix(prediction, label, 3)
-    np.testing.assert_array_equal(counts, [[1, 1, 0], [0, 2, 0], [1, 0, 0]])
-    assert counts.dtype == np.int64
-
-
-def test_another_ignore_index():
-    label, prediction = np.array([0, 1, 1]), np.array([0, 0, 1])
-    np.testing.assert_array_equal(confusion_matrix(prediction, label, 2, ignore_index=1), [[1, 0], [0, 0]])
-    with pytest.raises(ValueError, match=r'in \[0, 1\] or 1, but got 0 to 255'):
-        confusion_matrix(prediction, np.array([0, 255, 1]), 2, ignore_index=1)
-
-
-def test_large_counts():
-    # In 8 bits: 18 * 19 + 18 = 360 > 255.
-    ids = np.array([18, 18], np.uint8)
-    assert confusion_matrix(ids, ids, 19)[18, 18] == 2
-    # Of float32 OpenCV would return 2**24 for each of the next two as well.
-    ids = np.zeros(2**24 + 3, np.uint8)
-    assert confusion_matrix(ids, ids, 2)[0, 0] == 2**24 + 3
-
-
-@pytest.mark.parametrize(('classes', 'predicted', 'most'), [(257, None, 257), (19, 300, 300)])
-def test_more_classes_than_uint8_has(classes, predicted, most):
-    ids = np.zeros(4, np.uint8)
-    with pytest.raises(ValueError, match=f'can count at most 256 classes, but got {most}'):
-        confusion_matrix(ids, ids, classes, num_predicted=predicted)
+# Exact values
 
 
 @pytest.mark.parametrize(
@@ -187,6 +158,9 @@ def test_everything_ignored_scores_nothing():
     assert metric.images == 1 and metric.confusion.sum() == 0
     scores = scores_from_confusion(metric.confusion, CITYSCAPES, metric.seen)
     assert {key: scores[key] for key in SCORES} == dict.fromkeys(SCORES)
+
+
+# Relations
 
 
 @pytest.mark.parametrize('num_classes', [2, 19])
