@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -84,17 +84,14 @@ def page(request, browser, report) -> Iterator[Page]:
 @pytest.fixture
 def open_runs(browser, page_of, tmp_path) -> Iterator[Callable[..., Page]]:
     """A function that opens the page of work_dirs."""
-    page = browser.new_page()
+    with ExitStack() as stack:
 
-    def open_page(*folders: Path) -> Page:
-        path = tmp_path / 'page.html'
-        path.write_text(page_of(*folders))
-        page.goto(path.as_uri())
-        page.wait_for_selector('#curve-chart .main-svg')
-        return page
+        def open_page(*folders: Path) -> Page:
+            path = tmp_path / 'page.html'
+            path.write_text(page_of(*folders))
+            return stack.enter_context(opened(browser, path, DESKTOP))
 
-    yield open_page
-    page.close()
+        yield open_page
 
 
 @pytest.fixture(scope='module')
