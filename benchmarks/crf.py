@@ -58,15 +58,10 @@ def beside_pydensecrf(cfg: Config, rounds: int) -> list[tuple[str, ...]]:
         image, name = packed['inputs'][None], Path(packed['data_samples'].img_path).stem
         with torch.no_grad():
             (sample,) = model.test_step(pseudo_collate([packed]))
-        logits, found = sample.seg_logits.data[None], {}
-
-        def task(backend: str, image=image, logits=logits, found=found) -> None:
-            found[backend] = DenseCRF(backend=backend)(logits, image).argmax(dim=1)
-
-        tasks = {backend: partial(task, backend) for backend in BACKENDS}
-        seconds = alternate(tasks, rounds, name)
-        ours, theirs = (seconds[backend] for backend in BACKENDS)
-        same = (found[BACKENDS[0]] == found[BACKENDS[1]]).double().mean().item()
+        logits = sample.seg_logits.data[None]
+        tasks = {backend: partial(DenseCRF(backend=backend), logits, image) for backend in BACKENDS}
+        ours, theirs = alternate(tasks, rounds, name).values()
+        same = torch.eq(*(task().argmax(dim=1) for task in tasks.values())).double().mean().item()
         size = f'{image.shape[2]}x{image.shape[3]}'
         rows.append((name, size, f'{ours:.2f}', f'{theirs:.2f}', f'{ours / theirs:.2f}', f'{100 * same:.2f}'))
     return rows
