@@ -178,7 +178,8 @@ def compare_probe(history: History) -> ProbeAgreement | None:
         if (score := full.get(row['iter'])) is not None:
             differences.append(abs(row['mIoU'] - score))
             low, high = (row.get('interval') or {}).get('mIoU') or (None, None)
-            inside += [] if None in (low, high) else [low <= score <= high]
+            if None not in (low, high):
+                inside.append(low <= score <= high)
     if not differences:
         return None
     mean = sum(differences) / len(differences)
