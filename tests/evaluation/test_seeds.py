@@ -29,20 +29,22 @@ def about(mean: float, half: float, count: int, seeds: int) -> tuple:
     return (mean, pytest.approx(mean - half, abs=1e-4), pytest.approx(mean + half, abs=1e-4), count, seeds)
 
 
-def test_mean_over_seeds():
-    assert estimate_over_seeds([10.0, 14.0, None], [0, 1, 2]) == about(12.0, 25.4124, 2, 3)
-
-
-def test_no_interval_of_fewer_than_two_seeds():
-    assert estimate_over_seeds([None, 7.0], [0, 1]) == (7.0, None, None, 1, 2)
-    assert estimate_over_seeds([None, None], [0, 1]) == (None, None, None, 0, 2)
-
-
-def test_a_seed_that_ran_twice_counts_once():
-    # seed 0: (10 + 12) / 2 = 11; the mean of 11 and 15 is 13
-    assert estimate_over_seeds([10.0, 12.0, 15.0], [0, 0, 1]) == about(13.0, 25.4124, 2, 2)
-    assert estimate_over_seeds([10.0, 12.0], [0, 0]) == (11.0, None, None, 1, 1)
-    assert estimate_over_seeds([10.0, 12.0], [None, None]).count == 2
+@pytest.mark.parametrize(
+    ('values', 'seeds', 'expected'),
+    [
+        ([10.0, 14.0, None], [0, 1, 2], about(12.0, 25.4124, 2, 3)),
+        # no interval of fewer than two seeds
+        ([None, 7.0], [0, 1], (7.0, None, None, 1, 2)),
+        ([None, None], [0, 1], (None, None, None, 0, 2)),
+        # a seed that ran twice counts once, as (10 + 12) / 2 = 11; the mean of 11 and 15 is 13
+        ([10.0, 12.0, 15.0], [0, 0, 1], about(13.0, 25.4124, 2, 2)),
+        ([10.0, 12.0], [0, 0], (11.0, None, None, 1, 1)),
+        # runs without a seed count each for itself: s / sqrt(2) = 1, times t = 12.7062
+        ([10.0, 12.0], [None, None], about(11.0, 12.7062, 2, 2)),
+    ],
+)
+def test_mean_over_seeds(values, seeds, expected):
+    assert estimate_over_seeds(values, seeds) == expected
 
 
 def test_a_difference_is_paired_by_seed():
@@ -78,20 +80,19 @@ def header(
     return header | ({'source_checkpoint': {'digest': checkpoint}} if checkpoint else {})
 
 
-def test_runs_of_one_experiment():
-    headers = [header(), header('other'), header(checkpoint='x'), header(validation='w'), header()]
-    headers.append(header(train='u'))
-    assert group_runs(headers) == [[0, 4], [1], [2], [3], [5]]
-
-
-def test_runs_on_other_numbers_of_processes_are_other_experiments():
-    """Their total batch differs. Records that do not say it are of one process."""
-    headers = [header(), {**header(), 'world_size': 1}, {**header(), 'world_size': 4}]
-    assert group_runs(headers) == [[0, 1], [2]]
-
-
-def test_runs_without_a_source_checkpoint_can_be_alike():
-    assert group_runs([header(checkpoint=None), header(), header(checkpoint=None)]) == [[0, 2], [1]]
+@pytest.mark.parametrize(
+    ('headers', 'expected'),
+    [
+        ([header(), header('other'), header(checkpoint='x'), header()], [[0, 3], [1], [2]]),
+        ([header(), header(validation='w'), header(train='u')], [[0], [1], [2]]),
+        # on other numbers of processes the total batch differs; records that do not say it are of one
+        ([header(), {**header(), 'world_size': 1}, {**header(), 'world_size': 4}], [[0, 1], [2]]),
+        # runs without a source checkpoint can be alike
+        ([header(checkpoint=None), header(), header(checkpoint=None)], [[0, 2], [1]]),
+    ],
+)
+def test_runs_of_one_experiment(headers, expected):
+    assert group_runs(headers) == expected
 
 
 @pytest.mark.parametrize(
