@@ -95,7 +95,7 @@ def forks(monkeypatch):
 def test_what_is_imported_says_the_distribution(forks):
     assert compat.distribution('mmsegmentation', 'mmseg') == 'onedl-mmsegmentation'
     assert compat.distribution('mmengine', 'mmengine') == 'mmengine'
-    forks['onedl-mmsegmentation'] = '1.4.2'  # OpenMMLab's was installed over it
+    forks['onedl-mmsegmentation'] = '0.0.1'  # OpenMMLab's was installed over it
     assert compat.distribution('mmsegmentation', 'mmseg') == 'mmsegmentation'
 
 
@@ -131,7 +131,7 @@ def test_a_network_with_compiled_ops_learns():
             type='ResNet', depth=50, base_channels=8, dcn=deformable, stage_with_dcn=(False, True, True, True)
         )
     )
-    network(torch.randn(1, 3, 64, 64))[-1].sum().backward()
+    network(torch.randn(1, 3, 128, 128))[-1].sum().backward()
     assert network.layer4[0].conv2.conv_offset.weight.grad.abs().sum() > 0
 
 
@@ -234,6 +234,10 @@ def test_placeholder_answers_python_as_a_module_does():
     assert placeholder.get_compiler_version() == placeholder.get_compiling_cuda_version() == 'n/a'
 
 
+@pytest.mark.skipif(
+    compat.distribution('mmengine', 'mmengine') != 'mmengine',
+    reason="MMEngine's fork finds no base by itself",
+)
 def test_configs_are_those_of_mmengine_alone(run, tmp_path: Path):
     foreign = tmp_path / 'foreign.py'
     foreign.write_text("_base_ = 'mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py'\n")

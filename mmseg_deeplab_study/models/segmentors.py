@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,9 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
         # Not a submodule: the state dict stays EncoderDecoder's.
         self._folded: tuple[tuple, nn.ModuleDict] | None = None
         self._pairs: list[tuple[str, str]] | None = None
-        self.to(memory_format=torch.channels_last)
+        _to_channels_last(self)
+        for module in _compiled_ops(self):
+            module.register_forward_pre_hook(_in_planes)
         train_depthwise_in_planes(self)
         for module in self.modules():
             if isinstance(module, BaseDecodeHead) and getattr(module, 'conv_seg', None) is not None:
@@ -169,7 +172,7 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
                 image = inputs[:1].to(next(folded.parameters()).dtype)
                 self._pairs = conv_norm_pairs(folded, lambda: folded['decode_head'](_features(folded, image)))
             fold(folded, self._pairs)
-            folded = folded.to(self.eval_dtype, memory_format=torch.channels_last)
+            _to_channels_last(folded.to(self.eval_dtype))
             classifier = getattr(folded['decode_head'], 'conv_seg', None)
             if classifier is not None:
                 # In 8 bits of mantissa, logits of about the same size would all be equal.
@@ -203,6 +206,21 @@ def _labels_alone(sample: SegDataSample) -> SegDataSample:
 def _features(parts: nn.ModuleDict, inputs: Tensor) -> Sequence[Tensor]:
     features = parts['backbone'](inputs)
     return parts['neck'](features) if 'neck' in parts else features
+
+
+def _compiled_ops(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if type(module).__module__.startswith('mmcv.ops.')]
+
+
+def _to_channels_last(model: nn.Module) -> None:
+    model.to(memory_format=torch.channels_last)
+    # mmcv's compiled ops, deformable convolutions and the like, refuse it, also from a convolution of theirs.
+    for module in _compiled_ops(model):
+        module.to(memory_format=torch.contiguous_format)
+
+
+def _in_planes(op: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value.contiguous() if isinstance(value, Tensor) else value for value in inputs)
 
 
 def _in_float32(classifier: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:

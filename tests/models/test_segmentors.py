@@ -74,6 +74,42 @@ def assert_same_labels(models: tuple, given: list[SegDataSample], dtype: torch.d
         assert (labels == other.pred_sem_seg.data).float().mean() >= 0.999
 
 
+class Deformable(nn.Module):
+    """As mmcv's deformable convolutions: own convolution for the offsets, and an op for planes alone."""
+
+    __module__ = 'mmcv.ops.deform_conv'
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_offset = nn.Conv2d(3, 3, 3, padding=1)
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        for tensor in (images, offset := self.conv_offset(images), self.conv.weight):
+            assert tensor.is_contiguous(), 'input must be contiguous'
+        return self.conv(images + offset)
+
+
+def test_compiled_ops_get_planes(model_config):
+    """Of a real one, tests/test_compat.py has a test for where mmcv is compiled."""
+
+    class Backbone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.op = nn.Conv2d(3, 3, 3, padding=1), Deformable()
+
+        def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+            return [self.op(self.first(images))]
+
+    config = model_config()
+    config.backbone = dict(type=Backbone)
+    config.decode_head.in_channels = 3
+    ours = MODELS.build(config)
+    assert ours.backbone.first.weight.is_contiguous(memory_format=torch.channels_last)
+    predict(ours.eval(), INPUTS, samples((64, 96), (48, 80)))
+    ours.train().extract_feat(INPUTS)[0].sum().backward()
+
+
 @pytest.mark.parametrize('head', ['DeepLabV3Head', 'ASPPHead'])
 @pytest.mark.parametrize('backbone', ['mobilenet-v2', 'resnet-18', 'mobilenet-v3'])
 def test_labels_are_those_of_mmseg(backbone, head, both):
