@@ -7,6 +7,7 @@ ARGS ?=
 STAMP := $(VENV)/.mmseg_deeplab_study.stamp
 MADE := $(filter lite mim onedl,$(firstword $(shell cat '$(STAMP)' 2>/dev/null)))
 STACK ?= $(or $(MADE),lite)
+$(if $(filter lite mim onedl,$(STACK)),,$(error STACK=$(STACK): expected lite, mim or onedl))
 
 CONSTRAINTS := requirements/constraints$(if $(filter mim,$(STACK)),-mim).txt
 TORCH := $(shell grep -E '^(torch|torchvision)==' $(CONSTRAINTS))
@@ -30,8 +31,9 @@ install: ## make the virtual environment, unless it is up to date
 reinstall: ## install again, whatever the stamp says
 	@[ '$(or $(MADE),$(STACK))' = '$(STACK)' ] || \
 	    { echo "$(VENV) has STACK=$(MADE), whose files $(STACK) would write over; give VENV=ANOTHER" >&2; exit 1; }
-	rm -f '$(STAMP)'
 	[ -x '$(BIN)/python' ] || $(PYTHON) -m venv '$(VENV)'
+# Of an installation that fails only the stack is known.
+	@printf '%s\n' '$(STACK)' > '$(STAMP)'
 # torch goes first and alone, so that a wheel chosen for this machine (CPU, CUDA) is found and kept.
 	'$(BIN)/python' -m pip install $(TORCH)
 # mmcv's build asks the torch that is there, and an older setuptools.

@@ -72,11 +72,12 @@ def main() -> None:
     """Measure section by section, then write table and picture."""
     args = parse_args()
     args.results.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as folder:
-        streets = setups.make_streets(Path(folder), args.images, args.height)
-        for section, key, task in tasks(args, streets):
-            if section in args.only:
-                in_own_process(measure, args.results, section, key, task)
+    if set(args.only) - {'crf'}:
+        with TemporaryDirectory() as folder:
+            streets = setups.make_streets(Path(folder), args.images, args.height)
+            for section, key, task in tasks(args, streets):
+                if section in args.only:
+                    in_own_process(measure, args.results, section, key, task)
     if 'crf' in args.only and args.voc and args.weights:
         tables.write_between_marks(args.out / 'dense_crf.md', '\n'.join(crf.lines(args)))
     if args.results.exists():

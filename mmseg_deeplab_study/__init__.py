@@ -15,6 +15,7 @@ if REGISTERS:
         find_bases_by_path,
         format_configs_once,
         keep_standard_output,
+        load_checkpoints_by,
         make_mmcv_ops_importable,
     )
 
@@ -24,6 +25,8 @@ if REGISTERS:
     keep_standard_output()
 
     from . import checkpoints, datasets, engine, evaluation, models
+
+    load_checkpoints_by(checkpoints.load_from_local)
     from .hub import config_path, get_config, get_model
 from .version import __version__
 

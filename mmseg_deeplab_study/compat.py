@@ -4,12 +4,17 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import os
+import shutil
 import sys
+import tempfile
+import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
+from unittest import mock
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +31,8 @@ FORK = 'onedl-'
 def distribution(name: str, module: str) -> str:
     """The distribution that ``module`` is imported from: OpenMMLab's ``name``, or the fork of it.
 
-    Both may be installed, the second over the first: the version that is imported decides.
+    Both may be installed, the second over the first: the version that is imported decides. ImportError if
+    there is no ``module``.
     """
     try:
         forked = version(FORK + name) == importlib.import_module(module).__version__
@@ -40,10 +46,10 @@ class MissingOpError(RuntimeError):
 
     def __init__(self, op: str) -> None:
         if distribution('mmcv', 'mmcv') == 'mmcv':
-            installed = 'mmcv-lite'
+            installed = 'mmcv-lite, or mmcv built without ops,'
             cure = (
-                'Install full mmcv in its place: pip uninstall mmcv-lite, then pip install "mmcv<2.2" (2.1.0 '
-                'compiles with torch up to 2.13)'
+                'Install full mmcv in its place: pip uninstall mmcv-lite mmcv, then pip install "mmcv<2.2" '
+                '(2.1.0 compiles with torch up to 2.13)'
             )
         else:
             installed = 'onedl-mmcv as pip installs it'
@@ -142,16 +148,61 @@ def keep_standard_output() -> None:
     if distribution('mmsegmentation', 'mmseg') == 'mmsegmentation':
         return
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        importlib.import_module('mmseg.datasets')
-    sys.stdout.write(printed.getvalue().replace('Could not import OneDL\n', ''))
+    try:
+        with contextlib.redirect_stdout(printed):
+            importlib.import_module('mmseg.datasets')
+    finally:
+        sys.stdout.write(printed.getvalue().replace('Could not import OneDL\n', ''))
 
 
 def expects_rgb(preprocessor: 'nn.Module') -> bool:
     """Whether a ``SegDataPreProcessor`` swaps the channels of images, which are read in BGR."""
     # The attribute's name in onedl-mmsegmentation 1.4.2 and in mmsegmentation 1.2.2.
-    names = ('_channel_conversion', 'channel_conversion')
-    return next(getattr(preprocessor, name) for name in names if hasattr(preprocessor, name))
+    for name in ('_channel_conversion', 'channel_conversion'):
+        if hasattr(preprocessor, name):
+            return getattr(preprocessor, name)
+    raise ValueError(
+        f'data_preprocessor of type {type(preprocessor).__name__} does not say whether it swaps channels; '
+        'expected a SegDataPreProcessor, which has channel_conversion'
+    )
+
+
+def load_checkpoints_by(load: Callable[[str, Any], Any]) -> None:
+    """Have every loader of MMEngine, those of URLs and model zoos too, read by ``load(path, map_location)``.
+
+    Upstream fault: MMEngine 0.10.7 runs the code that a file carries before torch 2.6, and from a URL with
+    any torch; its fork, onedl-mmengine 0.10.12, runs it where a safe reading fails. Can go when both ask for
+    ``weights_only=True`` everywhere.
+    """
+    import torch
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    original = CheckpointLoader.load_checkpoint
+    if original.__module__ == __name__:
+        return
+    lock = threading.RLock()
+
+    def load_checkpoint(cls: type, filename: str, *args: Any, **kwargs: Any) -> Any:
+        loading = threading.get_ident()
+
+        def torch_load(f: Any, map_location: Any = None, *more: Any, **options: Any) -> Any:
+            if threading.get_ident() != loading:
+                return torch.serialization.load(f, map_location, *more, **options)
+            if isinstance(f, str | os.PathLike):
+                return load(str(f), map_location)
+            with tempfile.NamedTemporaryFile(suffix='.pth') as copy:  # a buffer, from a bucket
+                shutil.copyfileobj(f, copy)
+                copy.flush()
+                try:
+                    return load(copy.name, map_location)
+                except ValueError as error:
+                    raise ValueError(str(error).replace(copy.name, filename)) from error
+
+        # The whole process sees what is replaced: one load at a time.
+        with lock, mock.patch.object(torch, 'load', torch_load):
+            return original(filename, *args, **kwargs)
+
+    CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)
 
 
 def format_configs_once() -> None:

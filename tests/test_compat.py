@@ -1,8 +1,12 @@
+import contextlib
 import copy
 import importlib.util
+import io
 import math
+import os
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -11,8 +15,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
+from torch import nn
 
 from mmseg_deeplab_study import compat
+from mmseg_deeplab_study.checkpoints.safe_loading import TORCH
 from mmseg_deeplab_study.compat import (
     MissingOpError,
     _OpsPlaceholder,
@@ -27,6 +34,7 @@ import mmcv  # isort: skip
 import mmseg  # isort: skip
 from mmcv import ops  # isort: skip
 from mmseg.registry import MODELS  # isort: skip
+from mmseg.structures import SegDataSample  # isort: skip
 
 REPO = Path(__file__).resolve().parents[1]
 LITE = importlib.util.find_spec('mmcv._ext') is None
@@ -121,18 +129,26 @@ def test_the_fork_prints_nothing_on_standard_output(forks, monkeypatch, capsys):
 @pytest.mark.parametrize('swaps', [True, False])
 def test_whether_channels_are_swapped(name, swaps):
     assert compat.expects_rgb(SimpleNamespace(**{name: swaps})) is swaps
+    with pytest.raises(ValueError, match='of type Identity does not say .* expected a SegDataPreProcessor'):
+        compat.expects_rgb(nn.Identity())
 
 
 @pytest.mark.skipif(LITE, reason='mmcv has no compiled ops')
-def test_a_network_with_compiled_ops_learns():
-    deformable = dict(type='DCN', deform_groups=1, fallback_on_stride=False)
-    network = MODELS.build(
-        dict(
-            type='ResNet', depth=50, base_channels=8, dcn=deformable, stage_with_dcn=(False, True, True, True)
-        )
-    )
-    network(torch.randn(1, 3, 128, 128))[-1].sum().backward()
-    assert network.layer4[0].conv2.conv_offset.weight.grad.abs().sum() > 0
+def test_a_segmentor_with_compiled_ops_learns_and_predicts():
+    """StudyEncoderDecoder computes in channels-last, which the ops refuse."""
+    backbone = dict(type='ResNet', depth=50, base_channels=8, stage_with_dcn=(False, True, True, True))
+    backbone['dcn'] = dict(type='DCN', deform_groups=1, fallback_on_stride=False)
+    head = dict(type='FCNHead', in_channels=256, in_index=3, channels=8, num_convs=1, num_classes=19)
+    model = MODELS.build(dict(type='StudyEncoderDecoder', backbone=backbone, decode_head=head))
+    images = torch.randn(2, 3, 128, 128)
+    model(images).sum().backward()
+    assert model.backbone.layer4[0].conv2.conv_offset.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        expected = model.eval()(images)
+        samples = [SegDataSample(metainfo=dict(ori_shape=(128, 128), img_shape=(128, 128))) for _ in images]
+        found = torch.stack([sample.seg_logits.data for sample in model.predict(images, samples)])
+    expected = nn.functional.interpolate(expected, (128, 128), mode='bilinear')
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_full_mmcv_is_left_alone(run, tmp_path: Path):
@@ -286,6 +302,106 @@ def test_what_is_not_there_is_mmengines_error(tmp_path: Path, base: str, error: 
     (tmp_path / 'a.py').write_text(f'_base_ = {base!r}\n')
     with pytest.raises(error, match=message):
         Config.fromfile(tmp_path / 'a.py')
+
+
+# Loading
+
+
+class Code:
+    def __reduce__(self):
+        return os.mkdir, ('ran',)
+
+
+class Getter:
+    def __reduce__(self):
+        return getattr, ('text', 'upper')
+
+
+@pytest.fixture
+def fetched(tmp_path, monkeypatch) -> Path:
+    """Stands for what has been fetched from https://example.com/, in the folder that torch keeps it in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    (tmp_path / 'hub/checkpoints').mkdir(parents=True)
+    return tmp_path / 'hub/checkpoints'
+
+
+@pytest.fixture
+def load_as_the_fork(monkeypatch) -> None:
+    """A loader of ``fork://``: allows getattr, and unpickles anything where that is refused."""
+
+    def load_from_fork(filename: str, map_location: object = None) -> object:
+        content = Path(filename.partition('://')[2]).read_bytes()
+        allowed = contextlib.nullcontext()
+        if TORCH >= (2, 5):
+            allowed = torch.serialization.safe_globals([getattr])
+        try:
+            with allowed:
+                return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+        except ValueError:
+            return torch.load(io.BytesIO(content), map_location=map_location, weights_only=False)
+
+    # Before ours, which takes every name.
+    monkeypatch.setattr(
+        CheckpointLoader, '_schemes', {'fork://': load_from_fork, **CheckpointLoader._schemes}
+    )
+
+
+@pytest.mark.parametrize('place', ['https://example.com/', 'fork://hub/checkpoints/', 'hub/checkpoints/'])
+def test_no_loader_of_mmengine_runs_what_a_file_carries(fetched, load_as_the_fork, place):
+    """From a URL, MMEngine 0.10.7 would, whatever torch."""
+    weights = {'w': torch.ones(2)}
+    torch.save({'model_state': {'module.w': weights['w']}, 'args': {'lr': 0.1}}, fetched / 'a.pth')
+    assert (
+        CheckpointLoader.load_checkpoint(f'{place}a.pth', map_location='cpu')['state_dict'].keys()
+        == weights.keys()
+    )
+
+    for code, name in ((Code(), r'posix\.mkdir'), (Getter(), '.*getattr')):
+        torch.save({'model_state': weights, 'extra': code}, fetched / 'b.pth')
+        for load in (
+            CheckpointLoader.load_checkpoint,
+            lambda name: load_checkpoint(nn.Conv2d(1, 1, 1), name),
+        ):
+            with pytest.raises(ValueError, match=rf'/b\.pth: refused, because it carries code \({name}\)'):
+                load(f'{place}b.pth')
+    assert not Path('ran').exists()
+    assert torch.load is torch.serialization.load
+
+
+def test_what_other_threads_load_is_their_own(tmp_path, monkeypatch):
+    """While one loads a checkpoint, torch.load of another does what it is asked; loads take turns."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({'w': torch.ones(1), 'extra': Code()}, 'code.pth')
+    begun, others = threading.Event(), threading.Event()
+    seen = {}
+
+    def load_slowly(filename: str, map_location: object = None) -> object:
+        begun.set()
+        assert others.wait(20)
+        return torch.load('code.pth', weights_only=False)
+
+    monkeypatch.setattr(CheckpointLoader, '_schemes', {'slow://': load_slowly, **CheckpointLoader._schemes})
+
+    def load_checkpoint_slowly() -> None:
+        try:
+            CheckpointLoader.load_checkpoint('slow://a')
+        except ValueError as error:
+            seen['error'] = str(error)
+
+    threads = [threading.Thread(target=load_checkpoint_slowly) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(20)
+    torch.load('code.pth', weights_only=False)  # of a maker who is trusted
+    assert Path('ran').exists()
+    Path('ran').rmdir()
+    others.set()
+    for thread in threads:
+        thread.join(20)
+    assert 'it carries code (posix.mkdir)' in seen['error'] and not Path('ran').exists()
+    assert torch.load is torch.serialization.load
 
 
 def test_a_run_formats_its_config_once(make_tiny_cityscapes, make_config, tmp_path, monkeypatch):

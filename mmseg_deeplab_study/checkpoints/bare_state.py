@@ -1,15 +1,9 @@
 """The state dict inside what a training script saves."""
 
-import functools
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from typing import Any
-from unittest import mock
 
-import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from .safe_loading import load_plain
@@ -70,35 +64,3 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     if isinstance(checkpoint, dict) and all(isinstance(key, str) for key in checkpoint):
         unwrap(checkpoint)
     return checkpoint
-
-
-def unpickle_nothing() -> None:
-    """Have every loader of MMEngine, those of URLs and model zoos too, read as ``load_from_local``.
-
-    Upstream fault: MMEngine 0.10.7 runs the code that a file carries before torch 2.6, and from a URL with
-    any torch; its fork, onedl-mmengine 0.10.12, runs it where a safe reading fails. Can go when both ask for
-    ``weights_only=True`` everywhere.
-    """
-    original = CheckpointLoader.load_checkpoint
-    if original.__module__ == __name__:
-        return
-
-    @functools.wraps(original, assigned=('__doc__',))
-    def load_checkpoint(cls: type, *args: Any, **kwargs: Any) -> Any:
-        with mock.patch.object(torch, 'load', _load):
-            return original(*args, **kwargs)
-
-    CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)
-
-
-def _load(file: Any, map_location: Any = None, *_: Any, **__: Any) -> Any:
-    """``torch.load`` as MMEngine's loaders see it."""
-    if isinstance(file, str | os.PathLike):
-        return load_from_local(file, map_location)
-    with tempfile.NamedTemporaryFile(suffix='.pth') as copy:  # a buffer, from a bucket
-        shutil.copyfileobj(file, copy)
-        copy.flush()
-        return load_from_local(copy.name, map_location)
-
-
-unpickle_nothing()

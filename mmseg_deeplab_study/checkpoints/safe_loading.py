@@ -6,6 +6,7 @@ import contextlib
 import pickle
 import re
 import tarfile
+import threading
 import types
 import zipfile
 from collections.abc import Callable, Iterator
@@ -41,6 +42,8 @@ _PLAIN = {
     },
 }
 
+# What torch is told for the whole process while a file is loaded.
+LOADING = threading.RLock()
 _SCRIPT = (
     'a TorchScript file (torch.jit.save), a program with its weights; expected a state dict. Where you trust '
     'its maker, torch.save(torch.jit.load(FILE).state_dict(), NEW) makes one'
@@ -100,19 +103,21 @@ def check_sums(path: Path) -> None:
 @contextlib.contextmanager
 def _plain_data_allowed() -> Iterator[None]:
     """Have torch take what is plain data; before 2.4 it takes nothing that it does not know itself."""
-    if TORCH >= (2, 6):
-        with torch.serialization.safe_globals([(plain, name) for name, plain in _PLAIN.items()]):
-            yield
-    elif TORCH >= (2, 4):
-        before = torch.serialization.get_safe_globals().copy()
-        torch.serialization.add_safe_globals([_named(plain, name) for name, plain in _PLAIN.items()])
+    if TORCH < (2, 4):
+        yield
+        return
+    named = _named if TORCH < (2, 6) else lambda plain, name: (plain, name)
+    with LOADING:
+        before = list(torch.serialization.get_safe_globals())
+        torch.serialization.clear_safe_globals()
+        # The fork of MMEngine adds getattr around its own loading.
+        torch.serialization.add_safe_globals([plain for plain in before if plain is not getattr])
+        torch.serialization.add_safe_globals([named(plain, name) for name, plain in _PLAIN.items()])
         try:
             yield
         finally:
             torch.serialization.clear_safe_globals()
             torch.serialization.add_safe_globals(before)
-    else:
-        yield
 
 
 def _named(plain: Callable, name: str) -> Callable:
@@ -134,7 +139,10 @@ def _other_archive(path: Path) -> str | None:
     Before 2.6 torch would run a TorchScript file, and unpack a tar file wherever it says, whatever
     ``weights_only`` is (CVE-2025-32434).
     """
-    if not zipfile.is_zipfile(path):
+    with path.open('rb') as file:
+        # As torch tells; zipfile looks at the end alone, and would find a zip file behind another.
+        is_zip = file.read(4) == b'PK\x03\x04'
+    if not is_zip:
         tar = tarfile.is_tarfile(path)
         return 'a tar file, not one of torch.save; unpack it, and give the file inside' if tar else None
     with zipfile.ZipFile(path) as archive:
@@ -157,6 +165,6 @@ def _other_archive(path: Path) -> str | None:
             'compress'
         )
     # In a file made for that, torch may find what zipfile does not.
-    if TORCH < (2, 6) and 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
+    if 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
         return _SCRIPT
     return None

@@ -29,7 +29,7 @@ SAME_FILES = (
 
 
 class Stack(NamedTuple):
-    """A set of versions: Python, torch and NumPy, and the extra with the packages that begin with mm."""
+    """Versions as major.minor, and the extra that brings MMSegmentation."""
 
     python: str
     torch: str
@@ -40,7 +40,8 @@ class Stack(NamedTuple):
         return f'Python {self.python}, torch {self.torch}, numpy {self.numpy}, [{self.extra}]'
 
 
-# As .ci/run and .ci/stacks.toml have them, and docs/install.md.
+# As .ci/run and .ci/stacks.toml have them, and docs/install.md; the last was tested by hand, as mmcv takes
+# long to build.
 TESTED = (
     Stack('3.11', '2.14', '2.4', 'lite'),
     Stack('3.10', '2.1', '1.26', 'lite'),
@@ -82,7 +83,8 @@ def load_alone(file: str) -> ModuleType:
 
 def extra_in_use() -> str:
     """The extra that the installed packages of MMSegmentation come with; 'lite' without any."""
-    if any(version_of(name) for *_, name in SAME_FILES if name.startswith('onedl-')):
+    # MMSegmentation decides: of a mixture the fewest packages are then wrong.
+    if version_of('onedl-mmsegmentation') and not version_of('mmsegmentation'):
         return 'onedl'
     return 'mim' if version_of('mmcv') else 'lite'
 
@@ -173,17 +175,16 @@ def check_same_files() -> Iterator[Finding]:
     for names in SAME_FILES:
         installed = [name for name in names if version_of(name)]
         if len(installed) > 1:
-            keep = next((name for name in installed if name.startswith('onedl-')), installed[0])
+            forked = extra_in_use() == 'onedl'
+            keep = next((name for name in installed if name.startswith('onedl-') == forked), installed[0])
             text = f'{" and ".join(installed)} are installed, and write the same files'
             cure = f'pip uninstall -y {" ".join(installed)} && pip install "{_with_range(keep)}"'
             yield Finding('error', names[-1].removeprefix('onedl-'), text, cure)
 
 
 def _with_range(name: str) -> str:
-    extra = {'mmcv': 'mim', 'mmcv-lite': 'lite'}.get(name, 'onedl')
-    return next(
-        (str(one).partition(';')[0] for one in declared_requirements(extra) if one.name == name), name
-    )
+    declared = (one for extra in ('lite', 'mim', 'onedl') for one in declared_requirements(extra))
+    return next((str(one).partition(';')[0] for one in declared if one.name == name), name)
 
 
 def check_ops() -> Iterator[Finding]:

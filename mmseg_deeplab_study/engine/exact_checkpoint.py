@@ -207,10 +207,10 @@ class _Batches:
         return next(self._batches)
 
     def skip_iter(self, number: int) -> None:
-        """Play the former batches of a resumed run.
+        """Load the batches that a resumed run has already trained on.
 
-        MMEngine's loop does so itself; that of its fork calls this, and its own leaves their augmentations
-        out, which draw at random.
+        The loop of MMEngine's fork calls this. Its own method skips them unloaded, and their augmentations
+        would not draw their random numbers.
         """
         for _ in range(number):
             next(self)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 SAMPLES = 1000
-QUANTILES = (1 - 0.95) / 2, (1 + 0.95) / 2
+LEVEL = 0.95
+QUANTILES = (1 - LEVEL) / 2, (1 + LEVEL) / 2
 # Weights held at once, 32 MB of int64.
 _WEIGHTS = 2**22
 
@@ -17,8 +18,8 @@ def bootstrap_interval(
 
     Each of ``SAMPLES`` resamples draws N of the N images with replacement, sums their confusion matrices and
     scores the sum as ``scores_from_confusion`` does. The interval is between ``QUANTILES`` of the resamples
-    that have the score; the same images in the same order give the same. It says what other images of the
-    same kind would give, not what another training would.
+    that have the score; the same images in the same order give the same interval. It says what other images
+    of the same kind would give, not what another training would.
 
     Args:
         counts: one confusion matrix per image, int64 ``(C, C)``, true class by row.

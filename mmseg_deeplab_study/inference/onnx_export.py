@@ -73,7 +73,7 @@ class PixelsToLogits(nn.Module):
         )
         preprocessor = model.data_preprocessor
         normalises = getattr(preprocessor, '_enable_normalize', False)
-        # Named as no operator is: torch 2.6 names values after both.
+        # The exporter of torch 2.6 confuses a buffer called `mean` with the operator.
         self.register_buffer('pixel_mean', preprocessor.mean if normalises else torch.zeros(3, 1, 1))
         self.register_buffer('pixel_std', preprocessor.std if normalises else torch.ones(3, 1, 1))
         self.expects_rgb = expects_rgb(preprocessor)
@@ -205,7 +205,9 @@ def check(content: bytes, model: EncoderDecoder, batches: Sequence[np.ndarray]) 
 
 def _import_onnx() -> tuple[Any, Any]:
     if TORCH < (2, 6):
-        raise ImportError(f'ONNX export needs torch 2.6 or later, not {torch.__version__}', name='torch')
+        raise ImportError(
+            f'ONNX export needs torch 2.6 or later, not {torch.__version__}; update torch', name='torch'
+        )
     try:
         import onnx
         import onnxruntime

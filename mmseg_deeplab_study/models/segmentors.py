@@ -66,7 +66,7 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
         self._pairs: list[tuple[str, str]] | None = None
         _to_channels_last(self)
         for module in _compiled_ops(self):
-            module.register_forward_pre_hook(_in_planes)
+            module.register_forward_pre_hook(_contiguous_inputs)
         train_depthwise_in_planes(self)
         for module in self.modules():
             if isinstance(module, BaseDecodeHead) and getattr(module, 'conv_seg', None) is not None:
@@ -209,17 +209,20 @@ def _features(parts: nn.ModuleDict, inputs: Tensor) -> Sequence[Tensor]:
 
 
 def _compiled_ops(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if type(module).__module__.startswith('mmcv.ops.')]
+    def is_op(kind: type) -> bool:
+        return any(base.__module__.startswith('mmcv.ops.') for base in kind.__mro__)
+
+    return [module for module in model.modules() if is_op(type(module))]
 
 
 def _to_channels_last(model: nn.Module) -> None:
     model.to(memory_format=torch.channels_last)
-    # mmcv's compiled ops, deformable convolutions and the like, refuse it, also from a convolution of theirs.
+    # mmcv's compiled ops refuse such tensors, also those that a convolution inside of an op returns.
     for module in _compiled_ops(model):
         module.to(memory_format=torch.contiguous_format)
 
 
-def _in_planes(op: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _contiguous_inputs(op: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(value.contiguous() if isinstance(value, Tensor) else value for value in inputs)
 
 

@@ -1,6 +1,5 @@
 """What a record says of its run: label spaces, recipe, digests, versions, hardware."""
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -110,6 +109,7 @@ def run_header(
     # As the validation pipeline gives it, which may draw at random.
     with kept_random_states():
         size = val[0]['inputs'].shape[1:]
+    packages = [distribution(name, module) for name, module in PACKAGES.items()] + ['torch', 'numpy']
     header = {
         'source_classes': metric.source,
         'target_classes': metric.classes,
@@ -127,13 +127,7 @@ def run_header(
         'hardware': describe_hardware(next(runner.model.parameters()).device),
         'validation': describe_dataset(val),
         'train': describe_dataset(train),
-        'versions': {
-            'mmseg_deeplab_study': __version__,
-            **{
-                name: version(name)
-                for name in (*itertools.starmap(distribution, PACKAGES.items()), 'torch', 'numpy')
-            },
-        },
+        'versions': {'mmseg_deeplab_study': __version__, **{name: version(name) for name in packages}},
     }
     if probe is not None:
         header['probe'] = {'images': len(probe), 'digest': names_digest(probe), 'names': probe}

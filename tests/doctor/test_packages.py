@@ -82,8 +82,9 @@ def test_a_good_environment_has_no_problem(findings):
             {'onedl-mmsegmentation': '1.4.2'},
             'mmsegmentation',
             'mmsegmentation and onedl-mmsegmentation are installed.*: pip uninstall -y mmsegmentation '
-            'onedl-mmsegmentation && pip install "onedl-mmsegmentation<1.5,>=1.4.2"',
+            'onedl-mmsegmentation && pip install "mmsegmentation<2,>=1.2.2"',
         ),
+        ({'onedl-mmcv': '2.3.6'}, 'mmcv', 'mmcv-lite and onedl-mmcv are .* && pip install "mmcv-lite<2.2'),
         ({'mmcv-lite': None}, 'requirements', '1 are not installed: pip install "mmcv-lite<2.2,>=2.0.0rc4"'),
         ({'mmcv-lite': '2.2.0'}, 'requirements', 'mmcv-lite 2.2.0, expected.*: pip install "mmcv-lite'),
         ({'mmcv-lite': None, 'mmcv': '2.0.0rc3'}, 'requirements', '2.0.0rc3, exp.*"mmcv<2.2,>=2.0.0rc4"'),
@@ -189,6 +190,18 @@ def test_no_extra_brings_packages_that_write_the_same_files(monkeypatch):
     ]
     for names in packages.SAME_FILES:
         assert [len(some & set(names)) for some in brought] == [1, 1, 1]
+
+
+def test_what_is_said_to_be_tested_is_tried():
+    """By .ci/stacks, but for the pinned set, the first, and full mmcv, the last."""
+    sets = re.findall(
+        r'python = "(.+)"\nextra = "(.+)"\n(?:#.*\n)?pins = (.+)',
+        (packages.ROOT / '.ci/stacks.toml').read_text(),
+    )
+    assert len(sets) == len(packages.TESTED) - 2
+    for (python, extra, pins), stack in zip(sets, packages.TESTED[1:-1], strict=True):
+        torch = re.search(r'"torch==(\d+\.\d+)', pins)[1]
+        assert (stack.python, stack.torch, stack.extra) == (python, torch, extra)
 
 
 @pytest.mark.parametrize(
