@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 from torch import nn
@@ -139,7 +139,9 @@ def test_a_segmentor_with_compiled_ops_learns_and_predicts():
     backbone = dict(type='ResNet', depth=50, base_channels=8, stage_with_dcn=(False, True, True, True))
     backbone['dcn'] = dict(type='DCN', deform_groups=1, fallback_on_stride=False)
     head = dict(type='FCNHead', in_channels=256, in_index=3, channels=8, num_convs=1, num_classes=19)
-    model = MODELS.build(dict(type='StudyEncoderDecoder', backbone=backbone, decode_head=head))
+    test_cfg = dict(mode='whole')
+    config = dict(type='StudyEncoderDecoder', backbone=backbone, decode_head=head, test_cfg=test_cfg)
+    model = MODELS.build(ConfigDict(config))
     images = torch.randn(2, 3, 128, 128)
     model(images).sum().backward()
     assert model.backbone.layer4[0].conv2.conv_offset.weight.grad.abs().sum() > 0
