@@ -178,9 +178,16 @@ class OnnxNetwork:
         self._session = runtime.InferenceSession(content, providers=['CPUExecutionProvider'])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Logits ``(N, classes, H, W)`` of images ``(N, H, W, 3)``."""
+        """Logits ``(N, classes, H, W)`` of images ``(N, H, W, 3)``; ValueError if it cannot be run."""
         planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
-        return self._session.run([OUTPUT], {INPUT: planes})[0]
+        try:
+            return self._session.run([OUTPUT], {INPUT: planes})[0]
+        except Exception as error:  # onnxruntime's have no base of their own
+            shape = 'x'.join(map(str, images.shape))
+            raise ValueError(
+                f'onnxruntime cannot run what torch {torch.__version__} exported on images of {shape} '
+                f'({str(error).partition(chr(10))[0]}); update torch, or export without --dynamic'
+            ) from error
 
 
 def torch_logits(model: EncoderDecoder, images: np.ndarray) -> np.ndarray:

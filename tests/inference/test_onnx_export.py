@@ -3,6 +3,7 @@
 import json
 import sys
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,6 +152,19 @@ def test_missing_package(load, monkeypatch):
         OnnxNetwork(b'')
 
 
+def test_a_graph_that_is_bound_to_its_size(monkeypatch):
+    """As torch 2.6 and 2.7 export with --dynamic."""
+
+    def refuse(outputs: list, inputs: dict) -> None:
+        raise RuntimeError('INVALID_ARGUMENT: Got 1 Expected: 2\n Please fix')
+
+    network = OnnxNetwork.__new__(OnnxNetwork)
+    network._session = SimpleNamespace(run=refuse)
+    said = r'on images of 1x4x6x3 \(INVALID_ARGUMENT: Got 1 Expected: 2\); update torch, or export without'
+    with pytest.raises(ValueError, match=said):
+        network(np.zeros((1, 4, 6, 3), np.uint8))
+
+
 def test_torch_that_cannot_export(monkeypatch):
     monkeypatch.setattr(onnx_export, 'TORCH', (2, 5))
     with pytest.raises(ImportError, match=r'^ONNX export needs torch 2\.6 or later, not \d'):
@@ -181,6 +195,7 @@ def test_onnxruntime_agrees(load, architecture):
     assert 'Conv' in kinds and 'BatchNormalization' not in kinds
 
 
+@pytest.mark.skipif(onnx_export.TORCH < (2, 8), reason='torch 2.6 and 2.7 bind the graph to its size')
 @pytest.mark.slow
 def test_onnxruntime_agrees_at_sizes_it_was_not_exported_at(load):
     """Smaller than what is padded to, and larger, by odd and even sides."""
