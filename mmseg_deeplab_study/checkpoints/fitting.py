@@ -1,7 +1,10 @@
 """Whether a state dict is that of a model."""
 
 from collections.abc import Mapping
+from math import prod
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 # The parts that a checkpoint must have whole, and the options by which they differ.
@@ -43,6 +46,43 @@ def check_fits(state_dict: Mapping[str, Tensor], model: nn.Module) -> None:
         f'the checkpoint does not fit the model: {"; ".join(problems)}. They differ in '
         f'{", ".join(list(modules)[:6])}: give {cure} that it was trained with'
     )
+
+
+def check_network(network: Mapping[str, Any], model: nn.Module) -> None:
+    """Refuse a model in which a checkpoint's weights would be another network's.
+
+    Args:
+        network: what ``load_from_tflite`` says of it: MobileNetV2's ``widen_factor``, the ``strides`` and
+            ``dilations`` of its depthwise convolutions, and ``normalisation`` of images, (mean, std) or None.
+        model: a segmentor around ``AtrousBackbone`` of MobileNetV2.
+
+    Raises:
+        ValueError: names what differs, and the options that make the model the checkpoint's.
+    """
+    depthwise = [
+        module
+        for module in model.backbone.modules()
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
+    ]
+    # The stem halves, too.
+    stride, own = (2 * prod(strides) for strides in (network['strides'], [c.stride[0] for c in depthwise]))
+    if network['dilations'] != [conv.dilation[0] for conv in depthwise] or stride != own:
+        raise ValueError(
+            f'the checkpoint is a MobileNetV2 of width {network["widen_factor"]} at output stride {stride}, '
+            f'and model.backbone is at {own} or another network: give model.backbone.output_stride={stride} and '
+            f'model.backbone.backbone.widen_factor={network["widen_factor"]}'
+        )
+    if network['normalisation'] is None:
+        return
+    preprocessor = model.data_preprocessor
+    for name, expected in zip(('mean', 'std'), network['normalisation'], strict=True):
+        given = getattr(preprocessor, name, torch.zeros(1)).flatten().tolist()
+        if any(abs(value - expected) > 0.1 for value in given):
+            raise ValueError(
+                f'the checkpoint takes images as (x - {network["normalisation"][0]:g}) / '
+                f'{network["normalisation"][1]:g}, and model.data_preprocessor has {name}={given}: give '
+                f'model.data_preprocessor.{name}={[expected] * 3}'
+            )
 
 
 def _is_asked_for(name: str) -> bool:

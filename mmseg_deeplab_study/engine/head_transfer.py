@@ -19,7 +19,7 @@ from ..checkpoints.classifier_rows import (
     plan_rows,
     transfer_head,
 )
-from ..checkpoints.fitting import check_fits
+from ..checkpoints.fitting import check_fits, check_network
 from ..datasets.label_spaces import match_classes, resolve_classes
 from ..evaluation.metrics.adaptation_metric import AdaptationMetric
 from ..models.segmentors import bare_model
@@ -109,6 +109,9 @@ class HeadTransferHook(Hook):
                 broadcast(transferred[key])
             # In place: the loader has this dict.
             state_dict.update(transferred)
+        network = (checkpoint.get('meta') or {}).get('network')
+        if network and not resumed:
+            check_network(network, model)
         check_fits(state_dict, model)
         iteration = (checkpoint.get('meta') or {}).get('iter')
         trained = f' (iteration {iteration} of a run)' if iteration else ''

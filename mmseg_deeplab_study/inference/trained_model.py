@@ -15,7 +15,7 @@ from mmseg.utils import dataset_aliases, get_classes, get_palette
 from torch import Tensor, nn
 
 from ..checkpoints.conversion import SCHEMES, load_any
-from ..checkpoints.fitting import check_fits
+from ..checkpoints.fitting import check_fits, check_network
 from ..datasets.palettes import Palette, voc_palette
 from ..models.crf_segmentors import refining_model
 
@@ -60,6 +60,11 @@ def load_model(cfg: Config, name: str) -> EncoderDecoder:
         warnings.simplefilter('ignore', UserWarning)  # about losses, which are not used
         model = revert_sync_batchnorm(MODELS.build(config))
     meta = checkpoint.get('meta') or {}
+    if meta.get('network'):
+        try:
+            check_network(meta['network'], model)
+        except ValueError as error:
+            raise ValueError(f'checkpoint {name}: {error}') from error
     _load_weights(model, checkpoint['state_dict'], name)
     classes, palette = _classes(meta, cfg, model, name)
     digest = meta.get('source_digest')
