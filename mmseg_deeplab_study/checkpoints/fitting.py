@@ -69,8 +69,8 @@ def check_network(network: Mapping[str, Any], model: nn.Module) -> None:
     if network['dilations'] != [conv.dilation[0] for conv in depthwise] or stride != own:
         raise ValueError(
             f'the checkpoint is a MobileNetV2 of width {network["widen_factor"]} at output stride {stride}, '
-            f'and model.backbone is at {own} or another network: give model.backbone.output_stride={stride} and '
-            f'model.backbone.backbone.widen_factor={network["widen_factor"]}'
+            f'and model.backbone is at {own} or another network: give model.backbone.output_stride={stride} '
+            f'and model.backbone.backbone.widen_factor={network["widen_factor"]}'
         )
     if network['normalisation'] is None:
         return
