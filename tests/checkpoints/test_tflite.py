@@ -2,6 +2,7 @@ import hashlib
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import flatbuffers
 import numpy as np
@@ -9,21 +10,24 @@ import pytest
 import tflite as schema
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import ConvModule
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
+from mmpretrain.registry import MODELS as CLASSIFIERS
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_deeplab_study.checkpoints import load_from_tflite, tflite
-from mmseg_deeplab_study.checkpoints.tflite import convert_state_dict, read_constants, to_conv_weight
+from mmseg_deeplab_study.checkpoints.fitting import check_network
+from mmseg_deeplab_study.checkpoints.tflite import Convolution, convert_state_dict, read_graph, to_conv_weight
 from mmseg_deeplab_study.datasets.label_spaces import resolve_classes
 
 CONFIG = Path(__file__).parents[2] / 'configs/camvid/deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid.py'
 
 
 @pytest.fixture(scope='session')
-def constants(voc_tflite: Path) -> dict[str, np.ndarray]:
-    return read_constants(voc_tflite)
+def convolutions(voc_tflite: Path) -> list[Convolution]:
+    return read_graph(voc_tflite).convolutions
 
 
 @pytest.fixture
@@ -53,9 +57,11 @@ def test_logits_are_litert_s(model: nn.Module, shared: Path):
     assert np.abs(actual - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-def test_padded_channels_stay_zero_in_training(model: nn.Module, constants: dict[str, np.ndarray]):
+def test_padded_channels_stay_zero_in_training(model: nn.Module, convolutions: list[Convolution]):
     # Of constants that are all ones, what is 0 was padded.
-    ones = convert_state_dict({name: np.ones_like(value) for name, value in constants.items()})
+    ones = convert_state_dict(
+        [one._replace(kernel=np.ones_like(one.kernel), bias=np.ones_like(one.bias)) for one in convolutions]
+    )
     zeros = {name: value == 0 for name, value in ones.items() if name.endswith(('conv.weight', 'bn.bias'))}
     padded = {name: mask for name, mask in zeros.items() if mask.any()}
     # Stage 2 has 24 * 0.5 = 12 channels where mmpretrain has 16; times 6 in between, 72 and 96.
@@ -77,22 +83,25 @@ def test_padded_channels_stay_zero_in_training(model: nn.Module, constants: dict
         assert not torch.equal(after[name][~mask], before[name][~mask]), name
 
 
+def convolution(kernel: np.ndarray, depthwise: bool = False) -> Convolution:
+    return Convolution(kernel, np.zeros(len(kernel)), depthwise, stride=1, dilation=1, pooled=False)
+
+
 def test_to_conv_weight():
     kernel = np.arange(2 * 3 * 5 * 7).reshape(2, 3, 5, 7)  # (O, H, W, I)
-    assert to_conv_weight(kernel).shape == (2, 7, 3, 5)
-    assert to_conv_weight(kernel)[1, 6, 2, 4] == kernel[1, 2, 4, 6]
-    depthwise = np.arange(3 * 3 * 7).reshape(1, 3, 3, 7)  # (1, H, W, C)
-    assert to_conv_weight(depthwise).shape == (7, 1, 3, 3)
-    assert to_conv_weight(depthwise)[6, 0, 2, 1] == depthwise[0, 2, 1, 6]
-    assert to_conv_weight(np.ones((1, 1, 1, 7))).shape == (1, 7, 1, 1)  # 1x1 to one channel
+    weight = to_conv_weight(convolution(kernel))
+    assert weight.shape == (2, 7, 3, 5) and weight[1, 6, 2, 4] == kernel[1, 2, 4, 6]
+    kernel = np.arange(3 * 3 * 7).reshape(1, 3, 3, 7)  # (1, H, W, C)
+    weight = to_conv_weight(convolution(kernel, depthwise=True))
+    assert weight.shape == (7, 1, 3, 3) and weight[6, 0, 2, 1] == kernel[0, 2, 1, 6]
 
 
-def test_constants_are_not_mutated(constants: dict[str, np.ndarray]):
-    before = {name: value.copy() for name, value in constants.items()}
-    state = convert_state_dict(constants)
-    for value in state.values():
+def test_what_is_read_is_not_changed(convolutions: list[Convolution]):
+    before = [(one.kernel.copy(), one.bias.copy()) for one in convolutions]
+    for value in convert_state_dict(convolutions).values():
         value.zero_()
-    assert all(np.array_equal(constants[name], value) for name, value in before.items())
+    for one, (kernel, bias) in zip(convolutions, before, strict=True):
+        assert np.array_equal(one.kernel, kernel) and np.array_equal(one.bias, bias)
 
 
 def test_through_mmengines_loader(voc_tflite: Path):
@@ -142,7 +151,9 @@ def test_cut_file(voc_tflite: Path, tmp_path: Path):
     cuts = np.random.default_rng(0).integers(0, len(data) - 1000, 40)
     for cut in [8, 9, 12, 100, 1000, *cuts, len(data) - 1000]:
         path.write_bytes(data[:cut])
-        with pytest.raises(ValueError, match=rf'^{path} is damaged or cut short|not a mobile DeepLabV3'):
+        with pytest.raises(
+            ValueError, match=rf'^{path} is damaged or cut short|not a MobileNetV2|convolutions follow'
+        ):
             load_from_tflite(f'tflite://{path}')
 
 
@@ -170,37 +181,181 @@ def test_damaged_file(voc_tflite: Path, tmp_path: Path):
     assert refused > 20
 
 
-def test_another_network(constants: dict[str, np.ndarray]):
-    first = 'MobilenetV2/expanded_conv_3/expand/weights'
-    fewer = {name: value for name, value in constants.items() if name not in (first, 'aspp0/weights')}
-    message = rf"not a mobile DeepLabV3 .*: 2 tensors are missing, first \['{first}'"
-    with pytest.raises(ValueError, match=message):
-        convert_state_dict(fewer)
-    # 16 stem and block groups: 1 + 2 + 16 * 3 convolutions and 4 of the head, each a kernel and a bias.
-    with pytest.raises(ValueError, match=r': 110 tensors are missing, first .*MobilenetV2/Conv/weights'):
-        convert_state_dict({})
+def test_another_network(convolutions: list[Convolution]):
+    for others in (convolutions[1:], convolutions[:40], []):
+        with pytest.raises(ValueError, match=f'not a MobileNetV2 .* its {len(others)} convolutions are not'):
+            convert_state_dict(others)
+    # With atrous branches, and without a head.
+    for others in (convolutions + convolutions[-2:], convolutions[:51]):
+        with pytest.raises(
+            ValueError, match=f'^{len(others) - 51} convolutions follow MobileNetV2: expected'
+        ):
+            convert_state_dict(others)
 
 
 @pytest.mark.parametrize(
-    ('name', 'shape', 'message'),
+    ('place', 'shape', 'message'),
     [
-        # DeepLabV3 on MobileNetV2 with atrous branches has all the names, too.
-        ('concat_projection', (256, 1, 1, 1280), 'takes 1280 channels .* 1x1 branch give 512: .* atrous br'),
+        (53, (256, 1, 1, 1280), 'takes 1280 channels .* 1x1 branch give 512: .* atrous br'),
         (
-            'MobilenetV2/expanded_conv_5/project',
+            17,
             (64, 1, 1, 96),
-            r'kernel of shape \(64, 96, 1, 1\) does not fit MobileNetV2, which has \(16, 96, 1, 1\)',
+            r'kernel of shape \(64, 96, 1, 1\) does not fit MobileNetV2, .* \(16, 96, 1, 1\)',
         ),
     ],
 )
-def test_another_shape(constants: dict[str, np.ndarray], name: str, shape: tuple[int, ...], message: str):
+def test_another_shape(convolutions: list[Convolution], place: int, shape: tuple[int, ...], message: str):
+    changed = list(convolutions)
+    changed[place] = changed[place]._replace(kernel=np.zeros(shape, np.float32))
     with pytest.raises(ValueError, match=message):
-        convert_state_dict({**constants, f'{name}/weights': np.zeros(shape, np.float32)})
+        convert_state_dict(changed)
 
 
-def test_another_label_space(voc_tflite: Path, constants: dict, monkeypatch: pytest.MonkeyPatch):
-    names = ('logits/semantic/weights', 'logits/semantic/Conv2D_bias')
-    cityscapes = {**constants, **{name: constants[name][:19] for name in names}}
-    monkeypatch.setattr(tflite, 'read_constants', lambda path: cityscapes)
+def test_another_label_space(
+    voc_tflite: Path, convolutions: list[Convolution], monkeypatch: pytest.MonkeyPatch
+):
+    last = convolutions[-1]
+    cityscapes = [*convolutions[:-1], last._replace(kernel=last.kernel[:19], bias=last.bias[:19])]
+    monkeypatch.setattr(tflite, 'read_graph', lambda path: tflite.Graph(cityscapes, None))
     with pytest.raises(ValueError, match=rf'^{voc_tflite}: expected 21 PASCAL VOC classes, got 19'):
         load_from_tflite(f'tflite://{voc_tflite}')
+
+
+# Quantised
+
+
+QUANTISED = {'deeplabv3_mnv2_pascal_quant': (1.0, 320), 'deeplabv3_mnv2_dm05_pascal_quant': (0.5, 160)}
+
+
+def build_quantised(name: str, **backbone) -> nn.Module:
+    """The model of a quantised file, without its weights."""
+    width, channels = QUANTISED[name]
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.decode_head.update(num_classes=21, in_channels=channels)
+    cfg.model.backbone.update(dict(output_stride=16) | backbone)
+    cfg.model.backbone.backbone.widen_factor = width
+    cfg.model.data_preprocessor.update(mean=[128.0] * 3, std=[128.0] * 3)
+    return MODELS.build(cfg.model).eval()
+
+
+@pytest.mark.parametrize('name', QUANTISED)
+def test_labels_are_those_of_integer_arithmetic(shared: Path, name: str):
+    model, golden = build_quantised(name), np.load(shared / 'golden/tflite_quantised_labels.npz')
+    checkpoint = load_from_tflite(f'tflite://{shared}/data/voc_weights/{name}.tflite')
+    model.load_state_dict(checkpoint['state_dict'], strict=True)
+    check_network(checkpoint['meta']['network'], model)
+    photographs = [key.partition('.')[2] for key in golden if key.startswith('image.')]
+    assert len(photographs) == 5
+    for photograph in photographs:
+        images = torch.from_numpy(golden[f'image.{photograph}'].copy()).permute(2, 0, 1)[None].float()
+        with torch.no_grad():
+            logits = model((images - 128) / 128, mode='tensor')
+        logits = F.interpolate(logits, (513, 513), mode='bilinear', align_corners=True)
+        labels = logits.argmax(1)[0].numpy()
+        assert (labels == golden[f'labels.{name}.{photograph}']).mean() >= 0.995
+
+
+def test_scores_of_imagenet_are_those_of_integer_arithmetic(shared: Path):
+    """With each layer's output rounded as the file says, and padded at the end alone, as TensorFlow does."""
+    path = shared / 'data/imagenet_weights/mobilenet_v2_1.0_224_quant.tflite'
+    head = dict(type='LinearClsHead', num_classes=1001, in_channels=1280)
+    network = dict(type='ImageClassifier', backbone=dict(type='MobileNetV2'), head=head)
+    network = CLASSIFIERS.build(network | dict(neck=dict(type='GlobalAveragePooling'))).eval()
+    checkpoint = load_from_tflite(f'tflite://{path}')
+    network.load_state_dict(checkpoint['state_dict'], strict=True)
+    assert 'dataset_meta' not in checkpoint['meta']
+
+    graph = schema.Model.GetRootAsModel(path.read_bytes(), 0).Subgraphs(0)
+    outputs = [
+        graph.Tensors(graph.Operators(i).Outputs(0)).Quantization() for i in range(graph.OperatorsLength())
+    ]
+    left = []
+
+    def round_output(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        quantised = left.pop(0)
+        scale, zero_point = quantised.Scale(0), quantised.ZeroPoint(0)
+        return ((output / scale + zero_point).round().clamp(0, 255) - zero_point) * scale
+
+    for module in network.modules():
+        if isinstance(module, ConvModule) or getattr(module, 'use_res_connect', False):
+            module.register_forward_hook(round_output)
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            module.padding = (0, 0)
+            module.register_forward_pre_hook(lambda module, inputs: F.pad(inputs[0], (0, 1, 0, 1)))
+    network.neck.gap.register_forward_hook(round_output)
+    network.head.fc.register_forward_hook(round_output)
+
+    golden = np.load(shared / 'golden/tflite_imagenet_scores.npz')
+    photographs = [key.partition('.')[2] for key in golden if key.startswith('image.')]
+    assert len(photographs) == 3
+    for photograph in photographs:
+        left[:] = outputs
+        images = torch.from_numpy(golden[f'image.{photograph}'].copy()).permute(2, 0, 1)[None].float()
+        with torch.no_grad():
+            scores = network.head(network.extract_feat((images - 128) / 128)).softmax(1)[0].numpy()
+        expected = golden[f'scores.{photograph}'] / 256
+        assert scores.argmax() == expected.argmax()
+        assert abs(scores - expected).max() <= 0.06
+        assert len(left) == 2  # reshape and softmax
+
+
+def test_a_classifier_is_a_backbone(shared: Path):
+    path = shared / 'data/imagenet_weights/mobilenet_v2_1.0_224_quant.tflite'
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.backbone.backbone.widen_factor = 1.0
+    pretrained = dict(type='Pretrained', checkpoint=f'tflite://{path}', prefix='backbone.')
+    backbone = MODELS.build(cfg.model.backbone | dict(init_cfg=pretrained))
+    backbone.init_weights()
+    expected = load_from_tflite(f'tflite://{path}')['state_dict']
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, expected[f'backbone.{name}']), name
+
+
+def test_per_channel_int8():
+    values = np.array([[-128, 0], [127, 5]], np.int8)
+    tensor = SimpleNamespace(
+        Buffer=lambda: 0,
+        Type=lambda: schema.TensorType.INT8,
+        ShapeAsNumpy=lambda: np.array([2, 2]),
+        Quantization=lambda: SimpleNamespace(
+            ScaleAsNumpy=lambda: np.array([0.5, 0.25], np.float32),
+            ZeroPointAsNumpy=lambda: np.array([0, -3]),
+            QuantizedDimension=lambda: 0,
+        ),
+    )
+    model = SimpleNamespace(
+        Buffers=lambda i: SimpleNamespace(DataAsNumpy=lambda: values.reshape(-1).view(np.uint8))
+    )
+    assert tflite._values(schema, model, tensor).tolist() == [[-64, 0], [32.5, 2]]
+
+
+def test_an_operator_of_another_network_is_named(voc_tflite: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(tflite, '_OPERATORS', ('CONV_2D', 'DEPTHWISE_CONV_2D'))
+    with pytest.raises(
+        ValueError, match=rf'^{voc_tflite}: operator \d+ is ADD, which no MobileNetV2 of Tensor'
+    ):
+        read_graph(voc_tflite)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        (
+            dict(output_stride=8),
+            'width 0.5 at output stride 16, and model.backbone is at 8 .* model.backbone.output_stride=16',
+        ),
+        (
+            dict(std=127.5),
+            r'as \(x - 128\) / 128, .* has std=\[127.5, .* model.data_preprocessor.std=\[128.0, 128',
+        ),
+    ],
+)
+def test_another_model_is_refused(shared: Path, changes: dict, said: str):
+    name = 'deeplabv3_mnv2_dm05_pascal_quant'
+    network = load_from_tflite(f'tflite://{shared}/data/voc_weights/{name}.tflite')['meta']['network']
+    std = changes.pop('std', None)
+    model = build_quantised(name, **changes)
+    if std:
+        model.data_preprocessor.std.fill_(std)
+    with pytest.raises(ValueError, match=said):
+        check_network(network, model)
