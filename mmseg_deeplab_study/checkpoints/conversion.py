@@ -23,7 +23,7 @@ CONFIGS = {
     'vainf deeplabv3plus_mobilenet': 'deeplabv3plus/deeplabv3plus_mobilenet-v2-padded-os16',
     'torchvision deeplabv3_resnet50': 'deeplabv3/deeplabv3_r50-os8-aux',
     'torchvision deeplabv3_mobilenet_v3_large': 'deeplabv3/deeplabv3_mobilenet-v3-large-os16-aux',
-    'tflite': 'camvid/deeplabv3_mobilenet-v2-x0p5-os8',
+    'tflite x0.5 os8': 'camvid/deeplabv3_mobilenet-v2-x0p5-os8',
 }
 
 

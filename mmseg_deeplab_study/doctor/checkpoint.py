@@ -46,11 +46,11 @@ def examine(path: Path) -> tuple[Finding, str | None]:
         return Finding('error', 'checkpoint', f'{path}: {error}', 'install what it names'), None
     except ValueError as error:
         return refusal(path, error), None
-    if load_from is None:
+    if load_from is None or not any(key.startswith('decode_head.') for key in state):
         text = f'{path}: {form}, {len(state)} tensors, first {list(state)[:3]}'
         cure = 'docs/checkpoints.md lists what can be read'
         if any(key.startswith('backbone.') for key in state):
-            init_cfg = f"dict(type='Pretrained', checkpoint={str(path)!r}, prefix='backbone.')"
+            init_cfg = f"dict(type='Pretrained', checkpoint={(load_from or str(path))!r}, prefix='backbone.')"
             cure = f'as a backbone: init_cfg={init_cfg}'
         return Finding('warning', 'checkpoint', text, cure), None
     text = f'{path}: {form}, {classes_of(state)}: load_from={load_from}'
@@ -81,9 +81,9 @@ def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
     from mmseg_deeplab_study.checkpoints.conversion import CONFIGS, LAYOUTS, SCHEMES
 
     if tflite.is_tflite(path):
-        state = tflite.load_from_tflite(str(path))['state_dict']
-        form = f"TensorFlow's mobile DeepLabV3 (configs/{CONFIGS['tflite']}_*)"
-        return form, f'{tflite.SCHEME}{path}', state
+        checkpoint = tflite.load_from_tflite(str(path))
+        form = describe_network(checkpoint['meta'].get('network'))
+        return form, f'{tflite.SCHEME}{path}', checkpoint['state_dict']
     data = safe_loading.load_plain(path)
     safe_loading.check_sums(path)
     state = layouts.peer_state(data)
@@ -97,6 +97,23 @@ def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
     form = f'{layout.peer} {layout.name}'
     fits = f' (configs/{CONFIGS[form]}_*)' if form in CONFIGS else ''
     return form + fits, f'{SCHEMES[layout.peer]}{path}', state
+
+
+def describe_network(network: Mapping[str, Any] | None) -> str:
+    """Say which network of TensorFlow's a file has; without a description, a classifier."""
+    from mmseg_deeplab_study.checkpoints.conversion import CONFIGS
+    from mmseg_deeplab_study.checkpoints.tflite import output_stride_of
+
+    if network is None:
+        return "TensorFlow's MobileNetV2, a classifier of images"
+    width, stride = network['widen_factor'], output_stride_of(network)
+    name = f'tflite x{width} os{stride}'
+    fits = f' (configs/{CONFIGS[name]}_*)' if name in CONFIGS else ''
+    form = f"TensorFlow's mobile DeepLabV3 on MobileNetV2 x{width} at output stride {stride}{fits}"
+    if network['normalisation'] is None:
+        return form
+    mean, std = network['normalisation']
+    return f'{form}, quantised, images as (x - {mean:g}) / {std:g}'
 
 
 def describe_mmseg(data: Mapping[str, Any]) -> str:

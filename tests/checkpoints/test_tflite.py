@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
-from mmpretrain.registry import MODELS as CLASSIFIERS
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -259,8 +258,8 @@ def test_scores_of_imagenet_are_those_of_integer_arithmetic(shared: Path):
     """With each layer's output rounded as the file says, and padded at the end alone, as TensorFlow does."""
     path = shared / 'data/imagenet_weights/mobilenet_v2_1.0_224_quant.tflite'
     head = dict(type='LinearClsHead', num_classes=1001, in_channels=1280)
-    network = dict(type='ImageClassifier', backbone=dict(type='MobileNetV2'), head=head)
-    network = CLASSIFIERS.build(network | dict(neck=dict(type='GlobalAveragePooling'))).eval()
+    network = dict(_scope_='mmpretrain', type='ImageClassifier', backbone=dict(type='MobileNetV2'), head=head)
+    network = MODELS.build(network | dict(neck=dict(type='GlobalAveragePooling'))).eval()
     checkpoint = load_from_tflite(f'tflite://{path}')
     network.load_state_dict(checkpoint['state_dict'], strict=True)
     assert 'dataset_meta' not in checkpoint['meta']

@@ -62,6 +62,18 @@ def test_the_published_tflite_model(voc_tflite, tmp_path):
     assert finding.level == 'error' and 'damaged or cut short' in finding.text and 'again' in finding.cure
 
 
+def test_quantised_networks_and_a_classifier(shared):
+    finding = look_at(shared / 'data/voc_weights/deeplabv3_mnv2_pascal_quant.tflite')
+    assert finding.level == 'ok' and finding.text.endswith('.tflite')
+    assert "TensorFlow's mobile DeepLabV3 on MobileNetV2 x1.0 at output stride 16, quant" in finding.text
+    assert 'images as (x - 128) / 128, 21 classes' in finding.text
+    path = shared / 'data/imagenet_weights/mobilenet_v2_1.0_224_quant.tflite'
+    finding = look_at(path)
+    assert finding.level == 'warning' and "TensorFlow's MobileNetV2, a classifier of images" in finding.text
+    expected = f"init_cfg=dict(type='Pretrained', checkpoint='tflite://{path}', prefix='backbone.')"
+    assert finding.cure == f'as a backbone: {expected}'
+
+
 @pytest.mark.parametrize(
     ('layouts', 'name', 'scheme', 'config'),
     [
