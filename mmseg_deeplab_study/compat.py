@@ -168,7 +168,7 @@ def expects_rgb(preprocessor: 'nn.Module') -> bool:
 
 
 def load_checkpoints_by(load: Callable[[str, Any], Any]) -> None:
-    """Have every loader of MMEngine, those of URLs and model zoos too, read by ``load(path, map_location)``.
+    """Have MMEngine load checkpoints, from URLs and model zoos too, by ``load(path, map_location)``.
 
     Upstream fault: MMEngine 0.10.7 runs the code that a file carries before torch 2.6, and from a URL with
     any torch; its fork, onedl-mmengine 0.10.12, runs it where a safe reading fails. Can go when both ask for

@@ -7,10 +7,12 @@ these too; each can be given several times.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from . import machine, packages
 from .checkpoint import check_checkpoint, check_config
@@ -56,13 +58,13 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
         yield from run_check(check_config, path)
 
 
-def say(text: str) -> None:
+def say(text: str, output: TextIO | None) -> None:
     """Write to standard output; where nobody reads it, the exit code still counts."""
-    if sys.stdout is None:
+    if output is None:
         return
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        output.write(text)
+        output.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
@@ -70,12 +72,14 @@ def say(text: str) -> None:
 def main() -> int:
     """Check what the flags name; returns an exit code."""
     args = parse_args()
-    found = []
-    for finding in findings(args):
-        found.append(finding)
-        if not args.json:
-            say(as_text(finding))
-    say(as_json(found) if args.json else summary(found))
+    found, output = [], sys.stdout
+    # MMEngine logs on standard output, which is for findings alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        for finding in findings(args):
+            found.append(finding)
+            if not args.json:
+                say(as_text(finding), output)
+    say(as_json(found) if args.json else summary(found), output)
     return exit_code(found, args.strict)
 
 

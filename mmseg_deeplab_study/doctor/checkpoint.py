@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .findings import Finding
-from .packages import NAME, ROOT, load_alone
+from .packages import NAME, ROOT, is_clone, load_alone
 
 SCHEMES = ('vainf', 'tvseg', 'tflite')  # as in checkpoints.conversion, which needs torch
 LABEL_SPACES = {21: 'as many as PASCAL VOC has', 19: 'as many as Cityscapes has'}
@@ -59,7 +59,7 @@ def examine(path: Path) -> tuple[Finding, str | None]:
 
 def import_package(check: str, path: Path) -> Finding | None:
     """Import the whole package; returns a finding about ``path`` where that fails."""
-    if str(ROOT) not in sys.path:
+    if is_clone() and str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     try:
         package = importlib.import_module(NAME)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .findings import Finding
-from .packages import NAME, ROOT, load_alone, version_of
+from .packages import NAME, ROOT, is_clone, load_alone, version_of
 
 GUIDE = 'docs/troubleshooting.md'
 SHARED_MEMORY = Path('/dev/shm')
@@ -47,7 +47,9 @@ def cure_of(error: str) -> str:
 
 def check_imports() -> Iterator[Finding]:
     """Check that OpenCV and this package can be imported."""
-    ours = f'import sys; sys.path.insert(0, {str(ROOT)!r}); import {NAME}'
+    # site-packages before the standard library would hide it: a package there has a typing.py.
+    path = f'import sys; sys.path.insert(0, {str(ROOT)!r}); ' if is_clone() else ''
+    ours = f'{path}import {NAME}'
     for check, name, code in (('OpenCV', 'cv2', 'import cv2'), ('import', NAME, ours)):
         if error := last_error(code):
             yield Finding('error', check, f'{name}: {error}', cure_of(error))

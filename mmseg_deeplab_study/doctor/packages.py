@@ -28,6 +28,11 @@ SAME_FILES = (
 )
 
 
+def is_clone() -> bool:
+    """Whether this doctor belongs to a clone, not to an installed package."""
+    return (ROOT / 'setup.cfg').is_file()
+
+
 class Stack(NamedTuple):
     """Versions as major.minor, and the extra that brings MMSegmentation."""
 
@@ -61,7 +66,7 @@ OPTIONAL = (
     ('submitit', 'cluster', 'studies on a cluster'),
     ('cityscapesscripts', 'data', 'tools/prepare_cityscapes.py'),
     ('tflite', 'tflite', 'checkpoints of tflite://'),
-    ('onnx', 'onnx', 'export to ONNX'),
+    ('onnx', 'onnx', 'export to ONNX, with torch 2.6 or later'),
 )
 
 
@@ -131,13 +136,17 @@ def check_python() -> Iterator[Finding]:
 def check_installation() -> Iterator[Finding]:
     """Check that Python imports the package that this doctor belongs to."""
     version = version_of(NAME)
-    clone = (ROOT / 'setup.cfg').is_file()
     # Another extra would write over the packages that are there.
-    cure = f'pip install -e "{ROOT}[{extra_in_use()}]"' if clone else f'install {NAME} in this environment'
+    cure = (
+        f'pip install -e "{ROOT}[{extra_in_use()}]"' if is_clone() else f'install {NAME} in this environment'
+    )
     spec = importlib.util.find_spec(NAME)
     found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
     if version is None:
         yield Finding('warning', NAME, 'not installed in this environment', cure)
+    elif found not in (None, ROOT) and found.name == 'site-packages':
+        cure = f'after changes to the clone: pip install --no-deps "{ROOT}"'
+        yield Finding('info', NAME, f'{version} is installed in {found}, as a copy of a clone', cure)
     elif found not in (None, ROOT):
         text = f'{version}, but Python imports {found}, and this doctor belongs to {ROOT}'
         yield Finding('warning', NAME, text, cure)
@@ -177,6 +186,8 @@ def check_same_files() -> Iterator[Finding]:
         if len(installed) > 1:
             forked = extra_in_use() == 'onedl'
             keep = next((name for name in installed if name.startswith('onedl-') == forked), installed[0])
+            if keep == 'mmcv-lite' and 'mmcv' in installed and has_compiled_ops():
+                keep = 'mmcv'
             text = f'{" and ".join(installed)} are installed, and write the same files'
             cure = f'pip uninstall -y {" ".join(installed)} && pip install "{_with_range(keep)}"'
             yield Finding('error', names[-1].removeprefix('onedl-'), text, cure)
@@ -241,6 +252,9 @@ def check_stack() -> Iterator[Finding]:
     """Say which tested set of versions this environment is, or which is the nearest."""
     if not version_of('torch') or not version_of('numpy'):
         return
+    checks = (check_requirements, check_same_files, check_torchvision, check_numpy)
+    if any(finding.level == 'error' for check in checks for finding in check()):
+        return
     python, torch, numpy = (
         '.'.join(map(str, leading_numbers(version)))
         for version in ('.'.join(map(str, sys.version_info[:2])), version_of('torch'), version_of('numpy'))
@@ -264,7 +278,7 @@ def check_openmim() -> Iterator[Finding]:
     """Warn of openmim, which pins packages of others."""
     if version := version_of('openmim'):
         text = f'{version} installs openxlab, which pins setuptools 60.2, requests and rich'
-        cure = 'pip uninstall openmim openxlab, and install mim in another virtual environment'
+        cure = 'use mim in a virtual environment of its own, which has this package, too'
         yield Finding('warning', 'openmim', text, cure)
 
 
@@ -283,7 +297,9 @@ def check_optional() -> Iterator[Finding]:
         if version := version_of(name):
             yield Finding('info', name, f'{version} ({purpose})')
         else:
-            cure = f'pip install {name}, or the extra [{extra}]'
+            base = declared_requirements('')
+            needed = [one.name for one in declared_requirements(extra) if one not in base] or [name]
+            cure = f'pip install {" ".join(needed)}, or the extra [{extra}]'
             yield Finding('info', name, f'not installed, needed only for {purpose}', cure)
 
 

@@ -145,7 +145,7 @@ def test_to_peer_refuses_what_the_peer_has_not():
 def test_config_that_is_printed_fits(source: str):
     leaves = sorted((REPO / 'configs').glob(f'{conversion.CONFIGS[source]}_*.py'))
     assert leaves
-    if source == 'tflite':
+    if source.startswith('tflite'):
         return  # test_tflite.py loads its file into the leaf.
     layout = next(layout for layout in ALL if f'{layout.peer} {layout.name}' == source)
     for leaf in leaves:

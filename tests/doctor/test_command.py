@@ -57,11 +57,14 @@ def test_it_runs_without_anything(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_good_environment_as_json_with_a_checkpoint(voc_tflite):
+def test_a_good_environment_as_json_with_a_checkpoint_and_a_config(voc_tflite, shared, monkeypatch):
     """The package is left out when Python looks for the module, and whole once a checkpoint is read."""
-    done = run(MODULE, '--json', '--checkpoint', str(voc_tflite))
+    monkeypatch.setenv('CAMVID_ROOT', f'{shared}/data/camvid_cityscapes')  # of which MMEngine logs
+    config = next((REPO / 'configs/camvid').glob('*.py'))
+    done = run(MODULE, '--json', '--checkpoint', str(voc_tflite), '--config', str(config))
     found = {item['check']: item for item in json.loads(done.stdout)}
     assert found['import']['level'] == found['OpenCV']['level'] == found['checkpoint']['level'] == 'ok'
+    assert found['config']['text'].endswith('its data roots are there') or found['config']['level'] == 'info'
     assert set(found['import']) == {'level', 'check', 'text', 'cure'}
     assert done.returncode == 0
 

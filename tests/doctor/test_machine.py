@@ -91,3 +91,12 @@ def test_without_torch_nothing_is_imported(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, 'version', version)
     assert [finding.level for finding in machine.check_devices()] == ['info']
+
+
+@pytest.mark.slow
+def test_an_installed_package_does_not_hide_the_standard_library(tmp_path, monkeypatch):
+    """cityscapesScripts brings a typing.py."""
+    (tmp_path / 'typing.py').write_text('raise RuntimeError("not this one")')
+    monkeypatch.setattr(machine, 'ROOT', tmp_path)
+    monkeypatch.setattr(machine, 'is_clone', lambda: False)
+    assert [finding.level for finding in machine.check_imports()] == ['ok', 'ok']

@@ -110,7 +110,7 @@ def test_a_good_environment_has_no_problem(findings):
             'requirements',
             '4 are not installed.*"torchvision" "ftfy" "regex" "setuptools<82,>=64"',
         ),
-        ({'openmim': '0.3.9'}, 'openmim', 'pins setuptools 60.*install mim in another virtual environment'),
+        ({'openmim': '0.3.9'}, 'openmim', 'pins setuptools 60.*use mim in a virtual environment of its own'),
         (
             {'opencv-python-headless': '5.0.0.93'},
             'OpenCV',
@@ -159,7 +159,7 @@ def test_full_mmcv_without_its_compiled_ops(findings, monkeypatch, tmp_path):
 def test_optional_packages_are_no_problem_and_say_their_extra(findings):
     found = {finding.check: finding for finding in findings({'onnx': '1.23.2'})}
     assert found['tflite'].level == 'info' and found['tflite'].cure.endswith('the extra [tflite]')
-    assert found['onnx'] == Finding('info', 'onnx', '1.23.2 (export to ONNX)')
+    assert found['onnx'] == Finding('info', 'onnx', '1.23.2 (export to ONNX, with torch 2.6 or later)')
 
 
 @pytest.mark.parametrize(
@@ -209,14 +209,14 @@ def test_what_is_said_to_be_tested_is_tried():
     [
         ({}, (3, 11, 7), 'ok', 'Python 3.11, torch 2.14, numpy 2.4, [lite]: tested together'),
         (
-            {**FORKS, 'torch': '2.9.0'},
+            {**FORKS, 'torch': '2.9.0', 'torchvision': '0.24.0'},
             (3, 11, 7),
             'info',
             'Python 3.11, torch 2.9, numpy 2.4, [onedl]: not tested together; the nearest: '
             'Python 3.12, torch 2.14, numpy 2.5, [onedl]',
         ),
         (
-            {'torch': '2.5.1+cu124', 'numpy': '1.26.4'},
+            {'torch': '2.5.1+cu124', 'torchvision': '0.20.1', 'numpy': '1.26.4'},
             (3, 12, 1),
             'info',
             'Python 3.12, torch 2.5, numpy 1.26, [lite]: not tested together; the nearest: '
@@ -228,6 +228,30 @@ def test_the_nearest_tested_versions(findings, monkeypatch, changes, python, lev
     monkeypatch.setattr(sys, 'version_info', python)
     [finding] = [finding for finding in findings(changes) if finding.check == 'versions']
     assert (finding.level, finding.text) == (level, said)
+
+
+@pytest.mark.parametrize(
+    'changes', [{'mmcv-lite': '2.2.0'}, {'mmpretrain': None}, {'mmcv': '2.1.0'}, {'torchvision': '0.28.0'}]
+)
+def test_what_does_not_go_together_was_not_tested(findings, changes):
+    assert not [finding for finding in findings(changes) if finding.check == 'versions']
+
+
+def test_an_installed_copy_beside_a_clone(findings, monkeypatch, tmp_path):
+    spec = ModuleSpec(
+        packages.NAME, None, origin=str(tmp_path / 'site-packages' / packages.NAME / '__init__.py')
+    )
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: spec)
+    monkeypatch.setattr(packages, 'version_of', {packages.NAME: '0.1.0'}.get)
+    [finding] = packages.check_installation()
+    assert finding.level == 'info' and 'site-packages, as a copy of a clone' in finding.text
+    assert finding.cure == f'after changes to the clone: pip install --no-deps "{packages.ROOT}"'
+
+
+def test_a_compiled_mmcv_is_kept(findings, monkeypatch):
+    monkeypatch.setattr(packages, 'has_compiled_ops', lambda: True)
+    [finding] = [finding for finding in findings({'mmcv': '2.1.0'}) if 'same files' in finding.text]
+    assert finding.cure.endswith('&& pip install "mmcv<2.2,>=2.0.0rc4"')
 
 
 def test_without_metadata_and_setup_cfg_the_other_checks_still_speak(findings, monkeypatch, tmp_path):
