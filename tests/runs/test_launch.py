@@ -121,8 +121,8 @@ def test_a_resumed_run_has_the_seed_it_was_begun_with(resumable, monkeypatch):
     cfg, path = resumable()
     with pytest.raises(ValueError, match=r'--seed 5: the run in .*work was begun with seed 3; leave'):
         prepare(cfg, seed=5)
-    watched = Mock(side_effect=torch.load)
-    monkeypatch.setattr(torch, 'load', watched)
+    watched = Mock(side_effect=torch.serialization.load)
+    monkeypatch.setattr(torch.serialization, 'load', watched)
     for seed in (None, 3):
         assert prepare(cfg, seed=seed) == path
         assert cfg.randomness.seed == 3
