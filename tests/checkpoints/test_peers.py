@@ -22,7 +22,7 @@ from mmseg_deeplab_study.datasets.label_spaces import match_classes, resolve_cla
 REPO = Path(__file__).resolve().parents[2]
 ALL = [*vainf.LAYOUTS, *torchvision.LAYOUTS]
 each_layout = pytest.mark.parametrize('layout', ALL, ids=lambda layout: f'{layout.peer}-{layout.name}')
-PEERS = [name for name in conversion.CONFIGS if name != 'tflite']
+PEERS = [name for name in conversion.CONFIGS if not name.startswith('tflite')]
 # Reading takes as long as most tests here.
 read = cache(Config.fromfile)
 V3_MOBILE = next(layout for layout in vainf.LAYOUTS if layout.name == 'deeplabv3_mobilenet')
