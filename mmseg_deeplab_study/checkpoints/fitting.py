@@ -48,6 +48,11 @@ def check_fits(state_dict: Mapping[str, Tensor], model: nn.Module) -> None:
     )
 
 
+def output_stride_of(network: Mapping[str, Any]) -> int:
+    """The output stride of a network as ``check_network`` takes it."""
+    return 2 * prod(network['strides'])  # the stem halves, too
+
+
 def check_network(network: Mapping[str, Any], model: nn.Module) -> None:
     """Refuse a model in which a checkpoint's weights would be another network's.
 
@@ -64,14 +69,19 @@ def check_network(network: Mapping[str, Any], model: nn.Module) -> None:
         for module in model.backbone.modules()
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
     ]
-    # The stem halves, too.
-    stride, own = (2 * prod(strides) for strides in (network['strides'], [c.stride[0] for c in depthwise]))
-    if network['dilations'] != [conv.dilation[0] for conv in depthwise] or stride != own:
-        raise ValueError(
-            f'the checkpoint is a MobileNetV2 of width {network["widen_factor"]} at output stride {stride}, '
-            f'and model.backbone is at {own} or another network: give model.backbone.output_stride={stride} '
-            f'and model.backbone.backbone.widen_factor={network["widen_factor"]}'
-        )
+    own = {
+        'strides': [conv.stride[0] for conv in depthwise],
+        'dilations': [conv.dilation[0] for conv in depthwise],
+    }
+    for key, values in own.items():
+        if network[key] != values:
+            stride, width = output_stride_of(network), network['widen_factor']
+            raise ValueError(
+                f'the checkpoint is a MobileNetV2 of width {width} at output stride {stride}, whose '
+                f'depthwise {key} are {network[key]}, and those of model.backbone are {values}: give '
+                f'model.backbone.output_stride={stride}, model.backbone.dilated=all_blocks and '
+                f'model.backbone.backbone.widen_factor={width}'
+            )
     if network['normalisation'] is None:
         return
     preprocessor = model.data_preprocessor

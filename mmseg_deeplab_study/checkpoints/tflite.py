@@ -1,7 +1,7 @@
 """``tflite://``: TensorFlow's mobile DeepLabV3, or MobileNetV2 alone, as a state dict of ours."""
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -200,11 +200,6 @@ def width_of(convolutions: Sequence[Convolution]) -> float:
     """MobileNetV2's ``widen_factor``: the published one whose stage of 96 channels is nearest in size."""
     channels = len(convolutions[list(_PLACES).index('layer5.0.conv.2')].kernel)
     return min(_WIDTHS, key=lambda width: abs(_WIDTHS[width] - channels))
-
-
-def output_stride_of(network: Mapping[str, Any]) -> int:
-    """The output stride of a network as ``meta`` describes it."""
-    return 2 * prod(network['strides'])  # the stem halves, too
 
 
 def _deeplab_head(head: Sequence[Convolution]) -> dict[str, Tensor]:

@@ -102,7 +102,7 @@ def read(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
 def describe_network(network: Mapping[str, Any] | None) -> str:
     """Say which network of TensorFlow's a file has; without a description, a classifier."""
     from mmseg_deeplab_study.checkpoints.conversion import CONFIGS
-    from mmseg_deeplab_study.checkpoints.tflite import output_stride_of
+    from mmseg_deeplab_study.checkpoints.fitting import output_stride_of
 
     if network is None:
         return "TensorFlow's MobileNetV2, a classifier of images"

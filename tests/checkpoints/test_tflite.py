@@ -341,7 +341,11 @@ def test_an_operator_of_another_network_is_named(voc_tflite: Path, tmp_path: Pat
     [
         (
             dict(output_stride=8),
-            'width 0.5 at output stride 16, and model.backbone is at 8 .* model.backbone.output_stride=16',
+            r'at output stride 16, whose .* strides are \[1, 2.* give .*output_stride=16',
+        ),
+        (
+            dict(dilated='first_block'),
+            r'dilations are \[.*, 2, 2, 2\], and those .* model\.backbone\.dilated=all',
         ),
         (
             dict(std=127.5),

@@ -17,6 +17,7 @@ from mmengine.runner import TestLoop as LoopOfTests
 from mmseg.registry import HOOKS
 from torch import nn
 
+from mmseg_deeplab_study.engine import head_transfer
 from mmseg_deeplab_study.evaluation.metrics.adaptation_metric import AdaptationMetric
 from mmseg_deeplab_study.evaluation.metrics.boundary_metric import BoundaryMetric
 from mmseg_deeplab_study.runs.history import read_history
@@ -182,6 +183,14 @@ def test_hook_refuses_a_checkpoint_of_another_model(tmp_path, meta):
     with pytest.raises(ValueError, match=r"1 keys are missing, first \['backbone\.0\.weight'\]"):
         make_hook().after_load_checkpoint(make_runner(tmp_path), checkpoint)
     assert not list(tmp_path.iterdir())
+
+
+def test_hook_refuses_another_network_than_the_weights_are_of(tmp_path, monkeypatch):
+    asked = Mock()
+    monkeypatch.setattr(head_transfer, 'check_network', asked)
+    runner = make_runner(tmp_path)
+    make_hook().after_load_checkpoint(runner, {**source_checkpoint(), 'meta': {'network': {'strides': []}}})
+    asked.assert_called_once_with({'strides': []}, runner.model)
 
 
 def test_hook_looks_through_test_time_augmentation(tmp_path):

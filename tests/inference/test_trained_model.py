@@ -65,6 +65,16 @@ def test_real_weights_bring_vocs_classes_and_colours(voc_tflite):
     assert (meta['classes'], meta['palette']) == (tuple(get_classes('voc')), get_palette('voc'))
 
 
+def test_another_network_than_the_weights_are_of_is_refused(shared):
+    cfg = get_config('deeplabv3_mobilenet-v2-x0p5-os8_1xb4-60_voc2camvid')
+    cfg.model.decode_head.num_classes = 21
+    name = f'tflite://{shared}/data/voc_weights/deeplabv3_mnv2_dm05_pascal_quant.tflite'
+    with pytest.raises(
+        ValueError, match=f'^checkpoint {name}: the checkpoint is a MobileNetV2 of width 0.5 at'
+    ):
+        load_model(cfg, name)
+
+
 def test_another_number_of_classes_is_refused(cfg, write):
     path = write(cfg)
     cfg.model.decode_head.num_classes = 21
