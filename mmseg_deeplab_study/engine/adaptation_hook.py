@@ -21,6 +21,7 @@ from .extra_passes import ForgettingPass, record_source
 from .preflight import check_arguments, find_transfer, preflight
 from .probe_loop import ProbeValLoop
 from .schedule import is_validated
+from .source_readout import SourceReadout
 from .validation_scores import (
     add_nulls,
     checkpoint_hooks,
@@ -46,6 +47,8 @@ class AdaptationHook(Hook):
     Args:
         snapshots: how many validation images, evenly spaced, or their stems; of the probe if there is one.
         check_labels: read all label maps of training and validation before training; their headers always.
+        source_classifier: at each validation of the whole set, also read the network's features through the
+            source's own classifier; see ``SourceReadout``.
         forgetting: ``dict(dataloader=..., interval=1)`` evaluates the adapting model on a validation set of
             the source too, on the shared classes, every ``interval`` validations and at the end.
 
@@ -64,11 +67,13 @@ class AdaptationHook(Hook):
         self,
         snapshots: int | str | Sequence[str] = 4,
         check_labels: bool = True,
+        source_classifier: bool = False,
         forgetting: Mapping[str, Any] | None = None,
     ) -> None:
         check_arguments(snapshots, forgetting)
         self.snapshots = snapshots
         self.check_labels = check_labels
+        self.source_classifier = source_classifier
         self.forgetting = forgetting
         self.overwrite = False
         self._recording = False
@@ -83,6 +88,7 @@ class AdaptationHook(Hook):
         self._forgetting = self.forgetting and ForgettingPass(
             runner, metric, self._transfer, check_labels=self.check_labels, **self.forgetting
         )
+        self._readout = SourceReadout(runner, metric, self._transfer) if self.source_classifier else None
         dataset = runner.val_dataloader.dataset
         paths = image_paths(dataset)
         self._snapshots = Snapshots(
@@ -136,9 +142,11 @@ class AdaptationHook(Hook):
         data_batch: dict | None = None,
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
-        """Write the pictures of a batch."""
+        """Write the pictures of a batch, and read it by the source's classifier."""
         if self._recording:
             self._snapshots.take(outputs or (), f'{runner.iter:06d}')
+            if self._readout is not None:
+                self._readout.count(outputs or (), first=batch_idx == 0)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Append the rows of a validation."""
@@ -152,6 +160,8 @@ class AdaptationHook(Hook):
         loop, full = runner.val_loop, subset_name(runner.val_dataloader.dataset)
         probed = isinstance(loop, ProbeValLoop)
         passes = loop.counted if probed else {SubsetName.FULL: count_pass(loop.evaluator, seconds)}
+        if self._readout is not None and SubsetName.FULL in passes:
+            self._append(self._readout.row(runner))
         # The probe's last: with it, a validation is complete.
         for name in (SubsetName.FULL, SubsetName.PROBE):
             if name in passes:
@@ -162,6 +172,8 @@ class AdaptationHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Stop recording: a validation after training is none of the run's."""
         self._recording = False
+        if self._readout is not None:
+            self._readout.close()
 
     def _append(self, row: dict[str, Any] | None) -> None:
         # Only the main process has rows; a full disk must not leave the others waiting for it.

@@ -35,19 +35,24 @@ def as_source_model(model: nn.Module, classifier: Mapping[str, Tensor]) -> Itera
     # The segmentor has its own numbers, which sliding-window inference uses.
     sizes = [(part, name) for part in (head, model) for name in ('num_classes', 'out_channels')]
     own = head.conv_seg, [getattr(part, name) for part, name in sizes]
-    classes, channels, *kernel = classifier['weight'].shape
-    # Without initial weights: drawing them would change what training draws.
-    conv = nn.utils.skip_init(nn.Conv2d, channels, classes, tuple(kernel)).to(head.conv_seg.weight)
-    conv.load_state_dict(dict(classifier))
-    head.conv_seg = conv.eval()
+    head.conv_seg = build_classifier(classifier, head.conv_seg.weight)
     for part, name in sizes:
-        setattr(part, name, classes)
+        setattr(part, name, head.conv_seg.out_channels)
     try:
         yield
     finally:
         head.conv_seg = own[0]
         for (part, name), value in zip(sizes, own[1], strict=True):
             setattr(part, name, value)
+
+
+def build_classifier(classifier: Mapping[str, Tensor], like: Tensor) -> nn.Conv2d:
+    """The convolution of a ``weight`` (S, C, kH, kW) and ``bias`` (S,), where and of what type ``like`` is."""
+    classes, channels, *kernel = classifier['weight'].shape
+    # Without initial weights: drawing them would change what training draws.
+    conv = nn.utils.skip_init(nn.Conv2d, channels, classes, tuple(kernel)).to(like)
+    conv.load_state_dict(dict(classifier))
+    return conv.eval().requires_grad_(False)
 
 
 def count_confusion(

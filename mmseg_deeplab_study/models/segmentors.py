@@ -24,6 +24,7 @@ DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 OUTPUTS = ('labels', 'full')
 _PARTS = ('backbone', 'neck', 'decode_head')
 _STRIP = 32  # rows: 5 MB of logits at a width of 2048 and 19 classes
+_FEW = 6  # classes, up to which comparing planes is faster than a maximum along memory
 
 
 @MODELS.register_module()
@@ -122,7 +123,9 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
         logits = self._folded_logits(inputs)
         # Not logits[i][None], whose strides PyTorch does not take for channels-last.
         for sample, image_logits in zip(data_samples, logits.split(1), strict=True):
-            sample.pred_sem_seg = PixelData(data=self._labels(image_logits, sample.metainfo)[None])
+            sample.pred_sem_seg = PixelData(
+                data=labels_of_image(image_logits, sample.metainfo, self.align_corners)[None]
+            )
         return data_samples
 
     def _labels_are_enough(self, data_samples: Sequence[SegDataSample] | None) -> bool:
@@ -139,18 +142,6 @@ class StudyEncoderDecoder(DenseCRFMixin, EncoderDecoder):
             and head.predict_by_feat is BaseDecodeHead.predict_by_feat
             and head.predict is BaseDecodeHead.predict
         )
-
-    def _labels(self, logits: Tensor, meta: dict) -> Tensor:
-        """Turn logits (1, C, h, w) into labels (H, W) of the image's original size."""
-        # As BaseDecodeHead.predict_by_feat and BaseSegmentor.postprocess_result, if possible in one resize.
-        height, width = meta.get('pad_shape', meta['img_shape'])[:2]
-        rows, columns = unpadded(meta, (height, width))
-        size = tuple(meta['ori_shape'][:2])
-        if (rows.stop - rows.start, columns.stop - columns.start) != size:
-            logits = F.interpolate(logits, (height, width), mode='bilinear', align_corners=self.align_corners)
-            logits = logits[..., rows, columns]
-            (height, width), rows, columns = size, slice(None), slice(None)
-        return upsampled_labels(logits, (height, width), self.align_corners)[rows, columns]
 
     def _folded_logits(self, inputs: Tensor) -> Tensor:
         """Return logits (N, C, h, w) in float32, at the head's own resolution."""
@@ -235,12 +226,27 @@ def _planes_for_the_loss(classifier: nn.Module, inputs: tuple[Tensor], logits: T
     return logits.contiguous() if classifier.training else None
 
 
+def labels_of_image(logits: Tensor, meta: dict, align_corners: bool = False) -> Tensor:
+    """Turn logits (1, C, h, w) into labels (H, W), uint8, of the image's original size; ``meta`` is its."""
+    # As BaseDecodeHead.predict_by_feat and BaseSegmentor.postprocess_result, if possible in one resize.
+    height, width = meta.get('pad_shape', meta['img_shape'])[:2]
+    rows, columns = unpadded(meta, (height, width))
+    size = tuple(meta['ori_shape'][:2])
+    if (rows.stop - rows.start, columns.stop - columns.start) != size:
+        logits = F.interpolate(logits, (height, width), mode='bilinear', align_corners=align_corners)
+        logits = logits[..., rows, columns]
+        (height, width), rows, columns = size, slice(None), slice(None)
+    return upsampled_labels(logits, (height, width), align_corners)[rows, columns]
+
+
 def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Return labels (H, W), uint8, of logits (1, C, h, w) resized to ``size``.
 
-    The same as bilinear ``F.interpolate`` and ``argmax``, for at most 256 classes. On the CPU it takes a
-    strip of rows at a time: what is between stays in the processor's cache, and the resized logits, 159 MB
-    for 19 classes at 1024x2048, never exist.
+    The same as bilinear ``F.interpolate`` and ``argmax``, for at most 256 classes. Between pixels that agree
+    which of two logits is larger, so do all that are interpolated: rows with one winner are not resized, and
+    of the others, where few classes can win, only these. On the CPU it takes a strip of rows at a time: what is
+    between stays in the processor's cache, and the resized logits, 159 MB for 19 classes at 1024x2048, never
+    exist.
     """
     rows = logits[0].permute(1, 2, 0).contiguous()  # (h, w, C): the maximum runs along memory
     # The two source rows around each new row, and the second's weight.
@@ -252,14 +258,44 @@ def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool 
     upper = source.long().clamp(max=len(rows) - 1)
     lower = (upper + 1).clamp(max=len(rows) - 1)
     weight = (source - upper).to(rows.dtype)[:, None, None]
-    labels = torch.empty(size, dtype=torch.uint8, device=logits.device)
+    winners = rows.argmax(dim=-1)
+    first = winners[upper, 0]
+    labels = first.to(torch.uint8)[:, None].repeat(1, size[1])
+    uniform = (winners == winners[:, :1]).all(dim=1)
+    mixed = (~(uniform[upper] & uniform[lower] & (first == winners[lower, 0]))).nonzero()
+    if not len(mixed):
+        return labels
+    start, end = int(mixed[0]), int(mixed[-1]) + 1
+    classes = _contenders(rows[upper[start] : lower[end - 1] + 1].flatten(0, 1))
+    few = len(classes) <= _FEW
+    if few:
+        rows = rows[..., classes]
     step = _STRIP if logits.device.type == 'cpu' else size[0]
-    for start in range(0, size[0], step):
-        strip = slice(start, start + step)
+    for top in range(start, end, step):
+        strip = slice(top, min(top + step, end))
         part = torch.lerp(rows[upper[strip]], rows[lower[strip]], weight[strip])
         part = part[None].permute(0, 3, 1, 2)  # (1, C, strip, w), channels-last
+        part = part.contiguous() if few else part
         shape = (part.shape[2], size[1])
-        part = F.interpolate(part, shape, mode='bilinear', align_corners=align_corners)
-        # Faster than argmax.
-        labels[strip] = part[0].permute(1, 2, 0).max(dim=-1).indices
+        part = F.interpolate(part, shape, mode='bilinear', align_corners=align_corners)[0]
+        if few:
+            best = part[0]
+            labels[strip] = classes[0]
+            for name, plane in zip(classes[1:], part[1:], strict=True):
+                labels[strip].masked_fill_(plane > best, name)
+                best = torch.maximum(best, plane)
+        else:
+            # Faster than argmax.
+            labels[strip] = part.permute(1, 2, 0).max(dim=-1).indices
     return labels
+
+
+def _contenders(pixels: Tensor) -> list[int]:
+    """Columns of (n, C) that no other exceeds in every row, ascending."""
+    found: list[int] = []
+    # The largest first, which leave out most.
+    for column in pixels.sum(dim=0).argsort(descending=True).tolist():
+        ahead = pixels[:, found] - pixels[:, column : column + 1]
+        if not bool((ahead.amin(dim=0) > 0).any()):
+            found.append(column)
+    return sorted(found)

@@ -81,25 +81,35 @@ def describe_checkpoint(load_from: str | None) -> dict[str, Any] | None:
     return {'name': path.name, 'digest': file_digest(path) if path.is_file() else None}
 
 
-def describe_model(model: nn.Module, height: int, width: int) -> dict[str, Any]:
+def describe_model(model: nn.Module, image: Sequence[int], crop: Sequence[int]) -> dict[str, Any]:
     """Parameters and multiply-adds of an MMSeg segmentor as it is used, without auxiliary heads.
 
-    Multiply-adds of one image ``(1, 3, H, W)`` up to the logits, counted by torch on shapes alone; None, and
-    a warning says why, where a part of the model cannot run so.
+    ``image`` and ``crop`` are height and width of a validation image and of a training image.
     """
-    parameters = sum(p.numel() for name, p in model.named_parameters() if 'auxiliary_head' not in name)
+    return {
+        'parameters': sum(p.numel() for name, p in model.named_parameters() if 'auxiliary_head' not in name),
+        **_describe_pass(model, image),
+        'training': _describe_pass(model, crop),
+    }
+
+
+def _describe_pass(model: nn.Module, size: Sequence[int]) -> dict[str, Any]:
+    """Multiply-adds of one image ``(1, 3, H, W)`` up to the logits, counted by torch on shapes alone.
+
+    None, and a warning says why, where a part of the model cannot run so.
+    """
     counter = FlopCounterMode(display=False)
     try:
         shapes = deepcopy(model).to('meta').eval()
         with counter, torch.no_grad():
-            shapes(torch.empty(1, 3, height, width, device='meta'), mode='tensor')
+            shapes(torch.empty(1, 3, *size, device='meta'), mode='tensor')
         # Two operations to a multiply-add.
         multiply_adds = counter.get_total_flops() // 2
     except Exception as error:
         # Whatever a model may do with numbers that it does not have: no reason not to train it.
         warn(f'multiply-adds are not counted: {error!r}')
         multiply_adds = None
-    return {'parameters': parameters, 'multiply_adds': multiply_adds, 'input': [height, width]}
+    return {'multiply_adds': multiply_adds, 'input': list(size)}
 
 
 def run_header(
@@ -108,7 +118,7 @@ def run_header(
     """The header of a run's record; ``probe`` lists the images of its probe."""
     # As the validation pipeline gives it, which may draw at random.
     with kept_random_states():
-        size = val[0]['inputs'].shape[1:]
+        sizes = [dataset[0]['inputs'].shape[1:] for dataset in (val, train)]
     packages = [distribution(name, module) for name, module in PACKAGES.items()] + ['torch', 'numpy']
     header = {
         'source_classes': metric.source,
@@ -123,7 +133,7 @@ def run_header(
         'world_size': get_world_size(),
         'config_digest': config_digest(runner.cfg),
         'config': recipe(runner.cfg),
-        'model': describe_model(bare_model(runner.model), *size),
+        'model': describe_model(bare_model(runner.model), *sizes),
         'hardware': describe_hardware(next(runner.model.parameters()).device),
         'validation': describe_dataset(val),
         'train': describe_dataset(train),

@@ -23,6 +23,7 @@ class Kind(str, Enum):
 
     VALIDATION = 'validation'
     SOURCE = 'source'  # the source model's own view of the target
+    SOURCE_CLASSIFIER = 'source_classifier'  # the source's classifier on the adapted network's features
     FORGETTING = 'forgetting'  # the adapted model on the source's data
     CRF = 'crf'  # a validation that a dense CRF refined
 
