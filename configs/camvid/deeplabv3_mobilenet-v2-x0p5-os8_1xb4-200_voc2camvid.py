@@ -1,4 +1,4 @@
-# --load-from tflite://deeplabv3_257_mv_gpu.tflite
+# --load-from tflite://checkpoints/deeplabv3_257_mv_gpu.tflite
 _base_ = ['../_base_/models/deeplabv3_mobilenet-v2-folded-os16.py', '../_base_/adaptation_camvid.py']
 model = dict(
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),

@@ -1,5 +1,5 @@
 # TensorFlow's mobile DeepLabV3 (PASCAL VOC) to CamVid's street photographs, in a minute on a CPU:
-#   CAMVID_ROOT=... python tools/train.py THIS --load-from tflite://deeplabv3_257_mv_gpu.tflite
+#   CAMVID_ROOT=... python tools/train.py THIS --load-from tflite://checkpoints/deeplabv3_257_mv_gpu.tflite
 _base_ = ['../_base_/models/deeplabv3_mobilenet-v2-folded-os16.py', '../_base_/adaptation_camvid.py']
 model = dict(
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),

