@@ -2,9 +2,11 @@
 
 Figures go by subject and measure. A subject is a score (``mIoU``, ``mIoU.seen``, ``mIoU.unseen``, these
 with ``.labelled``, ``IoU.<class>``, with ``BoundaryMetric`` also ``BIoU`` and ``trimap.<width>``, with a
-probe ``probe/mIoU`` and so on), or ``seen_lead``, ``forgetting`` or ``probe``. Measures whose name has
-``iter`` in it count iterations, ``points``, ``intervals`` and ``inside`` validations, the others are percent
-or percentage points. The formulas are in ``evaluation.adaptation`` and ``evaluation.seeds``.
+probe ``probe/mIoU`` and so on), or ``seen_lead``, ``forgetting``, ``probe`` or ``cost``, which is of all
+training so far. Measures whose name has ``iter`` in it count iterations, ``points``, ``intervals`` and
+``inside`` validations, those that begin with ``images``, ``seconds`` or ``multiply_adds`` these; the others
+are percent or percentage points. The formulas are in ``evaluation.adaptation``, ``evaluation.costs`` and
+``evaluation.seeds``.
 """
 
 import csv
@@ -14,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..evaluation import adaptation, score_curves
+from ..evaluation.costs import training_cost
 from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from ..evaluation.score_curves import CLASS_PREFIX, Adaptation, rows_with, score_curve
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
@@ -21,6 +24,7 @@ from ..runs.history import History, Kind, SubsetName
 from .runs import RunFolder
 
 SCORES = (*MEAN_IOUS, *LABELLED)
+OVERALL = (MEAN_IOUS[0], LABELLED[0])
 NO_SOURCE = 'no source model: training began without a source checkpoint'
 HEADER = ('experiment', 'seed', 'config_digest', 'source_checkpoint', 'validation', 'train', 'versions')
 COLUMNS = ('run', 'seed', 'subject', 'measure', 'value', 'low', 'high', 'n')
@@ -134,7 +138,7 @@ def analyse(folders: Mapping[str, RunFolder], iou: float = 20, share: float = 0.
     runs = []
     for name, folder in folders.items():
         try:
-            figures = measure_run(folder.history, iou, share)
+            figures = measure_run(folder.history, iou, share, folder.iteration_seconds)
             runs.append(MeasuredRun(name, folder, figures, adaptation.unlabelled_classes(folder.history)))
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
@@ -145,7 +149,9 @@ def analyse(folders: Mapping[str, RunFolder], iou: float = 20, share: float = 0.
     return Analysis(groups, iou, share)
 
 
-def measure_run(history: History, iou: float, share: float) -> dict[str, dict[str, float | None]]:
+def measure_run(
+    history: History, iou: float, share: float, iteration_seconds: float | None
+) -> dict[str, dict[str, float | None]]:
     """A run's figures by subject and measure; None where there is none."""
     rows, probed = history.validations, history.probed
     if not rows_with(rows, 'mIoU'):
@@ -155,6 +161,11 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
     for score in (*SCORES, *score_curves.boundary_score_names(rows), *classes):
         source = adaptation.compare_source(history, score)._asdict()
         figures[score] = source | _measure_rows(rows, score, iou, share)
+    for score in OVERALL:
+        # What it costs to get there, beside the iterations.
+        for measure in (HALF, to_share(share), to_iou(iou)):
+            spent = training_cost(history.header, figures[score][measure], iteration_seconds)
+            figures[score] |= {cost_to(measure, part): value for part, value in spent._asdict().items()}
     for score in SCORES if probed else ():
         # The source's own view is of the whole set.
         none = dict.fromkeys(adaptation.FromSource._fields)
@@ -164,6 +175,9 @@ def measure_run(history: History, iou: float, share: float) -> dict[str, dict[st
     forgotten, agreement = adaptation.summarise_forgetting(history), adaptation.compare_probe(history)
     figures['forgetting'] = forgotten._asdict() if forgotten else {}
     figures['probe'] = agreement._asdict() if agreement else {}
+    last = history.select(Kind.VALIDATION)[-1]['iter']
+    spent = training_cost(history.header, last, iteration_seconds)
+    figures['cost'] = {'iterations': last, **spent._asdict()}
     return figures
 
 
@@ -188,6 +202,11 @@ def to_iou(iou: float) -> str:
 def to_share(share: float) -> str:
     """The measure that counts iterations to a share of the best IoU."""
     return f'iterations_to_{share:g}_of_best'
+
+
+def cost_to(measure: str, part: str) -> str:
+    """The measure of a part of ``TrainingCost`` up to where ``measure`` counts iterations to."""
+    return measure.replace('iterations', part)
 
 
 def _means(runs: Sequence[MeasuredRun]) -> Figures:

@@ -9,8 +9,8 @@ from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from ..evaluation.score_curves import CLASS_PREFIX
 from ..evaluation.seeds import Estimate
 from ..runs.history import SubsetName
-from ..tables import make_table, table_text
-from .analysis import HALF, NO_SOURCE, Analysis, Group, Value, leading, mean, to_iou, to_share
+from ..tables import duration_text, make_table, table_text
+from .analysis import HALF, NO_SOURCE, Analysis, Group, Value, cost_to, leading, mean, to_iou, to_share
 
 # Two falls, and the names that both have wherever they are shown.
 SOURCE_DROP, DIP = "drop from source's view", 'dip from iteration 0'
@@ -18,6 +18,7 @@ SOURCE_DROP, DIP = "drop from source's view", 'dip from iteration 0'
 BEFORE = {"source's view": 'source', 'at 0': 'start'}
 FALLS = {SOURCE_DROP: 'source_drop', DIP: 'dip'}
 AFTER = {'best (iteration)': 'best', 'last': 'last'}
+PREFIXES = ((1e15, 'P'), (1e12, 'T'), (1e9, 'G'), (1e6, 'M'))
 
 
 def as_text(analysis: Analysis) -> str:
@@ -27,7 +28,7 @@ def as_text(analysis: Analysis) -> str:
         several = f' [95 % interval of the mean, n = {group.seeds}]' if group.several else ''
         found = [group.name + several, *([NO_SOURCE] if any(run.no_source for run in group.runs) else [])]
         found += [table_text(table) for table in (score_table(group), class_table(group, analysis))]
-        texts.append('\n'.join([*found, *lines(group)]))
+        texts.append('\n'.join([*found, *lines(group, analysis)]))
     return '\n\n'.join(texts)
 
 
@@ -70,8 +71,8 @@ def class_table(group: Group, analysis: Analysis) -> Table:
     return table
 
 
-def lines(group: Group) -> list[str]:
-    """Lead of the seen classes, forgetting and probe, a line each."""
+def lines(group: Group, analysis: Analysis) -> list[str]:
+    """Lead of the seen classes, forgetting, probe and cost, a line each."""
     figures = group.figures
     lead, forgetting, probe = (figures[subject] for subject in ('seen_lead', 'forgetting', 'probe'))
     seen, unseen = (count(lead[f'{part}_iter']) for part in ('seen', 'unseen'))
@@ -80,6 +81,7 @@ def lines(group: Group) -> list[str]:
         f'(half their best at {seen}, the unseen at {unseen})',
         'forgetting: -',
         'probe: -',
+        _cost_line(group, analysis),
     ]
     if forgetting:
         last = f'{percent(forgetting["last"])} ({count(forgetting["last_iter"])})'
@@ -95,6 +97,41 @@ def lines(group: Group) -> list[str]:
             f'{count(probe["inside"])} of {count(probe["intervals"])}'
         )
     return found[1:] if all(run.no_source for run in group.runs) else found
+
+
+def _cost_line(group: Group, analysis: Analysis) -> str:
+    score = leading([group])[0]
+    parts = []
+    for end, measure in ((f'{analysis.iou:g} % {score}', to_iou(analysis.iou)), ('half its best', HALF)):
+        cells = cost_cells(group.figures[score], measure)
+        spent = (
+            f'{text} {part}'.removesuffix(' training time') for part, text in cells.items() if text != '-'
+        )
+        parts.append(f'{end} after {", ".join(spent) or "-"}')
+    return f'cost: {"; ".join(parts)}'
+
+
+def cost_cells(row: Mapping[str, Value], measure: str) -> dict[str, str]:
+    """What it took to where ``measure`` counts iterations to, by what is counted; ``-`` for none.
+
+    Of several seeds the iterations have their interval, the others are means.
+    """
+    shows = {
+        'images': ('images', lambda value: f'{value:,.0f}'),
+        'seconds': ('training time', lambda value: duration_text(round(value))),
+        'multiply_adds': ('multiply-adds', prefixed),
+    }
+    cells = {'iterations': count(row[measure])}
+    for part, (title, show) in shows.items():
+        value = mean(row[cost_to(measure, part)])
+        cells[title] = '-' if value is None else show(value)
+    return cells
+
+
+def prefixed(value: float) -> str:
+    """A large number in the largest of ``PREFIXES`` that it reaches: ``1.20 T``."""
+    unit, prefix = next((found for found in PREFIXES if value >= found[0]), PREFIXES[-1])
+    return f'{value / unit:.2f} {prefix}'
 
 
 def yes_or_no(value: bool | None) -> str:

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from itertools import cycle
-from statistics import median
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,12 +15,14 @@ from plotly.offline import get_plotlyjs
 from ..evaluation.adaptation import class_names
 from ..evaluation.metrics.scores import LABELLED
 from ..evaluation.score_curves import MIN_BEST
+from ..evaluation.seeds import Estimate
 from ..tables import table_cells
 from ..version import __version__
 from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading
 from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, score_table
 from .comparisons import agree, best_of, length_of, recovery_of, same_source, task_of
 from .confusions import confusions, taken_tables
+from .costs import common_times, cost_table, model_cost, same_hardware, trade_offs
 from .curves import COLOURS, MEANS, class_values, curves
 from .film import film_strip
 from .provenance import config_differences, provenance_table, transfer_tables
@@ -72,6 +73,7 @@ def page_content(
     lead = leading(analysis.groups)
     strip = film_strip(runs, frames, width, lead[0])
     matrices, thinned = confusions(runs, lead[0])
+    offs = trade_offs(analysis.groups)
     means = [*(lead if lead == LABELLED else ()), *MEANS]
     return {
         'tasks': _tasks(runs),
@@ -84,10 +86,12 @@ def page_content(
                 'name': group.name,
                 'scores': table_cells(score_table(group)),
                 'classes': table_cells(class_table(group, analysis)),
-                'lines': lines(group),
+                'lines': lines(group, analysis),
             }
             for group in analysis.groups
         ],
+        'costs': cost_table(analysis),
+        'trade_offs': offs,
         'class_tables': [class_values(run, means) for run in runs],
         'taken': taken_tables(runs),
         'transfers': transfer_tables(runs),
@@ -103,10 +107,19 @@ def page_content(
                 for group, colour in zip(analysis.groups, cycle(COLOURS))  # noqa: B905
             ],
             'runs': [curves(run, means) for run in runs],
+            'costs': {
+                'last': [_with_interval(group.figures[lead[0]]['last']) for group in analysis.groups],
+                'axes': [off._asdict() for off in offs],
+            },
             'film': strip,
             'confusions': matrices,
         },
     }
+
+
+def _with_interval(value: Value) -> tuple[float | None, float | None, float | None]:
+    """A mean and the ends of its interval; None for the ends of a single run."""
+    return value[:3] if isinstance(value, Estimate) else (value, None, None)
 
 
 def _tasks(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
@@ -150,23 +163,18 @@ def _summary(groups: Sequence[Group]) -> dict[str, Any]:
 
 
 def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
-    costs = [_costs(group) for group in groups]
+    costs = [model_cost(group) for group in groups]
     parameters, operations, times = zip(*costs, strict=True)
-    # What two runs of one model differ in is the machine's: they are compared by their common time.
-    common = [
-        time if time is None else median(t for *other, t in costs if other == model and t is not None)
-        for *model, time in costs
-    ]
     # Only like is compared with like: images of one set, and time on one machine.
     small = False if agree(groups, task_of) else None
-    soon = small if agree(groups, lambda run: repr(run.history.header.get('hardware'))) else None
+    soon = small if same_hardware(groups) else None
 
     def shown(values: Sequence[float | None], unit: float, shape: str) -> list[str]:
         return ['-' if value is None else shape.format(value / unit) for value in values]
 
     yield _column('parameters', parameters, shown(parameters, 1e6, '{:.2f} M'), False)
     yield _column('multiply-adds an image', operations, shown(operations, 1e9, '{:.2f} G'), small)
-    yield _column('validation, ms an image', common, shown(times, 1, '{:.0f}'), soon)
+    yield _column('validation, ms an image', common_times(costs), shown(times, 1, '{:.0f}'), soon)
 
 
 def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
@@ -198,16 +206,3 @@ def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
         alike = same_source(groups)
         yield column("on the source's data, at 0", 'forgetting', 'start', start if alike else None)
         yield column('of that forgotten', 'forgetting', 'drop', low if alike else None)
-
-
-def _costs(group: Group) -> tuple[float | None, float | None, float | None]:
-    """Parameters, multiply-adds and median milliseconds of validating an image."""
-    headers = [run.history.header for run in group.runs]
-    model = next((header['model'] for header in headers if header.get('model')), {})
-    times = [
-        1000 * row['seconds'] / row['images']
-        for run in group.runs
-        for row in run.history.validations
-        if row.get('seconds') and row.get('images')
-    ]
-    return model.get('parameters'), model.get('multiply_adds'), median(times) if times else None

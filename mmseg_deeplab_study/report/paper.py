@@ -16,12 +16,15 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ..atomic_file import write_atomically
 from ..datasets.palettes import UNLABELLED, colour_table
 from ..evaluation.adaptation import class_names
 from ..evaluation.score_curves import score_curve, summarise_adaptation
-from .analysis import Analysis, Group, MeasuredRun, leading
+from ..evaluation.seeds import Estimate
+from .analysis import Analysis, Group, MeasuredRun, leading, mean
+from .costs import trade_offs
 from .curves import COLOURS, marks, series_csv
 from .pictures import shrink
 
@@ -100,8 +103,8 @@ def _set_axes(axes: Axes, score: str) -> None:
 def write_figures(analysis: Analysis, folder: Path) -> list[Path]:
     """Write the figures as PDF and PNG, and ``series.csv``; returns what was written.
 
-    Numbers are the study's: 3 the source's view, from 4 on each experiment's predictions, then the curves.
-    Figures of pictures that no run has are left out. The same runs give the same bytes.
+    Numbers are the study's: 3 the source's view, from 4 on each experiment's predictions, then the curves
+    and accuracy against cost. Figures of what no run has are left out. The same runs give the same bytes.
     """
     source = source_figure(analysis)
     score = leading(analysis.groups)[0]
@@ -112,6 +115,8 @@ def write_figures(analysis: Analysis, folder: Path) -> list[Path]:
             slug = re.sub(r'[^A-Za-z0-9._-]+', '-', run.name).strip('-.')[:80] or 'run'
             figures[f'figure{next(numbers)}_predictions_{slug}'] = predictions_figure(run, score)
     figures[f'figure{next(numbers)}_curves'] = curves_figure(analysis)
+    if cost := cost_figure(analysis):
+        figures[f'figure{next(numbers)}_cost'] = cost
     paths = [path for name, figure in figures.items() for path in _save(figure, folder, name)]
     write_atomically(folder / 'series.csv', series_csv(analysis).encode())
     return [*paths, folder / 'series.csv']
@@ -189,6 +194,40 @@ def _draw_group(axes: Axes, group: Group, place: int, score: str) -> Line2D | No
         rings = {0: found.start, found.lowest_iter: found.lowest}
         axes.plot(list(rings), list(rings.values()), color=colour, clip_on=False, **RING)
     return line
+
+
+@rc_context(RC)
+def cost_figure(analysis: Analysis) -> Figure | None:
+    """Plot the last leading mIoU against the first of ``trade_offs``, with its front; None without one.
+
+    Bars are the intervals of means over seeds.
+    """
+    found = trade_offs(analysis.groups)
+    if not found:
+        return None
+    title, costs, _, log, front, _ = found[0]
+    figure = Figure(layout='constrained')
+    axes = figure.add_subplot()
+    score = leading(analysis.groups)[0]
+    last = [group.figures[score]['last'] for group in analysis.groups]
+    steps = dict(drawstyle='steps-post', color=GREY, linewidth=1, label='Pareto front')
+    handles = axes.plot([costs[i] for i in front], [mean(last[i]) for i in front], **steps)
+    for place, (group, cost, value) in enumerate(zip(analysis.groups, costs, last, strict=True)):
+        if cost is not None:
+            interval = isinstance(value, Estimate) and value.low is not None
+            bars = [[value.mean - value.low], [value.high - value.mean]] if interval else None
+            look = dict(color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], capsize=2)
+            look |= dict(markersize=5, linestyle='none', label=textwrap.fill(group.label, 48))
+            handles.append(axes.errorbar(cost, mean(value), bars, **look))
+    figure.set_size_inches(COLUMN, 2.1 + LINE * sum(1 + h.get_label().count('\n') for h in handles))
+    figure.legend(handles=handles, **LEGEND)
+    axes.set(xlabel=title, ylabel=f'last {score} (%)', xscale='log' if log else 'linear')
+    if log:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set(major_formatter=EngFormatter(), minor_formatter=NullFormatter())
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+    return figure
 
 
 def _column_titles(run: MeasuredRun, last: int, score: str) -> dict[int, str]:

@@ -46,7 +46,7 @@ def _facts(run: MeasuredRun) -> dict[str, str]:
         data = header.get(key) or {}
         facts[f'{key} images'] = data.get('images')
         facts[f'{key} file list (SHA-256)'] = data.get('digest')
-    training = run.folder.training_seconds()
+    training = run.figures['cost']['seconds']
     seconds = [row['seconds'] for row in run.history.rows if row.get('seconds') is not None]
     facts |= {
         'time training, about': None if training is None else duration_text(round(training)),

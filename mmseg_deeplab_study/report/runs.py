@@ -82,12 +82,12 @@ class RunFolder:
         except (OSError, ValueError):
             return None
 
-    def training_seconds(self) -> float | None:
-        """Iterations times their mean time in MMEngine's logs; None where there is none."""
+    @cached_property
+    def iteration_seconds(self) -> float | None:
+        """The mean time of an iteration in MMEngine's logs; None where there is none."""
         attempts = reversed(list(training_logs(self.folder)))
         times = {row.get('step', 0): row['time'] for logged in attempts for row in logged}
-        rows = self.history.select(Kind.VALIDATION)
-        return sum(times.values()) / len(times) * rows[-1]['iter'] if times and rows else None
+        return sum(times.values()) / len(times) if times else None
 
     @cached_property
     def images(self) -> list[str]:

@@ -58,7 +58,7 @@ def conclude(study: Study, runs: Sequence[StudyRun]) -> Path:
     analysis = analyse(folders)
     console.print(f'On {DRAWN}.')
     for group in analysis.groups:
-        console.print('', group.name, table_text(score_table(group)), *lines(group), sep='\n')
+        console.print('', group.name, table_text(score_table(group)), *lines(group, analysis), sep='\n')
     if compared := compare(analysis.groups):
         console.print(f'{SIDE_BY_SIDE}:', *compared, sep='\n')
     figure = study.folder / 'adaptation.png'

@@ -41,14 +41,22 @@ def report(make_run, page_of, tmp_path_factory) -> Path:
     """Two seeds of one experiment and another experiment, with a class and an image called in markup."""
     folder = tmp_path_factory.mktemp('report')
     look = dict(images=('first', '<i>second'), classes=('road', 'car', EVIL))
+    look |= dict(config={'train_dataloader': {'batch_size': 4}}, world_size=1, model=model(3))
     runs = [
         make_run(folder / 'a0', {0: 9.0, 5: 6.0, 10: 21.5, 15: 33.0}, config_digest='a', **look),
         make_run(folder / 'a1', {0: 9.0, 5: 7.0, 10: 14.0, 15: 30.0}, config_digest='a', seed=1, **look),
-        make_run(folder / LONG, {0: 4.0, 5: 31.0, 20: 3.96}, config_digest='b', **look),
+        make_run(folder / LONG, {0: 4.0, 5: 31.0, 20: 3.96}, config_digest='b', **look | {'model': model(7)}),
     ]
     path = folder / 'report.html'
     path.write_text(page_of(*runs))
     return path
+
+
+def model(billions: int) -> dict:
+    """Of that many parameters and multiply-adds."""
+    return dict.fromkeys(('parameters', 'multiply_adds'), billions * 10**9) | {
+        'training': {'multiply_adds': billions * 10**9}
+    }
 
 
 both_sizes = pytest.mark.parametrize('page', [DESKTOP, PHONE], ids=['desktop', 'phone'], indirect=True)
@@ -264,6 +272,37 @@ def test_names_in_markup_are_shown(still):
     assert EVIL in still.locator('#film-legend').inner_text()
     labels = still.locator('#heat-chart .yaxislayer-above text').all_text_contents()
     assert EVIL in [text.replace('\u200b', '') for text in labels]
+
+
+@pytest.mark.slow
+def test_accuracy_against_cost(still):
+    assert still.locator('#cost-legend li').all_inner_texts() == ['1 a0 and 1 more', f'2 {LONG}']
+    line, seeds, long = still.evaluate("document.getElementById('cost-chart').data")
+    # 15 iterations of 4 images, 3 * 60 * 3 G; the other costs more and is worse
+    assert (line['x'], line['y'], line['line']['shape']) == ([540e9], [31.5], 'hv')
+    assert (seeds['x'], seeds['y'], long['x'], long['y']) == ([540e9], [31.5], [1680e9], [3.96])
+    # 33 and 30: s / sqrt(2) = 1.5, times t(0.975, 1) = 12.706
+    assert seeds['error_y']['array'] == seeds['error_y']['arrayminus'] == [pytest.approx(19.06, abs=0.01)]
+    assert seeds['error_y']['visible'] is True and long['error_y']['visible'] is False
+
+
+@pytest.mark.slow
+def test_cost_by_keyboard(open_runs, make_run, tmp_path):
+    small = {'parameters': 2_000_000, 'multiply_adds': 9 * 10**9}
+    large = {'parameters': 30_000_000, 'multiply_adds': 8 * 10**9}
+    runs = [(name, last, one) for name, last, one in (('small', 20.0, small), ('large', 30.0, large))]
+    page = open_runs(*(make_run(tmp_path / n, {0: 9.0, 5: last}, model=one) for n, last, one in runs))
+    axis = "document.getElementById('cost-chart').layout.xaxis"
+    assert page.evaluate(f'[{axis}.type, {axis}.title.text]') == [
+        'linear',
+        'multiply-adds of a validation image',
+    ]
+    page.locator('#cost-axis').focus()
+    page.keyboard.press('ArrowDown')
+    assert page.evaluate(f'[{axis}.type, {axis}.title.text]') == ['log', 'parameters']
+    sentence = 'On the Pareto front by parameters: small (2.00 M, 20.0 %), large (30.00 M, 30.0 %).'
+    assert page.locator('#cost-front').inner_text() == sentence
+    assert page.evaluate("document.getElementById('cost-chart').data[0].y") == [20, 30]
 
 
 @pytest.mark.slow

@@ -144,6 +144,24 @@ def test_summary_of_edges_and_forgetting(make_run, tmp_path, content_of, edit):
     assert a['unseen classes, last'] == ('28.3', False)
 
 
+def test_cost(make_run, tmp_path, page_of):
+    models = [{'parameters': n, 'multiply_adds': 10 * n} for n in (10, 40)]
+    one = make_run(tmp_path / 'one', CURVE, model=models[0])
+    page = page_of(one)
+    # Older records know only the iterations, and one experiment is no choice.
+    table = [['experiment', *(f'iterations, {end}' for end in ('to 20 %', 'to half the best', 'in all'))]]
+    assert cells(page, 'What it costs to get there: mIoU') == [*table, ['one', '10', '10', '15']]
+    assert 'id="cost-chart"' not in page
+    assert data_of(page)['costs'] == {'last': [[31.0, None, None]], 'axes': []}
+    other = make_run(tmp_path / 'other', {0: 9.0, 15: 40.0}, model=models[1])
+    page = page_of(one, other)
+    assert 'On the Pareto front by multiply-adds of a validation image: one (0.00 M, 31.0 %), other' in page
+    assert [axis['title'] for axis in data_of(page)['costs']['axes']] == [
+        'multiply-adds of a validation image',
+        'parameters',
+    ]
+
+
 def test_film(make_run, tmp_path, content_of):
     data = content_of(make_run(tmp_path / 'run', CURVE))['data']['film']
     assert [image['name'] for image in data['images']] == ['first', 'second']

@@ -16,6 +16,7 @@ from mmseg_deeplab_study.report.analysis import Analysis, analyse
 from mmseg_deeplab_study.report.curves import COLOURS
 from mmseg_deeplab_study.report.paper import (
     adaptation_figure,
+    cost_figure,
     curves_figure,
     draw_adaptation,
     predictions_figure,
@@ -42,6 +43,7 @@ def write_run(
     pictures: Sequence[str] = (),
     seed: int = 0,
     experiment: str = 'one',
+    multiply_adds: float | None = None,
 ) -> Path:
     """A record and the pictures of some images; runs of one experiment differ in the seed alone."""
     rows = [row(*one) for one in miou.items()] if isinstance(miou, dict) else miou
@@ -50,7 +52,8 @@ def write_run(
     classes = {'target_classes': CLASSES, 'source_classes': SOURCE, 'seen_classes': ['car']}
     work_dir.mkdir(parents=True, exist_ok=True)
     writer = HistoryWriter(work_dir / FILE_NAME)
-    writer.start({'seed': seed, **digests, **images, **classes})
+    model = {'model': {'multiply_adds': multiply_adds}}
+    writer.start({'seed': seed, **digests, **images, **classes, **model})
     for one in rows:
         writer.append(one)
     snapshots = work_dir / 'snapshots'
@@ -126,7 +129,10 @@ def test_files(two_seeds, tmp_path, read):
 @pytest.mark.slow
 def test_names_of_runs_are_not_markup_nor_folders(tmp_path, read):
     names = ['a/x$_{^$ <b>"q"', 'b/x$_{^$ <b>"q"', '_$$']
-    runs = [write_run(tmp_path / n, {0: 5.0}, 'a' * (n != names[0]), experiment=n) for n in names]
+    runs = [
+        write_run(tmp_path / n, {0: 5.0}, 'a' * (n != names[0]), experiment=n, multiply_adds=1e9 * k)
+        for k, n in enumerate(names, 1)
+    ]
     analysis = read(*runs)
     assert [run.name for run in analysis.runs] == names  # of two with one name their folders are part
     paths = write_figures(analysis, tmp_path / 'figures')
@@ -135,10 +141,14 @@ def test_names_of_runs_are_not_markup_nor_folders(tmp_path, read):
         'figure4_predictions_b-x-_-b-q',
         'figure5_predictions__',
         'figure6_curves',
+        'figure7_cost',
     ]
-    texts = curves_figure(analysis).legends[0].get_texts()
-    assert [text.get_text() for text in texts[:3]] == names
-    assert not any(text.get_parse_math() for text in texts)
+    curves, cost = (
+        curves_figure(analysis).legends[0].get_texts(),
+        cost_figure(analysis).legends[0].get_texts(),
+    )
+    assert [text.get_text() for text in curves[:3]] == [text.get_text() for text in cost[1:]] == names
+    assert not any(text.get_parse_math() for text in (*curves, *cost))
 
 
 def test_series_of_a_run_without_pictures(tmp_path, read):
@@ -200,6 +210,27 @@ def test_curves_that_never_fell_or_share_no_iteration(tmp_path, read):
     assert axes.lines[1].get_xydata().tolist() == [[0, 4]]
     runs = [write_run(tmp_path / str(i), {i: 4.0}, seed=i) for i in (5, 10)]
     assert not curves_figure(read(*runs)).axes[0].lines
+
+
+def test_accuracy_against_cost(two_seeds, tmp_path, read):
+    assert cost_figure(read(*two_seeds)) is None
+    known = {'dear': (5e10, 40.0), 'waste': (6e10, 30.0), 'cheap': (3e9, 20.0)}
+    runs = [
+        write_run(tmp_path / name, {0: 8.0, 5: last}, experiment=name, multiply_adds=operations)
+        for name, (operations, last) in known.items()
+    ]
+    figure = cost_figure(read(*runs))
+    (axes,) = figure.axes
+    front, *points = axes.lines
+    assert front.get_xydata().tolist() == [[3e9, 20], [5e10, 40]] and front.get_drawstyle() == 'steps-post'
+    assert [point.get_xydata().tolist() for point in points] == [[[5e10, 40]], [[6e10, 30]], [[3e9, 20]]]
+    assert len({point.get_marker() for point in points}) == 3
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ['Pareto front', 'dear', 'waste', 'cheap']
+    assert (axes.get_xlabel(), axes.get_xscale()) == ('multiply-adds of a validation image', 'log')
+    figure.draw_without_rendering()
+    shown = [label.get_text() for label in axes.get_xticklabels(which='both')]
+    assert '5 G' in shown and not any('$' in text for text in shown)
 
 
 @pytest.mark.parametrize(

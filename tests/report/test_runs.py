@@ -46,10 +46,10 @@ def test_a_run_that_has_only_begun(make_run, tmp_path):
     run = read_runs([make_run(tmp_path / 'run', {}, images=(), source=False)])['run']
     assert run.finished is False and run.history.rows == []
     assert run.images == [] and run.snapshots == {}
-    assert run.head_transfer() is None and run.training_seconds() is None
+    assert run.head_transfer() is None and run.iteration_seconds is None
 
 
-def test_training_seconds(make_run, tmp_path):
+def test_iteration_seconds(make_run, tmp_path):
     folder = make_run(tmp_path / 'run', CURVE)
     for resumed, lines in (
         ('20260101_000000', [dict(lr=0.1, time=1.0, step=5), dict(lr=0.1, time=9.0, step=10)]),
@@ -59,8 +59,8 @@ def test_training_seconds(make_run, tmp_path):
         path = folder / resumed / 'vis_data/scalars.json'
         path.parent.mkdir(parents=True)
         path.write_text(''.join(json.dumps(line) + '\n' for line in lines) + '{"lr": 0.1, "ti')
-    # (1 + 3) / 2 seconds, 10 iterations
-    assert read_runs([folder])['run'].training_seconds() == 20
+    # (1 + 3) / 2 seconds
+    assert read_runs([folder])['run'].iteration_seconds == 2
 
 
 def test_head_transfer_that_is_cut_short(make_run, tmp_path):

@@ -89,6 +89,8 @@ def test_tables_of_one_run(run_tool, tmp_path):
         'probe: mIoU off by 1.5 points in the mean, 1.5 at most, over 1 validations; full mIoU inside its '
         'interval at 1 of 1'
     ) in output
+    # half of 24 at 30; what an iteration costs is not in the record
+    assert 'cost: 20 % mIoU after 30 iterations; half its best after 30 iterations\n' in output
 
 
 def test_thresholds(run_tool, tmp_path):
@@ -99,6 +101,7 @@ def test_thresholds(run_tool, tmp_path):
     figures = strict_json(tmp_path / 'r50' / 'analysis.json')['runs'][0]['figures']['IoU.road']
     assert figures['iterations_to_9_percent'] == figures['iterations_to_0.1_of_best'] == 10
     assert figures['iterations_to_0.5_of_best'] == 30
+    assert 'cost: 9 % mIoU after 0 iterations; half its best' in output
 
 
 def test_json_and_csv_of_one_run(run_tool, tmp_path):

@@ -150,6 +150,34 @@ function startCurves() {
   redraws.push(redraw);
 }
 
+/* Cost */
+
+function startCosts() {
+  const select = find('cost-axis'), { axes, last } = data.costs;
+  options(select, axes.map((axis) => axis.title));
+  find('cost-legend').append(...data.groups.map((group, i) => make('li', { class: 'legend' }, swatch(group.colour), `${i + 1} ${group.name}`)));
+  const redraw = () => {
+    const axis = axes[select.value];
+    find('cost-front').textContent = axis.sentence;
+    const traces = [{ x: axis.front.map((i) => axis.costs[i]), y: axis.front.map((i) => last[i][0]), mode: 'lines', line: { shape: 'hv', color: colour('quiet'), width: 1.5 }, hoverinfo: 'skip' }];
+    data.groups.forEach((group, i) => {
+      const [mean, low, high] = last[i];
+      if (axis.costs[i] === null) return;
+      traces.push({
+        x: [axis.costs[i]], y: [mean], name: plain(group.name), text: [String(i + 1)], mode: 'markers+text', textposition: 'top left', cliponaxis: false, marker: { size: 10, color: group.colour },
+        error_y: { visible: low !== null, type: 'data', symmetric: false, array: [high - mean], arrayminus: [mean - low], color: group.colour },
+        hovertemplate: `${plain(group.name)}<br>${SCORE} %{y:.2f} %${low === null ? '' : ` [${low.toFixed(2)}, ${high.toFixed(2)}]`}<br>${axis.shown[i]}<extra></extra>`,
+      });
+    });
+    draw('cost-chart', traces, {
+      xaxis: { title: { text: axis.title }, tickformat: '~s', ...(axis.log ? { type: 'log', dtick: 'D2' } : { type: 'linear', rangemode: 'tozero' }) },
+      yaxis: { title: { text: `last ${SCORE} (%)` } },
+    });
+  };
+  select.addEventListener('change', redraw);
+  redraws.push(redraw);
+}
+
 /* Classes */
 
 function startHeat() {
@@ -374,6 +402,7 @@ function startConfusion() {
 }
 
 startCurves();
+if (data.costs.axes.length) startCosts();
 startHeat();
 if (data.film.images.length) new Film(data.film);
 if (data.confusions.length) startConfusion();
