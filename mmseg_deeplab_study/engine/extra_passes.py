@@ -47,7 +47,7 @@ def as_source_model(model: nn.Module, classifier: Mapping[str, Tensor]) -> Itera
 
 
 def build_classifier(classifier: Mapping[str, Tensor], like: Tensor) -> nn.Conv2d:
-    """The convolution of a ``weight`` (S, C, kH, kW) and ``bias`` (S,), where and of what type ``like`` is."""
+    """The convolution of ``weight`` (S, C, kH, kW) and ``bias`` (S,), of the type and device of ``like``."""
     classes, channels, *kernel = classifier['weight'].shape
     # Without initial weights: drawing them would change what training draws.
     conv = nn.utils.skip_init(nn.Conv2d, channels, classes, tuple(kernel)).to(like)
