@@ -266,7 +266,8 @@ def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool 
     if not len(mixed):
         return labels
     start, end = int(mixed[0]), int(mixed[-1]) + 1
-    classes = _contenders(rows[upper[start] : lower[end - 1] + 1].flatten(0, 1))
+    between = slice(upper[start], lower[end - 1] + 1)
+    classes = _contenders(rows[between].flatten(0, 1), winners[between].unique())
     few = len(classes) <= _FEW
     if few:
         rows = rows[..., classes]
@@ -290,12 +291,9 @@ def upsampled_labels(logits: Tensor, size: tuple[int, int], align_corners: bool 
     return labels
 
 
-def _contenders(pixels: Tensor) -> list[int]:
-    """Columns of (n, C) that no other exceeds in every row, ascending."""
-    found: list[int] = []
-    # The largest first, which leave out most.
-    for column in pixels.sum(dim=0).argsort(descending=True).tolist():
-        ahead = pixels[:, found] - pixels[:, column : column + 1]
-        if not bool((ahead.amin(dim=0) > 0).any()):
-            found.append(column)
-    return sorted(found)
+def _contenders(pixels: Tensor, winners: Tensor) -> list[int]:
+    """Columns of (n, C) that no column of ``winners`` exceeds in every row; all if these are many."""
+    if len(winners) > _FEW:
+        return list(range(pixels.shape[1]))
+    ahead = pixels[:, winners, None] - pixels[:, None]
+    return (ahead.amin(dim=0) <= 0).all(dim=0).nonzero()[:, 0].tolist()
