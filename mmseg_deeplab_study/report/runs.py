@@ -21,7 +21,9 @@ def read_runs(paths: Sequence[Path]) -> dict[str, 'RunFolder']:
     """
     paths = [path.resolve() for path in paths]
     # The record of a work_dir goes by its folder, one of another name by itself.
-    paths = list(dict.fromkeys(path.parent if path.name == FILE_NAME else path for path in paths))
+    paths = list(
+        dict.fromkeys(path.parent if path.name in (FILE_NAME, f'{FILE_NAME}.gz') else path for path in paths)
+    )
     return {name: RunFolder(path, read_run(path)) for name, path in zip(name_runs(paths), paths, strict=True)}
 
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -93,20 +95,28 @@ def make_row(
 
 
 def read_history(path: str | Path) -> History:
-    """Read a record, given its file or the work_dir that holds it.
+    """Read a record, given its file or the work_dir that holds it; gzip's ``.gz`` too.
 
     A last line without its line end was cut short by a crash, and is dropped. Rows from before there were
     means over the labelled classes get them, if they have what these come from. FileNotFoundError, or
     ValueError, which names file and line, for no JSON object or another schema.
     """
     path = Path(path)
-    path = path / FILE_NAME if path.is_dir() else path
+    if path.is_dir():
+        packed = path / f'{FILE_NAME}.gz'
+        path = packed if packed.is_file() and not (path / FILE_NAME).exists() else path / FILE_NAME
     if not path.is_file():
         raise FileNotFoundError(
             f'{path}: no record of adaptation; expected the work_dir of a run with AdaptationHook'
         )
     # Bytes, because a torn line may end inside a character.
-    lines = path.read_bytes().split(b'\n')[:-1]
+    content = path.read_bytes()
+    if path.suffix == '.gz':
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f'{path}: expected a whole file of gzip, but {error}') from error
+    lines = content.split(b'\n')[:-1]
     if not lines:
         raise ValueError(f'{path}: empty, expected a header in line 1')
     records = []

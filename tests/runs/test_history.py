@@ -1,6 +1,7 @@
 """The record: what it looks like on the disk, and what happens to a damaged one."""
 
 import errno
+import gzip
 import io
 import json
 import os
@@ -272,3 +273,15 @@ def test_an_older_row_gets_its_means_over_the_labelled_classes(tmp_path):
 def test_a_row_that_does_not_have_what_these_come_from_stays_as_it_is(tmp_path, header, lacks):
     written = {'class_iou': IOU, 'confusion': SQUARE, **lacks}
     assert older_record(tmp_path, header, written) == [row(0, **written)]
+
+
+def test_a_packed_record_is_read_as_the_record(tmp_path):
+    path = write(tmp_path).path
+    expected = read_history(path)
+    packed = path.with_name(f'{FILE_NAME}.gz')
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert read_history(packed) == read_history(tmp_path) == expected
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=f'^{re.escape(str(packed))}: expected a whole file of gzip, but '):
+        read_history(packed)
