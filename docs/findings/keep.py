@@ -2,7 +2,7 @@
 
 python docs/findings/keep.py [work_dirs/studies]
 
-Of the runs that render.py counts as shared, the other study's is kept. Needs the data and the last checkpoints.
+Of runs that several studies share one is kept. Needs the data and the last checkpoints.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def main() -> None:
             if SHARED.get(run.parent.name, study) == study:
                 keep(run, RECORDS / name)
                 counts[str(name)] = count_photographs(run)
-                print(name, flush=True)
+                print(name, flush=True)  # noqa: T201
     write_atomically(COUNTS, gzip.compress(json.dumps(counts).encode(), mtime=0))
 
 

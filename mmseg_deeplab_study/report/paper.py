@@ -230,6 +230,41 @@ def cost_figure(analysis: Analysis) -> Figure | None:
     return figure
 
 
+@rc_context(RC)
+def film_figure(runs: Sequence[MeasuredRun], iterations: Sequence[int], image: str) -> Figure:
+    """Label maps of one photograph, a row per run: the source's view, ``iterations``, the truth.
+
+    The source's classes have the colours of the target's that they are read as, all others are black.
+    """
+    rows = []
+    for run in runs:
+        header, folder, classes = run.history.header, run.folder, class_names(run.history)
+        truth = folder.truth(image)
+        found = [_label_map(folder.prediction(image, i), classes) for i in iterations]
+        known = {match['source']: target for target, match in (header.get('matches') or {}).items()}
+        names = [known.get(name) for name in header.get('source_classes') or ()]
+        rows.append((run.name, [_read_map(folder.prediction(image, None), truth, names, classes), *found]))
+        rows[-1][1].append(_label_map(truth, classes))
+    titles = ["source's view", *(f'iteration {i}' for i in iterations), 'truth']
+    return _grid(PAGE, titles, rows)
+
+
+def _read_map(
+    path: Path | None, truth: Path, names: Sequence[str | None], classes: Sequence[str]
+) -> Picture | None:
+    """A label map of other classes, in the colours of the ``truth``'s; ``names`` say what they are read as."""
+    image = shrink(path, PIXELS)
+    if image is None:
+        return None
+    colours = np.reshape(shrink(truth, PIXELS).getpalette(), (-1, 3))
+    colours = [colours[classes.index(name)] if name else np.zeros(3) for name in names]
+    ids = np.asarray(image)
+    seen = frozenset(
+        (classes.index(names[i]), names[i], tuple(map(int, colours[i]))) for i in np.unique(ids) if names[i]
+    )
+    return Picture(np.array(colours, np.uint8)[ids], seen)
+
+
 def _column_titles(run: MeasuredRun, last: int, score: str) -> dict[int, str]:
     reached: dict[int, list[str]] = {}
     for threshold, iteration in marks(run, score).items():

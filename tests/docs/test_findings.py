@@ -1,0 +1,60 @@
+"""docs/findings.md says what the kept records say."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from mmseg_deeplab_study.datasets.fetch import DOWNLOADS
+
+REPO = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location('render', REPO / 'docs/findings/render.py')
+render = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(render)
+ALL, SEEN, UNSEEN = render.LABELLED
+
+
+@pytest.fixture(scope='module')
+def findings() -> 'render.Findings':
+    return render.Findings()
+
+
+def test_every_number_of_the_page_is_that_of_the_records(findings):
+    assert render.render(findings) == render.PAGE.read_text(), 'run docs/findings/render.py'
+
+
+def test_readme_has_the_table_of_the_page():
+    table = re.search('<!-- headline -->\n(.*?)<!-- /headline -->', render.PAGE.read_text(), re.DOTALL)[1]
+    assert table in (REPO / 'README.md').read_text()
+
+
+def test_each_experiment_has_five_seeds_of_one_recipe(findings):
+    heads = [f'{name}/{head}' for name in list(render.BACKBONES)[:2] for head in render.HEADS if head]
+    rates = [f'{name}/{rate}' for name in list(render.BACKBONES)[:2] for rate in render.RATES if rate]
+    assert sorted(findings.experiments) == sorted([*render.BACKBONES, *heads, *rates])
+    for name in findings.experiments:
+        assert findings.seeds(name) == [0, 1, 2, 3, 4]
+        headers = [run.history.header for run in findings.experiments[name]]
+        assert len({header['config_digest'] for header in headers}) == 1
+        assert {header['max_iters'] for header in headers} == {100}
+        assert [run.last for run in findings.experiments[name]] == [100] * 5
+
+
+def test_the_sources_are_those_that_can_be_fetched(findings):
+    digests = {file.digest for file in DOWNLOADS.values()}
+    for name, runs in findings.experiments.items():
+        checkpoints = {(run.history.header['source_checkpoint'] or {}).get('digest') for run in runs}
+        assert checkpoints <= (digests if 'imagenet' not in name else {None})
+
+
+def test_counts_of_photographs_are_those_of_the_last_validation(findings):
+    for run in findings.analysis.runs:
+        hits, labelled, predicted = zip(*findings.counts[run.name], strict=True)
+        last = run.history.validations[-1]['confusion']
+        assert len(hits) == 26
+        assert [sum(column) for column in zip(*hits, strict=True)] == [last[i][i] for i in range(19)]
+        assert [sum(column) for column in zip(*labelled, strict=True)] == [sum(row) for row in last]
+        assert [sum(column) for column in zip(*predicted, strict=True)] == [
+            sum(column) for column in zip(*last, strict=True)
+        ]
