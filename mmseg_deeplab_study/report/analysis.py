@@ -2,11 +2,11 @@
 
 Figures go by subject and measure. A subject is a score (``mIoU``, ``mIoU.seen``, ``mIoU.unseen``, these
 with ``.labelled``, ``IoU.<class>``, with ``BoundaryMetric`` also ``BIoU`` and ``trimap.<width>``, with a
-probe ``probe/mIoU`` and so on), or ``seen_lead``, ``forgetting``, ``probe`` or ``cost``, which is of all
-training so far. Measures whose name has ``iter`` in it count iterations, ``points``, ``intervals`` and
-``inside`` validations, those that begin with ``images``, ``seconds`` or ``multiply_adds`` these; the others
-are percent or percentage points. The formulas are in ``evaluation.adaptation``, ``evaluation.costs`` and
-``evaluation.seeds``.
+probe ``probe/mIoU`` and so on), or ``seen_lead``, ``source_classifier``, ``forgetting``, ``probe`` or
+``cost``, which is of all training so far. Measures whose name has ``iter`` in it count iterations,
+``points``, ``intervals`` and ``inside`` validations, those that begin with ``images``, ``seconds`` or
+``multiply_adds`` these; the others are percent or percentage points. The formulas are in
+``evaluation.adaptation``, ``evaluation.head_or_features``, ``evaluation.costs`` and ``evaluation.seeds``.
 """
 
 import csv
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ..evaluation import adaptation, score_curves
 from ..evaluation.costs import training_cost
+from ..evaluation.head_or_features import compare_head_and_features, seen_mean
 from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from ..evaluation.score_curves import CLASS_PREFIX, Adaptation, rows_with, score_curve
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
@@ -38,6 +39,24 @@ Figures = Mapping[str, Mapping[str, Value]]
 def mean(value: Value) -> float | None:
     """A figure of one run, or its mean over seeds; None if there is none."""
     return value.mean if isinstance(value, Estimate) else value
+
+
+def whose_drop(row: Mapping[str, Value]) -> str:
+    """Whose the drop of ``source_classifier`` is, in words.
+
+    The new classifier's if ``features_drop < head_drop / 2``, else the features'; mostly where part of it is
+    the other's. Less than the page shows is none; seeds whose interval of ``head_drop`` has less and more
+    do not tell.
+    """
+    drop = row['head_drop']
+    head, features = mean(drop), mean(row['features_drop'])
+    if isinstance(drop, Estimate) and drop.low is not None and drop.low < SHOWN <= drop.high:
+        return 'these seeds do not tell whether there is a drop'
+    if head < SHOWN:
+        return 'no drop'
+    mostly = 'mostly ' if SHOWN <= features < head else ''
+    whose = "the new classifier's" if features < head / 2 else "the features'"
+    return f'the drop is {mostly}{whose}'
 
 
 class MeasuredRun(NamedTuple):
@@ -173,12 +192,33 @@ def measure_run(
     lead = adaptation.seen_lead(rows)._asdict()
     figures['seen_lead'] = dict.fromkeys(lead) if adaptation.has_no_source(history) else lead
     forgotten, agreement = adaptation.summarise_forgetting(history), adaptation.compare_probe(history)
+    figures['source_classifier'] = _measure_source_classifier(history)
     figures['forgetting'] = forgotten._asdict() if forgotten else {}
     figures['probe'] = agreement._asdict() if agreement else {}
     last = history.select(Kind.VALIDATION)[-1]['iter']
     spent = training_cost(history.header, last, iteration_seconds)
     figures['cost'] = {'iterations': last, **spent._asdict()}
     return figures
+
+
+def _measure_source_classifier(history: History) -> dict[str, float]:
+    """``HeadOrFeatures`` of the mean over seen classes; empty without rows of the source's classifier.
+
+    ``start``, ``lowest`` and ``last`` are of the features' curve.
+    """
+    found, score = compare_head_and_features(history), seen_mean(history)
+    if found is None:
+        return {}
+    rows = rows_with(history.select(Kind.SOURCE_CLASSIFIER), score)
+    curve = score_curves.summarise_adaptation(rows, score)
+    return {
+        **found._asdict(),
+        'start': curve.start,
+        'lowest': curve.lowest,
+        'lowest_iter': curve.lowest_iter,
+        'last': curve.last,
+        'last_drop': found.source - curve.last,
+    }
 
 
 def _measure_rows(
@@ -228,6 +268,9 @@ def as_json(analysis: Analysis) -> str:
             'classes_early_to_late': [t._asdict() for t in adaptation.classes_early_to_late(run.history)],
             'no_source': run.no_source,
             'curves': {s: score_curve(run.history.validations, s) for s in SCORES},
+            'source_classifier_curves': {
+                s: score_curve(run.history.select(Kind.SOURCE_CLASSIFIER), s) for s in SCORES
+            },
             'figures': run.figures,
         }
         for run in analysis.runs

@@ -10,7 +10,19 @@ from ..evaluation.score_curves import CLASS_PREFIX
 from ..evaluation.seeds import Estimate
 from ..runs.history import SubsetName
 from ..tables import duration_text, make_table, table_text
-from .analysis import HALF, NO_SOURCE, Analysis, Group, Value, cost_to, leading, mean, to_iou, to_share
+from .analysis import (
+    HALF,
+    NO_SOURCE,
+    Analysis,
+    Group,
+    Value,
+    cost_to,
+    leading,
+    mean,
+    to_iou,
+    to_share,
+    whose_drop,
+)
 
 # Two falls, and the names that both have wherever they are shown.
 SOURCE_DROP, DIP = "drop from source's view", 'dip from iteration 0'
@@ -72,7 +84,7 @@ def class_table(group: Group, analysis: Analysis) -> Table:
 
 
 def lines(group: Group, analysis: Analysis) -> list[str]:
-    """Lead of the seen classes, forgetting, probe and cost, a line each."""
+    """Lead of the seen classes, forgetting, probe, cost and source's classifier if read, a line each."""
     figures = group.figures
     lead, forgetting, probe = (figures[subject] for subject in ('seen_lead', 'forgetting', 'probe'))
     seen, unseen = (count(lead[f'{part}_iter']) for part in ('seen', 'unseen'))
@@ -96,7 +108,17 @@ def lines(group: Group, analysis: Analysis) -> list[str]:
             f'at most, over {count(probe["points"])} validations; full mIoU inside its interval at '
             f'{count(probe["inside"])} of {count(probe["intervals"])}'
         )
+    if row := figures['source_classifier']:
+        found.append(_source_classifier_line(row))
     return found[1:] if all(run.no_source for run in group.runs) else found
+
+
+def _source_classifier_line(row: Mapping[str, Value]) -> str:
+    return (
+        f"source's classifier: at {count(row['iteration'])}, the lowest of the seen classes, new classifier "
+        f"{percent(row['head'])}, source's on the same features {percent(row['features'])}, source's view "
+        f"{percent(row['source'])} ({whose_drop(row)}); last through the source's {percent(row['last'])}"
+    )
 
 
 def _cost_line(group: Group, analysis: Analysis) -> str:
@@ -169,6 +191,12 @@ def fall(value: Value) -> str:
         low, high = (None if end is None else -end for end in (value.high, value.low))
         return f'rise {percent(value._replace(mean=-middle, low=low, high=high))}'
     return f'rise {percent(-value)}'
+
+
+def below(drop: Value) -> str:
+    """How far something is below, or, of a negative drop, above: ``7.4 points below``."""
+    text = fall(drop)
+    return f'{text.removeprefix("rise ")} points {"above" if text.startswith("rise ") else "below"}'
 
 
 def count(value: Value) -> str:

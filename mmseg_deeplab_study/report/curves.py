@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..evaluation.adaptation import classes_early_to_late
+from ..evaluation.adaptation import classes_early_to_late, seen_classes, source_row
+from ..evaluation.head_or_features import both_curves, seen_mean
 from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from ..evaluation.score_curves import (
     BOUNDARY_CLASS_PREFIX,
@@ -14,6 +15,7 @@ from ..evaluation.score_curves import (
     rows_with,
     score_curve,
 )
+from ..runs.history import Kind
 from .analysis import Analysis, MeasuredRun, csv_text
 from .analysis_text import percent, yes_or_no
 from .pictures import choose_iterations
@@ -23,6 +25,7 @@ COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
 MEANS = (*MEAN_IOUS, 'aAcc', 'mAcc')
 THRESHOLDS = (10, 20, 30, 40)  # mIoU in percent, where the study shows predictions
 COLUMNS = 12  # iterations in a table of every class
+SEEN = 'seen'  # the mean over seen classes, by whichever name a record has it
 
 
 def class_values(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
@@ -32,18 +35,28 @@ def class_values(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
     chosen = [row for row in rows if row['iter'] in iterations]
     timings = classes_early_to_late(run.history)
     edges = boundary_score_names(rows)
+    through = {row['iter']: row for row in run.history.select(Kind.SOURCE_CLASSIFIER)}
+    readout = [through.get(row['iter'], {}) for row in chosen]
     return {
         'name': run.name,
         'thinned': f'{len(iterations)} of {len(rows)} validations, evenly spaced.'
         * (len(chosen) < len(rows)),
         'columns': ['score or class', 'seen', *iterations],
         'rows': [
-            (name, yes_or_no(seen), *(percent(find_score(row, score)) for row in chosen))
-            for name, seen, score in (
-                *((score, None, score) for score in means),
-                *((t.name, t.seen, CLASS_PREFIX + t.name) for t in timings),
-                *((score, None, score) for score in edges),
-                *((f'{t.name}, BIoU', t.seen, BOUNDARY_CLASS_PREFIX + t.name) for t in timings if edges),
+            (name, yes_or_no(seen), *(percent(find_score(row, score)) for row in given))
+            for name, seen, score, given in (
+                *((score, None, score, chosen) for score in means),
+                *((t.name, t.seen, CLASS_PREFIX + t.name, chosen) for t in timings),
+                *((score, None, score, chosen) for score in edges),
+                *(
+                    (f'{t.name}, BIoU', t.seen, BOUNDARY_CLASS_PREFIX + t.name, chosen)
+                    for t in timings
+                    if edges
+                ),
+                *(
+                    (f"{score.removeprefix(CLASS_PREFIX)}, source's classifier", None, score, readout)
+                    for score in _readable(run).values()
+                ),
             )
         ],
     }
@@ -64,7 +77,25 @@ def curves(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
             'iterations': [row['iter'] for row in probed],
             'scores': [find_score(row, means[0]) for row in probed],
         },
+        'readout': _readout(run),
     }
+
+
+def _readable(run: MeasuredRun) -> dict[str, str]:
+    """What can be read through the source's classifier: the mean of seen classes, each labelled one."""
+    seen = [name for name in seen_classes(run.history) or () if name not in run.unlabelled]
+    scores = {SEEN: seen_mean(run.history), **{CLASS_PREFIX + name: CLASS_PREFIX + name for name in seen}}
+    return {key: score for key, score in scores.items() if both_curves(run.history, score)}
+
+
+def _readout(run: MeasuredRun) -> dict[str, dict[str, Any]]:
+    """By score the new head's curve, the features' through the source's classifier, and the source's view."""
+    found = {}
+    for key, score in _readable(run).items():
+        iterations, head, features = zip(*both_curves(run.history, score), strict=True)
+        source = find_score(source_row(run.history) or {}, score)
+        found[key] = {'iterations': iterations, 'head': head, 'features': features, 'source': source}
+    return found
 
 
 def marks(run: MeasuredRun, score: str) -> dict[int, int]:

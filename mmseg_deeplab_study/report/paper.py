@@ -21,6 +21,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from ..atomic_file import write_atomically
 from ..datasets.palettes import UNLABELLED, colour_table
 from ..evaluation.adaptation import class_names
+from ..evaluation.head_or_features import both_curves, seen_mean
 from ..evaluation.score_curves import score_curve, summarise_adaptation
 from ..evaluation.seeds import Estimate
 from .analysis import Analysis, Group, MeasuredRun, leading, mean
@@ -103,8 +104,9 @@ def _set_axes(axes: Axes, score: str) -> None:
 def write_figures(analysis: Analysis, folder: Path) -> list[Path]:
     """Write the figures as PDF and PNG, and ``series.csv``; returns what was written.
 
-    Numbers are the study's: 3 the source's view, from 4 on each experiment's predictions, then the curves
-    and accuracy against cost. Figures of what no run has are left out. The same runs give the same bytes.
+    Numbers are the study's: 3 the source's view, from 4 on each experiment's predictions, then the curves,
+    accuracy against cost, and the new head or the features. Figures of what no run has are left out. The same
+    runs give the same bytes.
     """
     source = source_figure(analysis)
     score = leading(analysis.groups)[0]
@@ -117,6 +119,8 @@ def write_figures(analysis: Analysis, folder: Path) -> list[Path]:
     figures[f'figure{next(numbers)}_curves'] = curves_figure(analysis)
     if cost := cost_figure(analysis):
         figures[f'figure{next(numbers)}_cost'] = cost
+    if readout := head_or_features_figure(analysis):
+        figures[f'figure{next(numbers)}_head_or_features'] = readout
     paths = [path for name, figure in figures.items() for path in _save(figure, folder, name)]
     write_atomically(folder / 'series.csv', series_csv(analysis).encode())
     return [*paths, folder / 'series.csv']
@@ -263,6 +267,44 @@ def _read_map(
         (classes.index(names[i]), names[i], tuple(map(int, colours[i]))) for i in np.unique(ids) if names[i]
     )
     return Picture(np.array(colours, np.uint8)[ids], seen)
+
+
+@rc_context(RC)
+def head_or_features_figure(analysis: Analysis) -> Figure | None:
+    """Plot the mean over seen classes through the new classifier and the source's own.
+
+    Of several seeds their mean, over the iterations that all have. None without rows of the source's
+    classifier.
+    """
+    figure = Figure(layout='constrained')
+    axes = figure.add_subplot()
+    handles = []
+    for place, group in enumerate(analysis.groups):
+        row = group.figures['source_classifier']
+        curves = [
+            {i: scores for i, *scores in both_curves(run.history, seen_mean(run.history))}
+            for run in group.runs
+        ]
+        iterations = sorted(set.intersection(*map(set, curves)))
+        if not row or not iterations:
+            continue
+        means = np.mean([[curve[i] for i in iterations] for curve in curves], axis=0)
+        colour = COLOURS[place % len(COLOURS)]
+        look = dict(color=colour, marker=MARKERS[place % len(MARKERS)], linewidth=1.2, markersize=3)
+        look |= dict(markevery=max(1, len(iterations) // 10))
+        handles += axes.plot(iterations, means[:, 0], label=textwrap.fill(group.label, 48), **look)
+        axes.plot(iterations, means[:, 1], '--', **look)
+        axes.axhline(mean(row['source']), color=colour, linestyle=':', linewidth=0.8)
+    if not handles:
+        return None
+    styles = {'-': 'new classifier', '--': "source's own classifier", ':': "source's view"}
+    handles += [Line2D([], [], color=GREY, linestyle=style, label=label) for style, label in styles.items()]
+    figure.set_size_inches(COLUMN, 2.1 + LINE * sum(1 + h.get_label().count('\n') for h in handles))
+    figure.legend(handles=handles, **LEGEND)
+    axes.locator_params('x', nbins=6, integer=True)
+    _set_axes(axes, 'mIoU of seen classes')
+    axes.autoscale(axis='y')  # what counts is how far the lines are apart
+    return figure
 
 
 def _column_titles(run: MeasuredRun, last: int, score: str) -> dict[int, str]:

@@ -10,8 +10,19 @@ from ..evaluation.metrics.scores import LABELLED
 from ..evaluation.score_curves import CLASS_PREFIX, MIN_BEST
 from ..evaluation.seeds import Estimate
 from ..runs.history import History
-from .analysis import NO_SOURCE, SHOWN, Analysis, Group, MeasuredRun, Value, leading, mean
-from .analysis_text import count, percent
+from .analysis import (
+    NO_SOURCE,
+    SHOWN,
+    Analysis,
+    Figures,
+    Group,
+    MeasuredRun,
+    Value,
+    leading,
+    mean,
+    whose_drop,
+)
+from .analysis_text import below, count, percent
 from .comparisons import SIDE_BY_SIDE, compare
 
 NAMED = 3  # classes in one sentence
@@ -75,6 +86,7 @@ def _of_group(group: Group) -> Iterator[str]:
             yield f"From the source's view {score} drops by {points} points, to {lowest}."
     if mean(miou['start']) is not None:
         yield _dips(group, score) if group.several else _dip(group.runs[0], score)
+    yield from _head_or_features(group.figures)
     yield (
         f'The best {score} is {percent(miou["best"])} % at iteration {count(miou["best_iter"])}, '
         f'the last {percent(miou["last"])} %.'
@@ -106,6 +118,21 @@ def _dips(group: Group, score: str) -> str:
     when = f', at iteration {np.mean(back):.1f} on average' if back else ''
     points = np.mean([miou['dip'] for miou in fell])
     return f'{found}, by {points:.1f} points on average; {len(back)} of these come back{when}.'
+
+
+def _head_or_features(figures: Figures) -> Iterator[str]:
+    row = figures['source_classifier']
+    if not row:
+        return
+    yield (
+        f"At iteration {count(row['iteration'])}, the new classifier's lowest, the seen classes are "
+        f"{below(row['head_drop'])} the source's view; read through the source's own classifier the same "
+        f'features are {below(row["features_drop"])} it: {whose_drop(row)}.'
+    )
+    yield (
+        f"Read through the source's own classifier the seen classes are last at {percent(row['last'])} %, "
+        f"{below(row['last_drop'])} the source's view."
+    )
 
 
 def _lead(lead: Value) -> Iterator[str]:

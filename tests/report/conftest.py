@@ -110,6 +110,27 @@ def edit() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope='session')
+def read_through(edit) -> Callable[..., Path]:
+    """A function that gives a record of car, its one seen class, other IoU: the source's own, by validation
+    the new head's, and the features' through the source's classifier."""
+
+    def change(
+        source: float, head: Sequence[float], features: Sequence[float], rows: list[dict]
+    ) -> list[dict]:
+        def scored(row: dict, iou: float, **more: Any) -> dict:
+            means = dict.fromkeys(('mIoU.seen', 'mIoU.seen.labelled'), iou)
+            return {**row, **means, 'class_iou': {**row['class_iou'], 'car': iou}, **more}
+
+        found = [scored(rows[0], source)]
+        for row, of_head, of_features in zip(rows[1:], head, features, strict=True):
+            found.append(scored(rows[0], of_features, kind='source_classifier', iter=row['iter']))
+            found.append(scored(row, of_head))
+        return found
+
+    return lambda folder, *scores: edit(folder, lambda header, rows: change(*scores, rows))
+
+
+@pytest.fixture(scope='session')
 def lack_car(edit) -> Callable[[Path], Path]:
     """A function that takes all labels of car from the validations of a record; the mIoU of the classes that
     are labelled is 10 points higher."""

@@ -306,6 +306,28 @@ def test_cost_by_keyboard(open_runs, make_run, tmp_path):
 
 
 @pytest.mark.slow
+def test_new_classifier_or_features(open_runs, make_run, read_through, edit, tmp_path):
+    runs = [make_run(tmp_path / str(s), {0: 9.0, 5: 12.0}, seed=s, config_digest='one') for s in range(2)]
+    for run, lowest in zip(runs, (30, 32), strict=True):
+        read_through(run, 40, (38, lowest), (40, 39))
+        # Car alone is lower than the mean.
+        edit(run, lambda header, rows: rows[-1]['class_iou'].update(car=20))
+    page = open_runs(*runs)
+    lines = page.locator('#readout-legend li').all_inner_texts()
+    assert lines == [
+        f'0 and 1 more, {what}' for what in ('new classifier', "source's classifier", "source's view")
+    ]
+    chart = "document.getElementById('readout-chart').data"
+    drawn = f'{chart}.filter((t) => t.name).map((t) => [t.line.dash, t.x, t.y])'
+    both = [['dash', [0, 5], [40, 39]], ['dot', [0, 5], [40, 40]]]
+    assert page.evaluate(drawn) == [['solid', [0, 5], [38, 31]], *both]
+    # The highest forwards, then the lowest backwards.
+    assert page.evaluate(f'{chart}[0].y') == [38, 32, 30, 38]
+    page.locator('#readout-score').select_option(label='car')
+    assert page.evaluate(drawn) == [['solid', [0, 5], [38, 20]], *both]
+
+
+@pytest.mark.slow
 def test_keyboard_alone(page):
     page.keyboard.press('Tab')
     assert page.evaluate('document.activeElement.className') == 'skip'

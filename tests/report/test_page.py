@@ -144,6 +144,20 @@ def test_summary_of_edges_and_forgetting(make_run, tmp_path, content_of, edit):
     assert a['unseen classes, last'] == ('28.3', False)
 
 
+def test_new_classifier_or_features(make_run, tmp_path, read_through, content_of, page_of):
+    folder = make_run(tmp_path / 'run', {0: 9.0, 5: 12.0})
+    assert 'readout-score' not in re.sub('<script.*?</script>', '', page_of(folder), flags=re.S)
+    read_through(folder, 40, (38, 30), (40, 39.5))
+    curves = {'iterations': (0, 5), 'head': (38, 30), 'features': (40, 39.5), 'source': 40}
+    content = content_of(folder)
+    assert content['data']['runs'][0]['readout'] == {'seen': curves, 'IoU.car': curves}
+    assert content['class_tables'][0]['rows'][-2:] == [
+        ("mIoU.seen.labelled, source's classifier", '-', '40.0', '39.5'),
+        ("car, source's classifier", '-', '40.0', '39.5'),
+    ]
+    assert 'id="readout-score"' in page_of(folder)
+
+
 def test_cost(make_run, tmp_path, page_of):
     models = [{'parameters': n, 'multiply_adds': 10 * n} for n in (10, 40)]
     one = make_run(tmp_path / 'one', CURVE, model=models[0])

@@ -19,6 +19,7 @@ from mmseg_deeplab_study.report.paper import (
     cost_figure,
     curves_figure,
     draw_adaptation,
+    head_or_features_figure,
     predictions_figure,
     source_figure,
     write_figures,
@@ -231,6 +232,29 @@ def test_accuracy_against_cost(two_seeds, tmp_path, read):
     figure.draw_without_rendering()
     shown = [label.get_text() for label in axes.get_xticklabels(which='both')]
     assert '5 G' in shown and not any('$' in text for text in shown)
+
+
+def test_new_classifier_or_features(two_seeds, tmp_path, read):
+    assert head_or_features_figure(read(*two_seeds)) is None
+
+    def rows(lowest: float) -> list[dict]:
+        curves = {
+            'source': {0: 9.0},
+            'source_classifier': {0: 9.0, 5: 8.5},
+            'validation': {0: 8.0, 5: lowest},
+        }
+        return [row(i, miou, kind) for kind, curve in curves.items() for i, miou in curve.items()]
+
+    runs = [write_run(tmp_path / f'seen{s}', rows(2.0 + 2 * s), seed=s, experiment='seen') for s in range(2)]
+    figure = head_or_features_figure(read(*two_seeds, *runs))
+    (axes,) = figure.axes
+    head, features, source = axes.lines
+    assert head.get_xydata().tolist() == [[0, 8], [5, 3]]
+    assert features.get_xydata().tolist() == [[0, 9], [5, 8.5]]
+    assert [line.get_linestyle() for line in axes.lines] == ['-', '--', ':']
+    assert set(source.get_ydata()) == {9} and {line.get_color() for line in axes.lines} == {COLOURS[1]}
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ['seen0 and 1 more', 'new classifier', "source's own classifier", "source's view"]
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,76 @@ def test_dips_of_seeds(make_run, tmp_path, found_in, curves, expected):
     assert expected in lines
 
 
+DROPS = (
+    "At iteration 5, the new classifier's lowest, the seen classes are {} points below the source's view; "
+    "read through the source's own classifier the same features are {} it: {}."
+)
+ENDS = "Read through the source's own classifier the seen classes are last at {} %, {} the source's view."
+
+
+@pytest.mark.parametrize(
+    ('head', 'features', 'expected'),
+    [
+        # 40 - 32.5; 40 - 39.75 is seen, 40 - 39.96 is not
+        (
+            (39, 32.5, 45),
+            (40, 39.75, 44),
+            DROPS.format('7.5', '0.2 points below', "the drop is mostly the new classifier's"),
+        ),
+        (
+            (39, 32.5, 45),
+            (40, 39.96, 44),
+            DROPS.format('7.5', '0.0 points below', "the drop is the new classifier's"),
+        ),
+        (
+            (39, 32.5, 45),
+            (40, 41, 44),
+            DROPS.format('7.5', '1.0 points above', "the drop is the new classifier's"),
+        ),
+        # half of 7.5
+        (
+            (39, 32.5, 45),
+            (40, 36.25, 44),
+            DROPS.format('7.5', '3.8 points below', "the drop is mostly the features'"),
+        ),
+        ((39, 32.5, 45), (40, 30, 44), DROPS.format('7.5', '10.0 points below', "the drop is the features'")),
+        (
+            (41, 39.96, 45),
+            (40, 30, 44),
+            DROPS.format('0.0', '10.0 points below', 'no drop'),
+        ),
+    ],
+)
+def test_new_classifier_or_features(make_run, tmp_path, read_through, found_in, head, features, expected):
+    run = make_run(tmp_path / 'run', {0: 5.0, 5: 5.0, 10: 5.0})
+    lines = found_in(read_through(run, 40, head, features))['run']
+    assert [line for line in lines if 'classifier' in line] == [
+        expected,
+        ENDS.format('44.0', '4.0 points above'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('lowest', 'drop', 'whose'),
+    [
+        # 10 and 9: s / sqrt(2) = 0.5, times t(0.975, 1) = 12.7062
+        ((30, 31), '9.5 [3.1, 15.9]', "the drop is mostly the new classifier's"),
+        # 10 and 8
+        ((30, 32), '9.0 [-3.7, 21.7]', 'these seeds do not tell whether there is a drop'),
+    ],
+)
+def test_new_classifier_or_features_over_seeds(
+    make_run, tmp_path, read_through, found_in, lowest, drop, whose
+):
+    runs = [make_run(tmp_path / str(s), {0: 5.0, 5: 5.0}, seed=s, config_digest='one') for s in range(2)]
+    for run, score in zip(runs, lowest, strict=True):
+        read_through(run, 40, (40, score), (40, 39))
+    (lines,) = found_in(*runs).values()
+    found = DROPS.replace('iteration 5', 'iteration 5.0 [5.0, 5.0]')
+    assert found.format(drop, '1.0 [1.0, 1.0] points below', whose) in lines
+    assert ENDS.format('39.0 [39.0, 39.0]', '1.0 [1.0, 1.0] points below') in lines
+
+
 def test_taken_for():
     header = {'target_classes': ['road', 'car', 'rider'], 'source_classes': ['background', 'person']}
     row = {'kind': 'source', 'subset': 'full', 'iter': 0, 'confusion': [[3, 1], [0, 0], [1, 1]]}

@@ -134,6 +134,33 @@ def test_json_and_csv_of_one_run(run_tool, tmp_path):
     assert numbers == {(s, m): v for s, measures in figures.items() for m, v in measures.items()}
 
 
+def test_new_classifier_or_features(run_tool, tmp_path):
+    def seen(iteration: int, kind: str, score: float) -> dict:
+        return validation(iteration, 5.0, score, 2.0, car=score) | {'kind': kind}
+
+    def rows(lowest: float) -> list[dict]:
+        head = [seen(i, 'validation', score) for i, score in {0: 31.0, 5: lowest, 10: 34.0}.items()]
+        through = [seen(i, 'source_classifier', score) for i, score in {0: 32, 5: 31.5, 10: 36}.items()]
+        return [seen(0, 'source', 32.0), *head, *through]
+
+    folders = [write_record(tmp_path / f'{s}', rows(25.0 - s), seed=s, **DIGESTS) for s in range(2)]
+    assert (
+        "source's classifier: at 5, the lowest of the seen classes, new classifier 25.0, source's on the "
+        "same features 31.5, source's view 32.0 (the drop is mostly the new classifier's); last through the "
+        "source's 36.0\n"
+    ) in run_tool('analyze', folders[0])[1]
+    run_tool('analyze', *folders)
+    content = strict_json(tmp_path / 'analysis.json')
+    assert content['runs'][0]['figures']['source_classifier'] == {
+        **{'iteration': 5, 'source': 32.0, 'head': 25.0, 'features': 31.5},
+        **{'head_drop': 7.0, 'features_drop': 0.5},
+        **{'start': 32, 'lowest': 31.5, 'lowest_iter': 5, 'last': 36, 'last_drop': -4.0},
+    }
+    assert content['runs'][0]['source_classifier_curves']['mIoU.seen'] == [[0, 32], [5, 31.5], [10, 36]]
+    # 7 and 8
+    assert content['groups'][0]['figures']['source_classifier']['head_drop']['mean'] == 7.5
+
+
 def test_seeds_of_one_experiment(run_tool, tmp_path):
     folders = [write_run(tmp_path / f'seed{s}', seed=s, more=4.0 * s) for s in range(2)]
     code, output, _ = run_tool('analyze', *folders)

@@ -67,9 +67,10 @@ function setTheme(name) {
 
 /* Curves */
 
-function seriesOf(group, key) {
-  const runs = group.runs.map((place) => data.runs[place]).filter((run) => key in run.series);
-  const maps = runs.map((run) => new Map(run.iterations.map((x, i) => [x, run.series[key][i]]).filter((p) => p[1] !== null)));
+/* The mean and range of a group's curves; `curveOf` gives a run's iterations and scores, or null. */
+function meanOf(group, curveOf) {
+  const curves = group.runs.map((place) => curveOf(data.runs[place])).filter((curve) => curve);
+  const maps = curves.map(([iterations, scores]) => new Map(iterations.map((x, i) => [x, scores[i]]).filter((p) => p[1] !== null)));
   const shared = maps.length ? [...maps[0].keys()].filter((x) => maps.every((map) => map.has(x))) : [];
   const values = shared.map((x) => maps.map((map) => map.get(x)));
   return {
@@ -79,24 +80,33 @@ function seriesOf(group, key) {
   };
 }
 
+const seriesOf = (group, key) => meanOf(group, (run) => (key in run.series ? [run.iterations, run.series[key]] : null));
+
+/* A group's curve, and of several runs the band around it. */
+function bandAndLine(group, { x, runs, mean, low, high }, title, line, mode = x.length > 60 ? 'lines' : 'lines+markers') {
+  const traces = [], name = plain(group.name);
+  if (runs > 1) {
+    traces.push({ x: [...x, ...[...x].reverse()], y: [...high, ...[...low].reverse()], fill: 'toself', mode: 'none', fillcolor: `${group.colour}33`, hoverinfo: 'skip', showlegend: false });
+  }
+  traces.push({
+    x, y: mean, name: `${name}, ${plain(title)}`, meta: `${group.name}, ${title}`, mode, marker: { size: 5 },
+    line: { color: group.colour, ...line },
+    customdata: mean.map((_, i) => [low[i], high[i]]),
+    hovertemplate: `${name}<br>${plain(title)} %{y:.2f} %<br>iteration %{x}` + (runs > 1 ? '<br>%{customdata[0]:.2f} to %{customdata[1]:.2f}' : '') + '<extra></extra>',
+  });
+  return traces;
+}
+
 function curveTraces(chosen) {
   const traces = [];
   // By all there are, so that a line looks the same whatever else is chosen.
   const keys = [...new Set([...Object.keys(MEANS), ...data.runs.flatMap((run) => Object.keys(run.series))])];
   data.groups.forEach((group) => {
     chosen.forEach((key) => {
-      const { x, runs, mean, low, high } = seriesOf(group, key);
-      if (!x.length) return;
-      const title = plain(MEANS[key] || key.replace(/^IoU\./, '')), name = plain(group.name);
-      if (runs > 1) {
-        traces.push({ x: [...x, ...[...x].reverse()], y: [...high, ...[...low].reverse()], fill: 'toself', mode: 'none', fillcolor: `${group.colour}33`, hoverinfo: 'skip', showlegend: false });
-      }
-      traces.push({
-        x, y: mean, name: `${name}, ${title}`, meta: `${group.name}, ${MEANS[key] || key.replace(/^IoU\./, '')}`, mode: x.length > 60 ? 'lines' : 'lines+markers', marker: { size: 5 },
-        line: { color: group.colour, dash: DASHES[keys.indexOf(key) % DASHES.length], width: key === SCORE ? 3 : 1.6 },
-        customdata: mean.map((_, i) => [low[i], high[i]]),
-        hovertemplate: `${name}<br>${title} %{y:.2f} %<br>iteration %{x}` + (runs > 1 ? '<br>%{customdata[0]:.2f} to %{customdata[1]:.2f}' : '') + '<extra></extra>',
-      });
+      const series = seriesOf(group, key);
+      if (!series.x.length) return;
+      const line = { dash: DASHES[keys.indexOf(key) % DASHES.length], width: key === SCORE ? 3 : 1.6 };
+      traces.push(...bandAndLine(group, series, MEANS[key] || key.replace(/^IoU\./, ''), line));
     });
     const { x, mean } = seriesOf(group, SCORE), lowest = mean.indexOf(Math.min(...mean));
     if (chosen.includes(SCORE) && x[0] === 0 && mean[0] - mean[lowest] >= SHOWN) {
@@ -121,6 +131,15 @@ function lineSample(line) {
   return svg;
 }
 
+/* The chart and the legend of curves over iterations. */
+function drawCurves(id, traces, yaxis) {
+  find(`${id}-legend`).replaceChildren(...traces.filter((trace) => trace.name).map((trace) => make('li', {}, lineSample(trace.line), trace.meta)));
+  draw(`${id}-chart`, traces, {
+    xaxis: { title: { text: 'iteration (updates done)' } }, yaxis,
+    shapes: [{ type: 'line', x0: 0, x1: 0, yref: 'paper', y0: 0, y1: 1, line: { color: colour('quiet'), dash: 'dot', width: 1 } }],
+  });
+}
+
 function startCurves() {
   const form = find('curve-choice'), seen = new Map();
   data.runs.forEach((run) => run.classes.forEach((c) => seen.set(c.name, c.seen)));
@@ -139,14 +158,37 @@ function startCurves() {
   form.append(runs, means, classes);
   const redraw = () => {
     const chosen = [...form.querySelectorAll('input:checked')].map((input) => input.value);
-    const traces = curveTraces(chosen);
-    find('curve-legend').replaceChildren(...traces.filter((trace) => trace.name).map((trace) => make('li', {}, lineSample(trace.line), trace.meta)));
-    draw('curve-chart', traces, {
-      xaxis: { title: { text: 'iteration (updates done)' } }, yaxis: { title: { text: '%' }, rangemode: 'tozero' },
-      shapes: [{ type: 'line', x0: 0, x1: 0, yref: 'paper', y0: 0, y1: 1, line: { color: colour('quiet'), dash: 'dot', width: 1 } }],
-    });
+    drawCurves('curve', curveTraces(chosen), { title: { text: '%' }, rangemode: 'tozero' });
   };
   form.addEventListener('change', redraw);
+  redraws.push(redraw);
+}
+
+/* New classifier or features */
+
+const READINGS = {
+  head: ['new classifier', { dash: 'solid', width: 2.4 }],
+  features: ["source's classifier", { dash: 'dash', width: 1.6 }],
+  source: ["source's view", { dash: 'dot', width: 1 }, 'lines'],
+};
+
+function startReadout() {
+  const select = find('readout-score');
+  const keys = [...new Set(data.runs.flatMap((run) => Object.keys(run.readout)))];
+  keys.forEach((key) => select.append(make('option', { value: key }, key === 'seen' ? 'mean of the seen classes' : key.replace(/^IoU\./, ''))));
+  const redraw = () => {
+    const curveOf = (reading) => (run) => {
+      const found = run.readout[select.value];
+      if (!found || found[reading] === null) return null;
+      return [found.iterations, reading === 'source' ? found.iterations.map(() => found.source) : found[reading]];
+    };
+    const traces = data.groups.flatMap((group) => Object.entries(READINGS).flatMap(([reading, [title, line, mode]]) => {
+      const series = meanOf(group, curveOf(reading));
+      return series.x.length ? bandAndLine(group, series, title, line, mode) : [];
+    }));
+    drawCurves('readout', traces, { title: { text: 'IoU %' } });
+  };
+  select.addEventListener('change', redraw);
   redraws.push(redraw);
 }
 
@@ -402,6 +444,7 @@ function startConfusion() {
 }
 
 startCurves();
+if (find('readout-score')) startReadout();
 if (data.costs.axes.length) startCosts();
 startHeat();
 if (data.film.images.length) new Film(data.film);
