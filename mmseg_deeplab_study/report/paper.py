@@ -256,7 +256,7 @@ def film_figure(runs: Sequence[MeasuredRun], iterations: Sequence[int], image: s
 def _read_map(
     path: Path | None, truth: Path, names: Sequence[str | None], classes: Sequence[str]
 ) -> Picture | None:
-    """A label map of other classes, in the colours of the ``truth``'s; ``names`` say what they are read as."""
+    """A label map of other classes in the ``truth``'s colours; ``names`` say what they are read as."""
     image = shrink(path, PIXELS)
     if image is None:
         return None
