@@ -26,7 +26,7 @@ from mmseg_deeplab_study.evaluation.seeds import Estimate, estimate_difference, 
 from mmseg_deeplab_study.report.analysis import Analysis, analyse
 from mmseg_deeplab_study.report.analysis_text import percent
 from mmseg_deeplab_study.report.curves import COLOURS
-from mmseg_deeplab_study.report.paper import film_figure
+from mmseg_deeplab_study.report.paper_pictures import film_figure
 from mmseg_deeplab_study.report.runs import read_runs
 from mmseg_deeplab_study.runs.history import Kind
 

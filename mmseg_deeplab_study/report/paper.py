@@ -1,13 +1,10 @@
 """The figures of adaptations, for a look and for a paper, drawn by matplotlib."""
 
 import io
-import math
 import re
 import textwrap
-from collections.abc import Sequence
 from itertools import count, cycle
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -19,15 +16,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ..atomic_file import write_atomically
-from ..datasets.palettes import UNLABELLED, colour_table
-from ..evaluation.adaptation import class_names
 from ..evaluation.head_or_features import both_curves, seen_mean
 from ..evaluation.score_curves import score_curve, summarise_adaptation
 from ..evaluation.seeds import Estimate
-from .analysis import Analysis, Group, MeasuredRun, leading, mean
+from .analysis import Analysis, Group, leading, mean
 from .costs import trade_offs
-from .curves import COLOURS, marks, series_csv
-from .pictures import shrink
+from .curves import COLOURS, series_csv
+from .paper_pictures import COLUMN, GREY, LEGEND, LINE, RC, predictions_figure, source_figure
 
 # Of a quick figure: line style, line width in points, what the legend adds to the run's name.
 LINES = (
@@ -36,29 +31,9 @@ LINES = (
     (':', 1.2, ', unseen classes'),
     ('-.', 0.8, ', probe'),
 )
-COLUMN, PAGE = 3.3, 6.9  # inches: one and two columns of a paper
-GAP = 0.03  # inches between pictures
-IMAGES = 3  # rows of a figure of predictions
-PIXELS = 720  # width of a picture, beyond which a paper shows no more of it
-LINE = 0.14  # inches that a line of text takes
-GREY = '0.4'
 # Of coprime lengths, so that lines differ in one of them, also in grey, long after the colours repeat.
 STYLES, MARKERS = ('-', '--', '-.', ':'), ('s', '^', 'D', 'v', 'P', 'X', '*')
 RING = dict(marker='o', markersize=7, markeredgewidth=1, fillstyle='none', linestyle='none')
-LEGEND = dict(loc='outside lower center', frameon=False, borderpad=0.1, labelspacing=0.3, columnspacing=1)
-RC = {
-    **dict.fromkeys(('font.size', 'axes.titlesize', 'legend.fontsize'), 7),
-    **dict.fromkeys(('axes.linewidth', 'grid.linewidth', 'xtick.major.width', 'ytick.major.width'), 0.5),
-    'text.parse_math': False,  # names of runs and classes may have a $
-    'pdf.fonttype': 42,  # TrueType; publishers refuse Type 3, matplotlib's own choice
-}
-
-
-class Picture(NamedTuple):
-    """``pixels`` uint8 (H, W, 3), and (id, name, RGB) of a label map's classes."""
-
-    pixels: np.ndarray
-    classes: frozenset[tuple[int, str, tuple[int, ...]]] = frozenset()
 
 
 def adaptation_figure(analysis: Analysis, title: str = '') -> Figure:
@@ -124,37 +99,6 @@ def write_figures(analysis: Analysis, folder: Path) -> list[Path]:
     paths = [path for name, figure in figures.items() for path in _save(figure, folder, name)]
     write_atomically(folder / 'series.csv', series_csv(analysis).encode())
     return [*paths, folder / 'series.csv']
-
-
-@rc_context(RC)
-def source_figure(analysis: Analysis) -> Figure | None:
-    """What the source model sees, a row per experiment; None without pictures."""
-    rows = []
-    for group in analysis.groups:
-        views = (
-            (run, run.folder.photograph(image), run.folder.prediction(image, None))
-            for run in group.runs
-            for image in run.folder.images
-        )
-        for run, photograph, prediction in [view for view in views if None not in view][:1]:
-            classes = run.history.header.get('source_classes') or ()
-            rows.append((run.name, [_photograph(photograph), _label_map(prediction, classes)]))
-    width = PAGE if any(len(name) > 24 for name, _ in rows) else COLUMN
-    return _grid(width, ['photograph', "source model's prediction"], rows) if rows else None
-
-
-@rc_context(RC)
-def predictions_figure(run: MeasuredRun, score: str) -> Figure:
-    """A run's predictions at each of the study's mIoU, and its last, by photograph."""
-    folder = run.folder
-    titles = _column_titles(run, list(folder.snapshots)[-1], score)
-    classes = class_names(run.history)
-    rows = []
-    for image in folder.images[:IMAGES]:
-        paths = [folder.truth(image), *(folder.prediction(image, iteration) for iteration in titles)]
-        maps = (_label_map(path, classes) for path in paths)
-        rows.append(('', [_photograph(folder.photograph(image)), *maps]))
-    return _grid(PAGE, ['photograph', 'truth', *titles.values()], rows)
 
 
 @rc_context(RC)
@@ -235,41 +179,6 @@ def cost_figure(analysis: Analysis) -> Figure | None:
 
 
 @rc_context(RC)
-def film_figure(runs: Sequence[MeasuredRun], iterations: Sequence[int], image: str) -> Figure:
-    """Label maps of one photograph, a row per run: the source's view, ``iterations``, the truth.
-
-    The source's classes have the colours of the target's that they are read as, all others are black.
-    """
-    rows = []
-    for run in runs:
-        header, folder, classes = run.history.header, run.folder, class_names(run.history)
-        truth = folder.truth(image)
-        found = [_label_map(folder.prediction(image, i), classes) for i in iterations]
-        known = {match['source']: target for target, match in (header.get('matches') or {}).items()}
-        names = [known.get(name) for name in header.get('source_classes') or ()]
-        rows.append((run.name, [_read_map(folder.prediction(image, None), truth, names, classes), *found]))
-        rows[-1][1].append(_label_map(truth, classes))
-    titles = ["source's view", *(f'iteration {i}' for i in iterations), 'truth']
-    return _grid(PAGE, titles, rows)
-
-
-def _read_map(
-    path: Path | None, truth: Path, names: Sequence[str | None], classes: Sequence[str]
-) -> Picture | None:
-    """A label map of other classes in the ``truth``'s colours; ``names`` say what they are read as."""
-    image = shrink(path, PIXELS)
-    if image is None:
-        return None
-    colours = np.reshape(shrink(truth, PIXELS).getpalette(), (-1, 3))
-    colours = [colours[classes.index(name)] if name else np.zeros(3) for name in names]
-    ids = np.asarray(image)
-    seen = frozenset(
-        (classes.index(names[i]), names[i], tuple(map(int, colours[i]))) for i in np.unique(ids) if names[i]
-    )
-    return Picture(np.array(colours, np.uint8)[ids], seen)
-
-
-@rc_context(RC)
 def head_or_features_figure(analysis: Analysis) -> Figure | None:
     """Plot the mean over seen classes through the new classifier and the source's own.
 
@@ -304,67 +213,6 @@ def head_or_features_figure(analysis: Analysis) -> Figure | None:
     axes.locator_params('x', nbins=6, integer=True)
     _set_axes(axes, 'mIoU of seen classes')
     axes.autoscale(axis='y')  # what counts is how far the lines are apart
-    return figure
-
-
-def _column_titles(run: MeasuredRun, last: int, score: str) -> dict[int, str]:
-    reached: dict[int, list[str]] = {}
-    for threshold, iteration in marks(run, score).items():
-        reached.setdefault(iteration, []).append(f'{threshold / 100:g}')
-    titles = {iteration: f'{score} {", ".join(texts)}' for iteration, texts in reached.items()}
-    if last not in titles:
-        scores = dict(score_curve(run.history.validations, score))
-        # One that only a probe was validated at has no mIoU of the whole set.
-        titles[last] = f'last, {score} {scores[last] / 100:.2f}' if last in scores else 'last'
-    return {iteration: f'{titles[iteration]}\n(iteration {iteration})' for iteration in sorted(titles)}
-
-
-def _photograph(path: Path | None) -> Picture | None:
-    image = shrink(path, PIXELS, photograph=True)
-    return Picture(np.asarray(image)) if image else None
-
-
-def _label_map(path: Path | None, names: Sequence[str]) -> Picture | None:
-    image = shrink(path, PIXELS)
-    if image is None or image.mode != 'P':
-        return None
-    # Ids after the classes are those of pixels without a label.
-    ids, names = np.minimum(np.asarray(image, int), len(names)), [*names, 'unlabelled']
-    colours = colour_table(np.reshape(image.getpalette(), (-1, 3))[: len(names) - 1], UNLABELLED)
-    classes = frozenset((int(i), names[i], tuple(colours[i].tolist())) for i in np.unique(ids))
-    return Picture(colours[ids], classes)
-
-
-def _grid(
-    width: float, titles: Sequence[str], rows: Sequence[tuple[str, Sequence[Picture | None]]]
-) -> Figure:
-    """Labelled rows of pictures, ``width`` inches wide, and a legend of their classes."""
-    pictures = [picture for _, row in rows for picture in row if picture]
-    aspect = max((p.pixels.shape[0] / p.pixels.shape[1] for p in pictures), default=0.5)
-    classes = sorted({entry for picture in pictures for entry in picture.classes})
-    handles = [Patch(fc=np.divide(rgb, 255), ec=GREY, lw=0.4, label=name) for _, name, rgb in classes]
-    columns = max(1, int(width / (0.055 * max((len(name) for _, name, _ in classes), default=0) + 0.4)))
-    labels = [textwrap.fill(name, max(1, int(aspect * width / len(titles) / 0.07))) for name, _ in rows]
-    aside = LINE * max(1 + name.count('\n') if name else 0 for name in labels)
-    lines = max(1 + title.count('\n') for title in titles) + math.ceil(len(handles) / columns) + 0.5
-    height = len(rows) * (aspect * ((width - aside) / len(titles) - GAP) + GAP) + LINE * lines
-    figure = Figure(figsize=(width, height), layout='constrained')
-    figure.get_layout_engine().set(w_pad=GAP / 2, h_pad=GAP / 2, wspace=0, hspace=0)
-    grid = figure.subplots(len(rows), len(titles), squeeze=False)
-    for line, name, (_, row) in zip(grid, labels, rows, strict=True):
-        line[0].set_ylabel(name)
-        for axes, picture in zip(line, row, strict=True):
-            axes.set(xticks=[], yticks=[])
-            if picture:
-                # Colours of classes are not to be mixed.
-                axes.imshow(picture.pixels, interpolation='none' if picture.classes else 'antialiased')
-            else:
-                axes.set_box_aspect(aspect)
-                centre = dict(ha='center', va='center', color=GREY, transform=axes.transAxes)
-                axes.text(0.5, 0.5, 'no picture', **centre)
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, pad=3)
-    figure.legend(handles=handles, ncols=columns, **LEGEND)
     return figure
 
 

@@ -20,10 +20,9 @@ from mmseg_deeplab_study.report.paper import (
     curves_figure,
     draw_adaptation,
     head_or_features_figure,
-    predictions_figure,
-    source_figure,
     write_figures,
 )
+from mmseg_deeplab_study.report.paper_pictures import film_figure, predictions_figure, source_figure
 from mmseg_deeplab_study.report.runs import RunFolder
 from mmseg_deeplab_study.runs.history import FILE_NAME, History, HistoryWriter
 
@@ -408,3 +407,18 @@ def test_quick_figure_as_a_file(tmp_path):
     assert path == tmp_path / 'new folder' / 'adaptation.png'
     with Image.open(path) as image:
         assert image.size == (1200, 720)  # 8 x 4.8 inches of 150 dots
+
+
+def test_film_is_label_maps_with_the_source_read_in_the_targets_colours(tmp_path, read):
+    path = write_run(tmp_path / 'one', {0: 20.0, 5: 30.0}, pictures=['a'])
+    analysis = read(path)
+    analysis.runs[0].history.header['matches'] = {'car': {'source': 'car', 'kind': 'exact'}}
+    figure = film_figure(analysis.runs, [0, 5], 'a')
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["source's view", 'iteration 0', 'iteration 5', 'truth']
+    view, before, _, truth = (axes.images[0].get_array() for axes in figure.axes)
+    # Its background is no class of the target, its car has the colour of the target's.
+    assert np.unique(view[:, :4].reshape(-1, 3), axis=0).tolist() == [[0, 0, 0]]
+    assert np.unique(view[:, 4:].reshape(-1, 3), axis=0).tolist() == [list(PALETTE[1])]
+    assert np.unique(before.reshape(-1, 3), axis=0).tolist() == [list(PALETTE[0])]
+    assert truth[0, 0].tolist() == list(UNLABELLED)
