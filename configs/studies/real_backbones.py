@@ -16,6 +16,13 @@ runs = {
         options=dict(load_from='tflite://checkpoints/deeplabv3_257_mv_gpu.tflite'),
     ),
     'x1-os16-imagenet': dict(config='camvid/deeplabv3_mobilenet-v2-os16_1xb4-200_imagenet2camvid.py'),
+    # As the last, with PASCAL VOC's backbone: tells what it adds apart from its head.
+    'x1-os16-backbone': dict(
+        config='camvid/deeplabv3_mobilenet-v2-os16_1xb4-200_imagenet2camvid.py',
+        options={
+            'model.backbone.init_cfg.checkpoint': 'tflite://checkpoints/deeplabv3_mnv2_pascal_quant.tflite'
+        },
+    ),
 }
 seeds = [0, 1, 2, 3, 4]
 # Half the configs' iterations: an hour and a half on two cores for the three real studies.

@@ -59,16 +59,17 @@ def keep(run: Path, kept: Path) -> None:
 
 
 def main() -> None:
-    """Keep all finished runs of the studies."""
+    """Keep the finished runs of the studies, but for those that are kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('studies', type=Path, nargs='?', default=Path('work_dirs/studies'))
     folder = parser.parse_args().studies
     torch.set_num_threads(1)  # as each of --jobs 2 on two cores, to the last bit
-    counts = {}
+    counts = json.loads(gzip.decompress(COUNTS.read_bytes())) if COUNTS.exists() else {}
     for study in STUDIES:
         for run in sorted(path.parent for path in (folder / study).glob(f'**/seed*/{FILE_NAME}')):
             name = run.relative_to(folder)
-            if SHARED.get(run.parent.name, study) == study:
+            new = str(name) not in counts and (run / 'iter_100.pth').exists()
+            if new and SHARED.get(run.parent.name, study) == study:
                 keep(run, RECORDS / name)
                 counts[str(name)] = count_photographs(run)
                 print(name, flush=True)  # noqa: T201

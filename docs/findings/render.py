@@ -41,6 +41,7 @@ BACKBONES = {
     'x0p5-os16': 'x0.5, stride 16',
     'x0p5-os8': 'x0.5, stride 8',
     'x1-os16-imagenet': 'x1.0, ImageNet alone',
+    'x1-os16-backbone': "x1.0, PASCAL's backbone alone",
 }
 HEADS = {'': 'transferred', 'new-head': 'new', 'copy-zero': 'copied, others zero'}
 RATES = {'frozen': 'frozen', '': "a tenth of the head's", 'same': "the head's"}
@@ -79,7 +80,7 @@ class Findings:
 
     def step(self, experiment: str) -> float:
         """Seconds of an iteration, measured alone on the machine."""
-        return self.seconds[experiment.split('/')[0].removesuffix('-imagenet')]
+        return self.seconds[experiment.split('/')[0].removesuffix('-imagenet').removesuffix('-backbone')]
 
     def seeds(self, experiment: str) -> list[int]:
         """The seeds of an experiment's runs."""
