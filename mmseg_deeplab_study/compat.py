@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import logging
 import os
 import shutil
 import sys
@@ -227,6 +228,34 @@ def format_configs_once() -> None:
         return texts[key]
 
     Config.pretty_text = property(pretty_text, doc=original.__doc__)
+
+
+def set_up_consoles(is_shown: Callable[[logging.LogRecord], bool], formatter: logging.Formatter) -> None:
+    """Have MMEngine's loggers, those of later too, filter and format what they write on the console.
+
+    Upstream fault: MMEngine 0.10.7 writes the same to console and log file, hundreds of lines before a run's
+    first number, and makes its loggers where nobody can set their handlers before. Can go when it takes a
+    filter for the console. Log files stay as they are.
+    """
+    from mmengine.logging import MMLogger
+
+    def set_up(logger: MMLogger) -> None:
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(is_shown)
+                handler.setFormatter(formatter)
+
+    original = MMLogger.__init__
+    if original.__module__ == __name__:
+        return
+
+    def init(self: MMLogger, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        set_up(self)
+
+    MMLogger.__init__ = init
+    for logger in MMLogger._instance_dict.values():
+        set_up(logger)
 
 
 def train_depthwise_in_planes(model: 'nn.Module') -> None:

@@ -2,11 +2,13 @@ import contextlib
 import copy
 import importlib.util
 import io
+import logging
 import math
 import os
 import sys
 import textwrap
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -14,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 from torch import nn
@@ -26,6 +29,7 @@ from mmseg_deeplab_study.compat import (
     find_bases_by_path,
     format_configs_once,
     make_mmcv_ops_importable,
+    set_up_consoles,
     train_depthwise_in_planes,
 )
 
@@ -471,3 +475,20 @@ def test_float32_and_evaluation_stay_in_channels_last():
     assert conv(images).is_contiguous(memory_format=torch.channels_last)
     with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
         assert conv(images).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_consoles_are_filtered_and_formatted_and_log_files_are_not(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
+    monkeypatch.setattr(MMLogger, '__init__', MMLogger.__init__)
+    earlier = MMLogger.get_instance('earlier')
+    for _ in range(2):  # the second does nothing
+        set_up_consoles(lambda record: record.msg != 'noise', logging.Formatter('> %(message)s'))
+    later = MMLogger.get_instance('later', log_file=str(tmp_path / 'log'))
+    for logger in (earlier, later):
+        logger.info('noise')
+        logger.info('a line')
+    assert capsys.readouterr().out == '> a line\n> a line\n'
+    assert [line.split(' - ')[-1] for line in (tmp_path / 'log').read_text().splitlines()] == [
+        'noise',
+        'a line',
+    ]

@@ -34,17 +34,21 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Check everything that can be checked early, then train."""
+    """Check everything that can be checked early, then train; a finished run only says so."""
     args = parse_args()
 
     from mmengine.dist import is_main_process
+    from mmengine.logging import print_log
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
+    from mmseg_deeplab_study.compat import set_up_consoles
     from mmseg_deeplab_study.datasets.label_maps import check_headers
     from mmseg_deeplab_study.engine import AdaptationHook
+    from mmseg_deeplab_study.engine.ending import is_finished, nearby, say_finished
     from mmseg_deeplab_study.memory import keep_freed_memory
     from mmseg_deeplab_study.runs.batches import build_loaders, check_shared_memory
+    from mmseg_deeplab_study.runs.console import ConsoleFormatter, is_shown
     from mmseg_deeplab_study.runs.inputs import TRAINING_DATA, check_data_roots, check_load_from
     from mmseg_deeplab_study.runs.launch import enable_amp, enable_ranks, load_config, prepare_work_dir
     from mmseg_deeplab_study.runs.main_process import from_main_process
@@ -52,6 +56,7 @@ def main() -> None:
     from mmseg_deeplab_study.runs.work_dir import clear_work_dir
 
     keep_freed_memory()
+    set_up_consoles(is_shown, ConsoleFormatter())
     cfg = load_config(args)
     if args.load_from is not None:
         cfg.load_from = args.load_from
@@ -64,7 +69,14 @@ def main() -> None:
     checkpoint = prepare_work_dir(cfg, args.resume, args.overwrite, args.seed)
     if checkpoint is None:
         check_load_from(cfg.get('load_from'))
+    elif is_finished(cfg, checkpoint):
+        if is_main_process():
+            for line in say_finished(cfg):
+                print_log(line, logger='current')
+        return
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if runner.logger.log_file:
+        runner.logger.info(f'Log, with all that this leaves out: {nearby(runner.logger.log_file)}')
     if checkpoint is not None:
         # Where load_from is set, MMEngine would resume from the source checkpoint. Not set in the config,
         # which is kept with the run and says where it came from.

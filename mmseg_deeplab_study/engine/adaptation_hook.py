@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
@@ -13,10 +14,12 @@ from mmseg.structures import SegDataSample
 from ..datasets.subsets import image_paths
 from ..evaluation.metrics.counted import count_pass
 from ..runs.header import open_record, subset_name
-from ..runs.history import FILE_NAME, HistoryWriter, SubsetName
+from ..runs.history import FILE_NAME, HistoryWriter, SubsetName, read_history
 from ..runs.main_process import from_main_process
 from ..runs.random_states import random_states, restore_random_states
 from ..runs.snapshots import Snapshots, choose_images
+from ..tables import duration_text
+from .ending import Pace, nearby, summary
 from .extra_passes import ForgettingPass, record_source
 from .preflight import check_arguments, find_transfer, preflight
 from .probe_loop import ProbeValLoop
@@ -105,6 +108,12 @@ class AdaptationHook(Hook):
         self._due = not here and is_validated(runner)
         self._recorded = metrics_of(here)
         self._recording = True
+        self._begun, self._pace = time.perf_counter(), Pace()
+        runner.logger.info(
+            f'Training from iteration {runner.iter} to {runner.max_iters}, validated every '
+            f'{runner.val_interval} on {len(dataset)} images'
+        )
+        runner.logger.info(f'Record: {nearby(self._writer.path)}')
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Record the source's view and iteration 0, or what a resumed run lacks."""
@@ -168,10 +177,19 @@ class AdaptationHook(Hook):
                 subset = full if name == SubsetName.FULL else name
                 self._append(validation_row(self._metric, passes[name], runner.iter, subset))
         add_nulls(runner, metrics)
+        if left := self._pace.left(runner.iter, runner.max_iters):
+            runner.logger.info(
+                f'Iteration {runner.iter} of {runner.max_iters}: about {duration_text(left)} left, '
+                'validations included'
+            )
 
     def after_train(self, runner: Runner) -> None:
-        """Stop recording: a validation after training is none of the run's."""
+        """Stop recording: a validation after training is none of the run's; say how it went."""
         self._recording = False
+        if is_main_process():
+            history = read_history(self._writer.path)
+            for line in summary(history, runner.work_dir, time.perf_counter() - self._begun):
+                runner.logger.info(line)
         if self._readout is not None:
             self._readout.close()
 
