@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
@@ -28,6 +29,14 @@ def check_data_roots(
     ``option_prefix`` is what ``--cfg-options`` needs before a key, None where there is no such flag.
     FileNotFoundError names key, folder and cure; ValueError if a dataset would be empty.
     """
+    for _, error in find_missing_data(cfg, parts, option_prefix):
+        raise error
+
+
+def find_missing_data(
+    cfg: Config, parts: tuple[str, ...], option_prefix: str | None
+) -> Iterator[tuple[str, FileNotFoundError | ValueError]]:
+    """Each fault that ``check_data_roots`` looks for, after the folder that is missing or its own text."""
     change = 'set {} in the config'
     if option_prefix is not None:
         change = f'give another with --cfg-options {option_prefix}{{}}'
@@ -38,20 +47,27 @@ def check_data_roots(
             continue
         if '://' in dataset['data_root'] or _is_remote(dataset):
             continue  # MMEngine's storage backends are not looked into
-        root, images = Path(dataset['data_root']).expanduser(), dataset.get('ann_file')
-        if not root.is_dir():
-            raise FileNotFoundError(
-                f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
-                f'{Path.cwd()}). Link the data there, or {change.format(f"{key}.data_root=DIR")}'
-                f'{variables}; docs/data.md says where data are from{name_command(root)}'
-            )
-        if images and not (root / images).exists():
-            raise FileNotFoundError(
-                f'{key}.ann_file: {dataset["data_root"]!r} has no {images!r}, the list of images; '
-                'tools/doctor.py --data-root DIR says what a folder lacks, and docs/data.md where it is '
-                'from'
-            )
-        _check_photographs(key, dataset, root, change)
+        root = Path(dataset['data_root']).expanduser()
+        try:
+            _check_dataset(key, dataset, root, change, variables)
+        except (FileNotFoundError, ValueError) as error:
+            yield str(error) if root.is_dir() else str(root), error
+
+
+def _check_dataset(key: str, dataset: dict, root: Path, change: str, variables: str) -> None:
+    images = dataset.get('ann_file')
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f'{key}.data_root: the folder {dataset["data_root"]!r} does not exist (seen from '
+            f'{Path.cwd()}). Link the data there, or {change.format(f"{key}.data_root=DIR")}'
+            f'{variables}; docs/data.md says where data are from{name_command(root)}'
+        )
+    if images and not (root / images).exists():
+        raise FileNotFoundError(
+            f'{key}.ann_file: {dataset["data_root"]!r} has no {images!r}, the list of images; '
+            'tools/doctor.py --data-root DIR says what a folder lacks, and docs/data.md where it is from'
+        )
+    _check_photographs(key, dataset, root, change)
 
 
 def _is_remote(dataset: dict) -> bool:

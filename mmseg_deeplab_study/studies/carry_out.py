@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ..hub import TOOLS
 from ..runs.work_dir import claim_work_dir, release_work_dir
-from .plan import Study, StudyRun, check_study
+from .plan import Study, StudyRun, check_study, find_problems
 from .processes import LocalPool, Pool, command, interrupts_later
 from .progress import console, describe, follow, make_table
 from .state import JOB, LOCK, LOG, RunState, check_mark, is_alive, look, read_job
 
 LAST_LINES = 12
+REPORT = 'report.html'
 
 
 def carry_out_study(
@@ -24,15 +25,15 @@ def carry_out_study(
 ) -> int:
     """Make, check and carry out a study; ``conclude`` over what has ended well.
 
-    Returns the exit code: that of ``conclude``, or 1 for a run that has not ended well. Raises what says why
-    the study cannot be carried out, and KeyboardInterrupt, by Ctrl-C, with what the next call does.
+    Returns the exit code: that of ``conclude``, or 1 for a run that has not ended well, or in a dry run for
+    what is missing. Raises what says why the study cannot be carried out, and KeyboardInterrupt, by Ctrl-C,
+    with what the next call does.
     """
     try:
         study = make_study()
-        check_study(study)
         if args.dry_run:
-            show_plan(study, args)
-            return 0
+            return dry_run(study, args)
+        check_study(study)
         states = run_study(study, args)
     except KeyboardInterrupt:
         raise KeyboardInterrupt('the same command resumes the study') from None
@@ -56,6 +57,7 @@ def run_study(study: Study, args: argparse.Namespace) -> dict[str, RunState]:
             f'Study {study.name}: {len(study.runs)} runs, {len(study.runs) - len(runs)} done or running, '
             f'in {study.folder}'
         )
+        console.print(f'Each run logs to train.log in its folder. Report at the end: {study.folder / REPORT}')
         if args.cluster == 'slurm':
             pool.submit(runs)
             runs = []
@@ -158,6 +160,17 @@ def _state(run: StudyRun, pool: Pool, pending: bool) -> RunState:
     return state
 
 
+def dry_run(study: Study, args: argparse.Namespace) -> int:
+    """Print the plan, and all that is missing for it; returns an exit code. Raises as ``show_plan``."""
+    problems = list(find_problems(study))
+    show_plan(study, args)
+    if problems:
+        console.print('\nMissing or wrong, each named once, with the first run that needs it:')
+    for problem in problems:
+        console.print(f'- {problem}')
+    return int(bool(problems))
+
+
 def show_plan(study: Study, args: argparse.Namespace) -> None:
     """Print what ``run_study`` would do; raises as that."""
     pool = make_pool(study, args)
@@ -198,7 +211,7 @@ def report_failures(study: Study, states: Mapping[str, RunState]) -> list[StudyR
 def analyse_and_report(study: Study, runs: list[StudyRun]) -> int:
     """Call tools/analyze.py and tools/report.py over runs; returns an exit code."""
     folders = [str(run.folder) for run in runs]
-    report = study.folder / 'report.html'
+    report = study.folder / REPORT
     for script, out in (('analyze.py', study.folder), ('report.py', report)):
         call = [sys.executable, str(TOOLS / script), *folders, '-o', str(out)]
         if code := subprocess.run(call, check=False).returncode:

@@ -20,7 +20,7 @@ from ..report.paper import draw_adaptation
 from ..report.runs import RunFolder
 from ..runs.history import read_history
 from ..tables import duration_text, table_text
-from .carry_out import carry_out_study
+from .carry_out import REPORT, carry_out_study
 from .plan import Study, StudyRun, read_study
 from .progress import console
 
@@ -66,7 +66,7 @@ def conclude(study: Study, runs: Sequence[StudyRun]) -> Path:
     for run in runs:
         console.print(f'Record and label maps of {names[run.name]}: {run.folder}')
     console.print(f'Figure: {figure}')
-    report = study.folder / 'report.html'
+    report = study.folder / REPORT
     page = render_page(analysis, notes=[f'These runs are on {DRAWN}.'])
     write_atomically(report, page.encode())
     return report

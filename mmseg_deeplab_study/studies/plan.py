@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -19,7 +19,7 @@ from ..hub import config_path
 from ..runs.config import read_file
 from ..runs.header import config_digest
 from ..runs.history import FILE_NAME
-from ..runs.inputs import TRAINING_DATA, check_data_roots, check_load_from
+from ..runs.inputs import TRAINING_DATA, check_load_from, find_missing_data
 from ..runs.options import flatten, merge_options
 from ..runs.parts import check_values, error_text, name_part
 
@@ -148,22 +148,52 @@ def check_study(study: Study) -> None:
 
     Raises FileNotFoundError if data or a source checkpoint are not there, ValueError if options do not fit.
     """
-    adaptations, built = study.adaptations, set()
+    for problem in find_problems(study):
+        raise problem
+
+
+def find_problems(study: Study) -> Iterator[FileNotFoundError | ValueError]:
+    """All that ``check_study`` raises, each once; a later run that lacks the same is not named."""
+    adaptations, seen, built = study.adaptations, set(), set()
     for run in study.runs:
-        cfg, part = run.resolve(), 'options' if run in adaptations else 'source_options'
+        part = 'options' if run in adaptations else 'source_options'
         own = f'runs.{run.name.split("/")[0]}.{part}.'
-        try:
-            # Adaptations share their data, but not what they start from.
-            check_values(cfg)
-            check_data_roots(cfg, TRAINING_DATA, 'options.' if run in adaptations else own)
-            if run.source is None:
-                check_load_from(cfg.get('load_from'), f'--cfg-options {own}load_from=')
-            _check_rates(cfg)
-            if (digest := data_digest(cfg.to_dict().get('model'))) not in built:
-                built.add(digest)
-                _check_model(cfg)
-        except (FileNotFoundError, ValueError) as error:
-            raise type(error)(f'run {run.name}: {error}') from error
+        # Adaptations share their data, but not what they start from.
+        for what, error in _problems_of(run, 'options.' if run in adaptations else own, own, built):
+            if what not in seen:
+                seen.add(what)
+                yield type(error)(f'run {run.name}: {error}')
+
+
+# What it is of, and the error that says so.
+_Problem = tuple[str, FileNotFoundError | ValueError]
+
+
+def _problems_of(run: StudyRun, shared: str, own: str, built: set[str]) -> Iterator[_Problem]:
+    """What is wrong with a run; ``built`` has the models that need not be built again.
+
+    ``shared`` and ``own`` are where the study overrides what runs share, and what is this one's.
+    """
+    cfg = run.resolve()
+    if wrong := list(_tried(check_values, cfg)):
+        yield from wrong
+        return
+    yield from find_missing_data(cfg, TRAINING_DATA, shared)
+    if run.source is None:
+        load_from = cfg.get('load_from')
+        for _, error in _tried(check_load_from, load_from, f'--cfg-options {own}load_from='):
+            yield str(load_from), error
+    yield from _tried(_check_rates, cfg)
+    if (digest := data_digest(cfg.to_dict().get('model'))) not in built:
+        built.add(digest)
+        yield from _tried(_check_model, cfg)
+
+
+def _tried(check: Callable[..., None], *arguments: Any) -> Iterator[_Problem]:
+    try:
+        check(*arguments)
+    except (FileNotFoundError, ValueError) as error:
+        yield str(error), error
 
 
 def _check_model(cfg: Config) -> None:

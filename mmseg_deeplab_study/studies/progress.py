@@ -21,22 +21,49 @@ console = Console(highlight=False, markup=False, soft_wrap=True)
 def follow(states: Iterable[Mapping[str, RunState]], title: str) -> dict[str, RunState]:
     """Show every run's state until there are no more; returns the last."""
     last: dict[str, RunState] = {}
+    left = TimeLeft()
     if console.is_terminal:
         # No thread of its own: the study starts processes.
         with Live(console=console, auto_refresh=False) as live:
             for last in states:
-                live.update(make_table(last, title), refresh=True)
+                table = make_table(last, title)
+                table.caption = f'{table.caption}{left.text(last)}'
+                live.update(table, refresh=True)
         return dict(last)
     printed: dict[str, tuple[str, float]] = {}
     for last in states:
-        now = time.monotonic()
+        now, whole = time.monotonic(), left.text(last)
         for name, state in last.items():
             status, at = printed.get(name, ('waiting', now))
             again = state.status == 'running' and now - at >= SECONDS_BETWEEN_LINES
             if state.status != status or again:
                 console.print(f'{name}: {describe(state)}')
+                if state.status == 'done':
+                    done = sum(other.status == 'done' for other in last.values())
+                    console.print(f'{done} of {len(last)} runs done{whole}')
                 printed[name] = (state.status, now)
     return dict(last)
+
+
+class TimeLeft:
+    """How long a study still takes, by the iterations that its runs have done since the first look."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def text(self, states: Mapping[str, RunState]) -> str:
+        """What to append to a line; empty before anything is known, and at the end."""
+        going = [state for state in states.values() if state.status not in ('failed', 'blocked')]
+        ends = sum(state.max_iters or 0 for state in going)
+        done = sum((state.max_iters if state.status == 'done' else state.iteration) or 0 for state in going)
+        now = time.monotonic()
+        self._first = self._first or (done, now)
+        gained, seconds = done - self._first[0], now - self._first[1]
+        return (
+            f', about {duration_text(seconds / gained * (ends - done))} left'
+            if gained > 0 < ends - done
+            else ''
+        )
 
 
 def describe(state: RunState) -> str:

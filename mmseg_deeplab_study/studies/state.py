@@ -119,7 +119,7 @@ def look(run: StudyRun) -> RunState:
     else:
         status = 'interrupted' if mark.get('attempts') else 'waiting'
     if iteration is None:
-        return RunState(status)
+        return RunState(status, max_iters=run.max_iters)
     scored = [row for row in record if row.get('kind') == Kind.VALIDATION and row.get('mIoU') is not None]
     miou = scored[-1]['mIoU'] if scored else None
     left = (run.max_iters - iteration) * _pace(logged, record) if logged and status == 'running' else None
