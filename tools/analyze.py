@@ -9,7 +9,6 @@ background's row (road) has an IoU at iteration 0 that it has not learnt.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from _arguments import Parser, run
@@ -46,13 +45,13 @@ def main() -> int:
     from mmseg_deeplab_study.report.analysis import analyse, as_csv, as_json
     from mmseg_deeplab_study.report.analysis_text import as_text
     from mmseg_deeplab_study.report.comparisons import SIDE_BY_SIDE, compare
-    from mmseg_deeplab_study.report.runs import read_runs
+    from mmseg_deeplab_study.report.runs import common_folder, read_runs
     from mmseg_deeplab_study.runs.study_record import write_study_record
 
     runs = read_runs(args.work_dirs)
     if args.export and len(runs) != 1:
         raise ValueError(f'--export takes the record of one run, but got {len(runs)}')
-    out = args.out or Path(os.path.commonpath([run.folder for run in runs.values()]))
+    out = args.out or common_folder(runs.values())
     analysis = analyse(runs, args.iou, args.share)
     files = {'analysis.json': as_json(analysis), 'analysis.csv': as_csv(analysis)}
     text, compared = as_text(analysis), compare(analysis.groups)

@@ -17,7 +17,10 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='or its adaptation.jsonl')
     parser.add_argument(
-        '-o', '--out', type=Path, default=Path('report.html'), help='the page (default: report.html)'
+        '-o',
+        '--out',
+        type=Path,
+        help='the page (default: report.html in WORK_DIR, of several in their common folder)',
     )
     parser.add_argument(
         '--figures',
@@ -50,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.watch_interval <= 0:
         parser.error(f'--watch-interval must be more than 0 seconds, but got {args.watch_interval:g}')
-    if args.out.is_dir():
+    if args.out and args.out.is_dir():
         parser.error(f'-o {args.out} is a folder; give the name of a file')
     return args
 

@@ -12,6 +12,7 @@ probe ``probe/mIoU`` and so on), or ``seen_lead``, ``source_classifier``, ``forg
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -93,10 +94,14 @@ class MeasuredRun(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs that repeat one experiment; ``figures`` are those of a single run, or means over seeds."""
+    """Runs that repeat one experiment; ``figures`` are those of a single run, or means over seeds.
+
+    ``experiment`` is its name in its study, None if it is of none.
+    """
 
     runs: list[MeasuredRun]
     figures: Figures
+    experiment: str | None
 
     @property
     def several(self) -> bool:
@@ -106,13 +111,15 @@ class Group(NamedTuple):
     @property
     def name(self) -> str:
         """The name of its only run, or what its means are of."""
-        names = ', '.join(run.name for run in self.runs)
+        names = self.experiment or ', '.join(run.name for run in self.runs)
         return f'mean of {names}' if self.several else names
 
     @property
     def label(self) -> str:
-        """A short name: its first run's and how many more there are."""
-        return self.runs[0].name + (f' and {len(self.runs) - 1} more' if self.several else '')
+        """A short name: the experiment's, else its first run's and how many more there are."""
+        return self.experiment or self.runs[0].name + (
+            f' and {len(self.runs) - 1} more' if self.several else ''
+        )
 
     @property
     def seeds(self) -> int:
@@ -161,11 +168,29 @@ def analyse(folders: Mapping[str, RunFolder], iou: float = 20, share: float = 0.
             runs.append(MeasuredRun(name, folder, figures, adaptation.unlabelled_classes(folder.history)))
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
-    groups = []
-    for indices in group_runs([run.history.header for run in runs]):
-        members = [runs[i] for i in indices]
-        groups.append(Group(members, _means(members) if len(members) > 1 else members[0].figures))
+    parts = [[runs[i] for i in indices] for indices in group_runs([run.history.header for run in runs])]
+    experiments = [_experiment(members) for members in parts]
+    # A folder may hold runs of several experiments, which then need their own names.
+    taken = [*experiments, *folders]
+    groups = [
+        Group(
+            members,
+            _means(members) if len(members) > 1 else members[0].figures,
+            name if taken.count(name) == 1 else None,
+        )
+        for members, name in zip(parts, experiments, strict=True)
+    ]
     return Analysis(groups, iou, share)
+
+
+def _experiment(runs: Sequence[MeasuredRun]) -> str | None:
+    """What a study calls runs in ``NAME/seedN`` of one folder; None of others."""
+    names = {re.fullmatch(r'(?:(.+)/)?seed\d+', run.name) for run in runs}
+    parents = {run.folder.folder.parent for run in runs}
+    if None in names or len(parents) > 1:
+        return None
+    # Runs of one experiment alone are called by their seeds; seedN alone need not be of a study.
+    return names.pop()[1] or (parents.pop().name if len(runs) > 1 else None)
 
 
 def measure_run(

@@ -11,11 +11,13 @@ from ..evaluation.score_curves import rows_with
 from ..runs.history import FILE_NAME
 from .analysis import analyse
 from .page import render_page
-from .runs import RunFolder, read_runs
+from .runs import RunFolder, common_folder, read_runs
 
 
 def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
     """Write the page, and figures if asked for; returns all runs.
+
+    Without ``args.out`` the page is ``report.html`` in the run's folder, of several in their common one.
 
     A run without a validation is named and left out. Raises FileNotFoundError and ValueError as
     ``read_runs``, ValueError if no run has a validation, OSError if a file cannot be written.
@@ -28,8 +30,9 @@ def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
         raise ValueError(f'none of {", ".join(runs)} has a validation with an mIoU yet')
     analysis = analyse(shown)
     page = render_page(analysis, frames=args.frames, width=args.width)
-    write_atomically(args.out, page.encode())
-    print(f'Wrote {args.out} ({len(page.encode()) / 1e6:.1f} MB)')
+    out = args.out or common_folder(runs.values()) / 'report.html'
+    write_atomically(out, page.encode())
+    print(f'Wrote {out} ({len(page.encode()) / 1e6:.1f} MB)')
     if args.figures:
         from .paper import write_figures
 

@@ -1,7 +1,8 @@
 """The runs of a report: their records, and what else is in their work_dirs."""
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ def training_logs(folder: Path, tail: int | None = None) -> Iterator[list[dict[s
     """What MMEngine logged of iterations, an item per attempt, the last first; as ``read_objects``."""
     for path in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
         yield [row for row in read_objects(path, tail) if 'lr' in row and 'time' in row]
+
+
+def common_folder(runs: Iterable['RunFolder']) -> Path:
+    """The folder of a run, of several the one that has them all."""
+    return Path(os.path.commonpath([run.folder for run in runs]))
 
 
 class RunFolder:

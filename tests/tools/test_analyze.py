@@ -162,10 +162,10 @@ def test_new_classifier_or_features(run_tool, tmp_path):
 
 
 def test_seeds_of_one_experiment(run_tool, tmp_path):
-    folders = [write_run(tmp_path / f'seed{s}', seed=s, more=4.0 * s) for s in range(2)]
-    code, output, _ = run_tool('analyze', *folders)
+    folders = [write_run(tmp_path / f'new-head/seed{s}', seed=s, more=4.0 * s) for s in range(2)]
+    code, output, _ = run_tool('analyze', *folders, '-o', tmp_path)
     assert code == 0
-    assert output.startswith('mean of seed0, seed1 [95 % interval of the mean, n = 2]\n')
+    assert output.startswith('mean of new-head [95 % interval of the mean, n = 2]\n')
     assert cells(output, 'mIoU', 'seed1')[3:7] == ['14.0', '4.0 (10)', '9.0', '10.0']
     mean = cells(output, 'mIoU', 'mean')
     # at 0: 10 and 14, dip: 6 and 10; s / sqrt(2) = 2 for both, times t(0.975, 1) = 12.7062
@@ -181,7 +181,7 @@ def test_seeds_of_one_experiment(run_tool, tmp_path):
     assert (start['mean'] - start['low'], start['high'] - start['mean']) == (half, half)
     assert (start['mean'], start['count'], start['seeds']) == (12.0, 2, 2)
     assert [found['figures']['mIoU']['start'] for found in content['runs']] == [10.0, 14.0]
-    means = [row for row in csv_rows(tmp_path / 'analysis.csv') if row['run'] == 'mean of seed0, seed1']
+    means = [row for row in csv_rows(tmp_path / 'analysis.csv') if row['run'] == 'mean of new-head']
     (row,) = [row for row in means if (row['subject'], row['measure']) == ('mIoU', 'start')]
     assert (row['seed'], row['value'], row['n']) == ('', '12.0', '2')
     assert (float(row['low']), float(row['high'])) == (start['low'], start['high'])

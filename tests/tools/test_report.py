@@ -32,6 +32,16 @@ def test_page_and_figures(run_tool, tmp_path):
     assert all(path.stat().st_size > 0 for path in written)
 
 
+def test_without_a_place_the_page_is_beside_the_runs(run_tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = [write_record(tmp_path / 'study' / name, {0: 5.0}) for name in ('a/seed0', 'b/seed0')]
+    for given, out in (([folders[0] / FILE_NAME], folders[0]), (folders, tmp_path / 'study')):
+        code, output, _ = run_tool('report', *given)
+        assert code == 0 and output.startswith(f'Wrote {out / "report.html"} (')
+        assert (out / 'report.html').is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ['study']
+
+
 def test_a_run_without_a_validation_is_left_out_and_named(run_tool, tmp_path):
     folders = [write_record(tmp_path / 'a', {0: 5.0}), write_record(tmp_path / 'b', {})]
     code, output, errors = run_tool('report', *folders, '-o', tmp_path / 'page.html')
