@@ -278,7 +278,8 @@ def add_study_arguments(
     parser.add_argument(
         '--dry-run',
         action='store_true',
-        help='only check everything and print what would run, with --cluster slurm also the scripts',
+        help='only check everything, and print what would run and what is missing, with --cluster slurm also '
+        'the scripts',
     )
 
 

@@ -69,7 +69,7 @@ def main() -> None:
     checkpoint = prepare_work_dir(cfg, args.resume, args.overwrite, args.seed)
     if checkpoint is None:
         check_load_from(cfg.get('load_from'))
-    elif is_finished(cfg, checkpoint):
+    elif from_main_process(lambda: is_finished(cfg, checkpoint)):
         if is_main_process():
             for line in say_finished(cfg):
                 print_log(line, logger='current')

@@ -8,13 +8,13 @@ import mmengine
 from mmengine.logging.logger import MMFormatter
 
 COLUMNS = 100
-_MMENGINE = str(Path(mmengine.__file__).parent)
+_MMENGINE = f'{Path(mmengine.__file__).parent}/'
 # How messages of MMEngine's begin that say nothing to a user; all but the last are of level INFO.
 _NOISE = re.compile(
     r'paramwise_options -- |Using env variable `|Config:\n|Hooks will be executed in the following order:'
     r'|\n-+\nSystem environment:|Distributed training is not used, all SyncBatchNorm|Exp name: '
     # Of a class that has had no score yet.
-    r'|resumed key: \S.* is not defined in message_hub'
+    r'|resumed key: .* is not defined in message_hub'
 )
 _PROGRESS = re.compile(r'(.{14} (?:Iter|Epoch)\((?:train|val)\)(?: *\[[^\]]*\])+)(.*)')
 # Scores of single classes, parts of the loss, and times that the time of an iteration includes.

@@ -7,6 +7,7 @@ import pytest
 from mmseg_deeplab_study.runs.work_dir import claim_work_dir, is_claimed, release_work_dir
 from mmseg_deeplab_study.studies.carry_out import (
     carry_out,
+    carry_out_study,
     report_failures,
     run_study,
     show_plan,
@@ -154,3 +155,17 @@ def test_a_dry_run_writes_nothing(make_study, tmp_path, arguments, capsys):
     assert "custom_hooks.0.unmatched = 'random'" in output
     assert f"load_from = '{tmp_path}/out/a/source/iter_3.pth'" in output
     assert 'train.py' in output
+
+
+def test_a_dry_run_prints_the_plan_and_what_is_missing(make_study, arguments, capsys):
+    arguments.dry_run = True
+
+    def dry_run(**options) -> int:
+        return carry_out_study(lambda: make_study(seeds=[0, 1], options=options), pytest.fail, arguments)
+
+    assert dry_run(load_from='no.pth') == 1
+    plan, missing = capsys.readouterr().out.split('\nMissing or wrong, each named once')
+    assert 'a/seed0: ' in plan and 'a/seed1: ' in plan
+    assert missing.count('\n- ') == 1 and '- run a/seed0: load_from=no.pth: no such file' in missing
+    assert dry_run() == 0
+    assert 'Missing' not in capsys.readouterr().out

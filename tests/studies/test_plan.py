@@ -10,7 +10,7 @@ from mmseg.registry import HOOKS, MODELS
 from mmseg.utils import register_all_modules
 
 from mmseg_deeplab_study.hub import CONFIGS
-from mmseg_deeplab_study.studies.plan import check_study, read_study
+from mmseg_deeplab_study.studies.plan import check_study, find_problems, read_study
 
 STUDIES = sorted((CONFIGS / 'studies').glob('*.py'))
 
@@ -295,3 +295,16 @@ def is_known(key: str, cfg: Config) -> bool:
     register_all_modules()
     registry = HOOKS if path[0] == 'custom_hooks' else MODELS
     return last in signature(registry.get(node['type'])).parameters
+
+
+def test_all_that_is_missing_is_found_each_once(make_study, tmp_path):
+    data = "train_dataloader = dict(dataset=dict(data_root='no/data'))\nval_dataloader = train_dataloader\n"
+    (tmp_path / 'data.py').write_text(f"{data}load_from = 'no.pth'\ntrain_cfg = dict(max_iters=1)\n")
+    other = dict(config='data.py', options={'val_dataloader.dataset.data_root': 'no/more'})
+    study = make_study(runs={'a': dict(config='data.py'), 'b': {**other}}, seeds=[0, 1])
+    found = [str(problem).split(';')[0].split(' (')[0] for problem in find_problems(study)]
+    assert found == [
+        "run a/seed0: train_dataloader.dataset.data_root: the folder 'no/data' does not exist",
+        'run a/seed0: load_from=no.pth: no such file',
+        "run b/seed0: val_dataloader.dataset.data_root: the folder 'no/more' does not exist",
+    ]

@@ -15,7 +15,7 @@ def run(make_study):
 
 
 def test_status_in_the_order_of_a_life(run):
-    assert look(run) == RunState('waiting')
+    assert look(run) == RunState('waiting', max_iters=60)
     write_mark(run, recipe=run.recipe(), attempts=1, exit_code=None)
     assert look(run).status == 'interrupted'
     claim_work_dir(run.folder, LOCK)
@@ -40,7 +40,7 @@ def log(run, attempt: str, *rows: dict) -> None:
 
 def test_progress_of_a_run_that_is_going_on(run):
     claim_work_dir(run.folder, LOCK)
-    assert look(run) == RunState('running')
+    assert look(run) == RunState('running', max_iters=60)
     # Nothing is logged: the record says the iteration.
     (run.folder / FILE_NAME).write_text('{"iter": 5, "kind": "validation", "subset": "full", "mIoU": null}\n')
     assert look(run) == RunState('running', 5, 60)

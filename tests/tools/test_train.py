@@ -55,7 +55,49 @@ def run(weights, camvid, tmp_path_factory) -> Path:
     argv = [CAMVID, '--work-dir', work_dir, *options(f'load_from={weights}', 'train_cfg.max_iters=5')]
     done = start(TRAIN, *argv, cwd=work_dir.parent, CAMVID_ROOT=camvid)
     assert done.returncode == 0, done.stderr
+    (work_dir.parent / 'console').write_text(done.stdout)
     return work_dir
+
+
+def test_the_console_has_no_noise_and_the_log_file_has_all(run):
+    console = (run.parent / 'console').read_text()
+    (log,) = run.glob('*/*.log')
+    noise = ('paramwise_options', 'System environment:', 'Config:', 'Hooks will be executed', 'IoU.road')
+    assert [text for text in noise if text in console or text not in log.read_text()] == []
+    lines = console.splitlines()
+    first = next(place for place, line in enumerate(lines) if 'mIoU ' in line)
+    assert first < 60
+    # Warnings and paths are as long as they are.
+    assert [line for line in lines if len(line) > 100 and 'WARNING' not in line and '/' not in line] == []
+    assert f'Log, with all that this leaves out: {log.relative_to(run.parent)}' in console
+    found = [line[15:] for line in lines[-4:]]
+    assert found[0].startswith('Done in ') and found[0].endswith('checkpoints: work')
+    assert found[1].startswith("mIoU.labelled (%): source's view 8.0, at 0 11.0, lowest ")
+    assert found[2:] == [
+        'Figures: tools/analyze.py work',
+        'Report:  tools/report.py work   # writes report.html there',
+    ]
+
+
+def test_a_finished_run_is_left_as_it_is(forked, run, weights, camvid, tmp_path):
+    work_dir = tmp_path / 'work'
+    shutil.copytree(run, work_dir)
+
+    def files() -> dict[str, bytes]:
+        return {
+            path: path.read_bytes()
+            for path in work_dir.rglob('*')
+            if path.is_file() and path.name != '.running'
+        }
+
+    before = files()
+    argv = [CAMVID, '--work-dir', work_dir, '--resume']
+    argv += options(f'load_from={weights}', 'train_cfg.max_iters=5')
+    done = forked.run(TRAIN, *argv, cwd=tmp_path, env={'CAMVID_ROOT': camvid})
+    assert done.returncode == 0, done.stderr
+    assert 'Finished: the run in work is at iteration 5 of 5; nothing is changed' in done.stdout
+    assert 'tools/report.py work ' in done.stdout
+    assert files() == before
 
 
 def test_record_of_the_real_weights(run, weights):
