@@ -21,7 +21,7 @@ from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.evaluation.bootstrap import QUANTILES, SAMPLES
 from mmseg_deeplab_study.evaluation.costs import training_cost
 from mmseg_deeplab_study.evaluation.metrics.scores import LABELLED
-from mmseg_deeplab_study.evaluation.score_curves import score_curve
+from mmseg_deeplab_study.evaluation.score_curves import MIN_BEST, score_curve
 from mmseg_deeplab_study.evaluation.seeds import Estimate, estimate_difference, estimate_over_seeds
 from mmseg_deeplab_study.report.analysis import Analysis, analyse
 from mmseg_deeplab_study.report.analysis_text import percent
@@ -73,6 +73,11 @@ class Findings:
     def seen(self) -> list[str]:
         """Those of them that PASCAL VOC has."""
         return [n for n in self.labelled if n in self.analysis.runs[0].history.header['seen_classes']]
+
+    def never(self) -> list[str]:
+        """The labelled classes that no run of ``BACKBONES`` has at ``MIN_BEST``."""
+        runs = [run for name in BACKBONES for run in self.experiments[name]]
+        return [n for n in self.labelled if max(r.figures[f'IoU.{n}']['best'] for r in runs) < MIN_BEST]
 
     def model(self, experiment: str) -> Mapping[str, Any]:
         """Parameters and multiply-adds, as the header has them."""
