@@ -143,6 +143,11 @@ class Findings:
             found |= {f'{name}/{variant}': f'{title}, {HEADS[variant]}' for variant in HEADS if variant}
         return {name: title for name, title in found.items() if self._reads(name)}
 
+    def largest_dip(self) -> str:
+        """The largest fall of mIoU below iteration 0 in any run that began from PASCAL's head."""
+        runs = [run for name in list(BACKBONES)[:3] for run in self.experiments[name]]
+        return f'{max(run.figures[LABELLED[0]]["dip"] for run in runs):.1f}'
+
     def _reads(self, experiment: str) -> bool:
         return any(run.figures['source_classifier'] for run in self.experiments.get(experiment, ()))
 
