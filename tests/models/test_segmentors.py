@@ -14,7 +14,12 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmseg_deeplab_study.models import bands
-from mmseg_deeplab_study.models.segmentors import StudyEncoderDecoder, bare_model, upsampled_labels
+from mmseg_deeplab_study.models.segmentors import (
+    StudyEncoderDecoder,
+    _contenders,
+    bare_model,
+    upsampled_labels,
+)
 
 INPUTS = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
@@ -175,10 +180,69 @@ def test_upsampled_labels_are_those_of_upsampled_logits(size, align_corners):
     logits = torch.randn(2, 19, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for memory_format in (torch.contiguous_format, torch.channels_last):
         given = logits.contiguous(memory_format=memory_format)[1:]
-        found = upsampled_labels(given, size, align_corners)
-        resized = nn.functional.interpolate(given, size, mode='bilinear', align_corners=align_corners)
-        assert found.dtype == torch.uint8 and found.shape == size
-        assert torch.equal(found, resized[0].argmax(dim=0).to(torch.uint8))
+        assert_labels_of_resized(given, size, align_corners)
+
+
+def assert_labels_of_resized(logits: torch.Tensor, size: tuple[int, int], align_corners: bool) -> None:
+    found = upsampled_labels(logits, size, align_corners)
+    resized = nn.functional.interpolate(logits, size, mode='bilinear', align_corners=align_corners)
+    assert found.dtype == torch.uint8 and found.shape == size
+    assert torch.equal(found, resized[0].argmax(dim=0).to(torch.uint8))
+
+
+def won_by(winners: list[list[int]], classes: int) -> torch.Tensor:
+    """Logits (1, C, h, w) whose largest are as given; the others are near enough to win between them."""
+    ahead = nn.functional.one_hot(torch.tensor(winners), classes).permute(2, 0, 1)[None]
+    noise = torch.rand(ahead.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = noise + ahead
+    assert logits[0].argmax(dim=0).tolist() == winners
+    return logits
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('size', [(48, 17), (6, 4), (13, 9), (3, 2)], ids=str)
+@pytest.mark.parametrize(
+    'winners',
+    [
+        [[3] * 4] * 6,
+        [[3] * 4] * 3 + [[3, 3, 0, 1]] * 3,
+        [[4, 2, 0, 1]] * 2 + [[3] * 4] * 4,
+        [[1] * 4, [0, 0, 1, 0], [1] * 4, [1] * 4, [2, 2, 2, 0], [2] * 4],
+        [[3] * 4] * 3 + [[0] * 4] * 3,
+        [[0, 1, 2, 3], [4, 5, 6, 7]] * 3,
+    ],
+    ids=['one class', 'top', 'bottom', 'between others', 'two', 'many classes'],
+)
+def test_upsampled_labels_where_few_classes_win(winners, size, align_corners):
+    for classes in (8, 40):
+        assert_labels_of_resized(won_by(winners, classes), size, align_corners)
+
+
+@pytest.mark.parametrize(('size', 'align_corners'), [((10, 12), False), ((9, 11), True)])
+@pytest.mark.parametrize('classes', [2, 5, 20])
+def test_of_equal_logits_the_first_class_wins(classes, size, align_corners):
+    """Small integers, at weights of quarters and halves: sums are exact, and ties everywhere."""
+    for high in (1, 2, 4):
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randint(high, (1, classes, 5, 6), generator=generator).double()
+        assert_labels_of_resized(logits, size, align_corners)
+
+
+@pytest.mark.parametrize('shape', [(1, 2), (2, 1)], ids=['row', 'column'])
+def test_a_class_that_wins_between_pixels_alone(shape):
+    # 4, 0, 3 and 0, 4, 3; halfway 2, 2, 3; what is 1 at both never wins.
+    logits = torch.tensor([[4.0, 0], [0, 4], [3, 3], [1, 1]]).reshape(1, 4, *shape)
+    size = tuple(2 * side - 1 for side in shape)
+    assert upsampled_labels(logits, size, align_corners=True).flatten().tolist() == [0, 2, 1]
+
+
+def test_classes_that_can_win():
+    # The last but one is below the first in both; the others are not below one winner in both.
+    pixels = torch.tensor([[4.0, 0, 3, 4, 2, 1], [0.0, 4, 3, -1, -1, 0]])
+    assert _contenders(pixels, torch.tensor([0, 1])) == [0, 1, 2, 3, 5]
+    assert _contenders(torch.rand(9, 8), torch.arange(7)) == list(range(8))
+    pixels[0] = torch.nan
+    assert _contenders(pixels, torch.tensor([0, 1])) == list(range(6))
 
 
 @pytest.mark.parametrize('how', ['full output', 'slide', 'flip', 'no samples'])
@@ -281,6 +345,7 @@ def test_bfloat16(both):
     assert {p.dtype for p in parts['backbone'].parameters()} == {torch.bfloat16}
     # Else hundreds of logits of 4 would be one of 3 values.
     assert {p.dtype for p in parts['decode_head'].conv_seg.parameters()} == {torch.float32}
+    assert parts['decode_head'].conv_seg.weight.equal(ours.decode_head.conv_seg.weight)
     assert len(found.unique()) > 0.1 * found.numel()
     assert {p.dtype for p in ours.parameters()} == {torch.float32}
     # Another precision later.
