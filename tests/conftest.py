@@ -377,9 +377,9 @@ def write_trained() -> Callable[..., dict]:
 
 @pytest.fixture(scope='session')
 def with_every_row() -> Callable[[Config, Path], None]:
-    """Makes a config of `make_config` record every kind of row: the source's own view, forgetting, the whole
-    set and a probe of 2 images. The source model, drawn at random and written to the folder given, knows
-    Cityscapes' classes and background; its validation set is the target's."""
+    """Makes a config of `make_config` record every kind of row: the source's own view, its classifier's,
+    forgetting, the whole set and a probe of 2 images. The source model, drawn at random and written to the
+    folder given, knows Cityscapes' classes and background; its validation set is the target's."""
     from mmseg.registry import MODELS
     from mmseg.utils import get_classes
 
@@ -393,7 +393,7 @@ def with_every_row() -> Callable[[Config, Path], None]:
         forgetting = dict(dataloader=cfg.val_dataloader.to_dict(), interval=2)
         cfg.custom_hooks = [
             dict(type='HeadTransferHook', source=source, target='cityscapes'),
-            dict(type='AdaptationHook', forgetting=forgetting, snapshots=2),
+            dict(type='AdaptationHook', source_classifier=True, forgetting=forgetting, snapshots=2),
         ]
         cfg.val_evaluator.source = source
         cfg.val_cfg = dict(type='ProbeValLoop', probe=2, full_interval=2)

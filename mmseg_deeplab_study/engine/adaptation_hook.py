@@ -57,8 +57,8 @@ class AdaptationHook(Hook):
 
     Raises:
         ValueError: at construction for arguments of another kind; before training, if the metric is missing,
-            the data do not fit the label space or the model, custom_hooks has a hook twice, or the model
-            refines each prediction by a dense CRF.
+            the data do not fit the label space or the model, custom_hooks has a hook twice, the model
+            refines each prediction by a dense CRF, or ``source_classifier`` or ``forgetting`` cannot be had.
         FileExistsError: before training, if a fresh run would overwrite another's record.
         RuntimeError: before training, if another run uses the folder.
     """

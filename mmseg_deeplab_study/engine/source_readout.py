@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.runner import Runner
+from mmengine.runner.amp import autocast
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
@@ -54,6 +55,7 @@ class SourceReadout:
         head = model.decode_head
         self._align_corners = head.align_corners
         self._classifier = build_classifier(transfer.source_classifier, head.conv_seg.weight)
+        self._fp16 = runner.val_loop.fp16
         self._features: Tensor | None = None
         self._seconds = 0.0
         self._handle = head.conv_seg.register_forward_pre_hook(self)
@@ -73,8 +75,8 @@ class SourceReadout:
         if first:
             self._counted.results.clear()
             self._seconds = 0.0
-        with torch.no_grad():
-            logits = self._classifier(self._features.float())
+        with torch.no_grad(), autocast(enabled=self._fp16):
+            logits = self._classifier(self._features.float()).float()
         self._features = None
         for sample, of_image in zip(samples, logits.split(1), strict=True):
             labels = labels_of_image(of_image, sample.metainfo, self._align_corners)

@@ -90,8 +90,9 @@ def finished(tmp_path_factory, make_tiny_cityscapes, make_config) -> tuple[Runne
     for path in wide.glob('*/val/tiny/tiny_000002_*'):
         path.replace(root / path.relative_to(wide))
     # Images keep their size in validation; the network sees them padded to a multiple of 16.
-    witness = Witness()
-    return train(make_config(root, folder / 'work'), witness), witness, root
+    witness, config = Witness(), make_config(root, folder / 'work')
+    config.train_dataloader.dataset.pipeline.insert(2, dict(type='RandomCrop', crop_size=(48, 32)))
+    return train(config, witness), witness, root
 
 
 def test_header(finished):
@@ -111,6 +112,7 @@ def test_header(finished):
         'train': {'subset': 'full', 'images': 4, 'digest': names_digest(train_names)},
     }
     assert {key: header[key] for key in expected} == expected
+    assert (header['model']['input'], header['model']['training']['input']) == ([64, 64], [48, 32])
     versions = header['versions']
     assert torch.__version__.startswith(versions['torch'])
     assert {'mmseg_deeplab_study', 'mmsegmentation', 'mmengine', 'mmpretrain', 'numpy'} <= set(versions)

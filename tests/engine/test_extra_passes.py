@@ -89,7 +89,7 @@ def test_seen_classes_are_those_that_the_transfer_matched(run):
     assert header['seen_classes'] == seen
     assert header['matches']['car'] == {'source': 'automobile', 'kind': 'class_map'}
     assert list(header['matches']) == seen
-    assert {row['kind'] for row in rows} == {'source', 'validation'}
+    assert {row['kind'] for row in rows} == {'source', 'source_classifier', 'validation'}
     for row in rows:
         known = [iou for name, iou in row['class_iou'].items() if name in seen and iou is not None]
         assert row['mIoU.seen'] == pytest.approx(sum(known) / len(known))
@@ -126,6 +126,7 @@ def test_checkpoints_keep_the_source_s_classifier(run):
 @pytest.mark.slow
 def test_the_source_s_view_in_sliding_windows(config):
     config.model.test_cfg = dict(mode='slide', crop_size=(48, 48), stride=(16, 16))
+    config.custom_hooks[1].source_classifier = False
     config.train_cfg.max_iters = 1
     Runner.from_cfg(config).train()
     assert read_history(config.work_dir).rows[0]['kind'] == 'source'
@@ -243,7 +244,8 @@ def test_averaged_weights_give_the_same_rows_wherever_their_hook_is(config):
         return [{**row, 'seconds': None} for row in read_history(cfg.work_dir).rows]
 
     alone, last = rows(), rows(2)
-    assert {row['kind'] for row in last if row['iter'] == 0} == {'source', 'validation', 'forgetting'}
+    kinds = {'source', 'source_classifier', 'validation', 'forgetting'}
+    assert {row['kind'] for row in last if row['iter'] == 0} == kinds
     assert [row for row in last if row['iter'] == 0] == [row for row in alone if row['iter'] == 0]
     assert last[-1]['confusion'] != alone[-1]['confusion']
     assert rows(0) == rows(2, priority=49) == last

@@ -79,11 +79,12 @@ def test_the_same_integers(start, config, together, tmp_path):
     start(1, tmp_path, config, '--work-dir', alone, '--cfg-options', 'train_cfg.max_iters=1')
     histories = [read_history(work_dir) for work_dir in (alone, together)]
     rows = [[row for row in history.rows if row['iter'] == 0] for history in histories]
-    kinds = [('source', 'full'), ('forgetting', 'full'), ('validation', 'full'), ('validation', 'probe')]
+    kinds = [(kind, 'full') for kind in ('source', 'forgetting', 'source_classifier', 'validation')]
+    kinds.append(('validation', 'probe'))
     assert [(row['kind'], row['subset']) for row in rows[0]] == kinds
     for row, other in zip(*rows, strict=True):
         assert {**row, 'seconds': 0} == {**other, 'seconds': 0}
-    assert [row['images'] for row in rows[1]] == [5, 5, 5, 2]
+    assert [row['images'] for row in rows[1]] == [5, 5, 5, 5, 2]
     # From here on batches differ; but every iteration is there, once.
     assert [row['iter'] for row in histories[1].select('validation', 'probe')] == [0, 2, 4]
     for name in ('snapshots/source', 'snapshots/000000', 'snapshots/reference'):
