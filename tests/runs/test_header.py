@@ -109,12 +109,14 @@ class Toy(nn.Module):
 
 
 def test_parameters_and_multiply_adds_by_hand():
-    assert describe_model(Toy(), 32, 64) == {
+    assert describe_model(Toy(), (32, 64), (16, 8)) == {
         # 3*3*3*8 + 8*19 + 19
         'parameters': 216 + 152 + 19,
         # 16*32 pixels, each 3*3*3*8 and 8*19
         'multiply_adds': 512 * (216 + 152),
         'input': [32, 64],
+        # 8*4 pixels
+        'training': {'multiply_adds': 32 * (216 + 152), 'input': [16, 8]},
     }
 
 
@@ -122,7 +124,8 @@ def test_resnet50_is_as_published():
     """torchvision gives 25,557,032 parameters and 4.09 GFLOPS (multiply-adds) at 224x224, the classifier's
     2,049,000 and 0.002 among them."""
     register_all_modules()
-    found = describe_model(Toy(MODELS.build(dict(type='mmpretrain.ResNet', depth=50))), 224, 224)
+    model = Toy(MODELS.build(dict(type='mmpretrain.ResNet', depth=50)))
+    found = describe_model(model, (224, 224), (32, 32))
     assert found['parameters'] == 25_557_032 - 2_049_000
     assert found['multiply_adds'] / 1e9 == pytest.approx(4.09, abs=0.01)
 
@@ -131,8 +134,8 @@ def test_the_segmentor_stays_as_it_is(make_config, tmp_path):
     register_all_modules()
     model = MODELS.build(make_config(tmp_path, tmp_path).model).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    found = describe_model(model, 64, 64)
-    assert found['multiply_adds'] > found['parameters'] > 0
+    found = describe_model(model, (64, 64), (32, 32))
+    assert found['multiply_adds'] > found['training']['multiply_adds'] > found['parameters'] > 0
     assert model.training
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -142,5 +145,6 @@ def test_what_cannot_run_on_shapes(caplog):
         def forward(self, inputs: torch.Tensor, mode: str) -> torch.Tensor:
             return inputs if inputs.max() > 0 else super().forward(inputs, mode)
 
-    found = describe_model(Looks(), 8, 8)
-    assert found['parameters'] == 387 and found['multiply_adds'] is None
+    found = describe_model(Looks(), (8, 8), (4, 4))
+    assert found['parameters'] == 387
+    assert found['multiply_adds'] is None and found['training'] == {'multiply_adds': None, 'input': [4, 4]}
