@@ -13,6 +13,8 @@ SPEC = importlib.util.spec_from_file_location('render', REPO / 'docs/findings/re
 render = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(render)
 ALL, SEEN, UNSEEN = render.LABELLED
+PASCAL = list(render.BACKBONES)[:3]
+HEADS = ('new-head', 'copy-zero')
 
 
 @pytest.fixture(scope='module')
@@ -58,3 +60,46 @@ def test_counts_of_photographs_are_those_of_the_last_validation(findings):
         assert [sum(column) for column in zip(*predicted, strict=True)] == [
             sum(column) for column in zip(*last, strict=True)
         ]
+
+
+def test_sentences_about_the_drop_hold(findings):
+    for name in ('x1-os16', 'x0p5-os16'):
+        new, zero = (findings.mean(f'{name}/{head}', 'source_classifier', 'head') for head in HEADS)
+        source = findings.mean(name, 'source_classifier', 'source').mean
+        assert max(new.high, 0) < 0.1
+        assert findings.mean(f'{name}/new-head', 'source_classifier', 'features').low > source - 1
+        assert zero.mean < source / 2
+        assert findings.mean(f'{name}/copy-zero', 'source_classifier', 'last').high < 0.1
+    for name in PASCAL:
+        # Above the source's view, and hardly ever below iteration 0.
+        assert findings.mean(name, 'source_classifier', 'last_drop').high < 0
+        assert float(findings.largest_dip()) < 0.5
+
+
+def test_sentences_about_early_and_late_classes_hold(findings):
+    half = 'iterations_to_0.5_of_best'
+    for name in PASCAL:
+        assert findings.mean(name, 'IoU.car', half).high == findings.mean(name, 'IoU.person', half).high == 0
+        bests = {title: findings.mean(name, f'IoU.{title}', 'last').mean for title in findings.labelled}
+        assert [title for title, best in bests.items() if best > 30] == ['road', 'building', 'sky', 'car']
+        assert (
+            findings.mean(name, 'IoU.vegetation', 'best').high
+            < 10
+            > findings.mean(name, 'IoU.sidewalk', 'best').high
+        )
+    imagenet = {n: findings.mean('x1-os16-imagenet', f'IoU.{n}', 'last') for n in ('vegetation', 'sidewalk')}
+    assert all(value.low > 10 for value in imagenet.values())
+    assert findings.mean('x1-os16/new-head', 'seen_lead', 'iterations').high < 0
+    assert findings.never() == ['fence', 'pole', 'traffic sign']
+
+
+def test_sentences_about_backbones_hold(findings):
+    for first, second in (('x1-os16', 'x0p5-os16'), ('x1-os16', 'x0p5-os8'), ('x0p5-os8', 'x0p5-os16')):
+        assert findings.less(first, second, ALL, 'last').low > 0
+        assert findings.photographs(first, second)[0] > 0
+    stride, width = (findings.less(n, 'x0p5-os16', ALL, 'last').mean for n in ('x0p5-os8', 'x1-os16'))
+    assert 2 * stride < width
+    assert findings.step('x0p5-os8') > findings.step('x1-os16')
+    assert 0.6 < findings.step('x0p5-os16') / findings.step('x1-os16') < 0.7
+    operations = [findings.model(name)['multiply_adds'] for name in ('x0p5-os16', 'x1-os16')]
+    assert 0.3 < operations[0] / operations[1] < 0.37
