@@ -14,6 +14,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..evaluation import adaptation, score_curves
@@ -23,7 +24,7 @@ from ..evaluation.metrics.scores import LABELLED, MEAN_IOUS
 from ..evaluation.score_curves import CLASS_PREFIX, Adaptation, rows_with, score_curve
 from ..evaluation.seeds import Estimate, estimate_over_seeds, group_runs
 from ..runs.history import History, Kind, SubsetName
-from .runs import RunFolder
+from .runs import RunFolder, name_runs
 
 SCORES = (*MEAN_IOUS, *LABELLED)
 OVERALL = (MEAN_IOUS[0], LABELLED[0])
@@ -169,28 +170,31 @@ def analyse(folders: Mapping[str, RunFolder], iou: float = 20, share: float = 0.
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
     parts = [[runs[i] for i in indices] for indices in group_runs([run.history.header for run in runs])]
-    experiments = [_experiment(members) for members in parts]
-    # A folder may hold runs of several experiments, which then need their own names.
-    taken = [*experiments, *folders]
     groups = [
-        Group(
-            members,
-            _means(members) if len(members) > 1 else members[0].figures,
-            name if taken.count(name) == 1 else None,
-        )
-        for members, name in zip(parts, experiments, strict=True)
+        Group(members, _means(members) if len(members) > 1 else members[0].figures, name)
+        for members, name in zip(parts, _experiments(parts), strict=True)
     ]
     return Analysis(groups, iou, share)
 
 
-def _experiment(runs: Sequence[MeasuredRun]) -> str | None:
-    """What a study calls runs in ``NAME/seedN`` of one folder; None of others."""
-    names = {re.fullmatch(r'(?:(.+)/)?seed\d+', run.name) for run in runs}
-    parents = {run.folder.folder.parent for run in runs}
-    if None in names or len(parents) > 1:
-        return None
-    # Runs of one experiment alone are called by their seeds; seedN alone need not be of a study.
-    return names.pop()[1] or (parents.pop().name if len(runs) > 1 else None)
+def _experiments(groups: Sequence[Sequence[MeasuredRun]]) -> list[str | None]:
+    """What a study calls experiments: by the folders of their runs ``seedN``, as far as these differ.
+
+    None for other runs, and for experiments that share a folder or would be called as a run is.
+    """
+    folders: list[Path | None] = []
+    for runs in groups:
+        parents = {run.folder.folder.parent for run in runs}
+        seeds = all(re.fullmatch(r'seed\d+', Path(run.name).name) for run in runs)
+        folders.append(parents.pop() if seeds and len(parents) == 1 else None)
+    own = [
+        folder
+        for folder, runs in zip(folders, groups, strict=True)
+        # A run called seedN alone need not be of a study.
+        if folder and folders.count(folder) == 1 and (len(runs) > 1 or '/' in runs[0].name)
+    ]
+    names, taken = dict(zip(own, name_runs(own), strict=True)), {run.name for runs in groups for run in runs}
+    return [None if (name := names.get(folder)) in taken else name for folder in folders]
 
 
 def measure_run(

@@ -45,7 +45,7 @@ def called(experiments: dict[str, str]) -> list[tuple[str, str]]:
         ),
         (
             {'/s/x1/seed0': 'a', '/t/x1/seed0': 'b', '/s/x1/seed1': 'c'},
-            [('s/x1/seed0', 's/x1/seed0'), ('t/x1', 't/x1'), ('seed1', 'seed1')],
+            [('s/x1/seed0', 's/x1/seed0'), ('x1', 'x1'), ('seed1', 'seed1')],
         ),
         ({'/s/seed0': 'a'}, [('seed0', 'seed0')]),
     ],
