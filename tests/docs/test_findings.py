@@ -103,3 +103,24 @@ def test_sentences_about_backbones_hold(findings):
     assert 0.6 < findings.step('x0p5-os16') / findings.step('x1-os16') < 0.7
     operations = [findings.model(name)['multiply_adds'] for name in ('x0p5-os16', 'x1-os16')]
     assert 0.3 < operations[0] / operations[1] < 0.37
+
+
+def test_sentences_about_imagenet_and_rates_hold(findings):
+    for name in ('x1-os16-imagenet', 'x1-os16-backbone'):
+        assert findings.less(name, 'x1-os16', ALL, 'last').low > 0
+        assert (
+            findings.less(name, 'x1-os16', UNSEEN, 'last').low
+            > 0
+            > findings.less(name, 'x1-os16', SEEN, 'last').high
+        )
+    for title in ('person', 'bicycle'):
+        assert findings.mean('x1-os16-imagenet', f'IoU.{title}', 'best').high < 1
+    for name in ('x1-os16', 'x0p5-os16'):
+        assert findings.less(f'{name}/same', name, ALL, 'last').low > 0
+        assert findings.less(f'{name}/same', name, 'IoU.car', 'last').high < 0
+        assert abs(findings.less(f'{name}/frozen', name, ALL, 'last').mean) < 1
+        assert findings.mean(f'{name}/same', 'IoU.vegetation', 'last').low > 1
+        # Head transfer's gain is in the seen classes.
+        assert findings.less(f'{name}/new-head', name, SEEN, 'last').high < -5
+        assert abs(findings.less(f'{name}/new-head', name, UNSEEN, 'last').mean) < 1
+        assert findings.less(f'{name}/copy-zero', f'{name}/new-head', ALL, 'last').low < 0
