@@ -8,7 +8,6 @@ import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.evaluation.bootstrap import QUANTILES, SAMPLES
@@ -200,6 +200,7 @@ def draw_curves(axes: Axes, findings: Findings, experiment: str, score: str, **l
     if kind == Kind.VALIDATION:
         low, high = zip(*((m.low, m.high) for m in means), strict=True)
         axes.fill_between(places, low, high, color=look['color'], alpha=0.2, linewidth=0)
+    axes.set_ylim(bottom=0, auto=True)
 
 
 def panels(columns: int, titles: Sequence[str], height: float = 2.7) -> tuple[Figure, list[Axes]]:
@@ -208,7 +209,7 @@ def panels(columns: int, titles: Sequence[str], height: float = 2.7) -> tuple[Fi
     axes = list(figure.subplots(1, columns))
     for one, title in zip(axes, titles, strict=True):
         one.set_title(title, fontsize=9)
-        one.set(xlabel='iteration (updates done)', ylim=(0, None))
+        one.set(xlabel='iteration (updates done)')
         one.grid(alpha=0.3)
         one.spines[['top', 'right']].set_visible(False)
         one.tick_params(labelsize=8)
@@ -233,34 +234,39 @@ def draw_head_or_features(findings: Findings) -> Figure:
     figure, axes = panels(len(names), [f'{BACKBONES[name]}: seen classes' for name in names])
     score = LABELLED[1]
     for one, name in zip(axes, names, strict=True):
-        for experiment, title, colour in (
-            (name, 'transferred head', COLOURS[0]),
-            (f'{name}/new-head', 'new head', COLOURS[1]),
-        ):
-            draw_curves(one, findings, experiment, score, color=colour, label=title)
+        for (variant, title), colour in zip(HEADS.items(), COLOURS):  # noqa: B905
+            experiment = f'{name}/{variant}' if variant else name
+            draw_curves(one, findings, experiment, score, color=colour, label=f'head: {title}')
             dashed = dict(color=colour, linestyle='--', kind=Kind.SOURCE_CLASSIFIER)
-            draw_curves(
-                one, findings, experiment, score, label="the source's classifier on its features", **dashed
-            )
-        one.axhline(
-            findings.at(name, score, 0, Kind.SOURCE).mean, color='0.4', linestyle=':', label="source's view"
-        )
-    figure.legend(*axes[0].get_legend_handles_labels(), **LEGEND)
+            draw_curves(one, findings, experiment, score, **dashed)
+        view = findings.at(name, score, 0, Kind.SOURCE).mean
+        one.axhline(view, color='0.4', linestyle=':', label="source's view")
+    handles, labels = axes[0].get_legend_handles_labels()
+    handles.insert(-1, Line2D([], [], color='0.4', linestyle='--'))
+    labels.insert(-1, "the source's classifier on the same features")
+    figure.legend(handles, labels, **LEGEND | dict(ncols=3))
     return figure
 
 
 def draw_classes(findings: Findings) -> Figure:
     """IoU of each labelled class, of the seen ones dashed."""
+    # Only once our package has made it importable.
+    from mmseg.utils import get_classes, get_palette
+
+    palette = dict(zip(get_classes('cityscapes'), get_palette('cityscapes'), strict=True))
     names = ['x1-os16', 'x1-os16-imagenet']
     figure, axes = panels(2, [f'IoU by class: {BACKBONES[name]}' for name in names], 3.2)
     for one, name in zip(axes, names, strict=True):
-        for title, colour in zip(findings.labelled, cycle(COLOURS)):  # noqa: B905
+        for title in findings.labelled:
+            colour = np.divide(palette[title], 255)
             style = '--' if title in findings.seen else '-'
             _, means = findings.curve(name, f'IoU.{title}')
             iterations, _ = findings.curve(name, 'mIoU')
             one.plot(
                 iterations, [m.mean for m in means], color=colour, linestyle=style, label=title, linewidth=1.2
             )
+    for one in axes:
+        one.set_ylim(bottom=0, auto=True)
     figure.legend(*axes[0].get_legend_handles_labels(), **LEGEND | dict(ncols=6))
     return figure
 
@@ -276,8 +282,9 @@ def draw_cost(findings: Findings) -> Figure:
             findings.model(name)['multiply_adds'] / 1e9, last.mean, bars, marker='o', capsize=2, color=colour
         )
     axes[0].set_xlabel('seconds on two cores, without validations')
-    axes[1].set(xlabel='billion multiply-adds of 480x360')
-    figure.legend(*axes[0].get_legend_handles_labels(), **LEGEND)
+    axes[1].set(xlabel='10^9 multiply-adds of a photograph')
+    axes[1].set_ylim(bottom=0, auto=True)
+    figure.legend(*axes[0].get_legend_handles_labels(), **LEGEND | dict(ncols=2))
     return figure
 
 
