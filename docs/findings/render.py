@@ -6,6 +6,7 @@ python docs/findings/render.py [--figures]
 import argparse
 import gzip
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,6 @@ from mmseg_deeplab_study.evaluation.metrics.scores import LABELLED
 from mmseg_deeplab_study.evaluation.score_curves import MIN_BEST, score_curve
 from mmseg_deeplab_study.evaluation.seeds import Estimate, estimate_difference, estimate_over_seeds
 from mmseg_deeplab_study.report.analysis import Analysis, analyse
-from mmseg_deeplab_study.report.analysis_text import percent
 from mmseg_deeplab_study.report.curves import COLOURS
 from mmseg_deeplab_study.report.paper_pictures import film_figure
 from mmseg_deeplab_study.report.runs import read_runs
@@ -176,6 +176,18 @@ class Findings:
         return json.loads(gzip.decompress(COUNTS.read_bytes()))
 
 
+def mean(value: Estimate, digits: int = 1) -> str:
+    """A mean over seeds with its interval, where that can be seen."""
+    texts = ['-' if number is None else f'{round(number, digits) + 0:.{digits}f}' for number in value[:3]]
+    some = f' ({value.count} of {value.seeds})' if 0 < value.count < value.seeds else ''
+    return texts[0] + (f' [{texts[1]}, {texts[2]}]' if texts[1] != texts[2] else '') + some
+
+
+def fine(value: Estimate) -> str:
+    """As ``mean``, of what is small."""
+    return mean(value, 2)
+
+
 def point(value: Estimate) -> str:
     """What no seed changes."""
     return '-' if value.mean is None else f'{value.mean:.1f}'
@@ -183,6 +195,8 @@ def point(value: Estimate) -> str:
 
 def signed(value: Estimate) -> str:
     """A difference as the page shows it."""
+    if value.low is None:
+        return '-'
     return f'{value.mean:+.1f} [{value.low:+.1f}, {value.high:+.1f}]'
 
 
@@ -326,8 +340,8 @@ def render(findings: Findings) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=percent, point=point, interval=interval, signed=signed)
-    return environment.get_template('findings.md.jinja').render(
+    environment.filters.update(percent=mean, fine=fine, point=point, interval=interval, signed=signed)
+    page = environment.get_template('findings.md.jinja').render(
         f=findings,
         backbones=BACKBONES,
         heads=HEADS,
@@ -336,6 +350,7 @@ def render(findings: Findings) -> str:
         seen=LABELLED[1],
         unseen=LABELLED[2],
     )
+    return re.sub(' +\n', '\n', page)
 
 
 def main() -> None:

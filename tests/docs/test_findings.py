@@ -8,6 +8,8 @@ import pytest
 
 from mmseg_deeplab_study.datasets.fetch import DOWNLOADS
 
+pytestmark = pytest.mark.slow  # reads all records
+
 REPO = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location('render', REPO / 'docs/findings/render.py')
 render = importlib.util.module_from_spec(SPEC)
@@ -114,7 +116,7 @@ def test_sentences_about_imagenet_and_rates_hold(findings):
             > findings.less(name, 'x1-os16', SEEN, 'last').high
         )
     for title in ('person', 'bicycle'):
-        assert findings.mean('x1-os16-imagenet', f'IoU.{title}', 'best').high < 1
+        assert findings.mean('x1-os16-imagenet', f'IoU.{title}', 'last').high < 1
     for name in ('x1-os16', 'x0p5-os16'):
         assert findings.less(f'{name}/same', name, ALL, 'last').low > 0
         assert findings.less(f'{name}/same', name, 'IoU.car', 'last').high < 0
