@@ -102,7 +102,8 @@ def test_a_finished_run_is_left_as_it_is(forked, run, weights, camvid, tmp_path)
 
 def test_record_of_the_real_weights(run, weights):
     history = read_history(run)
-    kinds = [(0, 'source'), (0, 'validation'), (5, 'validation')]
+    both = ('source_classifier', 'validation')
+    kinds = [(0, 'source'), *((i, kind) for i in (0, 5) for kind in both)]
     assert [(row['iter'], row['kind']) for row in history.rows] == kinds
     assert history.header['load_from'] == weights
     # Measured independently: car 72.7, person 12.0, bicycle 3.2 (shared/facts.md).
@@ -142,7 +143,7 @@ def test_resumes_its_own_checkpoint_and_not_the_source_s(run, weights, camvid, t
     before, after = read_history(run), read_history(work_dir)
     assert after.header == before.header
     assert [row['iter'] for row in after.validations] == [0, 5, 10]
-    assert len(after.rows) == len(before.rows) + 1
+    assert len(after.rows) == len(before.rows) + 2
     for row, other in zip(after.rows, before.rows, strict=False):
         assert {**row, 'seconds': 0} == {**other, 'seconds': 0}
 
@@ -216,7 +217,7 @@ def test_amp_on_the_cpu(forked, tmp_path, weights, camvid):
     assert done.returncode == 0, done.stderr
     history = read_history(tmp_path / 'work')
     assert [row['iter'] for row in history.validations] == [0, 2]
-    assert [row['images'] for row in history.rows] == [2, 2, 2]
+    assert [row['images'] for row in history.rows] == [2] * 5
     assert history.header['seed'] == 7
     (dumped,) = (tmp_path / 'work').glob('*/vis_data/config.py')
     assert "type='BFloat16OptimWrapper'" in dumped.read_text()
