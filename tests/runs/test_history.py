@@ -125,7 +125,7 @@ def test_row_has_its_keys_in_order_and_plain_numbers():
 
 
 def test_kinds_are_the_words_of_the_record(tmp_path):
-    assert list(Kind) == ['validation', 'source', 'forgetting', 'crf']
+    assert list(Kind) == ['validation', 'source', 'source_classifier', 'forgetting', 'crf']
     assert list(SubsetName) == ['full', 'probe']
     word = SubsetName.PROBE
     assert f'{word}/x' == 'probe/x' and json.dumps(word) == '"probe"' and {'probe': 1}[word] == 1
