@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         '-o',
         '--out',
         type=Path,
-        help='where analysis.json and analysis.csv go (default: WORK_DIR, of several their common folder)',
+        help='where analysis.json and analysis.csv go (default: WORK_DIR, or the folder that holds them all)',
     )
     parser.add_argument('--figure', type=Path, help='also draw the curves; PNG, PDF or SVG by the suffix')
     parser.add_argument(

@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         '-o',
         '--out',
         type=Path,
-        help='the page (default: report.html in WORK_DIR, of several in their common folder)',
+        help='the page (default: report.html in WORK_DIR, or in the folder that holds them all)',
     )
     parser.add_argument(
         '--figures',

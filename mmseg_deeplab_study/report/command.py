@@ -17,7 +17,7 @@ from .runs import RunFolder, common_folder, read_runs
 def make_report(args: argparse.Namespace) -> dict[str, RunFolder]:
     """Write the page, and figures if asked for; returns all runs.
 
-    Without ``args.out`` the page is ``report.html`` in the run's folder, of several in their common one.
+    Without ``args.out`` the page is ``report.html`` in the run's folder, or in the one that holds all runs.
 
     A run without a validation is named and left out. Raises FileNotFoundError and ValueError as
     ``read_runs``, ValueError if no run has a validation, OSError if a file cannot be written.

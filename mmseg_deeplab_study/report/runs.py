@@ -62,7 +62,7 @@ def training_logs(folder: Path, tail: int | None = None) -> Iterator[list[dict[s
 
 
 def common_folder(runs: Iterable['RunFolder']) -> Path:
-    """The folder of a run, of several the one that has them all."""
+    """The folder of a run; if there are several runs, the folder that holds them all."""
     return Path(os.path.commonpath([run.folder for run in runs]))
 
 
