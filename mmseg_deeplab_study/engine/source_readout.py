@@ -4,9 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.runner import Runner
-from mmengine.runner.amp import autocast
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
@@ -55,9 +53,8 @@ class SourceReadout:
         head = model.decode_head
         self._align_corners = head.align_corners
         self._classifier = build_classifier(transfer.source_classifier, head.conv_seg.weight)
-        self._fp16 = runner.val_loop.fp16
-        self._features: Tensor | None = None
-        self._seconds = 0.0
+        self._logits: Tensor | None = None
+        self._logits_seconds = self._seconds = 0.0
         self._handle = head.conv_seg.register_forward_pre_hook(self)
 
     def __deepcopy__(self, memo: dict) -> 'SourceReadout':
@@ -65,9 +62,11 @@ class SourceReadout:
         return self
 
     def __call__(self, classifier: nn.Module, inputs: tuple[Tensor]) -> None:
-        """Keep the input of the target's classifier."""
+        """Read the input of the target's classifier, while it is in the processor's cache."""
         if not classifier.training:
-            self._features = inputs[0]
+            started = time.perf_counter()
+            self._logits = self._classifier(inputs[0].float()).float()
+            self._logits_seconds = time.perf_counter() - started
 
     def count(self, samples: Sequence[SegDataSample], first: bool) -> None:
         """Count a batch that was just validated; ``first`` of a pass over the images."""
@@ -75,14 +74,12 @@ class SourceReadout:
         if first:
             self._counted.results.clear()
             self._seconds = 0.0
-        with torch.no_grad(), autocast(enabled=self._fp16):
-            logits = self._classifier(self._features.float()).float()
-        self._features = None
+        logits, self._logits = self._logits, None
         for sample, of_image in zip(samples, logits.split(1), strict=True):
             labels = labels_of_image(of_image, sample.metainfo, self._align_corners)
             found = {_LABELS: {'data': labels[None]}, 'gt_sem_seg': {'data': sample.gt_sem_seg.data}}
             self._counted.process({}, [{**sample.metainfo, **found}])
-        self._seconds += time.perf_counter() - started
+        self._seconds += self._logits_seconds + time.perf_counter() - started
 
     def row(self, runner: Runner) -> dict[str, Any] | None:
         """The record's row of the last pass, as the source's view has it; None but on the main process."""

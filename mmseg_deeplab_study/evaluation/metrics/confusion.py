@@ -31,14 +31,18 @@ def confusion_matrix(
     columns = num_classes if num_predicted is None else num_predicted
     check_ids(max(num_classes, columns), ignore_index)
     maps = [ids.reshape(-1) for ids in as_uint8(label, prediction, num_classes, ignore_index, columns)]
-    joint = np.zeros((IDS, IDS), np.int64)
+    counts = np.zeros((num_classes, columns), np.int64)
     for start in range(0, maps[0].size, _EXACT):
         part = [ids[start : start + _EXACT] for ids in maps]
-        joint += cv2.calcHist(part, [0, 1], None, [IDS, IDS], [0, IDS, 0, IDS]).astype(np.int64)
-    joint[ignore_index] = 0
-    check_counts('label', joint.sum(axis=1), num_classes, ignore_index)
-    check_counts('prediction', joint.sum(axis=0), columns, ignore_index)
-    return joint[:num_classes, :columns].copy()
+        joint = cv2.calcHist(part, [0, 1], None, [IDS, IDS], [0, IDS, 0, IDS])
+        ignored = joint[ignore_index].sum()
+        joint[ignore_index] = 0
+        inside = joint[:num_classes, :columns].astype(np.int64)
+        if inside.sum() + ignored < part[0].size:
+            check_counts('label', joint.sum(axis=1), num_classes, ignore_index)
+            check_counts('prediction', joint.sum(axis=0), columns, ignore_index)
+        counts += inside
+    return counts
 
 
 def check_ids(num_classes: int, ignore_index: int) -> None:
