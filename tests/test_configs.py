@@ -275,6 +275,7 @@ def test_model_index_names_what_exists():
     for path in imported:
         metafile = yaml.safe_load((REPO / path).read_text())
         collections |= {collection['Name'] for collection in metafile.get('Collections', [])}
+        assert all((REPO / each['README']).is_file() for each in metafile.get('Collections', []))
         models += metafile['Models']
     for model in models:
         assert (REPO / model['Config']).is_file()
