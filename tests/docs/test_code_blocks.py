@@ -55,27 +55,6 @@ def test_what_one_adds_is_short(page):
     assert max(len(code.splitlines()) for code in blocks(DOCS / page, 'python')) < 50
 
 
-def test_links_lead_somewhere():
-    pages = [REPO / 'README.md', REPO / 'CONTRIBUTING.md', *DOCS.glob('*.md')]
-    assert len(pages) > 10
-    for page in pages:
-        for target in re.findall(r'\]\(([^)#]*)(?:#[^)]*)?\)', page.read_text()):
-            if target and '://' not in target:
-                assert (page.parent / target).exists(), f'{page.name}: {target}'
-
-
-def test_headings_that_are_linked_exist():
-    def anchors(page: Path) -> set[str]:
-        titles = re.findall(r'^#+ (.*)$', page.read_text(), re.MULTILINE)
-        return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
-
-    for page in (REPO / 'README.md', *DOCS.glob('*.md')):
-        for target, anchor in re.findall(r'\]\(([^)#]*)#([^)]*)\)', page.read_text()):
-            if '://' not in target:
-                other = page.parent / target if target else page
-                assert anchor in anchors(other), f'{page.name}: {target}#{anchor}'
-
-
 @pytest.mark.slow
 def test_quick_start(voc_tflite, write_segnet, tmp_path):
     """Its commands, but for getting the repository, on the shared photographs and weights; less of both."""
