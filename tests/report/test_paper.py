@@ -516,6 +516,7 @@ def test_film_that_cannot_be_drawn(tmp_path):
         plot_film(write_run(tmp_path / 'run', {0: 9.0}, 'ab'), image='c')
 
 
+@pytest.mark.slow
 def test_drawing_is_imported_when_asked_for(forked, tmp_path):
     code = """
 import sys
