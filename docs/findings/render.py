@@ -317,8 +317,8 @@ def draw_ablations(findings: Findings) -> Figure:
 
 def draw_film(findings: Findings) -> Figure:
     """The label maps of one photograph by each source, of the first seed."""
-    runs = [findings.experiments[name][0]._replace(name=title) for name, title in BACKBONES.items()]
-    return film_figure(runs, (0, 5, 25, 100), runs[0].folder.images[0])
+    folders = {title: findings.experiments[name][0].folder for name, title in BACKBONES.items()}
+    return film_figure(folders, (0, 5, 25, 100), next(iter(folders.values())).images[0])
 
 
 FIGURES: Mapping[str, Callable[[Findings], Figure]] = {

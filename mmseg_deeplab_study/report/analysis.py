@@ -13,7 +13,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,10 +150,14 @@ class Analysis(NamedTuple):
 
 
 def leading(groups: Sequence[Group]) -> tuple[str, str, str]:
+    """``leading_scores`` of the runs of groups."""
+    return leading_scores([run.history for group in groups for run in group.runs])
+
+
+def leading_scores(histories: Collection[History]) -> tuple[str, str, str]:
     """The mean IoUs that lead: of labelled classes where a set lacks some."""
-    runs = [run for group in groups for run in group.runs]
-    known = all(run.figures[LABELLED[0]]['best'] is not None for run in runs)
-    return LABELLED if known and any(run.unlabelled for run in runs) else MEAN_IOUS
+    known = all(score_curve(history.validations, LABELLED[0]) for history in histories)
+    return LABELLED if known and any(map(adaptation.unlabelled_classes, histories)) else MEAN_IOUS
 
 
 def analyse(folders: Mapping[str, RunFolder], iou: float = 20, share: float = 0.5) -> Analysis:

@@ -3,8 +3,10 @@
 import io
 import re
 import textwrap
+from collections.abc import Mapping, Sequence
 from itertools import count, cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -16,57 +18,112 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ..atomic_file import write_atomically
+from ..evaluation.adaptation import class_names, source_row
 from ..evaluation.head_or_features import both_curves, seen_mean
-from ..evaluation.score_curves import score_curve, summarise_adaptation
+from ..evaluation.score_curves import (
+    CLASS_PREFIX,
+    find_score,
+    rows_with,
+    score_curve,
+    summarise_adaptation,
+)
 from ..evaluation.seeds import Estimate
-from .analysis import Analysis, Group, leading, mean
+from ..runs.history import History
+from .analysis import SHOWN, Analysis, Group, leading, leading_scores, mean
 from .costs import trade_offs
 from .curves import COLOURS, series_csv
 from .paper_pictures import COLUMN, GREY, LEGEND, LINE, RC, predictions_figure, source_figure
 
 # Of a quick figure: line style, line width in points, what the legend adds to the run's name.
-LINES = (
-    ('-', 2.2, ''),
-    ('--', 1.0, ', seen classes'),
-    (':', 1.2, ', unseen classes'),
-    ('-.', 0.8, ', probe'),
-)
+LINES = (('-', 2.2, ''), ('--', 1.0, 'seen classes'), ('-.', 1.0, 'unseen classes'))
 # Of coprime lengths, so that lines differ in one of them, also in grey, long after the colours repeat.
 STYLES, MARKERS = ('-', '--', '-.', ':'), ('s', '^', 'D', 'v', 'P', 'X', '*')
 RING = dict(marker='o', markersize=7, markeredgewidth=1, fillstyle='none', linestyle='none')
 
 
-def adaptation_figure(analysis: Analysis, title: str = '') -> Figure:
-    """Plot the leading mIoU of every run over the iterations.
+def plot_curves(
+    history: History | Mapping[str, History], classes: Sequence[str] = (), title: str = ''
+) -> Figure:
+    """Plot the leading mIoU (%) of a record, or of several by name, over the iterations.
 
-    Thin lines are the means over seen (dashed) and unseen (dotted) classes, and the probe's mIoU
-    (dash-dotted); a ring marks the lowest point of a fall below iteration 0.
+    Thin lines are the means over seen (dashed) and unseen (dash-dotted) classes, those with marks the IoU of
+    ``classes`` and the probe's mIoU. A dotted line is the source's view, of the leading mIoU and of
+    ``classes``. A ring marks the lowest point of a fall below iteration 0.
+
+    Raises:
+        ValueError: there is no record, one has no validation with an mIoU, or none of them knows a class.
     """
+    runs = {'': history} if isinstance(history, History) else history
+    _check_records(runs, classes)
     figure = Figure(figsize=(8, 4.8), layout='constrained')
     axes = figure.add_subplot()
-    scores = leading(analysis.groups)
-    for run, colour in zip(analysis.runs, cycle(COLOURS)):  # noqa: B905
-        rows = [run.history.validations] * len(scores) + [run.history.probed]
-        for given, score, (style, width, suffix) in zip(rows, (*scores, 'mIoU'), LINES, strict=True):
-            if curve := score_curve(given, score):
-                look = dict(color=colour, linewidth=width, label=run.name + suffix)
-                axes.plot(*zip(*curve, strict=True), style, **look)
-        if run.fell(scores[0]):
-            miou = run.figures[scores[0]]
-            axes.plot(miou['lowest_iter'], miou['lowest'], 'o', color=colour, markersize=9, fillstyle='none')
+    scores = leading_scores(runs.values())
+    colours = cycle(COLOURS)
+    for name, run in runs.items():
+        colour = next(colours)
+        rows = run.validations
+        for score, (style, width, what) in zip(scores, LINES, strict=True):
+            look = dict(color=colour, linestyle=style, linewidth=width)
+            _draw_curve(axes, rows, score, _label(name, what), look)
+        _draw_curve(axes, run.probed, 'mIoU', _label(name, 'probe'), dict(color=colour, lw=0.8, marker='.'))
+        _draw_source(axes, run, scores[0], _label(name, "source's view"), colour)
+        for place, one in enumerate(classes):
+            look = dict(
+                color=next(colours), linewidth=1.0, marker=MARKERS[place % len(MARKERS)], markersize=3
+            )
+            score = CLASS_PREFIX + one
+            _draw_curve(axes, rows, score, _label(name, one), look)
+            _draw_source(axes, run, score, _label(name, f"{one}, source's view"), look['color'])
+        if score_curve(rows, scores[0]):
+            found = summarise_adaptation(rows, scores[0])
+            if (found.dip or 0) >= SHOWN:
+                look = dict(color=colour, markersize=9, fillstyle='none')
+                axes.plot(found.lowest_iter, found.lowest, 'o', **look)
     _set_axes(axes, scores[0])
     axes.set_title(title)
     axes.legend(fontsize='small', frameon=False)
     return figure
 
 
+def _check_records(runs: Mapping[str, History], classes: Sequence[str]) -> None:
+    if not runs:
+        raise ValueError('history={}: expected a record, or several by name; read one by read_history')
+    for name, run in runs.items():
+        if not rows_with(run.validations, 'mIoU'):
+            raise ValueError(
+                f'history{f"[{name!r}]" if name else ""}: expected a validation with an mIoU, but none of '
+                f'{len(run.validations)} has one; draw it once iteration 0 is validated'
+            )
+    known = list(dict.fromkeys(name for run in runs.values() for name in class_names(run)))
+    if unknown := [name for name in classes if name not in known]:
+        raise ValueError(f'classes={unknown}: not in the record; expected some of {", ".join(known)}')
+
+
+def _label(name: str, what: str) -> str:
+    return ', '.join(part for part in (name, what) if part) or 'all classes'
+
+
+def _draw_curve(
+    axes: Axes, rows: Sequence[Mapping[str, Any]], score: str, label: str, look: Mapping[str, Any]
+) -> None:
+    if curve := score_curve(rows, score):
+        axes.plot(*zip(*curve, strict=True), label=label, **look)
+
+
+def _draw_source(axes: Axes, run: History, score: str, label: str, colour: str) -> None:
+    value = find_score(source_row(run) or {}, score)
+    if value is not None:
+        axes.axhline(value, color=colour, linestyle=':', linewidth=1.2, label=label)
+
+
 def draw_adaptation(analysis: Analysis, path: Path, title: str = '') -> Path:
-    """Write ``adaptation_figure`` in the format of the suffix; ValueError for another."""
+    """Write ``plot_curves`` of the runs in the format of the suffix; ValueError for another."""
     kinds = FigureCanvasBase.get_supported_filetypes()
     if path.suffix[1:].lower() not in kinds or path.is_dir():
         raise ValueError(f'{path}: expected a file name that ends in one of .{", .".join(sorted(kinds))}')
     path.parent.mkdir(parents=True, exist_ok=True)
-    adaptation_figure(analysis, title).savefig(path, dpi=150)
+    histories = {run.name: run.history for run in analysis.runs}
+    plot_curves(histories, title=title).savefig(path, dpi=150)
     return path
 
 

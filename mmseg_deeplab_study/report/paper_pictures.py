@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +13,15 @@ from matplotlib.patches import Patch
 
 from ..datasets.palettes import UNLABELLED, colour_table
 from ..evaluation.adaptation import class_names
-from ..evaluation.score_curves import score_curve
-from .analysis import Analysis, MeasuredRun
+from ..evaluation.score_curves import score_curve, summarise_adaptation
+from ..runs.history import read_history
+from .analysis import Analysis, MeasuredRun, leading_scores
 from .curves import marks
-from .pictures import shrink
+from .pictures import choose_iterations, shrink
+from .runs import RunFolder
 
 COLUMN, PAGE = 3.3, 6.9  # inches: one and two columns of a paper
+SCREEN = 11  # inches: what a notebook shows without a scroll bar
 GAP = 0.03  # inches between pictures
 IMAGES = 3  # rows of a figure of predictions
 PIXELS = 720  # width of a picture, beyond which a paper shows no more of it
@@ -71,23 +74,61 @@ def predictions_figure(run: MeasuredRun, score: str) -> Figure:
     return _grid(PAGE, ['photograph', 'truth', *titles.values()], rows)
 
 
-@rc_context(RC)
-def film_figure(runs: Sequence[MeasuredRun], iterations: Sequence[int], image: str) -> Figure:
-    """Label maps of one photograph, a row per run: the source's view, ``iterations``, the truth.
+def plot_film(work_dir: str | Path, image: str | None = None, frames: int = 5) -> Figure:
+    """Draw how the predictions of one image change, in a row: photograph, label maps, truth.
 
-    The source's classes have the colours of the target's that they are read as, all others are black.
+    The label maps are the source's view, in the colours of ``film_figure``, and the predictions at
+    iteration 0, where mIoU is lowest and best, and last; others evenly spaced, up to ``frames`` of them.
+    ``image`` is the stem of its file, the first with pictures if not given.
+
+    Raises:
+        FileNotFoundError: the folder has no record, or no snapshots.
+        ValueError: the record cannot be read, or the run has no snapshots of ``image``.
     """
+    folder = RunFolder(Path(work_dir), read_history(work_dir))
+    if not (folder.images and folder.snapshots):
+        raise FileNotFoundError(
+            f'{folder.folder / "snapshots"}: no label maps of the iterations in the record; expected those '
+            'that AdaptationHook(snapshots=N) keeps of N images'
+        )
+    if image is not None and image not in folder.images:
+        raise ValueError(f'image={image!r}: no snapshots; expected one of {", ".join(folder.images)}')
+    rows, wanted = folder.history.validations, []
+    score = leading_scores([folder.history])[0]
+    if score_curve(rows, score):
+        found = summarise_adaptation(rows, score)
+        wanted = [found.lowest_iter, found.best_iter]
+    iterations = choose_iterations(list(folder.snapshots), wanted, frames)
+    return film_figure({'': folder}, iterations, image or folder.images[0], photograph=True, width=SCREEN)
+
+
+@rc_context(RC)
+def film_figure(
+    runs: Mapping[str, RunFolder],
+    iterations: Sequence[int],
+    image: str,
+    photograph: bool = False,
+    width: float = PAGE,
+) -> Figure:
+    """Label maps of one image, a row per run by name: the source's view, ``iterations``, the truth.
+
+    The source's classes have the colours of the target's that they are read as, all others are black. The
+    source's view is left out where no run has one. ``photograph`` adds the image itself before them;
+    ``width`` is in inches.
+    """
+    views = any(folder.prediction(image, None) for folder in runs.values())
     rows = []
-    for run in runs:
-        header, folder, classes = run.history.header, run.folder, class_names(run.history)
-        truth = folder.truth(image)
-        found = [_label_map(folder.prediction(image, i), classes) for i in iterations]
-        known = {match['source']: target for target, match in (header.get('matches') or {}).items()}
-        names = [known.get(name) for name in header.get('source_classes') or ()]
-        rows.append((run.name, [_read_map(folder.prediction(image, None), truth, names, classes), *found]))
-        rows[-1][1].append(_label_map(truth, classes))
-    titles = ["source's view", *(f'iteration {i}' for i in iterations), 'truth']
-    return _grid(PAGE, titles, rows)
+    for name, folder in runs.items():
+        header, classes, truth = folder.history.header, class_names(folder.history), folder.truth(image)
+        row = [_photograph(folder.photograph(image))] if photograph else []
+        if views:
+            known = {match['source']: target for target, match in (header.get('matches') or {}).items()}
+            names = [known.get(source) for source in header.get('source_classes') or ()]
+            row.append(_read_map(folder.prediction(image, None), truth, names, classes))
+        row += [_label_map(folder.prediction(image, i), classes) for i in iterations]
+        rows.append((name, [*row, _label_map(truth, classes)]))
+    titles = ['photograph'] * photograph + ["source's view"] * views
+    return _grid(width, [*titles, *(f'iteration {i}' for i in iterations), 'truth'], rows)
 
 
 def _read_map(

@@ -15,19 +15,25 @@ from mmseg_deeplab_study.datasets.palettes import UNLABELLED
 from mmseg_deeplab_study.report.analysis import Analysis, analyse
 from mmseg_deeplab_study.report.curves import COLOURS
 from mmseg_deeplab_study.report.paper import (
-    adaptation_figure,
     cost_figure,
     curves_figure,
     draw_adaptation,
     head_or_features_figure,
+    plot_curves,
     write_figures,
 )
-from mmseg_deeplab_study.report.paper_pictures import film_figure, predictions_figure, source_figure
+from mmseg_deeplab_study.report.paper_pictures import (
+    film_figure,
+    plot_film,
+    predictions_figure,
+    source_figure,
+)
 from mmseg_deeplab_study.report.runs import RunFolder
 from mmseg_deeplab_study.runs.history import FILE_NAME, History, HistoryWriter
 
 CLASSES, PALETTE = ['road', 'car'], [(128, 64, 128), (0, 0, 142)]
 SOURCE, SOURCE_PALETTE = ['background', 'cat', 'car'], [(0, 0, 0), (64, 0, 0), (128, 128, 128)]
+MATCHES = {'car': {'source': 'car', 'kind': 'exact'}}
 HALF = np.repeat([[0] * 4 + [1] * 4], 4, axis=0)  # (4, 8): road left, car right
 
 
@@ -353,7 +359,7 @@ def analysed(**runs: History) -> Analysis:
 
 def lines(**runs: History) -> list[tuple[str, str, list, list]]:
     """Legend, colour, iterations and scores of each line."""
-    drawn = adaptation_figure(analysed(**runs)).axes[0].lines
+    drawn = plot_curves(runs).axes[0].lines
     return [(x.get_label(), x.get_color(), list(x.get_xdata()), list(x.get_ydata())) for x in drawn]
 
 
@@ -365,7 +371,7 @@ def test_lines_of_two_runs():
         ('MobileNetV2', second, [0, 5], [4, 4]),
         ('MobileNetV2, seen classes', second, [0, 5], [8, 8]),
     ]  # the unseen classes' mean is null throughout: no line
-    axes = adaptation_figure(analysed(R=history(1, 2)), title='Drawn data').axes[0]
+    axes = plot_curves({'R': history(1, 2)}, title='Drawn data').axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('iteration (updates done)', 'mIoU (%)')
     assert axes.get_title() == 'Drawn data'
 
@@ -383,7 +389,7 @@ def test_a_set_that_lacks_classes_is_drawn_over_the_labelled_ones():
     run.header['target_classes'] = CLASSES
     for one in run.rows:
         one |= {'mIoU.labelled': one['mIoU'] + 10, 'confusion': [[3, 1], [0, 0]]}
-    (axes,) = adaptation_figure(analysed(R=run)).axes
+    (axes,) = plot_curves(run).axes
     assert axes.get_ylabel() == 'mIoU.labelled (%)'
     assert list(axes.lines[0].get_ydata()) == [19, 14]
 
@@ -393,6 +399,43 @@ def test_the_probe_has_a_line_of_its_own():
     run.rows.extend({**one, 'subset': 'probe', 'mIoU': one['mIoU'] / 2} for one in history(9, 20).rows)
     drawn = {label: (xs, ys) for label, _, xs, ys in lines(R=run)}
     assert drawn['R, probe'] == ([0, 5], [4.5, 10]) and drawn['R'] == ([0, 5], [9, 20])
+
+
+def test_lines_of_one_record_are_its_rows():
+    run = history(9, 4, 12)
+    for one in run.rows:
+        one['mIoU.unseen'] = one['mIoU'] / 2
+    run.rows.append(row(0, 7.0, 'source'))
+    axes = plot_curves(run, classes=['car']).axes[0]
+    drawn = {line.get_label(): line for line in axes.lines[:-1]}  # the last is the ring
+    found = {label: line.get_xydata().tolist() for label, line in drawn.items()}
+    assert found == {
+        'all classes': [[0, 9], [5, 4], [10, 12]],
+        'seen classes': [[0, 18], [5, 8], [10, 24]],
+        'unseen classes': [[0, 4.5], [5, 2], [10, 6]],
+        "source's view": [[0, 7], [1, 7]],  # from side to side of the axes
+        'car': [[0, 9], [5, 4], [10, 12]],
+        "car, source's view": [[0, 7], [1, 7]],
+    }
+    looks = {label: (line.get_linestyle(), line.get_color()) for label, line in drawn.items()}
+    assert looks["source's view"] == (':', COLOURS[0]) and looks['all classes'] == ('-', COLOURS[0])
+    assert looks['car'] == ('-', COLOURS[1]) and looks["car, source's view"] == (':', COLOURS[1])
+    assert len({looks[label] for label in ('all classes', 'seen classes', 'unseen classes')}) == 3
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(drawn)
+
+
+@pytest.mark.parametrize(
+    ('runs', 'classes', 'says'),
+    [
+        ({}, (), r'history=\{\}: expected a record, or several by name; read one by read_history'),
+        (History({}, []), (), 'history: expected a validation with an mIoU, but none of 0 has one; draw it'),
+        ({'R': history(9), 'S': History({}, [])}, (), r"history\['S'\]: expected a validation with an mIoU"),
+        (history(9), ['car', 'cow'], r"classes=\['cow'\]: not in the record; expected some of road, car"),
+    ],
+)
+def test_curves_that_cannot_be_drawn(runs, classes, says):
+    with pytest.raises(ValueError, match=says):
+        plot_curves(runs, classes)
 
 
 @pytest.mark.parametrize('name', ['figure.xyz', 'figure', 'folder.png'])
@@ -411,9 +454,10 @@ def test_quick_figure_as_a_file(tmp_path):
 
 def test_film_is_label_maps_with_the_source_read_in_the_targets_colours(tmp_path, read):
     path = write_run(tmp_path / 'one', {0: 20.0, 5: 30.0}, pictures=['a'])
-    analysis = read(path)
-    analysis.runs[0].history.header['matches'] = {'car': {'source': 'car', 'kind': 'exact'}}
-    figure = film_figure(analysis.runs, [0, 5], 'a')
+    folder = read(path).runs[0].folder
+    folder.history.header['matches'] = MATCHES
+    figure = film_figure({'one': folder}, [0, 5], 'a')
+    assert figure.axes[0].get_ylabel() == 'one'
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["source's view", 'iteration 0', 'iteration 5', 'truth']
     view, before, _, truth = (axes.images[0].get_array() for axes in figure.axes)
@@ -422,3 +466,65 @@ def test_film_is_label_maps_with_the_source_read_in_the_targets_colours(tmp_path
     assert np.unique(view[:, 4:].reshape(-1, 3), axis=0).tolist() == [list(PALETTE[1])]
     assert np.unique(before.reshape(-1, 3), axis=0).tolist() == [list(PALETTE[0])]
     assert truth[0, 0].tolist() == list(UNLABELLED)
+
+
+def film_run(folder: Path) -> Path:
+    """Of seven validations, the lowest at 10 and the best at 25; each predicts car in a column more."""
+    path = write_run(folder, dict(zip(range(0, 35, 5), (9.0, 8, 7, 8, 9, 20, 12), strict=True)), 'ab')
+    for place in range(7):
+        predicted = np.repeat([np.arange(8) < place], 4, axis=0).astype(np.uint8)
+        write_label_map(path / f'snapshots/{5 * place:06d}/b.png', predicted, PALETTE)
+    return path
+
+
+def test_film_of_one_image_is_its_snapshots(tmp_path):
+    path = film_run(tmp_path / 'one')
+    figure = plot_film(path, image='b', frames=4)
+    assert [axes.get_title() for axes in figure.axes] == [
+        'photograph',
+        "source's view",
+        *(f'iteration {i}' for i in (0, 10, 25, 30)),  # first, lowest, best, last
+        'truth',
+    ]
+    panels = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+    assert (panels[0] == (10, 20, 30)).all()
+    for panel, iteration in zip(panels[2:6], (0, 10, 25, 30), strict=True):
+        with Image.open(path / f'snapshots/{iteration:06d}/b.png') as kept:
+            assert (panel == np.asarray(kept.convert('RGB'))).all()
+        assert (panel == PALETTE[1]).all(-1).sum() == 4 * iteration / 5  # as many columns of four
+    assert (panels[6][1:, 4:] == PALETTE[1]).all() and (panels[6][0] == UNLABELLED).all()
+
+
+def test_film_without_a_source_model_and_of_the_first_image(tmp_path):
+    path = write_run(tmp_path / 'one', {0: 9.0, 5: 12.0}, 'ab')
+    for kept in (path / 'snapshots/source').iterdir():
+        kept.unlink()
+    figure = plot_film(path)
+    assert [axes.get_title() for axes in figure.axes] == ['photograph', 'iteration 0', 'iteration 5', 'truth']
+    assert all(axes.images for axes in figure.axes)
+
+
+def test_film_that_cannot_be_drawn(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no record of adaptation; expected the work_dir of a run'):
+        plot_film(tmp_path)
+    bare = write_run(tmp_path / 'bare', {0: 9.0})
+    with pytest.raises(
+        FileNotFoundError, match=r'bare/snapshots: no label maps .*AdaptationHook\(snapshots=N'
+    ):
+        plot_film(bare)
+    with pytest.raises(ValueError, match="image='c': no snapshots; expected one of a, b"):
+        plot_film(write_run(tmp_path / 'run', {0: 9.0}, 'ab'), image='c')
+
+
+@pytest.mark.slow
+def test_drawing_is_imported_when_asked_for(forked, tmp_path):
+    code = """
+import sys
+import mmseg_deeplab_study.report as report
+assert 'mmseg_deeplab_study.report.paper' not in sys.modules
+assert 'mmseg_deeplab_study.report.paper_pictures' not in sys.modules
+assert [report.plot_curves.__name__, report.plot_film.__name__] == ['plot_curves', 'plot_film']
+assert not hasattr(report, 'plot')
+"""
+    done = forked.run('-c', code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
