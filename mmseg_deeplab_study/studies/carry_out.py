@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from ..compat import set_up_consoles
 from ..hub import TOOLS
+from ..runs.console import ConsoleFormatter, is_shown
 from ..runs.work_dir import claim_work_dir, release_work_dir
 from .plan import Study, StudyRun, check_study, find_problems
 from .processes import LocalPool, Pool, command, interrupts_later
@@ -29,6 +31,7 @@ def carry_out_study(
     what is missing. Raises what says why the study cannot be carried out, and KeyboardInterrupt, by Ctrl-C,
     with what the next call does.
     """
+    set_up_consoles(is_shown, ConsoleFormatter())
     try:
         study = make_study()
         if args.dry_run:
