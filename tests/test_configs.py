@@ -59,9 +59,9 @@ RECIPES = {
     '1xb4-60_voc2camvid': [("the study's on CamVid", SGD, None)],
     '1xb4-200_voc2camvid': [("the study's on CamVid", SGD, None)],
     '1xb4-200_imagenet2camvid': [("the study's on CamVid", SGD, None)],
-    '1xb4-60_drawn-voc2drawn-cityscapes-96x192': [('the demonstration', SGD | dict(lr=0.01), None)],
-    '1xb8-700_drawn-voc-64x64': [("the demonstration's source stage", DRAWN | dict(lr=0.002), None)],
-    '1xb8-240_drawn-voc-64x64': [("the demonstration's source stage", DRAWN | dict(lr=0.004), None)],
+    '1xb4-100_drawn-voc2drawn-cityscapes-96x192': [('the demonstration', SGD | dict(lr=0.015), None)],
+    '1xb32-700_drawn-voc-48x48': [("the demonstration's source stage", DRAWN | dict(lr=0.003), None)],
+    '1xb16-300_drawn-voc-48x48': [("the demonstration's source stage", DRAWN | dict(lr=0.002), None)],
 }
 # Reading takes longer than most of what is looked at. Nothing here may change what it returns.
 read = cache(Config.fromfile)

@@ -27,7 +27,7 @@ from .progress import console
 SOURCE_SIZE, TARGET_SIZE = (96, 96), (96, 192)
 DRAWN = 'drawn data (not photographs): its scores show how a network adapts, not how good it is'
 # images of: source train, source val, target train, target val
-IMAGES, QUICK_IMAGES = (1500, 42, 200, 24), (32, 8, 16, 4)
+IMAGES, QUICK_IMAGES = (1200, 42, 200, 24), (32, 8, 16, 4)
 QUICK_OPTIONS = {'train_cfg.max_iters': 10, 'default_hooks.logger.interval': 1}
 
 

@@ -17,7 +17,6 @@ Random = np.random.Generator
 GRAIN = {
     'vegetation': 22,
     'terrain': 17,
-    'pottedplant': 22,
     'building': 7,
     'wall': 11,
     'road': 6,

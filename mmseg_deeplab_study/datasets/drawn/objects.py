@@ -41,7 +41,7 @@ def _person(pen: Pen, rng: Random) -> None:
 
 
 def _rider(pen: Pen, rng: Random) -> None:
-    """A person as seated on a bicycle or a motorbike, which is drawn before."""
+    """A person as seated on a bicycle, which is drawn before."""
     shirt, trousers, skin = pick(rng, PAINTS), pick(rng, PAINTS, 0.3), pick(rng, SKINS)
     pen.stroke([(-0.22, 0.98), (0.16, 0.75), (0.02, 0.28)], 0.18, trousers)
     pen.stroke([(0.08, 1.45), (0.42, 1.08)], 0.13, shade(shirt, 0.8))
@@ -66,21 +66,6 @@ def _bicycle(pen: Pen, rng: Random) -> None:
     pen.stroke([crank, (-0.2, 0.95)], 0.07, frame)
     pen.stroke([(0.55, wheel), (0.38, 1.0), (0.5, 1.05)], 0.07, frame)
     pen.stroke([(-0.32, 0.97), (-0.08, 0.97)], 0.09, DARK)
-
-
-def _motorbike(pen: Pen, rng: Random) -> None:
-    body = pick(rng, PAINTS)
-    pen.shadow(1.0)
-    pen.polygon([(-0.7, 0.35), (-0.5, 0.7), (0.5, 0.7), (0.7, 0.35), (0, 0.2)], (70, 70, 74))
-    for x in (-0.7, 0.72):
-        pen.disc(x, 0.33, 0.33, DARK)
-        pen.disc(x, 0.33, 0.17, (150, 150, 155))
-    pen.stroke([(0.72, 0.33), (0.42, 1.0), (0.25, 1.08)], 0.09, (150, 150, 155))
-    pen.polygon([(-0.25, 0.6), (-0.1, 0.92), (0.4, 0.95), (0.6, 0.7), (0.3, 0.5)], body)
-    pen.polygon([(-0.95, 0.85), (-0.8, 0.7), (-0.2, 0.65), (-0.1, 0.85)], DARK)
-    pen.polygon([(-1.0, 0.72), (-0.95, 0.86), (-0.5, 0.7), (-0.55, 0.58)], body)
-    pen.stroke([(-0.95, 0.3), (0.0, 0.3)], 0.09, (185, 185, 190))
-    pen.disc(0.56, 0.88, 0.12, LIGHT)
 
 
 def _car(pen: Pen, rng: Random) -> None:
@@ -132,34 +117,6 @@ def _bus(pen: Pen, rng: Random) -> None:
     pen.disc(half - 0.15, 0.75, 0.15, LIGHT)
 
 
-def _train(pen: Pen, rng: Random) -> None:
-    paint, stripe = pick(rng, PAINTS), pick(rng, ((240, 240, 235), (225, 200, 60)))
-    for arm in (-0.55, 0.55):  # the pantograph
-        pen.stroke([(0, 3.4), (arm, 3.75), (0, 4.1)], 0.07, (60, 60, 62))
-    pen.stroke([(-0.7, 4.1), (0.7, 4.1)], 0.09, (60, 60, 62))
-    if pen.end_on:
-        pen.shadow(1.5)
-        pen.box(-1.0, 0.1, 1.0, 0.5, DARK)
-        pen.box(-1.25, 0.4, 1.25, 2.3, paint)
-        pen.polygon([(-1.25, 2.3), (1.25, 2.3), (0.85, 3.4), (-0.85, 3.4)], paint)
-        pen.polygon([(-1.1, 1.7), (1.1, 1.7), (0.75, 2.95), (-0.75, 2.95)], GLASS)
-        pen.box(-1.25, 1.1, 1.25, 1.4, stripe)
-        for x, y in ((-0.9, 0.8), (0.9, 0.8), (0, 3.15)):
-            pen.disc(x, y, 0.16, LIGHT)
-        return
-    half = rng.uniform(6.5, 8.0)
-    pen.shadow(half)
-    for bogie in (-half + 2, 0, half - 2.5):
-        pen.box(bogie - 1, 0.05, bogie + 1, 0.5, DARK)
-    pen.polygon([(-half, 0.4), (half, 0.4), (half, 1.3), (half - 1.3, 3.4), (-half, 3.4)], paint)
-    pen.box(-half, 1.0, half, 1.35, stripe)
-    pen.box(-half, 3.15, half - 1.2, 3.4, (130, 132, 136))
-    for left in np.arange(-half + 0.4, half - 3.2, 1.9):
-        pen.box(left, 1.8, left + 1.5, 2.75, GLASS)
-    pen.polygon([(half - 1.5, 1.8), (half - 0.3, 1.8), (half - 0.9, 2.8), (half - 1.5, 2.8)], GLASS)
-    pen.stroke([(-1.8, 0.5), (-1.8, 3.1)], 0.12, DARK)  # the joint of two coaches
-
-
 def _truck(pen: Pen, rng: Random) -> None:
     cab, cargo = pick(rng, PAINTS), pick(rng, ((225, 225, 220), (170, 150, 110), (80, 105, 140)))
     if pen.end_on:
@@ -193,14 +150,6 @@ def foliage(pen: Pen, rng: Random, height: float, radius: float) -> None:
         pen.disc(x, height + y, rng.uniform(0.35, 0.55) * radius, leaves)
 
 
-def _pottedplant(pen: Pen, rng: Random) -> None:
-    pen.shadow(0.3)
-    foliage(pen, rng, 0.75, 0.42)
-    pot = pick(rng, ((185, 90, 50), (225, 220, 210), (90, 95, 110)))
-    pen.polygon([(-0.18, 0.02), (0.18, 0.02), (0.27, 0.42), (-0.27, 0.42)], pot)
-    pen.box(-0.3, 0.36, 0.3, 0.46, shade(pot, 1.15))
-
-
 def _aeroplane(pen: Pen, rng: Random) -> None:
     body = pick(rng, ((235, 235, 238), (200, 205, 215), (225, 180, 60)))
     fin = pick(rng, PAINTS)
@@ -211,23 +160,6 @@ def _aeroplane(pen: Pen, rng: Random) -> None:
     pen.disc(0.2, 1.7, 0.6, shade(fin, 0.8))
     for x in np.arange(-5, 6.5, 1.3):
         pen.disc(x, 3.6, 0.25, GLASS)
-
-
-def _boat(pen: Pen, rng: Random) -> None:
-    hull, sail = pick(rng, PAINTS), pick(rng, ((245, 240, 230), (215, 70, 50), (240, 200, 90)))
-    pen.polygon([(-2.2, 0.9), (2.9, 1.1), (2.0, 0), (-1.9, 0)], hull)
-    pen.stroke([(-2.2, 0.9), (2.9, 1.1)], 0.14, (240, 240, 240))
-    pen.stroke([(0.2, 1), (0.2, 5.2)], 0.12, (110, 80, 50))
-    pen.polygon([(0.05, 5), (0.05, 1.3), (-2.1, 1.4)], sail)
-    pen.polygon([(0.4, 4.6), (0.4, 1.4), (2.3, 1.5)], shade(sail, 0.88))
-
-
-def _bottle(pen: Pen, rng: Random) -> None:
-    glass = pick(rng, ((35, 95, 50), (110, 60, 25), (120, 175, 190), (50, 60, 120)))
-    pen.polygon([(-0.043, 0), (0.043, 0), (0.043, 0.19), (0, 0.27), (-0.043, 0.19)], glass)
-    pen.box(-0.016, 0.2, 0.016, 0.32, glass)
-    pen.box(-0.044, 0.06, 0.044, 0.15, pick(rng, ((240, 230, 200), (215, 60, 50), (245, 245, 245))))
-    pen.box(-0.018, 0.305, 0.018, 0.33, RED)
 
 
 def _chair(pen: Pen, rng: Random) -> None:
@@ -255,14 +187,6 @@ def _dog(pen: Pen, rng: Random) -> None:
     pen.disc(0.79, 0.71, 0.03, DARK)
 
 
-def _tvmonitor(pen: Pen, rng: Random) -> None:
-    screen = pick(rng, ((40, 60, 90), (25, 28, 32), (70, 130, 170), (90, 150, 90)), 0.3)
-    pen.polygon([(-0.2, 0), (0.2, 0), (0, 0.2)], (70, 70, 74))
-    pen.box(-0.48, 0.12, 0.48, 0.7, (32, 32, 35))
-    pen.box(-0.44, 0.17, 0.44, 0.66, screen)
-    pen.polygon([(-0.3, 0.66), (-0.1, 0.66), (-0.32, 0.17), (-0.44, 0.17)], shade(screen, 1.3))
-
-
 @dataclass(frozen=True)
 class Thing:
     """How a thing is drawn, and its metres from the side and, vehicles, end on."""
@@ -277,16 +201,10 @@ THINGS = {
     'person': Thing(_person, 0.9, 1.82),
     'car': Thing(_car, 4.3, 1.5, 1.85),
     'bus': Thing(_bus, 10.4, 3.0, 2.5),
-    'train': Thing(_train, 16.0, 4.15, 2.6),
-    'motorbike': Thing(_motorbike, 2.1, 1.15),
     'bicycle': Thing(_bicycle, 1.85, 1.1),
     'aeroplane': Thing(_aeroplane, 20.0, 6.6),
-    'boat': Thing(_boat, 5.2, 5.2),
-    'bottle': Thing(_bottle, 0.1, 0.33),
     'chair': Thing(_chair, 0.75, 1.1),
     'dog': Thing(_dog, 1.4, 0.95),
-    'pottedplant': Thing(_pottedplant, 0.9, 1.2),
-    'tvmonitor': Thing(_tvmonitor, 1.0, 0.7),
     'truck': Thing(_truck, 7.6, 3.5, 2.5),
     'rider': Thing(_rider, 0.9, 1.85),
 }

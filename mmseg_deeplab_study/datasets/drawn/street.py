@@ -10,7 +10,7 @@ from .objects import DARK, GLASS, PAINTS, THINGS, foliage
 
 PLASTERS = ((190, 165, 130), (165, 90, 70), (175, 175, 172), (205, 195, 160), (120, 115, 118))
 # Seldom seen in a street, so that every scene has one of them in front.
-FEATURED = ('bus', 'rider', 'truck', 'bicycle', 'train', 'motorbike', 'rider')
+FEATURED = ('bus', 'rider', 'truck', 'bicycle', 'rider')
 Span = tuple[float, float]  # from and to
 ROADSIDES = ('houses', 'wall', 'fence', 'meadow')
 
@@ -60,8 +60,8 @@ class Street:
 def draw_street(canvas: Canvas, rng: Random, turn: int) -> None:
     """Draw a street scene with everything in it.
 
-    The canvas needs label ids for Cityscapes' classes, ``motorbike`` and ``ignored``. What is featured and
-    what borders the road take turns by the number ``turn``; ``rng`` decides on everything else.
+    The canvas needs label ids for Cityscapes' classes and ``ignored``. What is featured and what borders the
+    road take turns by the number ``turn``; ``rng`` decides on everything else.
     """
     street = _empty_street(canvas, rng, turn)
     placed = _traffic(street, rng, FEATURED[turn % len(FEATURED)])
@@ -203,18 +203,18 @@ def _traffic(street: Street, rng: Random, featured: str) -> Iterator[tuple[str, 
         return rng.choice((-1, 1)) * rng.uniform(street.half_road + 0.8, street.kerb - 0.3)
 
     for carries in ('traffic light', 'traffic sign', 'pole', 'traffic sign'):
-        yield carries, rng.choice((-1, 1)) * (street.half_road + 0.5), rng.uniform(8, 17)
+        yield carries, rng.choice((-1, 1)) * (street.half_road + 0.5), rng.uniform(5, 11)
     if rng.random() < 0.7:
         yield 'tree', pavement(), rng.uniform(12, 30)
     for _ in range(rng.integers(2, 5)):
-        yield 'person', pavement(), rng.uniform(7, 20)
+        yield 'person', pavement(), rng.uniform(5, 12)
     if rng.random() < 0.3:
-        yield 'person', rng.uniform(-lane, lane), rng.uniform(9, 14)
+        yield 'person', rng.uniform(-lane, lane), rng.uniform(6, 10)
     for _ in range(rng.integers(2, 5)):
-        yield 'car', rng.choice((-1, 1)) * rng.uniform(0.8, 1.5) * lane, rng.uniform(7, 30)
-    yield str(rng.choice(FEATURED)), rng.choice((-1, 1)) * lane, rng.uniform(10, 25)
-    close = featured in ('bicycle', 'motorbike', 'rider')
-    yield featured, rng.choice((-1, 1)) * lane, rng.uniform(5.5, 8) if close else rng.uniform(9, 15)
+        yield 'car', rng.choice((-1, 1)) * rng.uniform(0.8, 1.5) * lane, rng.uniform(6, 18)
+    yield str(rng.choice(FEATURED)), rng.choice((-1, 1)) * lane, rng.uniform(8, 18)
+    close = featured in ('bicycle', 'rider')
+    yield featured, rng.choice((-1, 1)) * lane, rng.uniform(4.5, 7) if close else rng.uniform(7, 12)
 
 
 def _place(street: Street, rng: Random, name: str, x: float, depth: float) -> None:
@@ -225,8 +225,7 @@ def _place(street: Street, rng: Random, name: str, x: float, depth: float) -> No
         _post(street, rng, x, depth, name)
     else:
         if name == 'rider':
-            mount = 'bicycle' if rng.random() < 0.6 else 'motorbike'
-            THINGS[mount].draw(street.pen(mount, x, depth, facing), rng)
+            THINGS['bicycle'].draw(street.pen('bicycle', x, depth, facing), rng)
         THINGS[name].draw(street.pen(name, x, depth, facing, end_on), rng)
 
 

@@ -45,16 +45,16 @@ def test_shapes_and_label_space(dataset, size):
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
-def test_all_classes_are_in_24_street_scenes(split):
+def test_all_classes_but_two_are_in_24_street_scenes(split):
     labels = [scenes.draw_street_scene(0, split, index)[1] for index in range(24)]
-    assert classes_in(labels, 'cityscapes') == set(get_classes('cityscapes'))
+    assert classes_in(labels, 'cityscapes') == set(get_classes('cityscapes')) - {'train', 'motorcycle'}
 
 
 def test_shared_classes_are_frequent_among_many_in_the_photos():
-    photos = [classes_in([scenes.draw_object_photo(0, 'train', index)[1]], 'voc') for index in range(42)]
-    for name in SHARED:  # 42 photos are two rounds of 21, and a round has 14 / 6 turns of each
-        assert sum(name in photo for photo in photos) >= 4, name
-    assert len(set().union(*photos) - {'background', *SHARED}) >= 4
+    photos = [classes_in([scenes.draw_object_photo(0, 'train', index)[1]], 'voc') for index in range(44)]
+    for name in SHARED:  # 44 photos are four rounds of 11, and a round has 2 turns of each
+        assert sum(name in photo for photo in photos) >= 8, name
+    assert set().union(*photos) == {'background', *SHARED, *scenes.SOURCE_ONLY}
 
 
 @both

@@ -4,6 +4,6 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(size=(96, 192)),
-    decode_head=dict(channels=128, dilations=(1, 2, 4, 6)),
+    decode_head=dict(channels=128, dilations=(1, 2)),
 )
-load_from = '{{$DEMO_SOURCE:work_dirs/deeplabv3_mobilenet-v2-os16_1xb8-700_drawn-voc-64x64/iter_700.pth}}'
+load_from = '{{$DEMO_SOURCE:work_dirs/deeplabv3_mobilenet-v2-os16_1xb32-700_drawn-voc-48x48/iter_700.pth}}'
