@@ -5,6 +5,7 @@ python docs/findings/render.py [--figures]
 
 import argparse
 import gzip
+import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.evaluation.bootstrap import QUANTILES, SAMPLES
@@ -45,6 +47,8 @@ BACKBONES = {
 }
 HEADS = {'': 'transferred', 'new-head': 'new', 'copy-zero': 'copied, others zero'}
 RATES = {'frozen': 'frozen', '': "a tenth of the head's", 'same': "the head's"}
+OVERVIEW = ('x1-os16', 'x0p5-os16', 'x1-os16-imagenet')  # those of README's picture
+DPI = 110
 LEGEND = dict(loc='outside lower center', ncols=4, frameon=False, fontsize=8)
 
 
@@ -231,13 +235,13 @@ def panels(columns: int, titles: Sequence[str], height: float = 2.7) -> tuple[Fi
     return figure, axes
 
 
-def draw_backbones(findings: Findings) -> Figure:
+def draw_backbones(findings: Findings, names: Sequence[str] = tuple(BACKBONES)) -> Figure:
     """mIoU of each source, over all, seen and unseen classes."""
     parts = ('all labelled classes', 'seen in PASCAL VOC', 'not seen')
     figure, axes = panels(3, [f'mIoU, {part}' for part in parts])
     for one, score in zip(axes, LABELLED, strict=True):
-        for (name, title), colour in zip(BACKBONES.items(), COLOURS):  # noqa: B905
-            draw_curves(one, findings, name, score, color=colour, label=title)
+        for name, colour in zip(names, COLOURS):  # noqa: B905
+            draw_curves(one, findings, name, score, color=colour, label=BACKBONES[name])
     figure.legend(*axes[0].get_legend_handles_labels(), **LEGEND)
     return figure
 
@@ -315,10 +319,23 @@ def draw_ablations(findings: Findings) -> Figure:
     return figure
 
 
-def draw_film(findings: Findings) -> Figure:
+def draw_film(findings: Findings, names: Sequence[str] = tuple(BACKBONES), **options: Any) -> Figure:
     """The label maps of one photograph by each source, of the first seed."""
-    folders = {title: findings.experiments[name][0].folder for name, title in BACKBONES.items()}
-    return film_figure(folders, (0, 5, 25, 100), next(iter(folders.values())).images[0])
+    folders = {BACKBONES[name]: findings.experiments[name][0].folder for name in names}
+    return film_figure(folders, (0, 5, 25, 100), next(iter(folders.values())).images[0], **options)
+
+
+def draw_overview(findings: Findings) -> Image.Image:
+    """README's picture: the curves of three sources, and their label maps below."""
+    parts = []
+    for figure in (draw_backbones(findings, OVERVIEW), draw_film(findings, OVERVIEW, width=10.2)):
+        file = io.BytesIO()
+        figure.savefig(file, dpi=DPI)
+        parts.append(Image.open(file))
+    picture = Image.new('RGB', (max(p.width for p in parts), sum(p.height for p in parts)), 'white')
+    for above, part in enumerate(parts):
+        picture.paste(part, ((picture.width - part.width) // 2, sum(p.height for p in parts[:above])))
+    return picture
 
 
 FIGURES: Mapping[str, Callable[[Findings], Figure]] = {
@@ -360,7 +377,8 @@ def main() -> None:
     findings = Findings()
     if parser.parse_args().figures:
         for name, draw in FIGURES.items():
-            draw(findings).savefig(HERE / f'{name}.png', dpi=110)
+            draw(findings).savefig(HERE / f'{name}.png', dpi=DPI)
+        draw_overview(findings).save(HERE / 'overview.png', optimize=True)
     write_atomically(PAGE, render(findings).encode())
 
 
