@@ -63,6 +63,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('studies', type=Path, nargs='?', default=Path('work_dirs/studies'))
     folder = parser.parse_args().studies
+    if not folder.is_dir():
+        parser.error(f'{folder}: no such folder. Expected the finished studies {", ".join(STUDIES)} in it')
     torch.set_num_threads(1)  # as each of --jobs 2 on two cores, to the last bit
     counts = json.loads(gzip.decompress(COUNTS.read_bytes())) if COUNTS.exists() else {}
     for study in STUDIES:

@@ -103,6 +103,18 @@ class Findings:
         """A figure's mean over seeds, with its interval."""
         return estimate_over_seeds(self.values(experiment, subject, measure), self.seeds(experiment))
 
+    def back_at(self, experiment: str) -> Estimate:
+        """The first iteration from the lowest on at which the seen mean is at the source's view."""
+        found = []
+        for run in self.experiments[experiment]:
+            curve, source = (
+                score_curve(run.history.validations, LABELLED[1]),
+                run.figures[LABELLED[1]]['source'],
+            )
+            lowest = min(curve, key=lambda point: point[1])[0]
+            found.append(next((i for i, value in curve if i >= lowest and value >= source), None))
+        return estimate_over_seeds(found, self.seeds(experiment))
+
     def less(self, first: str, second: str, subject: str, measure: str) -> Estimate:
         """The first's figure less the second's, paired by seeds."""
         one, other = ((self.values(name, subject, measure), self.seeds(name)) for name in (first, second))

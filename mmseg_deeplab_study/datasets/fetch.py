@@ -156,6 +156,8 @@ def fetch(url: str, path: Path, digest: str | None = None) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open('ab') as file:
             _lock(file, part)
+            if path.exists():
+                return False  # another process has just finished, and this may be its file
             _receive(url, file, path)
             file.flush()
             os.fsync(file.fileno())

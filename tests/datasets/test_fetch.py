@@ -225,6 +225,17 @@ def test_while_another_process_fetches_it(server: Server, path: Path, part: Path
     assert part.read_bytes() == b'begun' and not server.asked
 
 
+def test_another_process_ends_just_before_the_lock(server: Server, path: Path, part: Path, monkeypatch):
+    def lock(file: io.IOBase, part: Path) -> None:
+        part.write_bytes(CONTENT)
+        part.rename(path)
+
+    server.ranges = False  # asked again, it would send all, into the finished file
+    monkeypatch.setattr(module, '_lock', lock)
+    assert not fetch(server.url, path, DIGEST)
+    assert path.read_bytes() == CONTENT and not server.asked
+
+
 @pytest.mark.parametrize(
     ('names', 'mirror', 'message'),
     [

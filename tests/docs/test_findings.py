@@ -71,6 +71,7 @@ def test_sentences_about_the_drop_hold(findings):
         assert max(new.high, 0) < 0.1
         assert findings.mean(f'{name}/new-head', 'source_classifier', 'features').low > source - 1
         assert zero.mean < source / 2
+        assert not any(findings.back_at(f'{name}/{head}').count for head in HEADS)
         assert findings.mean(f'{name}/copy-zero', 'source_classifier', 'last').high < 0.1
     for name in PASCAL:
         # Above the source's view, and hardly ever below iteration 0.
@@ -122,6 +123,7 @@ def test_sentences_about_imagenet_and_rates_hold(findings):
         assert findings.less(f'{name}/same', name, 'IoU.car', 'last').high < 0
         assert abs(findings.less(f'{name}/frozen', name, ALL, 'last').mean) < 1
         assert findings.mean(f'{name}/same', 'IoU.vegetation', 'last').low > 1
+        assert findings.mean(f'{name}/same', 'IoU.sidewalk', 'last').high < 10
         # Head transfer's gain is in the seen classes.
         assert findings.less(f'{name}/new-head', name, SEEN, 'last').high < -5
         assert abs(findings.less(f'{name}/new-head', name, UNSEEN, 'last').mean) < 1
