@@ -95,6 +95,17 @@ def unlabelled_classes(history: History) -> list[str]:
     ]
 
 
+def absent_classes(history: History) -> list[str]:
+    """Classes that no validation image has a label of and no validation a prediction, nor the source's view.
+
+    Their IoU is null throughout. Empty where the record has no IoU of classes.
+    """
+    rows = [
+        row['class_iou'] for row in [*history.validations, source_row(history) or {}] if row.get('class_iou')
+    ]
+    return [name for name in class_names(history) if rows and all(row.get(name) is None for row in rows)]
+
+
 def seen_lead(validations: Sequence[Mapping[str, Any]]) -> SeenLead:
     """When the means over the seen and the unseen classes are at half their best."""
     seen, unseen = (

@@ -1,6 +1,6 @@
 """Analyses of adaptations as tables for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from rich.table import Table
 
@@ -66,8 +66,8 @@ def score_table(group: Group) -> Table:
     return table
 
 
-def class_table(group: Group, analysis: Analysis) -> Table:
-    """The classes of a group, early to late, then those below ``MIN_BEST``."""
+def class_table(group: Group, analysis: Analysis, without: Collection[str] = ()) -> Table:
+    """The classes of a group, early to late, then those below ``MIN_BEST``; ``without`` some."""
     columns = {**BEFORE, **FALLS, **AFTER, f'iterations to {analysis.iou:g} %': to_iou(analysis.iou)}
     columns[f'to {100 * analysis.share:g} % of best'] = to_share(analysis.share)
     table = make_table(['IoU (%), early to late', 'seen', *columns], left=2)
@@ -77,7 +77,7 @@ def class_table(group: Group, analysis: Analysis) -> Table:
         half = mean(group.figures[CLASS_PREFIX + name][HALF])
         return half is None, half or 0
 
-    for name in sorted(seen, key=earliness):
+    for name in sorted((name for name in seen if name not in without), key=earliness):
         row = group.figures[CLASS_PREFIX + name]
         table.add_row(name, yes_or_no(seen[name]), *(cell(row, measure) for measure in columns.values()))
     return table
@@ -172,12 +172,12 @@ def cell(row: Mapping[str, Value], measure: str) -> str:
 
 
 def percent(value: Value) -> str:
-    """One decimal; of several seeds the mean and its interval; ``-`` for none."""
+    """One decimal; of several seeds the mean and, unless all agree, its interval; ``-`` for none."""
     if not isinstance(value, Estimate):
         return '-' if value is None else _rounded(value)
     if value.mean is None:
         return '-'
-    interval = '' if value.low is None else f' [{_rounded(value.low)}, {_rounded(value.high)}]'
+    interval = '' if value.low == value.high else f' [{_rounded(value.low)}, {_rounded(value.high)}]'
     fewer = f' ({value.count} of {value.seeds})' if value.count < value.seeds else ''
     return f'{_rounded(value.mean)}{interval}{fewer}'
 
@@ -187,10 +187,15 @@ def fall(value: Value) -> str:
     middle = mean(value)
     if middle is None or float(_rounded(middle)) >= 0:
         return percent(value)
-    if isinstance(value, Estimate):
-        low, high = (None if end is None else -end for end in (value.high, value.low))
-        return f'rise {percent(value._replace(mean=-middle, low=low, high=high))}'
-    return f'rise {percent(-value)}'
+    return f'rise {percent(negated(value))}'
+
+
+def negated(value: float | Estimate) -> float | Estimate:
+    """The same with the other sign, its interval too."""
+    if not isinstance(value, Estimate):
+        return -value
+    low, high = (None if end is None else -end for end in (value.high, value.low))
+    return value._replace(mean=-value.mean, low=low, high=high)
 
 
 def below(drop: Value) -> str:

@@ -11,6 +11,8 @@ from .analysis_text import count, percent
 
 SIDE_BY_SIDE = 'Side by side'
 ONE_SEED = 'One seed says nothing about variance: another may order the experiments differently.'
+UNSURE = 'no order'
+NO_ORDER = f'{UNSURE[0].upper()}{UNSURE[1:]}: the 95 % interval of the difference has 0 in it.'
 # What is asked of experiments of equal length: text, subject, measure, and whether the largest is first.
 # In the text ``{score}`` is the subject, or the mean IoU that leads, and ``{end}`` the end of runs.
 OF_THE_WHOLE = (
@@ -89,6 +91,7 @@ def compare(groups: Sequence[Group]) -> list[str]:
         found.append(f'Not compared, because classes or validation images differ or are unknown: {apart}.')
     ordered = [one for members in tasks.values() if len(members) > 1 for one in _compare_task(members)]
     found += [sentence for sentence, _ in ordered]
+    found += [NO_ORDER] * any(f'({UNSURE})' in sentence for sentence in found)
     return found + [ONE_SEED] * any(_is_of_one(answer) for _, answers in ordered for answer in answers)
 
 
@@ -168,19 +171,24 @@ def _recovery(groups: Sequence[Group]) -> Iterator[Ordered]:
 
 def _hedges(leader: Answer, *others: Answer) -> list[str]:
     """What the seeds say about the order of values, of which the first leads."""
-    parts, apart = [], []
+    pairs: dict[int, list[str]] = {}
+    apart = []
     for other in others:
         paired = estimate_difference(*((answer.runs, _seeds(answer.group)) for answer in (leader, other)))
         if paired.low is None:
             apart.append(other)
             continue
-        sure = 'without 0 in it' if paired.low > 0 or paired.high < 0 else 'with 0 in it, so no order'
-        interval = f'{paired.mean:.2f} [{paired.low:.2f}, {paired.high:.2f}], {sure}'
+        difference = f'{paired.mean:.2f} [{paired.low:.2f}, {paired.high:.2f}]'
         if paired.low == paired.high:
             # Of iterations that are multiples of the validation interval.
-            interval = f'{paired.mean:.2f} in each of them, which has no interval'
-        pair = f'{leader.group.label} less {other.group.label}'
-        parts.append(f'{pair}, paired by n = {paired.count} seeds: {interval}')
+            difference = f'{paired.mean:.2f} in each'
+        elif paired.low <= 0 <= paired.high:
+            difference += f' ({UNSURE})'
+        pairs.setdefault(paired.count, []).append(f'{other.group.label} {difference}')
+    parts = [
+        f'paired by n = {seeds} seeds, {leader.group.label} less {", less ".join(found)}'
+        for seeds, found in pairs.items()
+    ]
     apart = [answer for answer in apart if not _is_of_one(answer)]
     if not apart or _is_of_one(leader):
         return parts

@@ -1,6 +1,6 @@
 """The curves of a report, and every class's scores over the iterations."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..evaluation.adaptation import classes_early_to_late, seen_classes, source_row
@@ -28,12 +28,12 @@ COLUMNS = 12  # iterations in a table of every class
 SEEN = 'seen'  # the mean over seen classes, by whichever name a record has it
 
 
-def class_values(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
-    """The means and every class's scores at a few iterations, as a table."""
+def class_values(run: MeasuredRun, means: Sequence[str], without: Collection[str] = ()) -> dict[str, Any]:
+    """The means and every class's scores, ``without`` some, at a few iterations, as a table."""
     rows = run.history.validations
     iterations = choose_iterations([row['iter'] for row in rows], (), COLUMNS)
     chosen = [row for row in rows if row['iter'] in iterations]
-    timings = classes_early_to_late(run.history)
+    timings = [t for t in classes_early_to_late(run.history) if t.name not in without]
     edges = boundary_score_names(rows)
     through = {row['iter']: row for row in run.history.select(Kind.SOURCE_CLASSIFIER)}
     readout = [through.get(row['iter'], {}) for row in chosen]
@@ -62,16 +62,17 @@ def class_values(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def curves(run: MeasuredRun, means: Sequence[str]) -> dict[str, Any]:
-    """What the script draws of a run; its probe by the first of ``means``."""
+def curves(run: MeasuredRun, means: Sequence[str], without: Collection[str] = ()) -> dict[str, Any]:
+    """What the script draws of a run, ``without`` some classes; its probe by the first of ``means``."""
     rows = rows_with(run.history.validations, 'mIoU')
-    timings = classes_early_to_late(run.history)
+    timings = [t for t in classes_early_to_late(run.history) if t.name not in without]
     keys = [*means, *boundary_score_names(rows), *(CLASS_PREFIX + timing.name for timing in timings)]
     probed = rows_with(run.history.probed, means[0])
     return {
         'name': run.name,
         'iterations': [row['iter'] for row in rows],
         'series': {key: [find_score(row, key) for row in rows] for key in keys},
+        'absent': len(without),
         'classes': [{'name': timing.name, 'seen': timing.seen} for timing in timings],
         'probe': {
             'iterations': [row['iter'] for row in probed],

@@ -15,6 +15,7 @@ from .curves import THRESHOLDS, marks
 from .pictures import choose_iterations, encode_label_map, encode_photograph, image_miou, read_palette
 from .runs import RunFolder
 
+STRIP = 5  # iterations in a row of the strip: the first, the last and those between
 PICTURE_CHARACTERS = 24_000_000  # of all pictures of the film strip
 
 
@@ -104,6 +105,7 @@ def _strip(
     return {
         'name': run.name,
         'iterations': list(iterations),
+        'strip': [iterations.index(i) for i in choose_iterations(iterations, (), STRIP)],
         'miou': [whole.get(i) for i in iterations],
         'probe': [probe.get(i) for i in iterations],
         'source_miou': run.figures[score]['source'],

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import cycle
 from typing import Any
@@ -12,22 +12,23 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from ..evaluation.adaptation import class_names
+from ..evaluation.adaptation import absent_classes, class_names
 from ..evaluation.metrics.scores import LABELLED
 from ..evaluation.score_curves import MIN_BEST
 from ..evaluation.seeds import Estimate
 from ..tables import table_cells
 from ..version import __version__
 from .analysis import NO_SOURCE, Analysis, Group, MeasuredRun, Value, leading
-from .analysis_text import DIP, SOURCE_DROP, cell, class_table, count, lines, score_table
-from .comparisons import agree, best_of, length_of, recovery_of, same_source, task_of
+from .analysis_text import class_table, lines, score_table
+from .comparisons import ONE_SEED, compare
 from .confusions import confusions, taken_tables
-from .costs import common_times, cost_table, model_cost, same_hardware, trade_offs
+from .costs import cost_table, trade_offs
 from .curves import COLOURS, MEANS, class_values, curves
 from .film import film_strip
 from .provenance import config_differences, provenance_table, transfer_tables
 from .refined import refined
-from .sentences import sentences
+from .sentences import result, sentences, what_means_cover
+from .side_by_side import cost_columns, more_columns, score_columns, side_by_side
 
 
 def render_page(analysis: Analysis, **options: Any) -> str:
@@ -68,31 +69,41 @@ def page_content(
 
     ``frames`` are about the pictures of a run and image in the film strip, ``width`` is theirs in pixels.
     """
-    runs = analysis.runs
+    runs, groups = analysis.runs, analysis.groups
     places = {run.name: place for place, run in enumerate(runs)}
-    lead = leading(analysis.groups)
+    lead = leading(groups)
     strip = film_strip(runs, frames, width, lead[0])
     matrices, thinned = confusions(runs, lead[0])
-    offs = trade_offs(analysis.groups)
+    offs = trade_offs(groups)
     means = [*(lead if lead == LABELLED else ()), *MEANS]
+    absent = {run.name: absent_classes(run.history) for run in runs}
+    compared = compare(groups)
     return {
         'tasks': _tasks(runs),
+        'means_cover': what_means_cover(lead[0]),
         'min_best': MIN_BEST,
         'score': lead[0],
+        'results': [(group.label, group.seeds, result(group, lead[0])) for group in groups],
+        # Beside the results, and not again after the comparisons.
+        'one_seed': ONE_SEED if ONE_SEED in compared else '',
+        'compared': [sentence for sentence in compared if sentence != ONE_SEED],
         'sentences': sentences(analysis),
-        'summary': _summary(analysis.groups),
+        'summary': side_by_side(groups, score_columns(groups)),
+        'more': side_by_side(groups, more_columns(groups)),
+        'models': side_by_side(groups, cost_columns(groups)),
         'groups': [
             {
                 'name': group.name,
                 'scores': table_cells(score_table(group)),
-                'classes': table_cells(class_table(group, analysis)),
+                'classes': table_cells(class_table(group, analysis, _absent_from(group, absent))),
                 'lines': lines(group, analysis),
             }
-            for group in analysis.groups
+            for group in groups
         ],
         'costs': cost_table(analysis),
         'trade_offs': offs,
-        'class_tables': [class_values(run, means) for run in runs],
+        'class_tables': [class_values(run, means, absent[run.name]) for run in runs],
+        'absent': _absent(groups, absent),
         'taken': taken_tables(runs),
         'transfers': transfer_tables(runs),
         'refined': refined(runs, width),
@@ -104,17 +115,33 @@ def page_content(
             'means': means,
             'groups': [
                 {'name': group.label, 'runs': [places[run.name] for run in group.runs], 'colour': colour}
-                for group, colour in zip(analysis.groups, cycle(COLOURS))  # noqa: B905
+                for group, colour in zip(groups, cycle(COLOURS))  # noqa: B905
             ],
-            'runs': [curves(run, means) for run in runs],
+            'runs': [curves(run, means, absent[run.name]) for run in runs],
             'costs': {
-                'last': [_with_interval(group.figures[lead[0]]['last']) for group in analysis.groups],
+                'last': [_with_interval(group.figures[lead[0]]['last']) for group in groups],
                 'axes': [off._asdict() for off in offs],
             },
             'film': strip,
             'confusions': matrices,
         },
     }
+
+
+def _absent_from(group: Group, absent: Mapping[str, Sequence[str]]) -> list[str]:
+    """Classes that are absent from all runs of a group; ``absent`` are those of each run."""
+    first, *others = (absent[run.name] for run in group.runs)
+    return [name for name in first if all(name in other for other in others)]
+
+
+def _absent(
+    groups: Sequence[Group], absent: Mapping[str, Sequence[str]]
+) -> list[tuple[list[str], list[str]]]:
+    """Experiments, and the classes absent from them, an entry for all that lack the same."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for group in groups:
+        found.setdefault(tuple(_absent_from(group, absent)), []).append(group.label)
+    return [(names, list(classes)) for classes, names in found.items() if classes]
 
 
 def _with_interval(value: Value) -> tuple[float | None, float | None, float | None]:
@@ -137,72 +164,3 @@ def _tasks(runs: Sequence[MeasuredRun]) -> list[dict[str, Any]]:
         }
         found.setdefault(repr(task), {**task, 'names': []})['names'].append(run.name)
     return list(found.values())
-
-
-# A title, and of each row what is shown and whether it is the best.
-Column = tuple[str, Sequence[tuple[str, bool]]]
-
-
-def _column(title: str, values: Sequence[Value], shown: Sequence[str], largest: bool | None) -> Column:
-    """``largest``: whether that is the best, None where neither end is."""
-    best = [False] * len(values) if largest is None else best_of(values, largest)
-    return title, list(zip(shown, best, strict=True))
-
-
-def _summary(groups: Sequence[Group]) -> dict[str, Any]:
-    """The experiments side by side."""
-    columns = [*_cost_columns(groups), *_score_columns(groups)]
-    cells = zip(*(cells for _, cells in columns), strict=True)
-    return {
-        'columns': [title for title, _ in columns],
-        'rows': [
-            {'name': group.label, 'seeds': group.seeds, 'state': group.unfinished, 'cells': row}
-            for group, row in zip(groups, cells, strict=True)
-        ],
-    }
-
-
-def _cost_columns(groups: Sequence[Group]) -> Iterator[Column]:
-    costs = [model_cost(group) for group in groups]
-    parameters, operations, times = zip(*costs, strict=True)
-    # Only like is compared with like: images of one set, and time on one machine.
-    small = False if agree(groups, task_of) else None
-    soon = small if same_hardware(groups) else None
-
-    def shown(values: Sequence[float | None], unit: float, shape: str) -> list[str]:
-        return ['-' if value is None else shape.format(value / unit) for value in values]
-
-    yield _column('parameters', parameters, shown(parameters, 1e6, '{:.2f} M'), False)
-    yield _column('multiply-adds an image', operations, shown(operations, 1e9, '{:.2f} G'), small)
-    yield _column('validation, ms an image', common_times(costs), shown(times, 1, '{:.0f}'), soon)
-
-
-def _score_columns(groups: Sequence[Group]) -> Iterator[Column]:
-    def column(title: str, subject: str, measure: str, largest: bool | None) -> Column:
-        rows = [group.figures.get(subject, {}) for group in groups]
-        values, shown = [row.get(measure) for row in rows], [cell(row, measure) for row in rows]
-        return _column(title, values, shown, largest)
-
-    miou, seen, unseen = leading(groups)
-    # Only like is compared with like.
-    start = True if agree(groups, task_of) else None
-    high, low = (start, False) if start and agree(groups, length_of) else (None, None)
-    yield column("source's view", miou, 'source', start)
-    yield column('at iteration 0', miou, 'start', start)
-    yield column(SOURCE_DROP, miou, 'source_drop', low)
-    yield column(DIP, miou, 'dip', low)
-    # Who never fell has none.
-    back = [recovery_of(group, miou).value for group in groups]
-    yield _column('recovered at', back, [count(value) for value in back], None)
-    yield column('best (iteration)', miou, 'best', high)
-    yield column('last', miou, 'last', high)
-    yield column('seen classes, last', seen, 'last', high)
-    yield column('unseen classes, last', unseen, 'last', high)
-    if any('BIoU' in group.figures for group in groups):
-        yield column('Boundary IoU, last', 'BIoU', 'last', high)
-    yield column('area', miou, 'area', high)
-    yield column('lead of seen classes', 'seen_lead', 'iterations', None)
-    if any(group.figures['forgetting'] for group in groups):
-        alike = same_source(groups)
-        yield column("on the source's data, at 0", 'forgetting', 'start', start if alike else None)
-        yield column('of that forgotten', 'forgetting', 'drop', low if alike else None)

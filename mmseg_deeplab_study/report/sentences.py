@@ -11,7 +11,6 @@ from ..evaluation.score_curves import CLASS_PREFIX, MIN_BEST
 from ..evaluation.seeds import Estimate
 from ..runs.history import History
 from .analysis import (
-    NO_SOURCE,
     SHOWN,
     Analysis,
     Figures,
@@ -22,10 +21,10 @@ from .analysis import (
     mean,
     whose_drop,
 )
-from .analysis_text import below, count, percent
-from .comparisons import SIDE_BY_SIDE, compare
+from .analysis_text import below, count, negated, percent
 
 NAMED = 3  # classes in one sentence
+NEVER_FELL = "it never falls below iteration 0's"
 
 
 class SourceView(NamedTuple):
@@ -37,13 +36,36 @@ class SourceView(NamedTuple):
 
 
 def sentences(analysis: Analysis) -> dict[str, list[str]]:
-    """Sentences by experiment; those that compare them under ``SIDE_BY_SIDE``."""
-    found = {}
-    if compared := compare(analysis.groups):
-        found[SIDE_BY_SIDE] = compared
-    for group in analysis.groups:
-        found.setdefault(group.label, []).extend(_of_group(group))
-    return found
+    """What ``result`` leaves out, by experiment."""
+    score = leading(analysis.groups)[0]
+    return {group.label: list(_of_group(group, score)) for group in analysis.groups}
+
+
+def result(group: Group, score: str) -> str:
+    """One sentence: what was seen before any training, where it ended, dip and recovery, lead of the seen."""
+    miou = group.figures[score]
+    ends = sorted({run.figures[score]['last_iter'] for run in group.runs})
+    end = ' to '.join(str(iteration) for iteration in dict.fromkeys((ends[0], ends[-1])))
+    points = {"in the source's view": 'source', 'at iteration 0': 'start', f'at iteration {end}': 'last'}
+    known = {when: miou[measure] for when, measure in points.items() if mean(miou[measure]) is not None}
+    parts = [f'{score} is {", ".join(f"{percent(value)} % {when}" for when, value in known.items())}']
+    if mean(miou['start']) is not None:
+        parts.append(_dips(group, score) if group.several else _dip(group.runs[0], score))
+    parts += _lead(group.figures['seen_lead']['iterations'])
+    if group.unfinished:
+        parts.append(f'not finished: {group.unfinished}')
+    return f'{"; ".join(parts)}.'
+
+
+def what_means_cover(score: str) -> str:
+    """What the leading mean IoU and the others are over; empty where all classes have labels."""
+    return (
+        f'The validation set lacks classes: {score} is the mean over those that have labelled pixels. In the '
+        'other means a class without any counts as 0 where one pixel is predicted as it, and not at all '
+        'elsewhere, so they move by that alone.'
+        if score in LABELLED
+        else ''
+    )
 
 
 def source_view(history: History) -> SourceView | None:
@@ -64,19 +86,8 @@ def taken_for(view: SourceView) -> list[tuple[str, str, float]]:
     ]
 
 
-def _of_group(group: Group) -> Iterator[str]:
-    score = leading([group])[0]
+def _of_group(group: Group, score: str) -> Iterator[str]:
     miou = group.figures[score]
-    if group.unfinished:
-        yield f'Not finished: {group.unfinished}.'
-    if any(run.no_source for run in group.runs):
-        yield f'{NO_SOURCE[0].upper()}{NO_SOURCE[1:]}.'
-    if score in LABELLED:
-        yield f'The validation set lacks classes: {score} is the mean over those that have labelled pixels.'
-    if mean(miou['start']) is not None:
-        own = f'; the untouched source model, read by class name, {percent(miou["source"])} %'
-        own = '' if mean(miou['source']) is None else own
-        yield f'Before any training {score} is {percent(miou["start"])} %{own}.'
     if (drop := mean(miou['source_drop'])) is not None:
         lowest = f'{percent(miou["lowest"])} % at iteration {count(miou["lowest_iter"])}'
         if drop < SHOWN:
@@ -84,40 +95,39 @@ def _of_group(group: Group) -> Iterator[str]:
         else:
             points = percent(miou['source_drop'])
             yield f"From the source's view {score} drops by {points} points, to {lowest}."
-    if mean(miou['start']) is not None:
-        yield _dips(group, score) if group.several else _dip(group.runs[0], score)
     yield from _head_or_features(group.figures)
-    yield (
-        f'The best {score} is {percent(miou["best"])} % at iteration {count(miou["best_iter"])}, '
-        f'the last {percent(miou["last"])} %.'
-    )
-    yield from _lead(group.figures['seen_lead']['iterations'])
-    yield from _class_sentences(group)
+    yield f'The best {score} is {percent(miou["best"])} % at iteration {count(miou["best_iter"])}.'
+    of_classes = list(_class_sentences(group.runs[0]))
+    if group.several and of_classes:
+        of_classes = [' '.join([f'Classes of {group.runs[0].name}.', *of_classes])]
+    yield from of_classes
     yield from _first_taken_for(group.runs[0])
 
 
 def _dip(run: MeasuredRun, score: str) -> str:
     miou = run.figures[score]
     if not run.fell(score):
-        return f"{score} never falls below iteration 0's."
+        return NEVER_FELL
     back = miou['recovery_iter']
     reached = 'has not come back' if back is None else f'is back at iteration {back}'
     return (
-        f'From iteration 0 {score} dips by {percent(miou["dip"])} points, to {percent(miou["lowest"])} % at '
-        f'iteration {miou["lowest_iter"]}, and {reached}.'
+        f'it dips by {percent(miou["dip"])} points, to {percent(miou["lowest"])} % at '
+        f'iteration {miou["lowest_iter"]}, and {reached}'
     )
 
 
 def _dips(group: Group, score: str) -> str:
     known = sum(run.figures[score]['dip'] is not None for run in group.runs)
     fell = [run.figures[score] for run in group.runs if run.fell(score)]
-    found = f"{score} dips below iteration 0's in {len(fell) or 'none'} of {known} runs"
     if not fell:
-        return f'{found}.'
+        return NEVER_FELL
     back = [miou['recovery_iter'] for miou in fell if miou['recovery_iter'] is not None]
-    when = f', at iteration {np.mean(back):.1f} on average' if back else ''
+    when = f' at iteration {np.mean(back):.1f} on average' if back else ''
     points = np.mean([miou['dip'] for miou in fell])
-    return f'{found}, by {points:.1f} points on average; {len(back)} of these come back{when}.'
+    return (
+        f"it dips below iteration 0's in {len(fell)} of {known} runs, by {points:.1f} points on average, and "
+        f'{len(back)} of these come back{when}'
+    )
 
 
 def _head_or_features(figures: Figures) -> Iterator[str]:
@@ -139,44 +149,35 @@ def _lead(lead: Value) -> Iterator[str]:
     middle = mean(lead)
     if middle is None:
         return
+    sure = not isinstance(lead, Estimate) or lead.low is None or lead.low == lead.high
     if middle == 0:
-        sentence = 'The seen classes and the unseen reach half their best at the same time'
+        sentence = 'the seen classes and the unseen reach half their best at the same time'
     else:
-        how_far = count(abs(middle)) if not isinstance(lead, Estimate) else f'{abs(middle):.1f}'
-        order = 'before' if middle > 0 else 'after'
-        sentence = f'The seen classes reach half their best {how_far} iterations {order} the unseen'
-    if isinstance(lead, Estimate) and lead.low is not None:
-        sentence += f', on average over n = {lead.count} seeds [{lead.low:.1f}, {lead.high:.1f}]'
-        if lead.low <= 0 <= lead.high and middle:
-            sentence += ': these seeds do not tell which are first'
-    yield f'{sentence}.'
+        how_far, order = (lead, 'before') if middle > 0 else (negated(lead), 'after')
+        sentence = f'the seen classes reach half their best {count(how_far)} iterations {order} the unseen'
+    if not sure and lead.low <= 0 <= lead.high:
+        sentence += ': these seeds do not tell which are first'
+    yield sentence
 
 
-def _class_sentences(group: Group) -> Iterator[str]:
-    run = group.runs[0]
+def _class_sentences(run: MeasuredRun) -> Iterator[str]:
     timings = classes_early_to_late(run.history)
     came = [timing for timing in timings if timing.half_iter is not None]
     late = [t.name for t in timings if t.half_iter is None and t.name not in run.unlabelled]
     bests = [(name, run.figures[CLASS_PREFIX + name]['best']) for name in late]
     never = [name for name, best in bests if best == 0]
     little = [f'{name} ({percent(best)})' for name, best in bests if best]
-    where = f' (in {run.name})' if group.several else ''
     if len(came) > 1:
         first = ', '.join(f'{t.name} ({t.half_iter})' for t in came[:NAMED])
         later = [timing for timing in came[NAMED:] if timing.half_iter > came[NAMED - 1].half_iter]
         last = ', '.join(f'{t.name} ({t.half_iter})' for t in later[-NAMED:])
-        yield f'First to reach half their best IoU: {first}{f"; last: {last}" if last else ""}{where}.'
+        yield f'First to reach half their best IoU: {first}{f"; last: {last}" if last else ""}.'
     if little:
-        found = ', '.join(little)
-        yield f'Never at {MIN_BEST} %, so neither early nor late (best in brackets): {found}{where}.'
+        yield f'Never at {MIN_BEST} %, so neither early nor late (best in brackets): {", ".join(little)}.'
     if never:
-        yield f'Never above 0: {", ".join(never)}{where}.'
+        yield f'Never above 0: {", ".join(never)}.'
     if run.unlabelled:
-        yield (
-            f'No pixel is labelled {", ".join(run.unlabelled)}: in the other means such a class counts as 0 '
-            f'where one pixel is predicted as it, and not at all elsewhere, so they move by that '
-            f'alone{where}.'
-        )
+        yield f'Predicted, but labelled nowhere: {", ".join(run.unlabelled)}.'
 
 
 def _first_taken_for(run: MeasuredRun) -> Iterator[str]:

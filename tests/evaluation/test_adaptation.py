@@ -3,6 +3,7 @@
 import pytest
 
 from mmseg_deeplab_study.evaluation.adaptation import (
+    absent_classes,
     class_names,
     classes_early_to_late,
     compare_probe,
@@ -153,6 +154,25 @@ def test_unlabelled_classes_are_not_known_without_a_matrix():
     assert unlabelled_classes(History({'target_classes': ['road']}, [row(0, mIoU=1.0)])) == []
     assert unlabelled_classes(History({'target_classes': ['road']}, [row(0, confusion=[[1, 2]])])) == []
     assert unlabelled_classes(History({}, [row(0, confusion=[[1]])])) == []
+
+
+@pytest.mark.parametrize(
+    ('source', 'expected'),
+    [
+        ({'road': 1.0, 'car': None, 'bus': None}, ['car']),
+        # The source's view predicts it.
+        ({'road': 1.0, 'car': 0.0, 'bus': None}, []),
+        (None, ['car']),
+    ],
+)
+def test_classes_that_are_neither_labelled_nor_predicted(source, expected):
+    rows = [row(0, 'source', class_iou=source)]
+    rows += [row(i, class_iou={'road': 1.0, 'car': None, 'bus': bus}) for i, bus in ((0, None), (5, 0.0))]
+    assert absent_classes(History({'target_classes': ['road', 'car', 'bus']}, rows)) == expected
+
+
+def test_absent_classes_are_not_known_without_the_iou_of_classes():
+    assert absent_classes(History({'target_classes': ['road']}, [row(0, mIoU=1.0)])) == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The page in a browser: headless Chromium, at desktop and phone width, by mouse and by keyboard."""
 
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -91,13 +93,13 @@ def page(request, browser, report) -> Iterator[Page]:
 
 @pytest.fixture
 def open_runs(browser, page_of, tmp_path) -> Iterator[Callable[..., Page]]:
-    """A function that opens the page of work_dirs."""
+    """A function that opens the page of work_dirs, at a viewport."""
     with ExitStack() as stack:
 
-        def open_page(*folders: Path) -> Page:
+        def open_page(*folders: Path, viewport: dict = DESKTOP) -> Page:
             path = tmp_path / 'page.html'
             path.write_text(page_of(*folders))
-            return stack.enter_context(opened(browser, path, DESKTOP))
+            return stack.enter_context(opened(browser, path, viewport))
 
         yield open_page
 
@@ -371,3 +373,170 @@ def test_theme_follows_the_system(browser, report):
     page.goto(report.as_uri())
     assert page.evaluate('document.documentElement.dataset.theme') == 'dark'
     page.close()
+
+
+STRIP = {0: 9.0, 5: 6.0, 10: 14.0, 15: 21.5, 20: 30.0, 25: 33.0, 30: 35.0}
+
+
+@pytest.mark.slow
+def test_the_strip_has_a_row_a_run(open_runs, make_run, tmp_path):
+    runs = [make_run(tmp_path / 'one', STRIP), make_run(tmp_path / 'other', {**STRIP, 30: 40.25})]
+    page = open_runs(*runs)
+    first, second = page.locator('#strip tr').all()
+    # The truth, and below it the photograph, are there once, for both rows.
+    captions = ["source's view\n7.2 %", 'iteration 0\n9.0 %', 'iteration 10\n14.0 %', 'iteration 15\n21.5 %']
+    captions += ['iteration 25\n33.0 %']
+    assert first.locator('td').all_inner_texts() == [*captions, 'iteration 30\n35.0 %', 'truth\nimage']
+    assert second.locator('td').all_inner_texts() == [*captions, 'iteration 30\n40.2 %']
+    assert first.locator('td').last.get_attribute('rowspan') == '2'
+    pictures = [image.get_attribute('alt') for image in page.locator('#strip img').all()]
+    assert pictures[6:9] == ['true labels of first', 'image first', "other, source's view"]
+    assert len(pictures) == 14
+    assert page.evaluate("[...document.querySelectorAll('#strip img')].every((image) => image.naturalWidth)")
+    tops = [row.bounding_box()['y'] for row in (first, second)]
+    assert tops[0] < tops[1] < page.locator('#film-slider').bounding_box()['y']
+    page.locator('#film-image').select_option(label='second')
+    assert page.locator('#strip img').nth(6).get_attribute('alt') == 'true labels of second'
+
+
+@pytest.mark.slow
+def test_the_strip_of_other_classes_and_of_fewer_pictures(open_runs, make_run, tmp_path):
+    one = make_run(tmp_path / 'one', STRIP)
+    other = make_run(tmp_path / 'other', {0: 9.0, 5: 12.0}, classes=('sea', 'ship'), source=False)
+    shutil.rmtree(other / 'snapshots/000000')
+    page = open_runs(one, other)
+    # Each has its own truth; what is missing leaves its place empty.
+    assert [row.locator('td').count() for row in page.locator('#strip tr').all()] == [7, 7]
+    cells = page.locator('#strip tr').nth(1).locator('td').all_inner_texts()
+    assert cells == ['', 'iteration 5\n12.0 %', '', '', '', '', 'truth\nimage']
+
+
+@pytest.mark.slow
+def test_tables_of_the_summary_fit_a_screen(open_runs, make_run, edit, tmp_path):
+    """Of experiments with long names, every column and wide intervals."""
+
+    def change(header: dict, rows: list[dict]) -> list[dict]:
+        # The seeds differ in everything.
+        by = 17.3 * header['seed'] + (header['config_digest'] == 'b')
+        for row in rows:
+            row.update(
+                {key: value + by for key, value in row.items() if key.startswith('mIoU')}, BIoU=5.5 + by
+            )
+        rows[2]['mIoU'] = -by
+        return rows + [
+            dict(iter=i, kind='forgetting', subset='full', mIoU=30.0 - i / 2 + (by if i else -by))
+            for i in (0, 30)
+        ]
+
+    runs = []
+    for name, seed in ((name, seed) for name in ('a', 'b') for seed in (0, 1)):
+        folder = tmp_path / f'{name}-deeplabv3_mobilenet-v2-os16_1xb4-200_voc2cityscapes' / f'seed{seed}'
+        run = make_run(folder, STRIP, seed=seed, config_digest=name, model=model(3))
+        runs.append(edit(run, change))
+    page = open_runs(*runs)
+    tables = page.locator('table.experiments')
+    titles = [title.split(':')[0].split(',')[0] for title in tables.locator('caption').all_inner_texts()]
+    assert titles == ['The experiments side by side', 'More scores', 'What each model costs']
+    assert tables.nth(0).locator('thead th').count() == 9 and tables.nth(1).locator('thead th').count() == 7
+    assert '\u00a0' in tables.nth(0).locator('tbody').inner_text()  # an interval
+    for table in tables.all():
+        assert table.evaluate('(table) => table.parentElement.scrollWidth <= table.parentElement.clientWidth')
+
+
+@both_sizes
+@pytest.mark.slow
+def test_nothing_runs_off_the_page(page):
+    page.evaluate("document.querySelectorAll('details').forEach((element) => { element.open = true; })")
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+
+
+@pytest.mark.slow
+def test_absent_classes_are_folded(open_runs, make_run, edit, tmp_path):
+    def change(header: dict, rows: list[dict]) -> None:
+        for row in rows:
+            row['class_iou']['traffic light'] = None
+
+    page = open_runs(edit(make_run(tmp_path / 'run', {0: 9.0, 5: 12.0}), change))
+    folded = page.locator('#absent')
+    expect(folded.get_by_text('traffic light')).to_be_hidden()
+    assert page.locator('#classes > .scroll').get_by_text('traffic light').count() == 0
+    labels = page.locator('#heat-chart .yaxislayer-above text').all_text_contents()
+    assert sorted(labels) == ['road', '● car']
+    assert page.locator('#heat-shown').inner_text().endswith(': run (1 absent classes left out)')
+    folded.locator('summary').click()
+    expect(folded.get_by_text('traffic light')).to_be_visible()
+
+
+@pytest.mark.slow
+def test_charts_say_what_they_show(still):
+    titles = "document.getElementById('{}').layout.{}.title.text"
+    for chart in ('curve-chart', 'heat-chart'):
+        assert still.evaluate(titles.format(chart, 'xaxis')) == 'updates (training iterations done)'
+    assert still.evaluate(titles.format('curve-chart', 'yaxis')) == 'IoU of the validation images, %'
+    # A title is right above each chart, or above its control.
+    above = """[...document.querySelectorAll('.chart')].map((chart) => {
+        const top = (element) => element.getBoundingClientRect().top;
+        const titles = [...document.querySelectorAll('h3')].filter((title) => top(title) < top(chart));
+        return titles.at(-1).textContent;
+    })"""
+    assert still.evaluate(above) == [
+        'IoU as training goes on',
+        'IoU of each class as training goes on: a0',
+        'Last mIoU against cost',
+        "What each labelled class is predicted as: a0, source model's own view",
+    ]
+
+
+@pytest.mark.slow
+def test_printing_unfolds_and_is_light(browser, report):
+    page = browser.new_page(viewport=DESKTOP, color_scheme='dark')
+    page.goto(report.as_uri())
+    page.wait_for_selector('#confusion-chart .main-svg')
+    state = """() => [
+        document.documentElement.dataset.theme, document.querySelectorAll('details:not([open])').length,
+        document.querySelector('#curve-chart .main-svg').getBoundingClientRect().width,
+    ]"""
+    theme, folded, width = page.evaluate(state)
+    assert theme == 'dark' and folded > 3 and width > 800
+    # As wide as A4 within its margins.
+    page.set_viewport_size({'width': 703, 'height': 1032})
+    page.emulate_media(media='print')
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(state) == ['light', 0, 700]
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+    for hidden in ('nav', '#film-slider', '#film-image', '#curve-choice', '#heat-run'):
+        expect(page.locator(hidden)).to_be_hidden()
+    for shown in ('#strip', '#curve-chart', '#heat-chart', '#curve-legend'):
+        expect(page.locator(shown)).to_be_visible()
+    page.emulate_media(media='screen')
+    page.set_viewport_size(DESKTOP)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(state) == ['dark', folded, width]
+    page.close()
+
+
+@pytest.mark.slow
+def test_the_printed_pages_have_charts_and_strip(browser, report, tmp_path):
+    # As its users do: by the browser itself, not by the test's tools.
+    out = tmp_path / 'report.pdf'
+    command = [
+        shutil.which('chromium') or shutil.which('google-chrome'),
+        *FLAGS,
+        '--virtual-time-budget=20000',
+    ]
+    subprocess.run(
+        [*command, f'--print-to-pdf={out}', report.as_uri()], check=True, capture_output=True, timeout=120
+    )
+    content = out.read_bytes()
+    # What pictures and charts are is in the file as plain text.
+    named = [found.decode('latin1') for found in re.findall(rb'/Alt \((.*?)\)', content)]
+    assert [name for name in named if name.startswith('Scores over iterations')] != []
+    strip = [name for name in named if re.fullmatch(r"a[01], (source's view|iteration \d+)", name)]
+    iterations = ["source's view", *(f'iteration {i}' for i in (0, 5, 10, 15))]
+    assert strip == [f'{run}, {when}' for run in ('a0', 'a1') for when in iterations]
+    # The pictures are drawn: 32 by 24 pixels.
+    assert len(re.findall(rb'/Width 32\s/Height 24\b', content)) >= 2
+    # A4 in points
+    assert {
+        tuple(map(round, map(float, box.split()))) for box in re.findall(rb'/MediaBox \[(.*?)\]', content)
+    } == {(0, 0, 595, 842)}

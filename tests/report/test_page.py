@@ -47,9 +47,12 @@ def cells(page: str, caption: str) -> list[list[str]]:
 
 
 def summary_of(content: dict) -> list[dict[str, tuple[str, bool]]]:
-    """The cells of each experiment by the column's title."""
-    summary = content['summary']
-    return [dict(zip(summary['columns'], row['cells'], strict=True)) for row in summary['rows']]
+    """What each experiment shows, and whether it is the best, by the column's title."""
+    found = [{} for _ in content['summary']['rows']]
+    for part in ('summary', 'more', 'models'):
+        for cells, row in zip(found, content[part]['rows'], strict=True):
+            cells |= zip(content[part]['columns'], ((cell[:2]) for cell in row['cells']), strict=True)
+    return found
 
 
 def test_numbers_are_those_of_the_analysis(make_run, tmp_path, read, page_of):
@@ -131,7 +134,7 @@ def test_summary_of_labelled_classes_where_the_set_lacks_some(
 
 def test_summary_of_edges_and_forgetting(make_run, tmp_path, content_of, edit):
     folders = [make_run(tmp_path / name, {0: 9.0, 5: 12.0}) for name in ('a', 'b')]
-    assert not {'Boundary IoU, last', 'of that forgotten'} & set(content_of(*folders)['summary']['columns'])
+    assert not {'Boundary IoU, last', 'of that forgotten'} & set(content_of(*folders)['more']['columns'])
     forgetting = [{'iter': i, 'kind': 'forgetting', 'subset': 'full', 'mIoU': 30.0 - i} for i in (0, 5)]
     edit(folders[1], lambda header, rows: [*(row | {'BIoU': 5.5} for row in rows), *forgetting])
     a, b = summary_of(content_of(*folders))
@@ -255,7 +258,9 @@ def test_seeds_are_one_experiment(make_run, tmp_path, content_of, page_of):
         ('s0 and 1 more', [0, 1])
     ]
     page = page_of(*folders)
-    assert 'means over n seeds with 95 % intervals by Student&#39;s t' in page and 'n = 2 seeds' in page
+    assert page.count('Of several seeds, the mean; in brackets its 95 % interval, by Student&#39;s t.') == 1
+    assert 'n = 2 seeds' in page
+    assert 'Of several seeds, the mean;' not in page_of(folders[0])
 
 
 def test_provenance_and_differences(make_run, tmp_path, content_of):
@@ -276,14 +281,14 @@ def test_provenance_and_differences(make_run, tmp_path, content_of):
     assert found['transfers'] == [
         {'names': ['a', 'b'], 'heads': ['decode_head'], 'rows': [('road', '-', 'random')]}
     ]
-    assert found['summary']['rows'][1]['state'] == 'b at iteration 15 of 20'
+    assert found['results'][1][2].endswith('; not finished: b at iteration 15 of 20.')
 
 
 def test_one_row_no_picture_and_a_note(make_run, tmp_path, page_of):
     page = page_of(make_run(tmp_path / 'run', {0: 9.0}, images=()), notes=['Drawn data.'])
     data = data_of(page)
     assert data['runs'][0]['iterations'] == [0] and data['film']['images'] == []
-    assert page.index('Drawn data.') < page.index('<h2 id="summary-title">')
+    assert page.index('Drawn data.') < page.index('<h2 id="result-title">')
 
 
 def test_what_is_broken_or_null_is_left_out(make_run, tmp_path, page_of, edit):
@@ -384,3 +389,77 @@ def test_same_bytes_in_another_process(make_run, tmp_path, page_of):
     environment = {**os.environ, 'PYTHONHASHSEED': '7', 'OMP_NUM_THREADS': '1'}
     subprocess.run([sys.executable, script, *folders, '-o', out], check=True, env=environment)
     assert out.read_text() == page_of(*folders) and str(tmp_path) not in page_of(*folders)
+
+
+def test_first_what_it_shows_then_tables(make_run, tmp_path, page_of):
+    page = page_of(*(make_run(tmp_path / name, CURVE) for name in 'ab'))
+    order = ['result', 'curves', 'film', 'classes', 'summary', 'cost', 'confusion', 'transfer', 'provenance']
+    assert re.findall('<section id="(.*?)"', page) == re.findall('<li><a href="#(.*?)">', page) == order
+
+
+def test_what_all_share_is_said_once(make_run, tmp_path, page_of, lack_car):
+    low, high = CURVE, {**CURVE, 15: 40.0}
+    folders = [make_run(tmp_path / name, curve) for name, curve in (('low', low), ('high', high))]
+    page = page_of(*map(lack_car, folders))
+    for said in (
+        'One seed says nothing about variance',
+        'The validation set lacks classes',
+        'so they move by',
+    ):
+        assert page.count(said) == 1, said
+    assert (
+        page.index('<b>high</b>: mIoU.labelled is ') < page.index('One seed says') < page.index('id="curves"')
+    )
+    assert page.index('<h3>Side by side</h3>') > page.index('id="summary"')
+
+
+def absent_from(folder: Path, name: str, edit: Callable) -> Path:
+    """The record without any label or prediction of a class."""
+
+    def change(header: dict, rows: list[dict]) -> None:
+        for row in rows:
+            row['class_iou'][name] = None
+
+    return edit(folder, change)
+
+
+def test_absent_classes(make_run, tmp_path, content_of, page_of, edit):
+    lacks, has = (make_run(tmp_path / name, CURVE) for name in ('lacks', 'has'))
+    assert content_of(has)['absent'] == [] and '<details id="absent">' not in page_of(has)
+    absent_from(lacks, 'car', edit)
+    found = content_of(lacks, has)
+    assert found['absent'] == [(['lacks'], ['car'])]
+    named = [[row[0] for row in group['classes'][1]] for group in found['groups']]
+    assert named == [['road', 'traffic light'], ['road', 'traffic light', 'car']]
+    assert [('car' in [row[0] for row in table['rows']]) for table in found['class_tables']] == [False, True]
+    drawn = [[c['name'] for c in run['classes']] for run in found['data']['runs']]
+    assert drawn == named and [run['absent'] for run in found['data']['runs']] == [1, 0]
+    page = page_of(lacks)
+    folded = re.search('<details id="absent">(.*?)</details>', page, re.S)[1]
+    assert '<li>car</li>' in folded
+    # Predicted once, at 10, it is there.
+    edit(lacks, lambda header, rows: rows[3]['class_iou'].update(car=0.0))
+    assert content_of(lacks)['absent'] == []
+
+
+def test_bars_of_cost_beside_accuracy(make_run, tmp_path, content_of, page_of):
+    models = [{'parameters': n, 'multiply_adds': 10 * n} for n in (10**7, 4 * 10**7)]
+    one = make_run(tmp_path / 'one', CURVE, model=models[0])
+    other = make_run(tmp_path / 'other', {0: 9.0, 15: 40.0}, model=models[1])
+    table = content_of(one, other)['models']
+    assert table['columns'][:2] == ['last mIoU (%)', 'parameters']
+    # 31 / 40, and 10 M / 40 M
+    bars = [[(cell.shown, cell.bar) for cell in row['cells'][:2]] for row in table['rows']]
+    assert bars == [[('31.0', 77.5), ('10.00 M', 25.0)], [('40.0', 100.0), ('40.00 M', 100.0)]]
+    assert '<span class="bar" style="width: 77.5%"></span>' in page_of(one, other)
+    # One alone has nothing to be compared with.
+    assert '<span class="bar"' not in page_of(one)
+
+
+def test_the_strip_has_a_few_iterations(make_run, tmp_path, content_of):
+    def strip(folder: Path) -> list[int]:
+        (run,) = content_of(folder)['data']['film']['runs']
+        return [run['iterations'][place] for place in run['strip']]
+
+    assert strip(make_run(tmp_path / 'long', {i: float(i) for i in range(0, 65, 5)})) == [0, 15, 30, 45, 60]
+    assert strip(make_run(tmp_path / 'short', {0: 9.0, 5: 10.0})) == [0, 5]

@@ -12,11 +12,18 @@ for (const key of new Set(data.runs.flatMap((run) => Object.keys(run.series)))) 
   if (key === 'BIoU') MEANS.BIoU = 'Boundary IoU';
   if (key.startsWith('trimap.')) MEANS[key] = `mIoU within ${key.slice(7)} px of an edge`;
 }
+/* More experiments than these begin with one curve each. */
+const CROWD = 3;
 const UNLABELLED = 0xff888888;
 const SHOWN = 0.05; /* points; less is 0.0 in the tables */
 /* Places of a film's run that are no picture of an iteration. */
 const SOURCE = 'source', NEVER = 'never';
+/* Titles of axes, for a reader who has not seen the study. */
+const UPDATES = { title: { text: 'updates (training iterations done)' } };
+const IOU = 'IoU of the validation images, %';
 const redraws = [];
+/* Pixels of a chart's width on paper, null on a screen. */
+let paper = null;
 
 function plain(text) {
   // A zero-width space keeps `%{` of a name from being a field of a hover text.
@@ -38,7 +45,7 @@ function layout(more) {
   const axis = { gridcolor: colour('line'), zerolinecolor: colour('line'), automargin: true, fixedrange: false };
   return {
     paper_bgcolor: colour('page'), plot_bgcolor: colour('page'), font: { color: colour('text'), size: 13 },
-    margin: { l: 55, r: 15, t: 20, b: 50 }, hovermode: 'closest', showlegend: false, ...more,
+    margin: { l: 55, r: 15, t: 20, b: 50 }, hovermode: 'closest', showlegend: false, ...(paper ? { width: paper, height: 340 } : {}), ...more,
     xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
   };
 }
@@ -135,7 +142,7 @@ function lineSample(line) {
 function drawCurves(id, traces, yaxis) {
   find(`${id}-legend`).replaceChildren(...traces.filter((trace) => trace.name).map((trace) => make('li', {}, lineSample(trace.line), trace.meta)));
   draw(`${id}-chart`, traces, {
-    xaxis: { title: { text: 'iteration (updates done)' } }, yaxis,
+    xaxis: UPDATES, yaxis,
     shapes: [{ type: 'line', x0: 0, x1: 0, yref: 'paper', y0: 0, y1: 1, line: { color: colour('quiet'), dash: 'dot', width: 1 } }],
   });
 }
@@ -149,7 +156,7 @@ function startCurves() {
     return make('label', {}, input, ` ${title}`);
   };
   const means = make('fieldset', {}, make('legend', {}, 'Means'));
-  Object.entries(MEANS).forEach(([key, title]) => means.append(box(key, title, data.leading.includes(key))));
+  Object.entries(MEANS).forEach(([key, title]) => means.append(box(key, title, data.leading.slice(0, data.groups.length > CROWD ? 1 : 3).includes(key))));
   if (data.runs.some((run) => run.probe.iterations.length)) means.append(box('probe', `${SCORE} of the probe`, true));
   const classes = make('fieldset', {}, make('legend', {}, 'Classes (● seen)'));
   seen.forEach((isSeen, name) => classes.append(box(`IoU.${name}`, (isSeen ? '● ' : '') + name, false)));
@@ -158,7 +165,8 @@ function startCurves() {
   form.append(runs, means, classes);
   const redraw = () => {
     const chosen = [...form.querySelectorAll('input:checked')].map((input) => input.value);
-    drawCurves('curve', curveTraces(chosen), { title: { text: '%' }, rangemode: 'tozero' });
+    const title = chosen.some((key) => key === 'aAcc' || key === 'mAcc') ? IOU.replace('IoU', 'IoU and accuracy') : IOU;
+    drawCurves('curve', curveTraces(chosen), { title: { text: title }, rangemode: 'tozero' });
   };
   form.addEventListener('change', redraw);
   redraws.push(redraw);
@@ -186,7 +194,7 @@ function startReadout() {
       const series = meanOf(group, curveOf(reading));
       return series.x.length ? bandAndLine(group, series, title, line, mode) : [];
     }));
-    drawCurves('readout', traces, { title: { text: 'IoU %' } });
+    drawCurves('readout', traces, { title: { text: IOU } });
   };
   select.addEventListener('change', redraw);
   redraws.push(redraw);
@@ -213,7 +221,7 @@ function startCosts() {
     });
     draw('cost-chart', traces, {
       xaxis: { title: { text: axis.title }, tickformat: '~s', ...(axis.log ? { type: 'log', dtick: 'D2' } : { type: 'linear', rangemode: 'tozero' }) },
-      yaxis: { title: { text: `last ${SCORE} (%)` } },
+      yaxis: { title: { text: `last ${SCORE}, %` } },
     });
   };
   select.addEventListener('change', redraw);
@@ -232,7 +240,8 @@ function startHeat() {
       z: classes.map((c) => run.series[`IoU.${c.name}`]), zmin: 0, zmax: 100, colorscale: 'Viridis', hoverongaps: false,
       colorbar: { title: { text: 'IoU %' }, thickness: 12 },
       hovertemplate: '%{y}<br>IoU %{z:.2f} %<br>iteration %{x}<extra></extra>',
-    }], { xaxis: { title: { text: 'iteration (updates done)' } }, yaxis: { type: 'category', dtick: 1 } });
+    }], { xaxis: UPDATES, yaxis: { type: 'category', dtick: 1 } });
+    find('heat-shown').textContent = `IoU of each class as training goes on: ${run.name}${run.absent ? ` (${run.absent} absent classes left out)` : ''}`;
   };
   select.addEventListener('change', redraw);
   redraws.push(redraw);
@@ -284,6 +293,34 @@ async function drawDifference(canvas, prediction, truth) {
   canvas.getContext('2d').putImageData(found, 0, 0);
 }
 
+const scoreAt = (run, i) => (run.miou[i] === null ? `probe ${percent(run.probe[i])} %` : `${percent(run.miou[i])} %`);
+
+/* A row of pictures for each run: the source's view, a few iterations, and once for all that share it the truth. */
+function showStrip(film, image) {
+  const most = Math.max(...film.runs.map((run) => run.strip.length));
+  const cell = (uri, alt, ...caption) => make('td', {}, ...(uri ? [make('img', { src: uri, alt }), ...caption] : []));
+  let shared = null;
+  find('strip-shown').textContent = `${image.name}: what each run predicts, with its ${SCORE} on the whole validation set`;
+  find('strip').replaceChildren(...film.runs.map((run) => {
+    const own = run.images[image.name], truth = (own && own.truth) || image.truth;
+    const row = make('tr', { 'data-run': run.name }, make('th', { scope: 'row' }, run.name));
+    row.append(cell(own && own.source, `${run.name}, source's view`, "source's view", make('br'), `${percent(run.source_miou)} %`));
+    for (let i = 0; i < most; i += 1) {
+      const place = run.strip[i], when = `iteration ${run.iterations[place]}`;
+      row.append(place === undefined ? make('td') : cell(own && own.frames[place], `${run.name}, ${when}`, when, make('br'), scoreAt(run, place)));
+    }
+    if (shared && shared.truth === truth) shared.cell.rowSpan += 1;
+    else {
+      shared = { truth, cell: cell(truth, `true labels of ${image.name}`, 'truth') };
+      row.append(shared.cell);
+      // Below the truth, where a second row has room for it.
+      const place = film.runs.length > 1 ? shared.cell : row.firstChild;
+      if (image.image) place.append(make('img', { src: image.image, alt: `image ${image.name}` }), 'image');
+    }
+    return row;
+  }));
+}
+
 class Film {
   constructor(film) {
     this.film = film;
@@ -303,10 +340,16 @@ class Film {
       find('film-marks').append(button);
     });
     this.buildTiles();
-    find('film-image').addEventListener('change', () => this.show());
+    find('film-image').addEventListener('change', () => this.choose());
     this.slider.addEventListener('input', () => this.go(Number(this.slider.value)));
     find('film-play').addEventListener('click', () => this.play(this.timer === null));
     this.go(0);
+    this.choose();
+  }
+
+  choose() {
+    showStrip(this.film, this.film.images[find('film-image').value]);
+    this.show();
   }
 
   buildTiles() {
@@ -423,6 +466,7 @@ function startConfusion() {
     const shares = own ? matrix(entry.source, 0, entry.classes.length, columns.length) : matrix(entry.counts, place, entry.classes.length, columns.length);
     const where = own ? "source model's own view" : `iteration ${entry.iterations[place]}`;
     find('confusion-place').textContent = where;
+    find('confusion-shown').textContent = `What each labelled class is predicted as: ${data.runs[entry.run].name}, ${where}`;
     slider.setAttribute('aria-valuetext', where);
     find('confusion-table').replaceChildren(...entry.classes.map((name, row) => tableRow(name, shares[row], columns, own ? entry.right[row] : row)));
     draw('confusion-chart', [{
@@ -443,6 +487,24 @@ function startConfusion() {
   redraws.push(redraw);
 }
 
+/* Paper: light, everything unfolded, charts as wide as A4 within its margins; then as before. */
+
+function startPrinting() {
+  let theme = null, folded = [];
+  addEventListener('beforeprint', () => {
+    theme = document.documentElement.dataset.theme;
+    folded = [...document.querySelectorAll('details:not([open])')];
+    folded.forEach((element) => { element.open = true; });
+    paper = 700;
+    setTheme('light');
+  });
+  addEventListener('afterprint', () => {
+    folded.forEach((element) => { element.open = false; });
+    paper = null;
+    setTheme(theme);
+  });
+}
+
 startCurves();
 if (find('readout-score')) startReadout();
 if (data.costs.axes.length) startCosts();
@@ -451,3 +513,4 @@ if (data.film.images.length) new Film(data.film);
 if (data.confusions.length) startConfusion();
 find('theme').addEventListener('click', () => setTheme(document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark'));
 setTheme(matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
+startPrinting();
