@@ -61,7 +61,7 @@ RECIPES = {
     '1xb4-200_imagenet2camvid': [("the study's on CamVid", SGD, None)],
     '1xb4-100_drawn-voc2drawn-cityscapes-96x192': [('the demonstration', SGD | dict(lr=0.04), None)],
     '1xb32-700_drawn-voc-48x48': [("the demonstration's source stage", DRAWN | dict(lr=0.003), None)],
-    '1xb16-300_drawn-voc-48x48': [("the demonstration's source stage", DRAWN | dict(lr=0.002), None)],
+    '1xb16-360_drawn-voc-48x48': [("the demonstration's source stage", DRAWN | dict(lr=0.002), None)],
 }
 # Reading takes longer than most of what is looked at. Nothing here may change what it returns.
 read = cache(Config.fromfile)

@@ -7,7 +7,7 @@ runs = {
     ),
     'ResNet-50': dict(
         config='demo/deeplabv3_r50-os16_1xb4-100_drawn-voc2drawn-cityscapes-96x192.py',
-        source='demo/deeplabv3_r50-os16_1xb16-300_drawn-voc-48x48.py',
+        source='demo/deeplabv3_r50-os16_1xb16-360_drawn-voc-48x48.py',
     ),
     'SegFormer-B0': dict(
         config='demo/segformer_mit-b0_1xb4-100_drawn-voc2drawn-cityscapes-96x192.py',

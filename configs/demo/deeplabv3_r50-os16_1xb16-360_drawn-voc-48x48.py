@@ -10,6 +10,6 @@ train_dataloader = dict(batch_size=16)
 optim_wrapper = dict(optimizer=dict(lr=0.002))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
-    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=300, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=0, begin=50, end=360, by_epoch=False),
 ]
-train_cfg = dict(max_iters=300, val_interval=300)
+train_cfg = dict(max_iters=360, val_interval=360)
