@@ -1,6 +1,6 @@
 """Make drawn sources, rank them, adapt each, and keep what validate.py reads, beside this file.
 
-python docs/rank/draw.py [--work-dir work_dirs/rank] [--jobs 2] [--quick]
+python docs/rank/draw.py [--work-dir work_dirs/rank] [--jobs 2] [--backbones NAME ...] [--quick]
 
 Sources are checkpoints of the demonstration's source stages at several lengths. What is done is not done
 again. --quick tries everything with a few pictures and iterations, and keeps it in the work_dir.
@@ -30,11 +30,19 @@ REPO = HERE.parents[1]
 CONFIGS = REPO / 'configs/demo'
 # Of the source stage's iterations.
 LENGTHS = (1 / 8, 1 / 4, 1 / 2, 1)
-# Backbones beside those of the leaves, by the leaf that they are made of.
-MORE = {
-    'deeplabv3_mobilenet-v2-os16': {
-        '-x0p5': {'model.backbone.backbone.widen_factor': 0.5, 'model.decode_head.in_channels': 160}
-    },
+# By name the leaves' beginning, and what is changed in both of them.
+BACKBONES = {
+    'MobileNetV2': ('deeplabv3_mobilenet-v2-os16', {}),
+    'MobileNetV2-x0.5': (
+        'deeplabv3_mobilenet-v2-os16',
+        {'model.backbone.backbone.widen_factor': 0.5, 'model.decode_head.in_channels': 160},
+    ),
+    # A step of ResNet-50 takes four times as long.
+    'ResNet-18': (
+        'deeplabv3_r??-os16',
+        {'model.backbone.backbone.depth': 18, 'model.decode_head.in_channels': 512},
+    ),
+    'SegFormer-B0': ('segformer_mit-b0', {}),
 }
 # Images as the demonstration draws them: of source train and val, of target train and val.
 IMAGES, QUICK_IMAGES = (1500, 42, 200, 24), (32, 8, 16, 4)
@@ -49,15 +57,11 @@ LEAN = {
 }
 
 
-def leaves() -> dict[str, tuple[Path, Path, dict[str, Any]]]:
-    """By backbone the demonstration's source and adaptation leaf, and options of both."""
-    found = {}
-    for source in sorted(CONFIGS.glob('*_drawn-voc-64x64.py')):
-        model = source.stem.rpartition('_1xb')[0]
-        (target,) = CONFIGS.glob(f'{model}_1xb*2drawn-cityscapes*.py')
-        for suffix, options in {'': {}, **MORE.get(model, {})}.items():
-            found[model + suffix] = source, target, options
-    return found
+def leaves(beginning: str) -> tuple[Path, Path]:
+    """The demonstration's leaves of a source stage and of the adaptation."""
+    (source,) = CONFIGS.glob(f'{beginning}_1xb*_drawn-voc-64x64.py')
+    (target,) = CONFIGS.glob(f'{beginning}_1xb*_drawn-voc2drawn-cityscapes-*.py')
+    return source, target
 
 
 def call(command: list, environment: Mapping[str, str], log: Path) -> None:
@@ -81,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/rank'))
     parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--backbones', nargs='+', choices=BACKBONES, default=list(BACKBONES))
     parser.add_argument('--quick', action='store_true')
     args = parser.parse_args()
     folder = args.work_dir.resolve()
@@ -93,7 +98,9 @@ def main() -> None:
     environment = {**os.environ, 'DEMO_ROOT': str(data), 'OMP_NUM_THREADS': '1'}
     runs: dict[str, Any] = {}
     stages = []
-    for name, (source, target, options) in leaves().items():
+    for name in args.backbones:
+        beginning, options = BACKBONES[name]
+        source, target = leaves(beginning)
         iterations = QUICK if args.quick else Config.fromfile(source).train_cfg.max_iters
         place = folder / 'sources' / name
         steps = sorted({max(1, round(iterations * length)) for length in LENGTHS})

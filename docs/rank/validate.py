@@ -21,6 +21,7 @@ from mmseg_deeplab_study.evaluation.metrics.scores import LABELLED
 from mmseg_deeplab_study.evaluation.score_curves import score_curve
 from mmseg_deeplab_study.report.runs import read_run
 from mmseg_deeplab_study.runs.history import History
+from mmseg_deeplab_study.studies.ranking import score_text
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / 'rank.md'
@@ -232,13 +233,18 @@ def render(sets: Mapping[str, Sources], settings: Settings) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters['tau'] = tau_text
-    seconds = {name: json.loads((HERE.parent / name).read_text()) for name in ('findings/seconds.json',)}
+    environment.filters.update(tau=tau_text, score=score_text)
+    steps = json.loads((HERE.parent / 'findings/seconds.json').read_text())
+    each = [value * sets['real'].last for value in steps.values() if isinstance(value, float)]
     drawn = HERE / 'seconds.json'
+    tables = [sources.table for sources in sets.values()]
     return environment.get_template('rank.md.jinja').render(
         sets=sets,
         settings=settings,
-        steps=seconds['findings/seconds.json'],
+        rows=[(*row[0][:3], [one[3] for one in row]) for row in zip(*tables, strict=True)],
+        pairs=[settings.right(values) for *_, values in sets['real'].predictors()],
+        steps=steps,
+        costs=f'{min(each):.0f} to {max(each):.0f} s',
         drawn_seconds=json.loads(drawn.read_text()) if drawn.exists() else None,
         winners={title: sources.winners() for title, sources in sets.items()},
     )

@@ -192,7 +192,8 @@ def principal_components(features: np.ndarray, count: int) -> np.ndarray:
         return features
     centred = features - features.mean(axis=0, dtype=np.float64)
     axes = np.linalg.eigh(centred.T @ centred)[1]
-    return centred @ axes[:, : -count - 1 : -1]
+    # Not centred: LogME has no intercept, and narrower layers are as they are.
+    return features @ axes[:, : -count - 1 : -1]
 
 
 def _h_score(features: np.ndarray, labels: np.ndarray, images: np.ndarray, shrunk: bool) -> Score:
