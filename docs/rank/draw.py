@@ -129,8 +129,10 @@ def main() -> None:
     study = folder / 'drawn.py'
     study.write_text(''.join(f'{key} = {value!r}\n' for key, value in parts.items()))
     begun = time.monotonic()
-    call([REPO / 'tools/rank.py', study, '-o', kept / 'drawn.json'], environment, folder / 'rank.log')
+    call([REPO / 'tools/rank.py', study, '-o', folder / 'drawn.json'], environment, folder / 'rank.log')
     seconds['rank'] = time.monotonic() - begun
+    ranking = (folder / 'drawn.json').read_bytes()
+    write_atomically(kept / 'drawn.json', ranking.replace(f'{folder}/'.encode(), b''))
     begun = time.monotonic()
     command = [REPO / 'tools/study.py', study, '--work-dir', folder / 'adapted', '--jobs', args.jobs]
     call(command, environment, folder / 'adapted.log')
@@ -138,8 +140,10 @@ def main() -> None:
     seconds['of_each'] = {}
     for name in runs:
         run = folder / 'adapted' / name / 'seed0'
-        content = gzip.compress((run / FILE_NAME).read_bytes(), mtime=0)
-        write_atomically(kept / 'records' / name / 'seed0' / f'{FILE_NAME}.gz', content)
+        # Without the folder of this machine.
+        content = (run / FILE_NAME).read_bytes().replace(f'{folder}/'.encode(), b'')
+        place = kept / 'records' / name / 'seed0' / f'{FILE_NAME}.gz'
+        write_atomically(place, gzip.compress(content, mtime=0))
         seconds['of_each'][name] = json.loads((run / 'run.json').read_text())['seconds']
     write_atomically(kept / 'seconds.json', (json.dumps(seconds, indent=1) + '\n').encode())
 
