@@ -234,18 +234,12 @@ def render(sets: Mapping[str, Sources], settings: Settings) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(tau=tau_text, score=score_text)
-    steps = json.loads((HERE.parent / 'findings/seconds.json').read_text())
-    each = [value * sets['real'].last for value in steps.values() if isinstance(value, float)]
-    drawn = HERE / 'seconds.json'
     tables = [sources.table for sources in sets.values()]
     return environment.get_template('rank.md.jinja').render(
         sets=sets,
         settings=settings,
         rows=[(*row[0][:3], [one[3] for one in row]) for row in zip(*tables, strict=True)],
         pairs=[settings.right(values) for *_, values in sets['real'].predictors()],
-        steps=steps,
-        costs=f'{min(each):.0f} to {max(each):.0f} s',
-        drawn_seconds=json.loads(drawn.read_text()) if drawn.exists() else None,
         winners={title: sources.winners() for title, sources in sets.items()},
     )
 
