@@ -1,9 +1,9 @@
 """Rank sources by how well they would transfer, before any of them is trained.
 
 Runs each source model once over training images of the target and scores its features there: LEEP, H-score,
-regularised H-score, LogME, and the mIoU of a linear classifier. docs/rank.md says how far these have
-predicted which source adapts best. A source without a classifier of its own, such as ImageNet's backbone, has
-no LEEP and no view.
+regularised H-score, LogME, and the mIoU of a linear classifier. Whether these predict which source adapts
+best is not established: docs/rank/validate.py checks it against observed adaptations. A source without a
+classifier of its own, such as ImageNet's backbone, has no LEEP and no view.
 """
 
 import argparse
