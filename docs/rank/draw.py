@@ -24,12 +24,13 @@ from mmengine.config import Config
 from mmseg_deeplab_study.atomic_file import write_atomically
 from mmseg_deeplab_study.datasets.drawn.scenes import write_cityscapes_like, write_voc_like
 from mmseg_deeplab_study.runs.history import FILE_NAME
+from mmseg_deeplab_study.studies.demo import IMAGES, QUICK_IMAGES, SOURCE_SIZE, TARGET_SIZE
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
 CONFIGS = REPO / 'configs/demo'
-# Of the source stage's iterations.
-LENGTHS = (1 / 8, 1 / 4, 1 / 2, 1)
+# Eighths of the source stage, and all of it.
+EIGHTHS = (1, 2, 4)
 # By name the leaves' beginning, and what is changed in both of them.
 BACKBONES = {
     'MobileNetV2': ('deeplabv3_mobilenet-v2-os16', {}),
@@ -44,8 +45,6 @@ BACKBONES = {
     ),
     'SegFormer-B0': ('segformer_mit-b0', {}),
 }
-# Images as the demonstration draws them: of source train and val, of target train and val.
-IMAGES, QUICK_IMAGES = (1500, 42, 200, 24), (32, 8, 16, 4)
 QUICK = 8  # iterations
 # What an adaptation records beside its scores would take longer than its training.
 LEAN = {
@@ -59,7 +58,7 @@ LEAN = {
 
 def leaves(beginning: str) -> tuple[Path, Path]:
     """The demonstration's leaves of a source stage and of the adaptation."""
-    (source,) = CONFIGS.glob(f'{beginning}_1xb*_drawn-voc-64x64.py')
+    (source,) = CONFIGS.glob(f'{beginning}_1xb*_drawn-voc-*.py')
     (target,) = CONFIGS.glob(f'{beginning}_1xb*_drawn-voc2drawn-cityscapes-*.py')
     return source, target
 
@@ -93,8 +92,8 @@ def main() -> None:
     data, images = folder / 'data', QUICK_IMAGES if args.quick else IMAGES
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
-    write_voc_like(data / 'drawn-voc', *images[:2], size=(96, 96))
-    write_cityscapes_like(data / 'drawn-cityscapes', *images[2:], size=(96, 192))
+    write_voc_like(data / 'drawn-voc', *images[:2], size=SOURCE_SIZE)
+    write_cityscapes_like(data / 'drawn-cityscapes', *images[2:], size=TARGET_SIZE)
     environment = {**os.environ, 'DEMO_ROOT': str(data), 'OMP_NUM_THREADS': '1'}
     runs: dict[str, Any] = {}
     stages = []
@@ -103,7 +102,7 @@ def main() -> None:
         source, target = leaves(beginning)
         iterations = QUICK if args.quick else Config.fromfile(source).train_cfg.max_iters
         place = folder / 'sources' / name
-        steps = sorted({max(1, round(iterations * length)) for length in LENGTHS})
+        steps = [*(iterations // 8 * eighths for eighths in EIGHTHS), iterations]
         for step in steps:
             runs[f'{name}-{step}'] = dict(
                 config=str(target), options={**options, 'load_from': str(place / f'iter_{step}.pth')}
@@ -121,7 +120,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(train, stages))
-    assert all(Path(path).exists() for path in place_of.values()), 'a length is no multiple of the first'
+    assert all(Path(path).exists() for path in place_of.values()), 'a checkpoint is missing'
     seconds = {'sources': time.monotonic() - begun}
 
     options = {**LEAN, **({'train_cfg.max_iters': QUICK} if args.quick else {})}
