@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..atomic_file import write_atomically
 from ..checkpoints.bare_state import unwrap
@@ -90,7 +91,7 @@ class HeadTransferHook(Hook):
         resumed = is_resuming(runner)
         if resumed:
             self.source_classifier = checkpoint.get(SOURCE_CLASSIFIER)
-        if not self._is_targets(checkpoint):
+        if not self.is_targets(checkpoint):
             if resumed:
                 raise ValueError(
                     "resumed from a checkpoint of other classes than the target's, so not one of this run: "
@@ -98,12 +99,7 @@ class HeadTransferHook(Hook):
                     'and resume with tools/train.py --resume, which takes the newest of the work_dir'
                 )
             self.source_classifier = self.source_classifier or decode_classifier(state_dict, len(self.source))
-            single = {
-                head
-                for head, channels in classifier_channels(model)
-                if channels == 1 and len(self.target) == 2
-            }
-            transferred, changed = transfer_head(state_dict, self.source, self.rows, single)
+            transferred, changed = self.rewrite(state_dict, model)
             # Ranks that draw from different seeds would otherwise train different heads.
             for key in (key for key in transferred if '.conv_seg.' in key):
                 broadcast(transferred[key])
@@ -143,7 +139,21 @@ class HeadTransferHook(Hook):
                 'HeadTransferHook to train without'
             )
 
-    def _is_targets(self, checkpoint: dict) -> bool:
+    def rewrite(
+        self, state_dict: Mapping[str, Tensor], model: nn.Module
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """A state dict with classifiers of the target's classes, and the heads that were changed.
+
+        Raises as ``transfer_head``.
+        """
+        # One channel tells two classes apart.
+        single = {
+            head for head, channels in classifier_channels(model) if channels == 1 and len(self.target) == 2
+        }
+        return transfer_head(state_dict, self.source, self.rows, single)
+
+    def is_targets(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint says that its classes are the target's."""
         # Counting rows cannot tell label spaces of one size apart; MMEngine's own checkpoints state theirs.
         meta = checkpoint.get('meta') or {}
         return tuple((meta.get('dataset_meta') or {}).get('classes', ())) == self.target

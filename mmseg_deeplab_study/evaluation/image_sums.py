@@ -125,22 +125,31 @@ def read_pixels(name: str, values: np.ndarray, labels: np.ndarray, images: np.nd
 
 
 def with_interval(pixels: Pixels, score: Callable[[np.ndarray], np.ndarray], *parts: np.ndarray) -> Score:
-    """A score and its percentile bootstrap over images.
+    """A score of pixels with its interval, as ``over_images``.
 
     A resample repeats images. A score of how well pixels fit themselves, as the H-score, is higher there: the
     fewer the pixels for the features, the more the interval is above the value.
+    """
+    images, _, size = pixels.shape
+    return over_images(images, score, *parts, step=max(1, _HELD // max(size * size, len(pixels.labels))))
+
+
+def over_images(
+    images: int, score: Callable[[np.ndarray], np.ndarray], *parts: np.ndarray, step: int = RESAMPLES
+) -> Score:
+    """A score and its percentile bootstrap over images.
 
     Args:
+        images: how many there are.
         score: takes weights of images ``(R, I)`` to scores ``(R,)``; NaN, for no score, is left out.
         parts: images that are drawn among themselves; all in one part if there are none.
+        step: how many resamples are scored at once.
 
     Source: B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
-    images, _, size = pixels.shape
     weights = np.ones((1 + RESAMPLES, images))
     rng = np.random.default_rng(0)
     for part in parts or (np.arange(images),):
         weights[1:, part] = rng.multinomial(len(part), np.full(len(part), 1 / len(part)), RESAMPLES)
-    step = max(1, _HELD // max(size * size, len(pixels.labels)))
     scores = np.concatenate([score(weights[i : i + step]) for i in range(0, len(weights), step)])
     return Score(float(scores[0]), *np.nanquantile(scores[1:], QUANTILES).tolist())

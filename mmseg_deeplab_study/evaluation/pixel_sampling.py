@@ -34,11 +34,13 @@ def labels_at(label_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         raise ValueError(
             f'cannot take labels of shape {label_map.shape} to {size}: expected (H, W) and (h, w), none 0'
         )
-    rows, columns = (
-        (2 * np.arange(cells) + 1) * pixels // (2 * cells)
-        for pixels, cells in zip(label_map.shape, size, strict=True)
-    )
+    rows, columns = (cell_centres(*pair) for pair in zip(label_map.shape, size, strict=True))
     return label_map[rows[:, None], columns]
+
+
+def cell_centres(pixels: int, cells: int) -> np.ndarray:
+    """The pixel that the centre of each of ``cells`` along a side of ``pixels`` is in, ``(cells,)``."""
+    return (2 * np.arange(cells) + 1) * pixels // (2 * cells)
 
 
 def sample_pixels(

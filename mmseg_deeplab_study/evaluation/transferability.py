@@ -5,10 +5,14 @@ pixels of one image are alike, so images are resampled. The draws depend on the 
 that models scored on the same pixels share them.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from .image_sums import Moments, Pixels, Score, read_pixels, with_interval
-from .metrics.scores import scores_from_confusion
+from ..datasets.label_spaces import Match
+from .image_sums import Moments, Pixels, Score, over_images, read_pixels, with_interval
+from .metrics.across_spaces import source_scores
+from .metrics.scores import LABELLED, scores_from_confusion
 
 # LogME's iteration ends when alpha / beta of no class changes by more than this part of it.
 TOLERANCE = 1e-6
@@ -160,6 +164,36 @@ def linear_miou(features: np.ndarray, labels: np.ndarray, images: np.ndarray, se
         return np.array(found)
 
     return with_interval(pixels, score, train, test)
+
+
+def source_view(
+    confusions: np.ndarray, target: Sequence[str], source: Sequence[str], matches: Mapping[str, Match]
+) -> Score:
+    """mIoU in percent of the source model's own predictions, over the labelled target classes.
+
+    ``confusions`` ``(I, T, S)`` count each image's target labels by source predictions; ``source_scores``
+    reads them by name, so that what the source never named counts as 0.
+    """
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        sums = np.tensordot(weights, confusions, 1)
+        found = (source_scores(one, target, source, matches, ())[LABELLED[0]] for one in sums)
+        return np.array([np.nan if value is None else value for value in found])
+
+    return over_images(len(confusions), score)
+
+
+def principal_components(features: np.ndarray, count: int) -> np.ndarray:
+    """Features ``(N, D)`` on their first principal components ``(N, count)``; as they are if D is not more.
+
+    Scores of features cost D cubed in every resample, and the H-score grows with D whatever the features say.
+    """
+    if features.shape[1] <= count:
+        return features
+    centred = features - features.mean(axis=0, dtype=np.float64)
+    axes = np.linalg.eigh(centred.T @ centred)[1]
+    # Not centred: LogME has no intercept, and narrower layers are as they are.
+    return features @ axes[:, : -count - 1 : -1]
 
 
 def _h_score(features: np.ndarray, labels: np.ndarray, images: np.ndarray, shrunk: bool) -> Score:

@@ -82,7 +82,7 @@ def training_images(cfg: Config) -> Dataset:
     while inner and 'dataset' in inner:
         inner = inner['dataset']
     if not inner or 'datasets' in inner:
-        raise ValueError('the config has no train_dataloader with one dataset; the search needs its images')
+        raise ValueError('the config has no train_dataloader with one dataset, whose images are needed')
     inner['pipeline'] = dataset_to_test(cfg)['pipeline']
     return DATASETS.build(outer)
 

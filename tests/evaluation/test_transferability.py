@@ -5,6 +5,7 @@ from math import log, pi
 import numpy as np
 import pytest
 
+from mmseg_deeplab_study.datasets.label_spaces import match_classes
 from mmseg_deeplab_study.evaluation import image_sums
 from mmseg_deeplab_study.evaluation.transferability import (
     RIDGES,
@@ -12,7 +13,9 @@ from mmseg_deeplab_study.evaluation.transferability import (
     leep,
     linear_miou,
     log_me,
+    principal_components,
     regularised_h_score,
+    source_view,
 )
 
 OF_FEATURES = [h_score, regularised_h_score, log_me, linear_miou]
@@ -254,6 +257,33 @@ def test_linear_miou_of_images_with_classes_that_were_not_trained():
     y = np.tile([0, 0, 1], 4)
     constant = linear_miou(np.ones((12, 2)), y, np.repeat(np.arange(4), 3))
     assert constant == pytest.approx((100 * 2 / 3 / 2,) * 3)
+
+
+def test_source_view_by_hand(monkeypatch):
+    target, source = ('road', 'car', 'rider'), ('background', 'car')
+    # Rows are road, car, rider; no pixel is labelled rider.
+    images = np.array([[[6, 2], [1, 3], [0, 0]], [[4, 0], [2, 0], [0, 0]]])
+    matches = match_classes(source, target)
+    found = source_view(images, target, source, matches)
+    # Road was never named: 0. Car: 3 of 3 + 1 + 2 in the first, 2 more of the second are missed.
+    assert found.value == pytest.approx(100 * (0 + 3 / 8) / 2)
+    # The first image twice, the second twice, or both.
+    weights = np.random.default_rng(0).multinomial(2, [0.5, 0.5], 8)
+    iou = {(2, 0): 3 / 6, (0, 2): 0, (1, 1): 3 / 8}
+    drawn = [100 * iou[tuple(own)] / 2 for own in weights.tolist()]
+    assert found[1:] == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])))
+
+
+def test_principal_components():
+    # Variances 9, 4 and 1 along rotated axes, and a mean that stays.
+    values = RNG.normal(size=(50, 3))
+    values = np.linalg.qr(values - values.mean(axis=0))[0] * [1, 3, 2]
+    rotation = np.linalg.qr(RNG.normal(size=(3, 3)))[0]
+    mean = np.array([5.0, -2, 1])
+    found = principal_components(values @ rotation + mean, 2)
+    expected = (values + mean @ rotation.T)[:, [1, 2]]
+    assert np.abs(found) == pytest.approx(np.abs(expected))
+    assert principal_components(values, 3) is values
 
 
 @pytest.mark.parametrize('score', OF_FEATURES)

@@ -39,7 +39,7 @@ def python(*arguments: object) -> subprocess.CompletedProcess:
 
 
 def test_there_are_tools():
-    assert len(NAMES) == 15
+    assert len(NAMES) == 16
 
 
 @pytest.mark.parametrize('flag', ['--help', '--no-such-flag'])
