@@ -1,4 +1,4 @@
-"""How docs/rank/validate.py compares a ranking with what was observed."""
+"""docs/rank.md says what is kept of rankings and adaptations."""
 
 import importlib.util
 from pathlib import Path
@@ -7,10 +7,55 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+pytestmark = pytest.mark.slow  # reads all records
+
 REPO = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location('validate', REPO / 'docs/rank/validate.py')
 validate = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(validate)
+
+
+@pytest.fixture(scope='module')
+def kept():
+    return validate.load()
+
+
+def test_every_number_of_the_page_is_that_of_what_is_kept(kept):
+    assert validate.render(*kept) == validate.PAGE.read_text(), 'run docs/rank/validate.py'
+
+
+def test_each_source_was_adapted_and_is_the_one_that_was_ranked(kept):
+    sets, settings = kept
+    for sources in sets.values():
+        assert all(sources.histories.values())
+        for name, runs in sources.histories.items():
+            headers = [run.header for run in runs]
+            own = sources.sources[name]
+            assert {header['model']['parameters'] for header in headers} == {own['parameters']}
+            assert {header['model']['multiply_adds'] for header in headers} == {own['multiply_adds']}
+            digests = {(header['source_checkpoint'] or {}).get('digest') for header in headers}
+            assert digests <= {own['checkpoint']['digest'], None}
+    # 10 pairs of five sources, and one in each of four settings of two.
+    assert len(sets['real'].sources) == 5 and len(settings.names) == 5 and len(settings.pairs) == 14
+
+
+def test_the_views_of_real_sources_are_near_those_of_the_records(kept):
+    """On other photographs: training here, validation there."""
+    real = kept[0]['real']
+    for name, source in real.sources.items():
+        view = source['source_view']
+        rows = [row for row in real.histories[name][0].rows if row['kind'] == 'source']
+        assert (view is None) == (rows == [])
+        assert view is None or abs(view[0] - rows[0]['mIoU.labelled']) < 5
+
+
+def test_the_first_sentence_is_about_yardsticks(kept):
+    sets, _ = kept
+    won = [name for sources in sets.values() for name in sources.winners()]
+    first = validate.PAGE.read_text().splitlines()[2]
+    assert first.startswith('**No score') == (won == [])
+    if not won:
+        assert 'rank.py' not in (REPO / 'README.md').read_text()
 
 
 def test_tau_is_that_of_each_resample(monkeypatch):
