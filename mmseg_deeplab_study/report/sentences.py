@@ -50,7 +50,12 @@ def result(group: Group, score: str) -> str:
     known = {when: miou[measure] for when, measure in points.items() if mean(miou[measure]) is not None}
     parts = [f'{score} is {", ".join(f"{percent(value)} % {when}" for when, value in known.items())}']
     if mean(miou['start']) is not None:
-        parts.append(_dips(group, score) if group.several else _dip(group.runs[0], score))
+        dips = _dips if group.several else lambda group, score: _dip(group.runs[0], score)
+        parts.append(dips(group, score))
+        # What the source knew is what can be lost; in the mean over all, new classes hide it.
+        seen = score.replace('mIoU', 'mIoU.seen')
+        if any(run.fell(seen) for run in group.runs):
+            parts.append(f'over the seen classes alone {dips(group, seen)}')
     parts += _lead(group.figures['seen_lead']['iterations'])
     if group.unfinished:
         parts.append(f'not finished: {group.unfinished}')

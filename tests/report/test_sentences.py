@@ -189,6 +189,36 @@ def test_dips_of_seeds(make_run, tmp_path, found_in, curves, expected):
     assert sum('Classes of' in line for line in more) == 1
 
 
+@pytest.mark.parametrize(
+    ('runs', 'expected'),
+    [
+        (1, 'it dips by 8.0 points, to 5.5 % at iteration 5, and is back at iteration 10'),
+        (
+            2,
+            "it dips below iteration 0's in 2 of 2 runs, by 8.0 points on average, and 2 of these come back "
+            'at iteration 10.0 on average',
+        ),
+    ],
+)
+def test_a_fall_of_the_seen_classes_that_new_ones_hide(make_run, edit, tmp_path, found_in, runs, expected):
+    seen = {0: 13.5, 5: 5.5, 10: 14.0}
+
+    def change(header: dict, rows: list[dict]) -> None:
+        for row in rows:
+            if row['kind'] == 'validation':
+                row['mIoU.seen'] = seen[row['iter']]
+
+    folders = [
+        edit(make_run(tmp_path / str(seed), RISES, seed=seed, config_digest='one'), change)
+        for seed in range(runs)
+    ]
+    ((first, *_),) = found_in(*folders).values()
+    assert first.rstrip('.').split('; ')[1:3] == [
+        "it never falls below iteration 0's",
+        f'over the seen classes alone {expected}',
+    ]
+
+
 DROPS = (
     "At iteration 5, the new classifier's lowest, the seen classes are {} points below the source's view; "
     "read through the source's own classifier the same features are {} it: {}."
